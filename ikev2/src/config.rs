@@ -1,0 +1,218 @@
+//! What an embedder configures: one [`EndpointConfig`] for all, one [`PeerConfig`] per peer, one [`ChildConfig`] per
+//! pair of selector lists. Plain structs; required fields are constructor arguments.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::event::Path;
+use crate::wire::identity::Identity;
+use crate::wire::proposal::Proposal;
+use crate::wire::selector::TrafficSelector;
+
+/// Settings shared by every peer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// UDP port of plain IKE. Default 500.
+    pub ike_port: u16,
+    /// UDP port of IKE and ESP with NAT traversal (RFC 7296 §2.23). Default 4500.
+    pub nat_port: u16,
+    /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000.
+    pub max_half_open: usize,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self { ike_port: 500, nat_port: 4500, max_half_open: 1000 }
+    }
+}
+
+/// One peer: who it is, where it is, and what we agree to with it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PeerConfig {
+    /// Name in logs and events.
+    pub name: String,
+    /// Where to reach the peer, in order of preference. Empty: we can only respond.
+    pub paths: Vec<Path>,
+    /// Whether a request from an address that is in no path may belong to this peer (`peer = "any"`, or a peer whose
+    /// address changes). The identity decides then.
+    pub any_address: bool,
+    /// Our identity (IDi as initiator, IDr as responder). `None`: our address on the path.
+    pub local_id: Option<Identity>,
+    /// The identity that the peer has to prove.
+    pub remote_id: RemoteId,
+    /// The pre-shared key (RFC 7296 §2.15).
+    pub psk: Psk,
+    /// IKE proposals, in order of preference.
+    pub proposals: Vec<Proposal>,
+    /// The child SAs to have with this peer. The first is negotiated in IKE_AUTH, the others after it.
+    pub children: Vec<ChildConfig>,
+    /// When to bring the peer up. Default [`Start::Always`].
+    pub start: Start,
+    /// Whether ESP travels in UDP. Default [`Encap::Force`].
+    pub encap: Encap,
+    /// Dead peer detection; `None` switches it off. Default 30 s, 120 s, restart.
+    pub dpd: Option<Dpd>,
+    /// When to rekey the IKE SA. Default 8 h.
+    pub lifetime: Lifetime,
+}
+
+impl PeerConfig {
+    /// A peer with defaults for everything that has a safe one.
+    #[must_use]
+    pub fn new(name: impl Into<String>, psk: Psk, proposals: Vec<Proposal>) -> Self {
+        Self {
+            name: name.into(),
+            paths: Vec::new(),
+            any_address: false,
+            local_id: None,
+            remote_id: RemoteId::PeerAddress,
+            psk,
+            proposals,
+            children: Vec::new(),
+            start: Start::Always,
+            encap: Encap::Force,
+            dpd: Some(Dpd::default()),
+            lifetime: Lifetime::of(Duration::from_hours(8)),
+        }
+    }
+}
+
+/// One child SA: what may travel in it and how it is protected.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChildConfig {
+    /// Name in logs and events, unique within the peer.
+    pub name: String,
+    /// Our side of the traffic.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side of the traffic.
+    pub remote: Vec<TrafficSelector>,
+    /// ESP proposals, in order of preference. A KE transform asks for a fresh key exchange on rekey.
+    pub proposals: Vec<Proposal>,
+    /// When to rekey. Default 1 h.
+    pub lifetime: Lifetime,
+}
+
+impl ChildConfig {
+    /// A child with the default lifetime.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        local: Vec<TrafficSelector>,
+        remote: Vec<TrafficSelector>,
+        proposals: Vec<Proposal>,
+    ) -> Self {
+        let lifetime = Lifetime::of(Duration::from_hours(1));
+        Self { name: name.into(), local, remote, proposals, lifetime }
+    }
+}
+
+/// A pre-shared key. Wiped on drop, never printed.
+#[derive(Clone)]
+pub struct Psk(Zeroizing<Vec<u8>>);
+
+impl Psk {
+    /// Takes the octets of the key.
+    #[must_use]
+    pub fn new(octets: Vec<u8>) -> Self {
+        Self(Zeroizing::new(octets))
+    }
+
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Psk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Psk(hidden)")
+    }
+}
+
+/// The identity that a peer has to prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteId {
+    /// Exactly this one.
+    Exact(Identity),
+    /// The address of the peer in the path in use.
+    PeerAddress,
+}
+
+/// When a peer is brought up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At once, and again for ever.
+    #[default]
+    Always,
+    /// When a packet asks for it ([`crate::Endpoint::connect`]).
+    OnDemand,
+    /// Never by us.
+    RespondOnly,
+    /// By command only.
+    Manual,
+}
+
+/// Whether ESP travels in UDP (RFC 3948).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encap {
+    /// Always: a false NAT_DETECTION_SOURCE_IP makes the peer see a NAT.
+    #[default]
+    Force,
+    /// Only when a NAT is found on the path.
+    Auto,
+}
+
+/// Dead peer detection (RFC 7296 §2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dpd {
+    /// After this long without an authenticated message or packet from the peer, ask whether it lives.
+    pub interval: Duration,
+    /// After this long without one it is dead. Larger than `interval`.
+    pub timeout: Duration,
+    /// What to do then.
+    pub action: DpdAction,
+}
+
+impl Default for Dpd {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(120),
+            action: DpdAction::Restart,
+        }
+    }
+}
+
+/// What happens to the SAs of a dead peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DpdAction {
+    /// Delete them and connect again at once, for ever.
+    Restart,
+    /// Delete them and wait for the peer or for a command.
+    Clear,
+    /// Delete them and connect again when a packet asks for it.
+    Trap,
+}
+
+/// How long an SA lives before it is replaced, make before break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lifetime {
+    /// Age at which it is replaced at the latest; the true moment is up to 10 % earlier, at random.
+    pub time: Duration,
+    /// Octets (children only), summed over both directions.
+    pub octets: Option<u64>,
+    /// Packets (children only), summed over both directions.
+    pub packets: Option<u64>,
+}
+
+impl Lifetime {
+    /// A lifetime that ends by age alone.
+    #[must_use]
+    pub const fn of(time: Duration) -> Self {
+        Self { time, octets: None, packets: None }
+    }
+}

@@ -1,0 +1,134 @@
+//! Why something was dropped, refused or closed. Three families that never mix:
+//!
+//! - [`DropReason`]: noise from the network. Counted, never an error, changes nothing.
+//! - [`CloseReason`]: why an SA or an attempt at one ended. Carries what an operator needs to know.
+//! - [`Unknown`]: the caller named something that does not exist.
+
+use crate::registry::NotifyType;
+use crate::wire::identity::Identity;
+use crate::wire::proposal::Proposal;
+
+/// Why a datagram was ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Shorter than its headers say, or its payload chain does not add up.
+    Malformed,
+    /// Another major version of IKE (RFC 7296 §2.5).
+    Version,
+    /// No SA has these SPIs.
+    UnknownSpi,
+    /// The integrity check failed (RFC 7296 §3.14).
+    BadIcv,
+    /// A message ID outside the window (RFC 7296 §2.3).
+    OutsideWindow,
+    /// A repeat of a message that was answered before; the cached answer was sent again.
+    Retransmit,
+    /// An answer to nothing that we asked.
+    Unsolicited,
+    /// No configured peer has this address.
+    UnknownPeer,
+    /// Too many half-open SAs.
+    Overload,
+    /// An unprotected message that cannot be trusted in this state (RFC 7296 §2.21).
+    Unprotected,
+    /// An exchange type that does not fit the state.
+    Unexpected,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::Version,
+        Self::UnknownSpi,
+        Self::BadIcv,
+        Self::OutsideWindow,
+        Self::Retransmit,
+        Self::Unsolicited,
+        Self::UnknownPeer,
+        Self::Overload,
+        Self::Unprotected,
+        Self::Unexpected,
+    ];
+
+    /// A stable word for counters and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Version => "version",
+            Self::UnknownSpi => "unknown-spi",
+            Self::BadIcv => "bad-icv",
+            Self::OutsideWindow => "outside-window",
+            Self::Retransmit => "retransmit",
+            Self::Unsolicited => "unsolicited",
+            Self::UnknownPeer => "unknown-peer",
+            Self::Overload => "overload",
+            Self::Unprotected => "unprotected",
+            Self::Unexpected => "unexpected",
+        }
+    }
+}
+
+/// Why an SA, a child or an attempt at one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We were told to.
+    Local,
+    /// The peer deleted it.
+    PeerDeleted,
+    /// A newer one took its place.
+    Rekeyed,
+    /// Nothing authenticated came from the peer for the whole DPD timeout.
+    DpdTimeout,
+    /// The peer never answered.
+    NoAnswer,
+    /// The peer came back and said that it has no other SA with us (INITIAL_CONTACT).
+    InitialContact,
+    /// No IKE proposal suits both sides.
+    IkeProposalMismatch {
+        /// What we accept or offered.
+        ours: Vec<Proposal>,
+        /// What the peer offered; empty if the peer refused without saying.
+        theirs: Vec<Proposal>,
+    },
+    /// No ESP proposal suits both sides.
+    ChildProposalMismatch {
+        /// What we accept or offered.
+        ours: Vec<Proposal>,
+        /// What the peer offered; empty if the peer refused without saying.
+        theirs: Vec<Proposal>,
+    },
+    /// No common traffic selectors.
+    SelectorMismatch,
+    /// The peer refused our AUTH or our identity (AUTHENTICATION_FAILED).
+    AuthRefusedByPeer {
+        /// The identity that we sent.
+        sent: Identity,
+        /// The identity that we expected of the peer, where we could tell.
+        expected: Option<Identity>,
+    },
+    /// The peer's AUTH does not fit our key: the identity is known, the key differs.
+    WrongKey {
+        /// The identity that the peer sent.
+        claimed: Identity,
+    },
+    /// The peer is not who it should be.
+    WrongIdentity {
+        /// The identity that the peer sent.
+        claimed: Identity,
+        /// Those that we would have accepted from there.
+        expected: Vec<Identity>,
+    },
+    /// The peer answered with an error notification that has no variant of its own.
+    Notified(NotifyType),
+    /// The peer broke the protocol after it was authenticated.
+    Protocol(&'static str),
+}
+
+/// The caller named a peer or child that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no such peer or child")]
+pub struct Unknown;

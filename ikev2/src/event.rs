@@ -1,0 +1,237 @@
+//! What comes out of an [`Endpoint`](crate::Endpoint): events (install and remove SAs), datagrams, a deadline.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use crate::crypto::suite::{ChildSuite, IkeSuite};
+use crate::error::{CloseReason, DropReason};
+use crate::wire::identity::Identity;
+use crate::wire::selector::TrafficSelector;
+
+/// Which of our addresses and ports talks to which of the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path {
+    /// Our side; its port is `ike_port` or `nat_port`. On `nat_port` the caller adds and removes the four zero octets
+    /// of the non-ESP marker (RFC 3948 §2.2).
+    pub local: SocketAddr,
+    /// The peer's side.
+    pub remote: SocketAddr,
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} -> {}", self.local, self.remote)
+    }
+}
+
+/// Names a configured peer for as long as the endpoint lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+/// Names one child SA (a pair of ESP SAs) for as long as the endpoint lives; a rekeyed child is a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChildId(pub u64);
+
+/// SPI of an ESP SA, chosen by its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EspSpi(pub NonZeroU32);
+
+/// One UDP payload to send. Retransmissions carry the same octets (RFC 7296 §2.1).
+#[derive(Debug, Clone)]
+pub struct Transmit {
+    /// From where to where.
+    pub path: Path,
+    /// The IKE message, without non-ESP marker.
+    pub payload: Arc<[u8]>,
+}
+
+/// When the endpoint wants [`handle_timeout`](crate::Endpoint::handle_timeout), and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline {
+    /// Not before this moment.
+    pub at: Instant,
+    /// The timer that is due first, for logs.
+    pub why: &'static str,
+}
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// It belonged to an SA, or began one.
+    Accepted,
+    /// It was noise; nothing changed but a counter.
+    Dropped(DropReason),
+}
+
+/// Something the caller has to act upon.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// We began to connect (attempt 1, 2, ...).
+    Connecting {
+        /// Whom.
+        peer: PeerId,
+        /// Where.
+        path: Path,
+        /// 1 for the first since the peer was last up.
+        attempt: u32,
+    },
+    /// The IKE SA stands and the peer is authenticated.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+        /// What was negotiated.
+        info: Box<IkeSaInfo>,
+    },
+    /// The IKE SA was replaced by a new one; the children moved to it.
+    PeerRekeyed {
+        /// Who.
+        peer: PeerId,
+        /// What was negotiated.
+        info: Box<IkeSaInfo>,
+    },
+    /// The peer is reached by another path; every child of it has to follow.
+    PeerMoved {
+        /// Who.
+        peer: PeerId,
+        /// Where to.
+        path: Path,
+    },
+    /// The last IKE SA with the peer is gone, or an attempt to make one failed.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: CloseReason,
+        /// When we try again by ourselves.
+        retry_at: Option<Instant>,
+    },
+    /// We refused somebody who wanted an SA.
+    Refused {
+        /// The peer it claimed to be, where that is known.
+        peer: Option<PeerId>,
+        /// Where it came from.
+        path: Path,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Install both directions of this child, before any transmit is sent.
+    ChildUp {
+        /// The SA pair with its keys.
+        child: Box<ChildSa>,
+        /// The child that it replaces; that one goes by its own `ChildDown`.
+        replaces: Option<ChildId>,
+    },
+    /// A child could not be made while the IKE SA stands.
+    ChildFailed {
+        /// Who.
+        peer: PeerId,
+        /// Index in [`PeerConfig::children`](crate::PeerConfig::children).
+        config: usize,
+        /// Why.
+        reason: CloseReason,
+        /// When we try again.
+        retry_at: Option<Instant>,
+    },
+    /// Remove this child. After [`CloseReason::Rekeyed`] keep receiving on it for a few seconds.
+    ChildDown {
+        /// Which.
+        child: ChildId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// What an established IKE SA agreed on, for people.
+#[derive(Debug, Clone)]
+pub struct IkeSaInfo {
+    /// True if we sent the first IKE_SA_INIT (or the rekey request).
+    pub initiator: bool,
+    /// Our identity.
+    pub local_id: Identity,
+    /// The peer's proved identity.
+    pub remote_id: Identity,
+    /// The algorithms.
+    pub suite: IkeSuite,
+    /// The path in use.
+    pub path: Path,
+    /// A NAT stands before us.
+    pub nat_local: bool,
+    /// A NAT stands before the peer (or the peer forces encapsulation).
+    pub nat_remote: bool,
+    /// SPIs: of the original initiator, of the original responder.
+    pub spis: (u64, u64),
+    /// When we will rekey it.
+    pub rekey_at: Instant,
+}
+
+/// A pair of ESP SAs, ready to install.
+#[derive(Debug)]
+pub struct ChildSa {
+    /// Its name from here on.
+    pub id: ChildId,
+    /// Whose it is.
+    pub peer: PeerId,
+    /// Index in [`PeerConfig::children`](crate::PeerConfig::children).
+    pub config: usize,
+    /// SPI on packets to us.
+    pub spi_in: EspSpi,
+    /// SPI on packets to the peer.
+    pub spi_out: EspSpi,
+    /// The algorithms.
+    pub suite: ChildSuite,
+    /// Keys for packets to us.
+    pub keys_in: ChildKeys,
+    /// Keys for packets to the peer.
+    pub keys_out: ChildKeys,
+    /// Our side's selectors after narrowing.
+    pub local_ts: Vec<TrafficSelector>,
+    /// The peer's.
+    pub remote_ts: Vec<TrafficSelector>,
+    /// The path of the IKE SA; ESP uses its addresses.
+    pub path: Path,
+    /// True: ESP in UDP on the ports of `path`. False: IP protocol 50.
+    pub udp_encap: bool,
+    /// When to start sending on it.
+    pub send: SendWhen,
+    /// When we will rekey it.
+    pub rekey_at: Instant,
+}
+
+/// Keying material of one ESP SA (RFC 7296 §2.17).
+pub struct ChildKeys {
+    /// Cipher key; for AES-GCM followed by the 4-octet salt (RFC 4106 §8.1).
+    pub encr: Zeroizing<Vec<u8>>,
+    /// Integrity key; empty for AEAD ciphers.
+    pub integ: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for ChildKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ChildKeys(hidden)")
+    }
+}
+
+/// When the outbound half of a child may be used (RFC 7296 §2.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendWhen {
+    /// At once: the peer has it installed.
+    Now,
+    /// After the first good packet on its inbound half, or when the child that it replaces is removed.
+    AfterInbound,
+}
+
+/// What the data plane knows about a child; drives lifetimes and liveness.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChildUsage {
+    /// Inner octets, both directions summed, since the child was installed.
+    pub octets: u64,
+    /// Packets, both directions summed.
+    pub packets: u64,
+    /// When the last authenticated packet came in.
+    pub last_inbound: Option<Instant>,
+}

@@ -1,0 +1,214 @@
+//! Every IANA number that IKEv2 uses, once, with its RFC. Open newtypes: unknown values survive and print as numbers.
+
+/// Declares one registry: an open newtype, its named values, `ALL` and a `Debug`/`Display` that prints names.
+macro_rules! registry {
+    ($(#[$meta:meta])* $name:ident($repr:ty) { $($value:ident = $number:literal, $rfc:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub $repr);
+
+        impl $name {
+            $(#[doc = concat!("`", stringify!($value), "` (", $rfc, ").")]
+            pub const $value: Self = Self($number);)*
+
+            /// Every named value.
+            pub const ALL: &'static [(Self, &'static str)] =
+                &[$((Self::$value, stringify!($value)),)*];
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match Self::ALL.iter().find(|(value, _)| value == self) {
+                    Some((_, name)) => f.write_str(name),
+                    None => write!(f, "{}({})", stringify!($name), self.0),
+                }
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+registry! {
+    /// Exchange types (RFC 7296 §3.1).
+    ExchangeType(u8) {
+        IKE_SA_INIT = 34, "RFC 7296 §1.2";
+        IKE_AUTH = 35, "RFC 7296 §1.2";
+        CREATE_CHILD_SA = 36, "RFC 7296 §1.3";
+        INFORMATIONAL = 37, "RFC 7296 §1.4";
+    }
+}
+
+registry! {
+    /// Payload types (RFC 7296 §3.2).
+    PayloadType(u8) {
+        NONE = 0, "RFC 7296 §3.2";
+        SA = 33, "RFC 7296 §3.3";
+        KE = 34, "RFC 7296 §3.4";
+        ID_I = 35, "RFC 7296 §3.5";
+        ID_R = 36, "RFC 7296 §3.5";
+        CERT = 37, "RFC 7296 §3.6";
+        CERTREQ = 38, "RFC 7296 §3.7";
+        AUTH = 39, "RFC 7296 §3.8";
+        NONCE = 40, "RFC 7296 §3.9";
+        NOTIFY = 41, "RFC 7296 §3.10";
+        DELETE = 42, "RFC 7296 §3.11";
+        VENDOR_ID = 43, "RFC 7296 §3.12";
+        TS_I = 44, "RFC 7296 §3.13";
+        TS_R = 45, "RFC 7296 §3.13";
+        SK = 46, "RFC 7296 §3.14";
+        CP = 47, "RFC 7296 §3.15";
+        EAP = 48, "RFC 7296 §3.16";
+        SKF = 53, "RFC 7383 §2.5";
+    }
+}
+
+registry! {
+    /// Security protocol identifiers (RFC 7296 §3.3.1).
+    ProtocolId(u8) {
+        NONE = 0, "RFC 7296 §3.10";
+        IKE = 1, "RFC 7296 §3.3.1";
+        AH = 2, "RFC 7296 §3.3.1";
+        ESP = 3, "RFC 7296 §3.3.1";
+    }
+}
+
+registry! {
+    /// Transform types (RFC 7296 §3.3.2).
+    TransformType(u8) {
+        ENCR = 1, "RFC 7296 §3.3.2";
+        PRF = 2, "RFC 7296 §3.3.2";
+        INTEG = 3, "RFC 7296 §3.3.2";
+        KE = 4, "RFC 9370 §2.2";
+        SN = 5, "RFC 7296 §3.3.2";
+    }
+}
+
+registry! {
+    /// Encryption algorithms, transform type 1.
+    EncrId(u16) {
+        AES_CBC = 12, "RFC 3602";
+        AES_GCM_16 = 20, "RFC 4106, RFC 5282";
+    }
+}
+
+registry! {
+    /// Pseudorandom functions, transform type 2.
+    PrfId(u16) {
+        HMAC_SHA2_256 = 5, "RFC 4868";
+        HMAC_SHA2_384 = 6, "RFC 4868";
+        HMAC_SHA2_512 = 7, "RFC 4868";
+    }
+}
+
+registry! {
+    /// Integrity algorithms, transform type 3.
+    IntegId(u16) {
+        NONE = 0, "RFC 7296 §3.3.2";
+        HMAC_SHA2_256_128 = 12, "RFC 4868";
+        HMAC_SHA2_384_192 = 13, "RFC 4868";
+        HMAC_SHA2_512_256 = 14, "RFC 4868";
+    }
+}
+
+registry! {
+    /// Key exchange methods (Diffie-Hellman groups), transform type 4.
+    KeMethod(u16) {
+        NONE = 0, "RFC 7296 §3.3.2";
+        MODP_2048 = 14, "RFC 3526 §3";
+        MODP_3072 = 15, "RFC 3526 §4";
+        MODP_4096 = 16, "RFC 3526 §5";
+        ECP_256 = 19, "RFC 5903 §3.1";
+        ECP_384 = 20, "RFC 5903 §3.2";
+        CURVE25519 = 31, "RFC 8031 §2";
+    }
+}
+
+registry! {
+    /// Sequence numbers, transform type 5.
+    SnId(u16) {
+        SHORT = 0, "RFC 7296 §3.3.2";
+        EXTENDED = 1, "RFC 7296 §3.3.2";
+    }
+}
+
+registry! {
+    /// Notify message types (RFC 7296 §3.10.1); below 16384 they are errors.
+    NotifyType(u16) {
+        UNSUPPORTED_CRITICAL_PAYLOAD = 1, "RFC 7296 §2.5";
+        INVALID_IKE_SPI = 4, "RFC 7296 §2.21";
+        INVALID_MAJOR_VERSION = 5, "RFC 7296 §2.5";
+        INVALID_SYNTAX = 7, "RFC 7296 §2.21";
+        INVALID_MESSAGE_ID = 9, "RFC 7296 §2.3";
+        INVALID_SPI = 11, "RFC 7296 §1.5";
+        NO_PROPOSAL_CHOSEN = 14, "RFC 7296 §2.7";
+        INVALID_KE_PAYLOAD = 17, "RFC 7296 §1.3";
+        AUTHENTICATION_FAILED = 24, "RFC 7296 §2.21.2";
+        SINGLE_PAIR_REQUIRED = 34, "RFC 7296 §2.9";
+        NO_ADDITIONAL_SAS = 35, "RFC 7296 §1.3";
+        INTERNAL_ADDRESS_FAILURE = 36, "RFC 7296 §3.15.4";
+        FAILED_CP_REQUIRED = 37, "RFC 7296 §2.19";
+        TS_UNACCEPTABLE = 38, "RFC 7296 §2.9";
+        INVALID_SELECTORS = 39, "RFC 7296 §3.10.1";
+        TEMPORARY_FAILURE = 43, "RFC 7296 §2.25";
+        CHILD_SA_NOT_FOUND = 44, "RFC 7296 §2.25";
+        INITIAL_CONTACT = 16384, "RFC 7296 §2.4";
+        SET_WINDOW_SIZE = 16385, "RFC 7296 §2.3";
+        ADDITIONAL_TS_POSSIBLE = 16386, "RFC 7296 §2.9";
+        IPCOMP_SUPPORTED = 16387, "RFC 7296 §2.22";
+        NAT_DETECTION_SOURCE_IP = 16388, "RFC 7296 §2.23";
+        NAT_DETECTION_DESTINATION_IP = 16389, "RFC 7296 §2.23";
+        COOKIE = 16390, "RFC 7296 §2.6";
+        USE_TRANSPORT_MODE = 16391, "RFC 7296 §1.3.1";
+        HTTP_CERT_LOOKUP_SUPPORTED = 16392, "RFC 7296 §3.6";
+        REKEY_SA = 16393, "RFC 7296 §1.3.3";
+        ESP_TFC_PADDING_NOT_SUPPORTED = 16394, "RFC 7296 §1.3.1";
+        NON_FIRST_FRAGMENTS_ALSO = 16395, "RFC 7296 §1.3.1";
+        MOBIKE_SUPPORTED = 16396, "RFC 4555 §3";
+        REDIRECT_SUPPORTED = 16406, "RFC 5685 §3";
+        IKEV2_FRAGMENTATION_SUPPORTED = 16430, "RFC 7383 §2.3";
+        SIGNATURE_HASH_ALGORITHMS = 16431, "RFC 7427 §4";
+    }
+}
+
+impl NotifyType {
+    /// Whether this notification reports an error (RFC 7296 §3.10.1).
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        self.0 < 16384
+    }
+}
+
+registry! {
+    /// Identification types (RFC 7296 §3.5).
+    IdType(u8) {
+        IPV4_ADDR = 1, "RFC 7296 §3.5";
+        FQDN = 2, "RFC 7296 §3.5";
+        RFC822_ADDR = 3, "RFC 7296 §3.5";
+        IPV6_ADDR = 5, "RFC 7296 §3.5";
+        DER_ASN1_DN = 9, "RFC 7296 §3.5";
+        DER_ASN1_GN = 10, "RFC 7296 §3.5";
+        KEY_ID = 11, "RFC 7296 §3.5";
+    }
+}
+
+registry! {
+    /// Authentication methods (RFC 7296 §3.8).
+    AuthMethod(u8) {
+        RSA = 1, "RFC 7296 §2.15";
+        SHARED_KEY = 2, "RFC 7296 §2.15";
+        DIGITAL_SIGNATURE = 14, "RFC 7427 §3";
+    }
+}
+
+registry! {
+    /// Traffic selector types (RFC 7296 §3.13.1).
+    TsType(u8) {
+        IPV4_ADDR_RANGE = 7, "RFC 7296 §3.13.1";
+        IPV6_ADDR_RANGE = 8, "RFC 7296 §3.13.1";
+    }
+}

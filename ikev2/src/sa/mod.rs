@@ -1,0 +1,1 @@
+//! One IKE SA.
