@@ -1,1 +1,18 @@
-//! Placeholder.
+//! `s2s-gw`: a site-to-site IPsec gateway in user space. The only crate that does IO.
+//!
+//! ```text
+//!   config ──► control (ikev2::Endpoint, timers, control socket, netlink)      one thread, never touches a data packet
+//!                 │ install / remove SAs, policy        ▲ IKE datagrams, acquire, first inbound
+//!                 ▼                                     │
+//!            dataplane  tx pump: TUN ─► esp ─► UDP      rx pump: UDP ─► esp ─► TUN
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod dataplane;
+pub mod demo;
+pub mod io;
+pub mod route;
+pub mod status;
+pub mod sys;
