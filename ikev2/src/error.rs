@@ -71,9 +71,8 @@ impl DropReason {
     }
 }
 
-/// Why an SA, a child or an attempt at one ended.
+/// Why an SA, a child or an attempt at one ended. Exhaustive: whoever explains these to people has to explain them all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum CloseReason {
     /// We were told to.
     Local,
