@@ -1,3 +1,34 @@
-//! What the negotiation computes, on top of the RustCrypto crates.
+//! What the negotiation computes, on top of the RustCrypto crates. No primitive here is of our own making.
+//!
+//! ```text
+//!   suite    the negotiated algorithms
+//!     │
+//!     ├── ke        our key pair + the peer's public value ──► g^ir
+//!     │    └─ modp    groups 14, 15, 16                         │
+//!     ├── prf       HMAC-SHA-2, prf+                            │
+//!     │    └─ integ   the same, truncated                       ▼
+//!     ├── keymat    g^ir + nonces + SPIs ──► SK_d SK_a SK_e SK_p, keys of children
+//!     │                                       │    └────┬───┘    │
+//!     ├── sk        header + payloads ◄── seal / open ──┘        │   maker of `Authentic`
+//!     │    └─ cipher  AES-GCM, or AES-CBC with HMAC              │
+//!     └── auth      AUTH of a pre-shared key ◄───────────────────┘   maker of `PeerAuthenticated`
+//!
+//!   natd     NAT detection hashes          rng     SPIs and nonces
+//! ```
+//!
+//! Everything random is drawn from a generator that the caller passes in, so a seed decides every octet. That is why
+//! the key pairs come from `p256`, `p384` and `x25519-dalek`: ring draws its own private keys and cannot be seeded.
+//! Secrets live in `Zeroizing`, have no `Debug`, and are compared in constant time.
 
+pub(crate) mod auth;
+mod cipher;
+mod integ;
+pub(crate) mod ke;
+pub(crate) mod keymat;
+pub(crate) mod natd;
+pub(crate) mod prf;
+pub(crate) mod rng;
+pub(crate) mod sk;
 pub(crate) mod suite;
+#[cfg(test)]
+mod vectors;

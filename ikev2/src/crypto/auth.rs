@@ -1,0 +1,56 @@
+//! The AUTH payload of a pre-shared key (RFC 7296 §2.15).
+//!
+//! ```text
+//!   AUTH = prf( prf(shared secret, "Key Pad for IKEv2"), signed octets )
+//!
+//!   signed octets of the initiator = IKE_SA_INIT request,  header to end  | Nr | prf(SK_pi, rest of IDi payload)
+//!   signed octets of the responder = IKE_SA_INIT response, header to end  | Ni | prf(SK_pr, rest of IDr payload)
+//! ```
+//!
+//! The message is the one that made the SA: after COOKIE or INVALID_KE_PAYLOAD it is the last of them.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::prf::Prf;
+use crate::config::Psk;
+
+/// What one side signs.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedOctets<'a> {
+    /// The IKE_SA_INIT message that this side sent, from the header to its end, as it was on the wire.
+    pub(crate) message: &'a [u8],
+    /// The nonce that the other side sent, without payload header.
+    pub(crate) peer_nonce: &'a [u8],
+    /// SK_pi if the original initiator signs, else SK_pr.
+    pub(crate) sk_p: &'a [u8],
+    /// The ID payload of this side without its generic header: type, three reserved octets, data (`RestOfIDPayload`).
+    pub(crate) id_body: &'a [u8],
+}
+
+/// The proof that the peer knows the key. Nothing but [`verify_psk`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct PeerAuthenticated(());
+
+/// The authentication data for an AUTH payload with method SHARED_KEY.
+pub(crate) fn psk_auth(prf: Prf, psk: &Psk, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
+    let key = prf.compute(psk.octets(), &[KEY_PAD]);
+    let maced_id = prf.compute(signed.sk_p, &[signed.id_body]);
+    prf.compute(&key, &[signed.message, signed.peer_nonce, &maced_id])
+}
+
+/// Compares the authentication data that the peer sent with what the peer should have sent: `signed` is the peer's
+/// message, our nonce, the peer's SK_p and the peer's identity. The comparison is in constant time.
+pub(crate) fn verify_psk(
+    prf: Prf,
+    psk: &Psk,
+    signed: SignedOctets<'_>,
+    received: &[u8],
+) -> Option<PeerAuthenticated> {
+    let good: bool = psk_auth(prf, psk, signed).ct_eq(received).into();
+    good.then_some(PeerAuthenticated(()))
+}
+
+/// 17 octets, without terminating zero.
+const KEY_PAD: &[u8] = b"Key Pad for IKEv2";

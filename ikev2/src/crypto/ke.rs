@@ -1,0 +1,149 @@
+//! Key exchange methods (RFC 7296 §3.4): an ephemeral key pair, the public half for the KE payload, and g^ir.
+//!
+//! ```text
+//!   method        public value                          g^ir                      checks (RFC 6989 §2)
+//!   MODP 14-16    y, padded to the prime's length       the same, padded          1 < y < p-1
+//!   ECP 256/384   x | y, no 0x04 before it (RFC 5903)   x coordinate              on the curve, not infinity
+//!   Curve25519    u, 32 octets (RFC 8031)               u coordinate, 32 octets   g^ir is not zero
+//! ```
+//!
+//! The public value of the peer is the first thing that a stranger makes us compute with: it is checked before.
+
+mod modp;
+#[cfg(test)]
+mod tests;
+
+use elliptic_curve::Generate;
+use elliptic_curve::sec1::ToSec1Point;
+use p256::elliptic_curve;
+use rand_core::CryptoRng;
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
+
+use crate::registry::KeMethod;
+use modp::Group;
+
+/// Why there is no shared secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeError {
+    /// The public value does not have the length that the method prescribes.
+    #[error("the public value has the wrong length for {0}")]
+    Length(KeMethod),
+    /// The public value is not a safe member of the group (RFC 6989 §2, RFC 7748 §6.1).
+    #[error("the public value is not valid for {0}")]
+    InvalidPublicValue(KeMethod),
+}
+
+/// Our ephemeral key pair. The private half is wiped on drop, never printed.
+pub(crate) struct KeSecret {
+    method: KeMethod,
+    private: Private,
+    public: Vec<u8>,
+}
+
+enum Private {
+    Modp(Group, Zeroizing<Vec<u8>>),
+    Ecp256(p256::SecretKey),
+    Ecp384(p384::SecretKey),
+    Curve25519(StaticSecret),
+}
+
+/// Whether [`KeSecret::generate`] knows the method.
+pub(crate) const fn supported(method: KeMethod) -> bool {
+    matches!(
+        method,
+        KeMethod::MODP_2048
+            | KeMethod::MODP_3072
+            | KeMethod::MODP_4096
+            | KeMethod::ECP_256
+            | KeMethod::ECP_384
+            | KeMethod::CURVE25519
+    )
+}
+
+impl KeSecret {
+    /// Draws a key pair. `None` if we do not have the method.
+    pub(crate) fn generate(method: KeMethod, rng: &mut impl CryptoRng) -> Option<Self> {
+        let private = match method {
+            KeMethod::MODP_2048 => Private::Modp(Group::Modp2048, Group::Modp2048.exponent(rng)),
+            KeMethod::MODP_3072 => Private::Modp(Group::Modp3072, Group::Modp3072.exponent(rng)),
+            KeMethod::MODP_4096 => Private::Modp(Group::Modp4096, Group::Modp4096.exponent(rng)),
+            KeMethod::ECP_256 => Private::Ecp256(p256::SecretKey::generate_from_rng(rng)),
+            KeMethod::ECP_384 => Private::Ecp384(p384::SecretKey::generate_from_rng(rng)),
+            KeMethod::CURVE25519 => Private::Curve25519(StaticSecret::random_from_rng(rng)),
+            _ => return None,
+        };
+        Some(Self::new(method, private))
+    }
+
+    /// The method.
+    pub(crate) const fn method(&self) -> KeMethod {
+        self.method
+    }
+
+    /// The key exchange data for our KE payload.
+    pub(crate) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The shared secret g^ir with the key exchange data of the peer's KE payload.
+    ///
+    /// # Errors
+    /// [`KeError`] if the data is not a public value of this method. Nobody honest sends such.
+    pub(crate) fn agree(&self, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeError> {
+        if peer.len() != self.public.len() {
+            return Err(KeError::Length(self.method));
+        }
+        let shared = match &self.private {
+            Private::Modp(group, exponent) => group.agree(exponent, peer),
+            Private::Ecp256(secret) => uncompressed(peer, p256::PublicKey::from_sec1_bytes)
+                .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
+            Private::Ecp384(secret) => uncompressed(peer, p384::PublicKey::from_sec1_bytes)
+                .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
+            Private::Curve25519(secret) => curve25519(secret, peer),
+        };
+        shared.ok_or(KeError::InvalidPublicValue(self.method))
+    }
+
+    fn new(method: KeMethod, private: Private) -> Self {
+        let public = match &private {
+            Private::Modp(group, exponent) => group.public(exponent),
+            Private::Ecp256(secret) => {
+                without_form(secret.public_key().to_sec1_point(false).as_bytes())
+            }
+            Private::Ecp384(secret) => {
+                without_form(secret.public_key().to_sec1_point(false).as_bytes())
+            }
+            Private::Curve25519(secret) => x25519_dalek::PublicKey::from(secret).to_bytes().into(),
+        };
+        Self { method, private, public }
+    }
+}
+
+/// Reads `x | y` as the uncompressed point `0x04 | x | y`. The parsers of p256 and p384 refuse what is not on the curve;
+/// infinity has no such encoding.
+fn uncompressed<P, E>(peer: &[u8], parse: impl Fn(&[u8]) -> Result<P, E>) -> Option<P> {
+    let mut point = Vec::with_capacity(1 + peer.len());
+    point.push(UNCOMPRESSED);
+    point.extend_from_slice(peer);
+    parse(&point).ok()
+}
+
+/// The reverse: `x | y` of `0x04 | x | y` (RFC 5903 §7).
+fn without_form(point: &[u8]) -> Vec<u8> {
+    point.strip_prefix(&[UNCOMPRESSED]).unwrap_or(point).to_vec()
+}
+
+/// X25519, refusing the points of small order that would make g^ir zero whatever our key is (RFC 7748 §6.1).
+fn curve25519(secret: &StaticSecret, peer: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let peer: [u8; 32] = peer.try_into().ok()?;
+    let shared = secret.diffie_hellman(&peer.into());
+    shared.was_contributory().then(|| octets(shared.as_bytes()))
+}
+
+fn octets(secret: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(secret.to_vec())
+}
+
+/// The form octet of an uncompressed point (SEC 1 §2.3.3).
+const UNCOMPRESSED: u8 = 0x04;
