@@ -1,4 +1,12 @@
 //! Every IANA number that IKEv2 uses, once, with its RFC. Open newtypes: unknown values survive and print as numbers.
+//!
+//! ```text
+//!   octets ──► ExchangeType(34) ──► "IKE_SA_INIT"        named values are constants: ExchangeType::IKE_SA_INIT
+//!              ExchangeType(250) ──► "ExchangeType(250)"  unknown values are values like any other
+//! ```
+//!
+//! The registry is <https://www.iana.org/assignments/ikev2-parameters>. Algorithms that we do not offer are named too,
+//! so that a refused offer can be shown to people; what we can do is said by [`crate::keyword`] alone.
 
 /// Declares one registry: an open newtype, its named values, `ALL` and a `Debug`/`Display` that prints names.
 macro_rules! registry {
@@ -91,14 +99,44 @@ registry! {
 registry! {
     /// Encryption algorithms, transform type 1.
     EncrId(u16) {
+        TRIPLE_DES = 3, "RFC 2451";
+        NULL = 11, "RFC 2410";
         AES_CBC = 12, "RFC 3602";
+        AES_CTR = 13, "RFC 5930";
+        AES_CCM_8 = 14, "RFC 5282";
+        AES_CCM_12 = 15, "RFC 5282";
+        AES_CCM_16 = 16, "RFC 5282";
+        AES_GCM_8 = 18, "RFC 5282";
+        AES_GCM_12 = 19, "RFC 5282";
         AES_GCM_16 = 20, "RFC 4106, RFC 5282";
+        CAMELLIA_CBC = 23, "RFC 5529";
+        CHACHA20_POLY1305 = 28, "RFC 7634";
+    }
+}
+
+impl EncrId {
+    /// Whether the cipher authenticates too, so that it goes without an integrity algorithm (RFC 5282 §8).
+    #[must_use]
+    pub const fn is_aead(self) -> bool {
+        matches!(
+            self,
+            Self::AES_CCM_8
+                | Self::AES_CCM_12
+                | Self::AES_CCM_16
+                | Self::AES_GCM_8
+                | Self::AES_GCM_12
+                | Self::AES_GCM_16
+                | Self::CHACHA20_POLY1305
+        )
     }
 }
 
 registry! {
     /// Pseudorandom functions, transform type 2.
     PrfId(u16) {
+        HMAC_MD5 = 1, "RFC 2104";
+        HMAC_SHA1 = 2, "RFC 2104";
+        AES128_XCBC = 4, "RFC 4434";
         HMAC_SHA2_256 = 5, "RFC 4868";
         HMAC_SHA2_384 = 6, "RFC 4868";
         HMAC_SHA2_512 = 7, "RFC 4868";
@@ -109,6 +147,9 @@ registry! {
     /// Integrity algorithms, transform type 3.
     IntegId(u16) {
         NONE = 0, "RFC 7296 §3.3.2";
+        HMAC_MD5_96 = 1, "RFC 2403";
+        HMAC_SHA1_96 = 2, "RFC 2404";
+        AES_XCBC_96 = 5, "RFC 3566";
         HMAC_SHA2_256_128 = 12, "RFC 4868";
         HMAC_SHA2_384_192 = 13, "RFC 4868";
         HMAC_SHA2_512_256 = 14, "RFC 4868";
@@ -119,12 +160,19 @@ registry! {
     /// Key exchange methods (Diffie-Hellman groups), transform type 4.
     KeMethod(u16) {
         NONE = 0, "RFC 7296 §3.3.2";
+        MODP_768 = 1, "RFC 7296 App. B.1";
+        MODP_1024 = 2, "RFC 7296 App. B.2";
+        MODP_1536 = 5, "RFC 3526 §2";
         MODP_2048 = 14, "RFC 3526 §3";
         MODP_3072 = 15, "RFC 3526 §4";
         MODP_4096 = 16, "RFC 3526 §5";
+        MODP_6144 = 17, "RFC 3526 §6";
+        MODP_8192 = 18, "RFC 3526 §7";
         ECP_256 = 19, "RFC 5903 §3.1";
         ECP_384 = 20, "RFC 5903 §3.2";
+        ECP_521 = 21, "RFC 5903 §3.3";
         CURVE25519 = 31, "RFC 8031 §2";
+        CURVE448 = 32, "RFC 8031 §2";
     }
 }
 
@@ -210,5 +258,55 @@ registry! {
     TsType(u8) {
         IPV4_ADDR_RANGE = 7, "RFC 7296 §3.13.1";
         IPV6_ADDR_RANGE = 8, "RFC 7296 §3.13.1";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_printed_and_unknown_values_are_numbers() {
+        assert_eq!(ExchangeType::CREATE_CHILD_SA.to_string(), "CREATE_CHILD_SA");
+        assert_eq!(format!("{:?}", KeMethod(31)), "CURVE25519");
+        assert_eq!(NotifyType(40_960).to_string(), "NotifyType(40960)");
+    }
+
+    #[test]
+    fn no_value_is_named_twice() {
+        fn unique<T: Ord + Copy + std::fmt::Debug>(all: &[(T, &str)]) {
+            let mut values: Vec<T> = all.iter().map(|(value, _)| *value).collect();
+            values.dedup();
+            assert_eq!(values.len(), all.len());
+            assert!(values.is_sorted(), "in the order of the numbers: {values:?}");
+        }
+        unique(ExchangeType::ALL);
+        unique(PayloadType::ALL);
+        unique(ProtocolId::ALL);
+        unique(TransformType::ALL);
+        unique(EncrId::ALL);
+        unique(PrfId::ALL);
+        unique(IntegId::ALL);
+        unique(KeMethod::ALL);
+        unique(SnId::ALL);
+        unique(NotifyType::ALL);
+        unique(IdType::ALL);
+        unique(AuthMethod::ALL);
+        unique(TsType::ALL);
+    }
+
+    #[test]
+    fn errors_are_the_notifications_below_16384() {
+        assert!(NotifyType::CHILD_SA_NOT_FOUND.is_error());
+        assert!(NotifyType(16_383).is_error());
+        assert!(!NotifyType::INITIAL_CONTACT.is_error());
+        assert!(!NotifyType::COOKIE.is_error());
+    }
+
+    #[test]
+    fn only_combined_modes_are_aead() {
+        assert!(EncrId::AES_GCM_16.is_aead());
+        assert!(!EncrId::AES_CBC.is_aead());
+        assert!(!EncrId::AES_CTR.is_aead());
     }
 }
