@@ -1,0 +1,196 @@
+//! Every code of the configuration, once: what `s2s-gw error CODE` says about it.
+//!
+//! ```text
+//!   E01xx  the file and one value in it         E03xx  several connections together
+//!   W03xx  works, but look at it
+//! ```
+//!
+//! A code keeps its meaning for ever: texts may become better, numbers are not used again.
+
+use super::report::Severity;
+
+/// Declares the codes: variant, code, title, explanation.
+macro_rules! codes {
+    ($($variant:ident $id:literal $title:literal $text:literal;)*) => {
+        /// A stable code of an error (`E....`) or warning (`W....`) of the configuration.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = concat!($id, ": ", $title, ".")] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as printed, for example `E0101`.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// What it is, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// What it means and what to do, in one paragraph.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Syntax "E0100" "the file is not TOML"
+        "The text cannot be read as TOML, so nothing in it has a meaning yet. The caret shows where reading stopped making sense; often a quote, a bracket or a comma is missing just before it. Other mistakes of the file show up once this one is gone.";
+    UnknownKey "E0101" "unknown key"
+        "No key of this name exists in this table. An unknown key is always an error, because a setting that is silently ignored is a setting that somebody believes in. Most are misspelled, and the nearest known name is offered; some stand in the wrong table.";
+    FileUnreadable "E0102" "configuration file cannot be read"
+        "The operating system refused to give the file, it is not text in UTF-8, or it is larger than 4 MiB. Relative paths in `include` start at the directory of the file that includes.";
+    NotSupported "E0103" "not supported yet"
+        "The key is part of the design of this file, but this version cannot do what it asks for. It is refused rather than ignored: a rule that looks as if it were in force is worse than none. Take it out, or use a version that knows it.";
+    FileMode "E0104" "secret is readable by others"
+        "A file with a pre-shared key in it, be it a key file or a configuration with `inline`, may only be open to its owner, as with ssh. Otherwise every user of the machine could impersonate the gateway. `chmod 600 FILE` closes it; if it was open for long, make a new key.";
+    KeyLines "E0105" "pre-shared key has several lines or a NUL"
+        "One newline at the end of a key file is cut off, because editors add it. Any other newline or a NUL octet would become part of the key, and the peer, whose file was made by another editor, would have another key. Write the key on one line, or as hexadecimal digits after `0x`.";
+    WrongType "E0106" "wrong type of value"
+        "The key wants another type of value: text in quotes, a number, `true` or `false`, a list in brackets or a table in braces.";
+    MissingKey "E0107" "required key is missing"
+        "The table cannot work without this key and there is no default that would be right for most.";
+    Version "E0108" "unknown version of the format"
+        "`version` names the version of this file format, not of the program or of the file. This program knows version 1, which is also what a file without `version` has.";
+    Duplicate "E0109" "defined twice"
+        "The same name is defined in two places, in one file or in two included ones. The program does not choose between them: rename one or delete it.";
+    BareNumber "E0110" "number without unit"
+        "Durations and sizes need a unit, because every other program has its own idea of it: seconds here, minutes there. Write `\"3600s\"` or `\"1h\"`, `\"500MiB\"` or `\"500GiB\"`, in quotes.";
+    BadDuration "E0111" "not a duration"
+        "A duration is one or more numbers with units: `\"90s\"`, `\"8h\"`, `\"1h 30m\"`, `\"2d\"`. Units are d, h, m, s, ms and their long forms.";
+    BadSize "E0112" "not a size"
+        "A size is a number with a unit: `\"512MiB\"`, `\"500GiB\"`, `\"10GB\"`. KiB, MiB, GiB and TiB count in 1024, kB, MB, GB and TB in 1000; B is one octet.";
+    OutOfRange "E0113" "value out of range"
+        "The value is understood but too small or too large to work. The message names the range.";
+    UnknownWord "E0114" "unknown word"
+        "The key accepts a few words only. The message lists them, and offers the nearest one.";
+    BadName "E0115" "impossible name"
+        "Names of connections, policies and networks are 1 to 32 characters out of a-z, 0-9 and `-`. They become parts of commands, metrics and file names, where anything else would need quoting. Names of interfaces are 1 to 15 octets without `/` and white space.";
+    Empty "E0116" "empty"
+        "An empty text or list has no meaning here. Leave the key out to get its default.";
+    BadAddress "E0120" "not an address"
+        "An IPv4 address has four numbers up to 255 (`192.0.2.1`), an IPv6 address up to eight groups of hexadecimal digits (`2001:db8::1`). Zones (`%eth0`), multicast and unspecified addresses cannot be used here.";
+    BadNetwork "E0121" "not a network"
+        "A network is an address and a prefix length: `10.1.0.0/16`, `2001:db8::/32`. A single host is `10.1.0.5/32` or `2001:db8::5/128`. A word without dots and colons is the name of a group in [networks].";
+    PrefixLength "E0122" "impossible prefix length"
+        "IPv4 addresses have 32 bits, IPv6 addresses 128, so the prefix length after the `/` cannot be larger. Some implementations quietly use another length; this one asks.";
+    HostBits "E0123" "network has host bits set"
+        "The address has bits beyond its prefix length: `10.1.0.5/16` may mean the network `10.1.0.0/16` or the host `10.1.0.5/32`. Both gateways have to agree exactly, so write the one that is meant.";
+    UnknownNetwork "E0124" "unknown network name"
+        "A word in a list of subnets is the name of a group in [networks], and there is no such group.";
+    NoSubnets "E0125" "connection without subnets"
+        "`local_subnets` and `remote_subnets` say which packets travel in the tunnel; without them there is nothing to protect. For a tunnel that is used by routes alone write `[\"0.0.0.0/0\"]` on both sides and list `routes`.";
+    FamilyAlone "E0126" "address family on one side only"
+        "A packet has a source and a destination of one family. IPv6 networks on one side need IPv6 networks on the other side, and so with IPv4; a family that is on one side only could never match a packet.";
+    Overlap "E0127" "the same network on both sides"
+        "A network is listed both as local and as remote, so the gateway cannot know on which side a host is. If both sites really use the same addresses, one of them has to be translated.";
+    BadPeer "E0128" "not an address or name of a peer"
+        "`peer` takes an IP address, a DNS name, or the word `any`, the first two with an optional `:port`. An IPv6 address with port is written in brackets: `[2001:db8::1]:4500`.";
+    PeerFamily "E0129" "no listening address for this peer"
+        "`[gateway] listen` has addresses of one family only and the peer has an address of the other one, so no packet could be sent to it. Add an address, or leave `listen` out to use all.";
+    BadProposal "E0130" "proposal cannot work"
+        "The algorithms are known, but they do not make a complete proposal together: an IKE proposal needs a cipher, a pseudorandom function and a key exchange, and with a cipher that is not AEAD also an integrity algorithm. Keywords are those of strongSwan.";
+    UnknownAlgorithm "E0131" "unknown algorithm"
+        "No algorithm has this keyword. The keywords are those of strongSwan (`aes256gcm16`, `sha256`, `ecp384` ...), joined by `-`.";
+    UnknownPolicy "E0133" "unknown policy"
+        "`policy` and `extends` name a table [policy.NAME] or a built-in policy, and there is none of this name.";
+    ExtendsLoop "E0134" "policies extend each other in a circle"
+        "Following `extends` from this policy leads back to it, so there is no policy to start from.";
+    DpdTimes "E0135" "timeout is not longer than interval"
+        "Dead peer detection asks after `interval` of silence and gives up after `timeout` of silence. With a timeout that is not longer than the interval the peer would be declared dead before it is asked.";
+    BadIdentity "E0136" "not an identity"
+        "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
+    AnyNeedsId "E0140" "peer \"any\" needs a peer_id"
+        "With `peer = \"any\"` the address says nothing about who is calling, so the identity has to: set `peer_id`. Such a peer cannot be called either, so `start` can only be `respond-only`, and `any` stands alone.";
+    SamePeer "E0141" "two connections for the same peer"
+        "Two connections have the same peer and the same identities on both sides, so an incoming request could belong to either. Put the subnets of both into one connection, or give them different identities.";
+    KeyFile "E0142" "key file cannot be read"
+        "The file named by `psk` does not exist or the operating system refuses to give it. The gateway reads it as the user that it runs as; relative paths start at the directory of the configuration file.";
+    KeyEmpty "E0143" "pre-shared key is empty"
+        "An empty key would let everybody in. `s2s-gw genpsk` makes a good one.";
+    KeyShort "E0144" "pre-shared key is too short"
+        "Anybody who records one handshake with us can try keys offline as fast as a graphics card can (RFC 7296 §8.1 and §2.15). Keys under 16 octets are refused; `s2s-gw genpsk` makes one of 256 bits.";
+    KeyEncoding "E0145" "pre-shared key is badly encoded"
+        "A key that starts with `0x` is hexadecimal, two digits per octet; one that starts with `0s` is base64. What follows the prefix does not fit. If the key really starts with these characters, encode it.";
+    KeySource "E0146" "psk needs exactly one source"
+        "`psk` is a table with one of `file` (path), `credential` (name of a systemd credential) or `inline` (the text itself).";
+    NoCredentials "E0147" "no credentials directory"
+        "`credential` reads a file that systemd passes with `LoadCredential=`; systemd names their directory in $CREDENTIALS_DIRECTORY, which is not set. Use `file` when the program does not run as such a service.";
+    SharedKey "E0148" "key of an \"any\" peer is used elsewhere"
+        "A peer that may call from anywhere is known by its key alone, so the key must be its own: whoever has it could otherwise claim to be the other one.";
+    SubnetTwice "E0312" "subnet is claimed by two connections"
+        "Two connections want the same packets with the same metric, so the gateway cannot know which tunnel should get them. Delete one subnet, or give the standby connection a higher `metric`: the lower metric wins while its tunnel is up.";
+    WeakKey "W0302" "pre-shared key is weak"
+        "The key is text of fewer than 32 octets. People choose guessable text, and a recorded handshake can be attacked offline. `s2s-gw genpsk` makes a key that needs no thought.";
+    KeySpace "W0303" "pre-shared key begins or ends with white space"
+        "The white space is part of the key, and somebody who copies the key will lose it. If that is not meant, remove it on both gateways.";
+    ShortLife "W0304" "very short lifetime"
+        "Keys are replaced more often than once a minute. That is good for tests only: every replacement costs a key exchange on both gateways.";
+    Nested "W0313" "a subnet lies within one of another connection"
+        "Packets go to the most specific subnet, so the smaller network is taken out of the larger one. That is often meant (one site out of many), and sometimes a mistake.";
+    Repeated "W0314" "listed twice"
+        "The entry is in the list more than once, or lies within another entry of it. The repetition has no effect.";
+    LocalRemoteNested "W0315" "local and remote subnets lie within each other"
+        "One network contains the other one across the tunnel. Hubs and spokes do this on purpose (10.0.0.0/8 behind the hub, 10.2.0.0/16 at the spoke); the most specific network wins.";
+    PeerInside "W0316" "peer is inside its own remote subnets"
+        "The address of the peer lies in a network that is routed into the tunnel, so the encrypted packets to the peer would need the tunnel themselves. Make sure that a more specific route to the peer exists, or list `routes` without its address.";
+}
+
+impl Code {
+    /// The code of this name, as in `s2s-gw error E0101`; case does not matter.
+    #[must_use]
+    pub fn find(id: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.id().eq_ignore_ascii_case(id))
+    }
+
+    /// `E` is an error, `W` a warning.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self.id().as_bytes() {
+            [b'W', ..] => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_well_formed_unique_and_in_order() {
+        let ids: Vec<_> = Code::ALL.iter().map(|code| code.id()).collect();
+        for id in &ids {
+            assert!(id.len() == 5 && matches!(id.as_bytes()[0], b'E' | b'W'), "{id}");
+            assert!(id[1..].bytes().all(|octet| octet.is_ascii_digit()), "{id}");
+        }
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    }
+
+    #[test]
+    fn codes_are_found_and_explained() {
+        assert_eq!(Code::find("e0312"), Some(Code::SubnetTwice));
+        assert_eq!(Code::find("E9999"), None);
+        assert_eq!(Code::Nested.severity(), Severity::Warning);
+        for code in Code::ALL {
+            assert!(!code.title().is_empty() && !code.title().ends_with('.'), "{code}");
+            assert!(code.explanation().len() > 60 && code.explanation().ends_with('.'), "{code}");
+        }
+    }
+}
