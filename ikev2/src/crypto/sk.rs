@@ -31,9 +31,13 @@ pub(crate) struct Protection {
 }
 
 /// The content of an SK payload whose integrity was checked. Nothing but [`Protection::open`] makes one.
+#[derive(Clone, Copy)]
 pub(crate) struct Authentic<'m> {
-    first: PayloadType,
-    plain: &'m [u8],
+    /// The type of the first payload; `NONE` if there is none, as in a liveness check.
+    pub(crate) first: PayloadType,
+    /// The chain of payloads, without padding.
+    pub(crate) plain: &'m [u8],
+    _opened: (),
 }
 
 impl Protection {
@@ -113,19 +117,7 @@ impl Protection {
         let (body, icv) = rest.split_at_mut(body_len);
         self.inbound.open(aad, iv, body, icv)?;
         let plain = without_padding(body).ok_or(DropReason::Malformed)?;
-        Ok(Authentic { first, plain })
-    }
-}
-
-impl<'m> Authentic<'m> {
-    /// The type of the first payload; `NONE` if there is none, as in a liveness check.
-    pub(crate) const fn first(&self) -> PayloadType {
-        self.first
-    }
-
-    /// The chain of payloads, without padding.
-    pub(crate) const fn plain(&self) -> &'m [u8] {
-        self.plain
+        Ok(Authentic { first, plain, _opened: () })
     }
 }
 
