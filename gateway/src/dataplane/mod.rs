@@ -1,1 +1,214 @@
-//! Placeholder.
+//! The data plane: two pump threads between the TUN device and the sockets, and the handle that control has on them.
+//!
+//! ```text
+//!   control ── tx(TxCommand) ──► tx pump   egress.rs    read ─► classify ─► translate ─► encap ─► send
+//!           ── rx(RxCommand) ──► rx pump   ingress.rs   receive ─► demux ─► decap ─► translate ─► write
+//!           ◄──── Upcall ─────── both      command.rs
+//!
+//!   policy.rs    which configured child an inner packet belongs to (SPD, RFC 4301 §4.4.1)
+//!   sad.rs       the SAs of each pump, by slot and by SPI (SAD, RFC 4301 §4.4.2)
+//!   counters.rs  numbers that control reads
+//! ```
+//!
+//! Each pump owns its SAs, its buffer and its tables; nothing is shared but the device, the sockets and the counters. A
+//! packet is handled to the end by the thread that read it: no queue, no lock, no allocation and no clock per packet. The
+//! pumps never wait for control. They sleep in `mio::Poll` when their descriptors are drained.
+
+pub mod command;
+pub mod counters;
+mod egress;
+mod ingress;
+pub mod policy;
+mod sad;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
+pub use counters::{ChildCounters, Counters, IoLoss};
+pub use policy::{Policy, Rule};
+
+use crate::dataplane::command::MailboxSender;
+use crate::dataplane::egress::Egress;
+use crate::dataplane::ingress::Ingress;
+use crate::io::{RawEsp, Tun, UdpSocket, UdpSockets};
+
+/// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotId(pub u32);
+
+impl SlotId {
+    /// The largest number that the data plane accepts.
+    pub const MAX: Self = Self(65_535);
+}
+
+/// Where the packets of an outbound SA go, and where they leave from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address; its port is not used with [`Transport::Raw`].
+    pub remote: SocketAddr,
+    /// Our port; not used with [`Transport::Raw`].
+    pub local_port: u16,
+    /// UDP or IP protocol 50.
+    pub transport: Transport,
+}
+
+/// What carries ESP packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// UDP (RFC 3948).
+    Udp,
+    /// IP protocol 50 (RFC 4303).
+    Raw,
+}
+
+/// The handle on both pumps. Dropping it stops them.
+#[derive(Debug)]
+pub struct Dataplane {
+    tx: Pump<TxCommand>,
+    rx: Pump<RxCommand>,
+    counters: Arc<Counters>,
+}
+
+impl Dataplane {
+    /// Starts both pumps.
+    ///
+    /// The rx pump owns receiving on `nat_sockets` (bound to the NAT port) and on `raw`; the tx pump sends ESP on them. Clone a
+    /// socket first ([`UdpSocket::try_clone`]) to send IKE on it elsewhere. All descriptors keep the namespace they were
+    /// opened in; the pumps open none.
+    ///
+    /// # Errors
+    /// What the system says about a new thread or an epoll descriptor.
+    pub fn start(
+        tun: Tun,
+        nat_sockets: Vec<UdpSocket>,
+        raw: Vec<RawEsp>,
+        upcall: &UpcallSender,
+    ) -> io::Result<Self> {
+        let (tun, udp, raw) = (Arc::new(tun), Arc::new(UdpSockets(nat_sockets)), Arc::new(raw));
+        let counters = Arc::new(Counters::new());
+        let (tx_sender, mut egress) = Egress::new(
+            Arc::clone(&tun),
+            Arc::clone(&udp),
+            Arc::clone(&raw),
+            upcall.clone(),
+            Arc::clone(&counters),
+        )?;
+        let (rx_sender, mut ingress) =
+            Ingress::new(tun, udp, raw, upcall.clone(), Arc::clone(&counters))?;
+        let tx = Pump::spawn("tx", tx_sender, upcall.clone(), move || egress.run())?;
+        let rx = Pump::spawn("rx", rx_sender, upcall.clone(), move || ingress.run())?;
+        Ok(Self { tx, rx, counters })
+    }
+
+    /// Commands the tx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
+    pub fn tx(&self, command: TxCommand) {
+        self.tx.commands.send(command);
+    }
+
+    /// Commands the rx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
+    pub fn rx(&self, command: RxCommand) {
+        self.rx.commands.send(command);
+    }
+
+    /// Ends both threads and waits for them; the device and the sockets close.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// What belongs to no child.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.tx.commands.send(TxCommand::Stop);
+        self.rx.commands.send(RxCommand::Stop);
+        self.tx.join();
+        self.rx.join();
+    }
+}
+
+/// A pump's thread and the way to its mailbox.
+struct Pump<C> {
+    commands: MailboxSender<C>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<C> Pump<C> {
+    /// Runs `body` on a thread of its own; an error or a panic of it becomes [`Upcall::Broken`].
+    fn spawn(
+        name: &'static str,
+        commands: MailboxSender<C>,
+        upcall: UpcallSender,
+        body: impl FnOnce() -> Result<(), Broken> + Send + 'static,
+    ) -> io::Result<Self> {
+        let guarded = move || match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(())) => {}
+            Ok(Err(Broken { what, cause })) => {
+                upcall.broken(format!("the {name} pump ended: cannot {what}: {cause}"));
+            }
+            Err(panic) => {
+                let words = panic_words(panic.as_ref());
+                upcall.broken(format!(
+                    "the {name} pump ended by a bug of ours, please report it: {words}"
+                ));
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("s2s-{name}")).spawn(guarded)?;
+        Ok(Self { commands, thread: Some(thread) })
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The thread catches its own panics, so that there is nothing to learn from the result.
+            drop(thread.join());
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for Pump<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pump")
+    }
+}
+
+/// Why a pump cannot go on.
+#[derive(Debug)]
+struct Broken {
+    /// What it tried.
+    what: &'static str,
+    /// What the system said.
+    cause: io::Error,
+}
+
+/// What became of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batch {
+    /// The descriptor has nothing more to read.
+    Drained,
+    /// The budget was used up; there may be more.
+    Full,
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no words")
+}
+
+/// Packets that a pump handles before it looks at its commands again; chosen so that a command waits well under a
+/// millisecond and the look costs nothing per packet.
+const BUDGET_PACKETS: usize = 64;

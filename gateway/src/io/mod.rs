@@ -1,1 +1,127 @@
-//! Placeholder.
+//! Devices and sockets: open them with errors that say what to do, read and write them without blocking.
+//!
+//! ```text
+//!   tun.rs   the TUN device that the inner packets come from and go to       one packet a call
+//!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  one datagram a call
+//!   raw.rs   IP protocol 50: ESP without UDP                                 one packet a call
+//! ```
+//!
+//! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
+
+pub mod raw;
+pub mod tun;
+pub mod udp;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+pub use raw::RawEsp;
+pub use tun::Tun;
+pub use udp::{Port, UdpSocket, UdpSockets, source_for};
+
+/// A device or socket could not be opened: what, why, and what to do about it, in one sentence.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// `/dev/net/tun` does not exist.
+    #[error(
+        "cannot open /dev/net/tun: it does not exist; load the kernel module (modprobe tun) or, in a container, pass the device in (--device /dev/net/tun)"
+    )]
+    NoTunDevice,
+    /// We may not open the TUN device.
+    #[error(
+        "cannot create TUN device {name}: permission denied; run as root or grant CAP_NET_ADMIN"
+    )]
+    TunDenied {
+        /// The interface name.
+        name: String,
+    },
+    /// An interface of that name exists and is in use.
+    #[error(
+        "cannot create TUN device {name}: the name is in use; is another s2s-gw running? (ip -d link show {name})"
+    )]
+    TunBusy {
+        /// The interface name.
+        name: String,
+    },
+    /// An interface name has 1 to 15 octets.
+    #[error("cannot create TUN device {name:?}: an interface name has 1 to 15 letters or digits")]
+    TunName {
+        /// The interface name.
+        name: String,
+    },
+    /// Something else about the TUN device.
+    #[error("cannot {what} TUN device {name}: {cause}")]
+    Tun {
+        /// What we tried.
+        what: &'static str,
+        /// The interface name.
+        name: String,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// Somebody else has the port.
+    #[error(
+        "UDP port {port} on {address} is in use by another program; is strongSwan running? (ss -lunp | grep {port})",
+        port = .local.port(), address = .local.ip()
+    )]
+    PortInUse {
+        /// What we wanted to bind.
+        local: SocketAddr,
+    },
+    /// Ports below 1024 need a privilege.
+    #[error(
+        "cannot bind UDP port {port} on {address}: permission denied; run as root or grant CAP_NET_BIND_SERVICE",
+        port = .local.port(), address = .local.ip()
+    )]
+    PortDenied {
+        /// What we wanted to bind.
+        local: SocketAddr,
+    },
+    /// No interface has the address.
+    #[error(
+        "cannot bind {address}: no interface of this host has that address; check `listen` (ip address show)"
+    )]
+    NoSuchAddress {
+        /// What we wanted to bind.
+        address: IpAddr,
+    },
+    /// Something else about a UDP socket.
+    #[error("cannot {what} the UDP socket on {local}: {cause}")]
+    Udp {
+        /// What we tried.
+        what: &'static str,
+        /// What we wanted to bind.
+        local: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// Raw sockets need a privilege.
+    #[error(
+        "cannot open a raw ESP socket on {address}: permission denied; run as root, grant CAP_NET_RAW, or set encap = \"always\""
+    )]
+    RawDenied {
+        /// What we wanted to bind.
+        address: IpAddr,
+    },
+    /// Something else about a raw socket.
+    #[error("cannot {what} the raw ESP socket on {address}: {cause}")]
+    Raw {
+        /// What we tried.
+        what: &'static str,
+        /// What we wanted to bind.
+        address: IpAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Whether an error of a read or write is one packet's misfortune: it is counted and the descriptor stays good. Otherwise the
+/// descriptor itself is of no more use.
+#[must_use]
+pub fn is_transient(error: &io::Error) -> bool {
+    !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EBADFD))
+}

@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The system calls that no safe crate offers in the shape we need, and the only `unsafe` of the project.
+//!
+//! ```text
+//!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
+//!   netlink.rs   links, addresses and routes
+//!   netns.rs     network namespaces
+//! ```
+
+pub(crate) mod message;
+pub mod netlink;
+pub mod netns;

@@ -1,0 +1,258 @@
+//! What control and the pumps say to each other: commands down, upcalls up, both bounded.
+//!
+//! ```text
+//!   control ──TxCommand──► mailbox ──► tx pump        a mailbox is a bounded queue, a flag that the pump looks at once per
+//!           ──RxCommand──► mailbox ──► rx pump        batch (no lock, no system call), and a waker for a pump that sleeps
+//!
+//!   tx pump, rx pump ──Upcall──► bounded queue ──► control, woken by its own mio::Waker
+//! ```
+//!
+//! A full command queue makes control wait, which is safe because no pump ever waits for control. A full upcall queue loses
+//! IKE datagrams (they are retransmitted, RFC 7296 §2.1) and acquires (they are repeated), each counted or retried;
+//! `FirstInbound` is tried again with the next packet, and `Broken` has a place of its own that is always free.
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::dataplane::counters::ChildCounters;
+use crate::dataplane::policy::Policy;
+use crate::dataplane::{Destination, SlotId};
+
+/// Tells the tx pump (TUN to network) what to do.
+#[derive(Debug)]
+pub enum TxCommand {
+    /// Classify by this from the next batch on.
+    Policy(Arc<Policy>),
+    /// Add an outbound SA to a slot.
+    Install {
+        /// The configured child it serves.
+        slot: SlotId,
+        /// The SA with its keys.
+        sa: Box<esp::OutboundSa>,
+        /// Where its packets go.
+        to: Destination,
+        /// False: send on it from the next batch on. True: wait for `Activate`, or for the `Remove` of the SA in use
+        /// (`SendWhen::AfterInbound`, RFC 7296 §2.8); if the slot has no SA in use it is used at once.
+        hold: bool,
+        /// Where its packets are counted.
+        counters: Arc<ChildCounters>,
+    },
+    /// Send on this SA from the next batch on; the one in use stays until it is removed.
+    Activate {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
+    },
+    /// Drop this SA and its keys. If it was in use, the newest of those that are left takes over.
+    Remove {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
+    },
+    /// Send this SA's packets elsewhere.
+    Move {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
+        /// The new place.
+        to: Destination,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// Tells the rx pump (network to TUN) what to do.
+#[derive(Debug)]
+pub enum RxCommand {
+    /// Accept packets of this SA.
+    Install {
+        /// The configured child it serves.
+        slot: SlotId,
+        /// The SA with its keys.
+        sa: Box<esp::InboundSa>,
+        /// Where its packets are counted.
+        counters: Arc<ChildCounters>,
+    },
+    /// Drop this SA and its keys.
+    Remove {
+        /// The SA's SPI (chosen by us).
+        spi: NonZeroU32,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// What a pump has to tell control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upcall {
+    /// An IKE message arrived on the NAT port; the non-ESP marker is gone.
+    Ike {
+        /// Local: the address it was sent to. Remote: the sender.
+        path: ikev2::Path,
+        /// The IKE message.
+        payload: Vec<u8>,
+    },
+    /// The first authentic packet on an inbound SA; said once per SA.
+    FirstInbound {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by us).
+        spi: NonZeroU32,
+    },
+    /// A packet wanted this slot and found no SA; said at most once a second per slot.
+    Acquire {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A pump ended; no packets flow any more in its direction.
+    Broken {
+        /// One sentence for the operator.
+        what: String,
+    },
+}
+
+/// Makes the queue from the pumps to control. `waker` belongs to control's own `mio::Poll`.
+#[must_use]
+pub fn upcalls(waker: Arc<mio::Waker>) -> (UpcallSender, UpcallReceiver) {
+    let (queue_in, queue_out) = sync_channel(UPCALL_QUEUE_LEN);
+    let broken = Arc::new(Mutex::new(None));
+    let sender = UpcallSender { queue: queue_in, broken: Arc::clone(&broken), waker };
+    (sender, UpcallReceiver { queue: queue_out, broken })
+}
+
+/// The pumps' end of the upcall queue; never blocks.
+#[derive(Clone)]
+pub struct UpcallSender {
+    queue: SyncSender<Upcall>,
+    broken: Arc<Mutex<Option<String>>>,
+    waker: Arc<mio::Waker>,
+}
+
+impl UpcallSender {
+    /// Hands `upcall` to control; false if the queue is full or control is gone.
+    pub(crate) fn try_send(&self, upcall: Upcall) -> bool {
+        match self.queue.try_send(upcall) {
+            Ok(()) => {
+                self.wake();
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    /// Reports that a pump ended; if both end, the first sentence is kept since it is the cause.
+    pub(crate) fn broken(&self, what: String) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake the control thread");
+        }
+    }
+}
+
+impl fmt::Debug for UpcallSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpcallSender")
+    }
+}
+
+/// Control's end of the upcall queue.
+#[derive(Debug)]
+pub struct UpcallReceiver {
+    queue: Receiver<Upcall>,
+    broken: Arc<Mutex<Option<String>>>,
+}
+
+impl UpcallReceiver {
+    /// The next upcall, or `None` if there is none at the moment. Call it until `None` after each wake-up.
+    #[must_use]
+    pub fn try_recv(&self) -> Option<Upcall> {
+        if let Ok(upcall) = self.queue.try_recv() {
+            return Some(upcall);
+        }
+        let what = self.broken.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Upcall::Broken { what })
+    }
+}
+
+/// Makes one command queue; `poll` is the one that the receiving pump sleeps in, and `token` its waker's token there.
+pub(crate) fn mailbox<C>(
+    poll: &mio::Poll,
+    token: mio::Token,
+) -> io::Result<(MailboxSender<C>, Mailbox<C>)> {
+    let (queue_in, queue_out) = sync_channel(COMMAND_QUEUE_LEN);
+    let filled = Arc::new(AtomicBool::new(false));
+    let waker = mio::Waker::new(poll.registry(), token)?;
+    let sender = MailboxSender { queue: queue_in, filled: Arc::clone(&filled), waker };
+    Ok((sender, Mailbox { queue: queue_out, filled }))
+}
+
+/// Control's end of a command queue.
+pub(crate) struct MailboxSender<C> {
+    queue: SyncSender<C>,
+    filled: Arc<AtomicBool>,
+    waker: mio::Waker,
+}
+
+impl<C> MailboxSender<C> {
+    /// Queues `command`, waiting if the queue is full. A pump that ended has said so by `Upcall::Broken`; what is sent to
+    /// it afterwards is dropped, keys and all.
+    pub(crate) fn send(&self, command: C) {
+        if self.queue.send(command).is_err() {
+            return;
+        }
+        self.filled.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake a data-plane thread");
+        }
+    }
+}
+
+/// A pump's end of a command queue.
+pub(crate) struct Mailbox<C> {
+    queue: Receiver<C>,
+    filled: Arc<AtomicBool>,
+}
+
+impl<C> Mailbox<C> {
+    /// True if commands may wait: one atomic load, meant for once per batch.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Relaxed)
+    }
+
+    /// Begins to empty the mailbox; call [`next`](Self::next) until `None` afterwards.
+    ///
+    /// The flag falls before the queue is read, and the sender raises it after it has queued: a command is never left behind.
+    pub(crate) fn open(&self) {
+        self.filled.swap(false, Ordering::Acquire);
+    }
+
+    /// The next command. `Err` if control dropped its end.
+    pub(crate) fn next(&self) -> Result<Option<C>, Abandoned> {
+        match self.queue.try_recv() {
+            Ok(command) => Ok(Some(command)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Abandoned),
+        }
+    }
+}
+
+/// Control is gone without a `Stop`; the pump ends all the same.
+#[derive(Debug)]
+pub(crate) struct Abandoned;
+
+/// Upcalls that may wait; chosen so that a burst of IKE_SA_INIT fills at most some 2 MB.
+const UPCALL_QUEUE_LEN: usize = 512;
+
+/// Commands that may wait; chosen so that some hundred children can be installed without waiting.
+const COMMAND_QUEUE_LEN: usize = 256;

@@ -1,0 +1,325 @@
+//! What the data plane counts: per child, and what belongs to no child, by reason.
+//!
+//! ```text
+//!   ChildCounters   one per configured child, shared by all its SAs over rekeys
+//!     outbound  packets, octets                 written by the tx pump alone  (a cache line of its own)
+//!     inbound   packets, octets, last_inbound   written by the rx pump alone  (a cache line of its own)
+//!     drops     by esp::DropReason              written by both
+//!   Counters        one per data plane: drops by esp::DropReason, losses by IoLoss, IKE messages, keepalives
+//! ```
+//!
+//! All are relaxed atomics: a reader sees each number current, but not all from the same instant. A number with one writer
+//! is bumped by a load and a store, which costs no locked instruction.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use esp::DropReason;
+
+/// Packets and octets of one direction of one child. Octets are of the inner IP packets.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Direction {
+    packets: AtomicU64,
+    octets: AtomicU64,
+    /// Milliseconds since the owner's epoch, plus one; zero is never.
+    last: AtomicU64,
+}
+
+impl Direction {
+    /// Counts one packet. Only the one writing thread may call it.
+    fn count(&self, octets: usize) {
+        bump(&self.packets, 1);
+        bump(&self.octets, octets as u64);
+    }
+}
+
+/// What one configured child carried and lost.
+#[derive(Debug)]
+pub struct ChildCounters {
+    outbound: Direction,
+    inbound: Direction,
+    drops: [AtomicU64; DropReason::COUNT],
+    epoch: Instant,
+}
+
+impl ChildCounters {
+    /// Zeroes. `epoch` is any moment not after the first packet; the time of the last packet is kept relative to it.
+    #[must_use]
+    pub fn new(epoch: Instant) -> Self {
+        Self {
+            outbound: Direction::default(),
+            inbound: Direction::default(),
+            drops: zeroes(),
+            epoch,
+        }
+    }
+
+    /// Packets protected and handed to a socket.
+    #[must_use]
+    pub fn packets_out(&self) -> u64 {
+        self.outbound.packets.load(Ordering::Relaxed)
+    }
+
+    /// Octets of the inner packets among [`packets_out`](Self::packets_out).
+    #[must_use]
+    pub fn octets_out(&self) -> u64 {
+        self.outbound.octets.load(Ordering::Relaxed)
+    }
+
+    /// Authentic packets written to the TUN device.
+    #[must_use]
+    pub fn packets_in(&self) -> u64 {
+        self.inbound.packets.load(Ordering::Relaxed)
+    }
+
+    /// Octets of the inner packets among [`packets_in`](Self::packets_in).
+    #[must_use]
+    pub fn octets_in(&self) -> u64 {
+        self.inbound.octets.load(Ordering::Relaxed)
+    }
+
+    /// When the last authentic packet came in, to the millisecond and to one batch; dummy packets (RFC 4303 §2.6) are such.
+    #[must_use]
+    pub fn last_inbound(&self) -> Option<Instant> {
+        let since = self.inbound.last.load(Ordering::Relaxed).checked_sub(1)?;
+        self.epoch.checked_add(Duration::from_millis(since))
+    }
+
+    /// How many packets were dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        load(&self.drops, reason.index())
+    }
+
+    /// The reasons that dropped anything, with their numbers, in the order of [`DropReason::ALL`].
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
+    }
+
+    /// The same in the shape in which `ikev2` wants it for lifetimes and liveness.
+    #[must_use]
+    pub fn usage(&self) -> ikev2::ChildUsage {
+        ikev2::ChildUsage {
+            octets: self.octets_in().wrapping_add(self.octets_out()),
+            packets: self.packets_in().wrapping_add(self.packets_out()),
+            last_inbound: self.last_inbound(),
+        }
+    }
+
+    /// One packet left. Tx pump only.
+    pub(crate) fn sent(&self, octets: usize) {
+        self.outbound.count(octets);
+    }
+
+    /// One packet arrived. Rx pump only.
+    pub(crate) fn delivered(&self, octets: usize) {
+        self.inbound.count(octets);
+    }
+
+    /// The peer proved to be alive. Rx pump only.
+    pub(crate) fn alive(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.epoch).as_millis();
+        let since = u64::try_from(since).unwrap_or(u64::MAX - 1);
+        self.inbound.last.store(since.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// One packet was lost.
+    pub(crate) fn drop_one(&self, reason: DropReason) {
+        add(&self.drops, reason.index());
+    }
+}
+
+/// Why a packet was lost that no SA is to blame for: the operating system, or control, would not take it. A lost packet of a
+/// child is counted there too, as [`DropReason::SendFailed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IoLoss {
+    /// The socket's send buffer or the device queue was full.
+    QueueFull,
+    /// No route, a firewall, or our own address is gone.
+    Unreachable,
+    /// No socket has the local address and port that the SA wants.
+    NoSocket,
+    /// The TUN device refused the packet, for instance because somebody took it down.
+    Device,
+    /// Longer than the receive buffer.
+    Truncated,
+    /// An IKE message while control had not yet taken the earlier ones.
+    ControlBusy,
+}
+
+impl IoLoss {
+    /// All of them, in declaration order.
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::Unreachable,
+        Self::NoSocket,
+        Self::Device,
+        Self::Truncated,
+        Self::ControlBusy,
+    ];
+
+    /// A stable word for status and metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Unreachable => "unreachable",
+            Self::NoSocket => "no_socket",
+            Self::Device => "device",
+            Self::Truncated => "truncated",
+            Self::ControlBusy => "control_busy",
+        }
+    }
+
+    /// Position in [`ALL`](Self::ALL).
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What the data plane counts that belongs to no child.
+#[derive(Debug)]
+pub struct Counters {
+    drops: [AtomicU64; DropReason::COUNT],
+    losses: [AtomicU64; IoLoss::ALL.len()],
+    ike: AtomicU64,
+    keepalives: AtomicU64,
+}
+
+impl Counters {
+    /// Zeroes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            drops: zeroes(),
+            losses: zeroes(),
+            ike: AtomicU64::new(0),
+            keepalives: AtomicU64::new(0),
+        }
+    }
+
+    /// How many packets were dropped for `reason` before a child was known (unknown SPI, no policy, ...).
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        load(&self.drops, reason.index())
+    }
+
+    /// The reasons that dropped anything, with their numbers, in the order of [`DropReason::ALL`].
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
+    }
+
+    /// How many packets the operating system would not take or give, of all children together.
+    #[must_use]
+    pub fn lost(&self, loss: IoLoss) -> u64 {
+        load(&self.losses, loss.index())
+    }
+
+    /// The losses that happened, with their numbers, in the order of [`IoLoss::ALL`].
+    pub fn losses(&self) -> impl Iterator<Item = (IoLoss, u64)> + '_ {
+        IoLoss::ALL.iter().map(|&loss| (loss, self.lost(loss))).filter(|(_, n)| *n > 0)
+    }
+
+    /// IKE messages handed to control.
+    #[must_use]
+    pub fn ike(&self) -> u64 {
+        self.ike.load(Ordering::Relaxed)
+    }
+
+    /// NAT keepalives received (RFC 3948 §4).
+    #[must_use]
+    pub fn keepalives(&self) -> u64 {
+        self.keepalives.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn drop_one(&self, reason: DropReason) {
+        add(&self.drops, reason.index());
+    }
+
+    pub(crate) fn lose_one(&self, loss: IoLoss) {
+        add(&self.losses, loss.index());
+    }
+
+    /// Rx pump only.
+    pub(crate) fn ike_passed(&self) {
+        bump(&self.ike, 1);
+    }
+
+    /// Rx pump only.
+    pub(crate) fn keepalive_seen(&self) {
+        bump(&self.keepalives, 1);
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Adds to a number that has one writer.
+fn bump(number: &AtomicU64, by: u64) {
+    number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// Adds one to a number that several threads write.
+fn add(numbers: &[AtomicU64], index: usize) {
+    if let Some(number) = numbers.get(index) {
+        number.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn load(numbers: &[AtomicU64], index: usize) -> u64 {
+    numbers.get(index).map_or(0, |number| number.load(Ordering::Relaxed))
+}
+
+fn zeroes<const N: usize>() -> [AtomicU64; N] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_loss_has_its_own_index_and_word() {
+        for (position, loss) in IoLoss::ALL.into_iter().enumerate() {
+            assert_eq!(loss.index(), position);
+            assert_eq!(IoLoss::ALL.iter().filter(|other| other.word() == loss.word()).count(), 1);
+        }
+    }
+
+    #[test]
+    fn usage_sums_both_directions_and_knows_when() {
+        let epoch = crate::clock::now();
+        let counters = ChildCounters::new(epoch);
+        assert_eq!(counters.usage(), ikev2::ChildUsage::default());
+        counters.sent(100);
+        counters.delivered(50);
+        counters.delivered(7);
+        counters.alive(epoch + Duration::from_micros(1_700));
+        let usage = counters.usage();
+        assert_eq!((usage.packets, usage.octets), (3, 157));
+        assert_eq!(usage.last_inbound, Some(epoch + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn the_epoch_itself_is_not_never() {
+        let epoch = crate::clock::now();
+        let counters = ChildCounters::new(epoch);
+        counters.alive(epoch);
+        assert_eq!(counters.last_inbound(), Some(epoch));
+    }
+
+    #[test]
+    fn drops_list_only_what_happened() {
+        let counters = Counters::new();
+        counters.drop_one(DropReason::UnknownSpi);
+        counters.drop_one(DropReason::UnknownSpi);
+        counters.lose_one(IoLoss::Device);
+        assert_eq!(counters.drops().collect::<Vec<_>>(), [(DropReason::UnknownSpi, 2)]);
+        assert_eq!(counters.losses().collect::<Vec<_>>(), [(IoLoss::Device, 1)]);
+    }
+}

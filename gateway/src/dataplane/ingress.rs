@@ -1,0 +1,288 @@
+//! The rx pump: ESP from the network is opened and written to the TUN device; IKE goes up to control.
+//!
+//! ```text
+//!   1 receive     UDP 4500 or raw socket ─► buffer            one packet a call
+//!   2 demux       00000000 ─► control    FF ─► counted        SPI ─► SA, or dropped before any cryptography
+//!   3 decap       replay window, open in place, trailer, inner selectors (RFC 4301 §5.2)
+//!   4 translate   nothing: addresses and MSS stay as they are
+//!   5 write       buffer ─► TUN, from where it lies
+//! ```
+//!
+//! An ESP packet is accepted by its SPI alone, whatever address it comes from and whether UDP carried it or not
+//! (RFC 7296 §2.23); where a peer is reached is for IKE to say.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use esp::DropReason;
+use esp::udp::Datagram;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock;
+use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
+use crate::dataplane::sad::{Inbound, InboundTable};
+use crate::dataplane::{
+    BUDGET_PACKETS, Batch, Broken, Counters, IoLoss, RxCommand, Upcall, UpcallSender,
+};
+use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
+
+/// The rx pump's state; lives on its thread.
+pub(super) struct Ingress {
+    poll: Poll,
+    mailbox: Mailbox<RxCommand>,
+    tun: Arc<Tun>,
+    udp: Arc<UdpSockets>,
+    raw: Arc<Vec<RawEsp>>,
+    /// Whether a socket may have something to read: the UDP sockets, then the raw ones. Tokens are positions in it.
+    ready: Vec<bool>,
+    upcall: UpcallSender,
+    counters: Arc<Counters>,
+    sas: InboundTable,
+    buffer: Box<[u8]>,
+    /// Read at most once per batch, and only by a batch that needs it.
+    now: Option<Instant>,
+}
+
+/// What a socket gave.
+enum Arrival {
+    /// A UDP payload and its addresses.
+    Udp(Range<usize>, ikev2::Path),
+    /// An ESP packet.
+    Raw(Range<usize>),
+    /// Something unusable, counted already.
+    Lost,
+}
+
+impl Ingress {
+    pub(super) fn new(
+        tun: Arc<Tun>,
+        udp: Arc<UdpSockets>,
+        raw: Arc<Vec<RawEsp>>,
+        upcall: UpcallSender,
+        counters: Arc<Counters>,
+    ) -> io::Result<(MailboxSender<RxCommand>, Self)> {
+        let poll = Poll::new()?;
+        let (sender, mailbox) = mailbox(&poll, WAKER)?;
+        for (position, mut socket) in udp.0.iter().enumerate() {
+            poll.registry().register(&mut socket, Token(position), Interest::READABLE)?;
+        }
+        for (position, mut socket) in raw.iter().enumerate() {
+            let token = Token(udp.0.len() + position);
+            poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        }
+        let ingress = Self {
+            poll,
+            mailbox,
+            tun,
+            ready: vec![true; udp.0.len() + raw.len()],
+            udp,
+            raw,
+            upcall,
+            counters,
+            sas: InboundTable::new(),
+            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            now: None,
+        };
+        Ok((sender, ingress))
+    }
+
+    /// Pumps until it is told to stop.
+    pub(super) fn run(&mut self) -> Result<(), Broken> {
+        let mut events = Events::with_capacity(16);
+        loop {
+            if self.mailbox.is_filled() && self.obey().is_err() {
+                return Ok(());
+            }
+            if self.turn()? == Batch::Full {
+                continue;
+            }
+            match self.poll.poll(&mut events, None) {
+                Err(cause) if cause.kind() != io::ErrorKind::Interrupted => {
+                    return Err(Broken { what: "wait for packets", cause });
+                }
+                _ => {}
+            }
+            for event in &events {
+                if let Some(ready) = self.ready.get_mut(event.token().0) {
+                    *ready = true;
+                }
+            }
+        }
+    }
+
+    /// One batch from each socket that may have something.
+    fn turn(&mut self) -> Result<Batch, Broken> {
+        let mut result = Batch::Drained;
+        for socket in 0..self.ready.len() {
+            if self.ready.get(socket) != Some(&true) {
+                continue;
+            }
+            match self.batch(socket)? {
+                Batch::Full => result = Batch::Full,
+                Batch::Drained => {
+                    if let Some(ready) = self.ready.get_mut(socket) {
+                        *ready = false;
+                    }
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    /// Handles packets until the socket is drained or the budget is used up.
+    fn batch(&mut self, socket: usize) -> Result<Batch, Broken> {
+        self.now = None;
+        for _ in 0..BUDGET_PACKETS {
+            let Some(arrival) = self.receive(socket)? else { return Ok(Batch::Drained) };
+            let Some((spi, packet)) = self.demux(arrival) else { continue };
+            let Some(inner) = self.decap(spi, packet) else { continue };
+            self.write(spi, inner)?;
+        }
+        Ok(Batch::Full)
+    }
+
+    /// Step 1: says where in the buffer the packet lies, or `None` if there is none.
+    fn receive(&mut self, socket: usize) -> Result<Option<Arrival>, Broken> {
+        let received = match self.udp.0.get(socket) {
+            Some(udp) => udp.receive(&mut self.buffer).map(|received| {
+                if received.truncated {
+                    Arrival::Lost
+                } else {
+                    Arrival::Udp(0..received.len, received.path)
+                }
+            }),
+            None => match self.raw.get(socket - self.udp.0.len()) {
+                Some(raw) => raw.receive(&mut self.buffer).map(Arrival::Raw),
+                None => return Ok(None),
+            },
+        };
+        match received {
+            Ok(Arrival::Lost) => {
+                self.counters.lose_one(IoLoss::Truncated);
+                Ok(Some(Arrival::Lost))
+            }
+            Ok(arrival) => Ok(Some(arrival)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            // What ICMP said about an earlier datagram of ours, or a signal: the next call tells more.
+            Err(error) if is_transient(&error) => Ok(Some(Arrival::Lost)),
+            Err(cause) => Err(Broken { what: "receive from a socket", cause }),
+        }
+    }
+
+    /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet.
+    fn demux(&self, arrival: Arrival) -> Option<(NonZeroU32, Range<usize>)> {
+        let (range, path) = match arrival {
+            Arrival::Udp(range, path) => (range, Some(path)),
+            Arrival::Raw(range) => (range, None),
+            Arrival::Lost => return None,
+        };
+        let octets = self.buffer.get(range.clone())?;
+        let Some(path) = path else {
+            let spi = spi_of(octets);
+            if spi.is_none() {
+                self.counters.drop_one(DropReason::UnknownSpi);
+            }
+            return spi.map(|spi| (spi, range));
+        };
+        match esp::udp::classify(octets) {
+            Datagram::Esp(packet) => return spi_of(packet).map(|spi| (spi, range)),
+            Datagram::Ike(message) => self.pass_up(path, message),
+            Datagram::Keepalive => self.counters.keepalive_seen(),
+            Datagram::Runt => self.counters.drop_one(DropReason::Runt),
+        }
+        None
+    }
+
+    /// Copies an IKE message for control; the only allocation here, and not for data.
+    fn pass_up(&self, path: ikev2::Path, message: &[u8]) {
+        if self.upcall.try_send(Upcall::Ike { path, payload: message.to_vec() }) {
+            self.counters.ike_passed();
+        } else {
+            self.counters.lose_one(IoLoss::ControlBusy);
+        }
+    }
+
+    /// Step 3: opens the packet where it lies and says where the inner packet is.
+    fn decap(&mut self, spi: NonZeroU32, packet: Range<usize>) -> Option<Range<usize>> {
+        let Some(inbound) = self.sas.by_spi(spi) else {
+            self.counters.drop_one(DropReason::UnknownSpi);
+            return None;
+        };
+        let start = packet.start;
+        let opened = inbound.sa.decap(self.buffer.get_mut(packet)?);
+        if opened.as_ref().err().is_none_or(|&reason| is_authentic(reason)) {
+            inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
+            if !inbound.announced {
+                let upcall = Upcall::FirstInbound { slot: inbound.slot, spi };
+                inbound.announced = self.upcall.try_send(upcall);
+            }
+        }
+        match opened {
+            Ok(inner) => Some(start + inner.start..start + inner.end),
+            Err(reason) => {
+                inbound.counters.drop_one(reason);
+                None
+            }
+        }
+    }
+
+    /// Step 5: gives the inner packet to the kernel and counts what became of it.
+    fn write(&mut self, spi: NonZeroU32, inner: Range<usize>) -> Result<(), Broken> {
+        let (Some(inbound), Some(inner)) = (self.sas.by_spi(spi), self.buffer.get(inner)) else {
+            return Ok(());
+        };
+        match self.tun.write(inner) {
+            Ok(()) => {
+                inbound.counters.delivered(inner.len());
+                Ok(())
+            }
+            Err(error) if is_transient(&error) => {
+                inbound.counters.drop_one(DropReason::SendFailed);
+                self.counters.lose_one(IoLoss::Device);
+                Ok(())
+            }
+            Err(cause) => Err(Broken { what: "write to the TUN device", cause }),
+        }
+    }
+
+    /// Does what control said. `Err` means to end.
+    fn obey(&mut self) -> Result<(), Abandoned> {
+        self.mailbox.open();
+        while let Some(command) = self.mailbox.next()? {
+            match command {
+                RxCommand::Install { slot, sa, counters } => {
+                    self.sas.install(Inbound { slot, sa, counters, announced: false });
+                }
+                RxCommand::Remove { spi } => self.sas.remove(spi),
+                RxCommand::Stop => return Err(Abandoned),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first four octets of an ESP packet; zero is reserved (RFC 4303 §2.1).
+fn spi_of(packet: &[u8]) -> Option<NonZeroU32> {
+    packet.first_chunk().and_then(|octets| NonZeroU32::new(u32::from_be_bytes(*octets)))
+}
+
+/// Whether a packet that was dropped for `reason` had been authenticated, so that it proves that the peer lives
+/// (RFC 7296 §2.4).
+fn is_authentic(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::Dummy
+            | DropReason::BadPadding
+            | DropReason::BadNextHeader
+            | DropReason::NotIp
+            | DropReason::SelectorMismatch
+    )
+}
+
+const WAKER: Token = Token(usize::MAX);
+
+/// The longest UDP payload or raw packet, in octets.
+const DATAGRAM_MAX: usize = 65_535;

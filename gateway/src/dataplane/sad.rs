@@ -1,0 +1,226 @@
+//! The SAs of the two pumps (SAD, RFC 4301 §4.4.2): outbound by slot, inbound by SPI.
+//!
+//! ```text
+//!   outbound   slot ─► [ held, .., older, in use ]     the last one sends; RFC 7296 §2.8 decides the order:
+//!                 install, hold = false   becomes the last
+//!                 install, hold = true    becomes the first: it waits for activate, or for the others to be removed
+//!                 activate                becomes the last
+//!                 remove                  goes; the one before the last takes over if it was the last
+//!
+//!   inbound    SPI ─► SA                               all receive until they are removed
+//! ```
+//!
+//! A replaced SA stays behind the one in use, so that losing a simultaneous rekey (RFC 7296 §2.8.1) never leaves a slot
+//! without an SA while one is installed.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::dataplane::counters::ChildCounters;
+use crate::dataplane::{Destination, SlotId};
+use crate::io::udp::Envelope;
+use crate::io::{RawEsp, UdpSockets};
+
+/// The outbound SAs, by slot. Owned by the tx pump.
+#[derive(Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// The last one is in use.
+    sas: Vec<Outbound>,
+    /// When control was last asked for an SA.
+    acquired: Option<Instant>,
+}
+
+impl Slots {
+    /// The SA that a packet of `slot` is to be protected by.
+    pub(super) fn in_use(&mut self, slot: SlotId) -> Option<&mut Outbound> {
+        self.slots.get_mut(index(slot))?.sas.last_mut()
+    }
+
+    /// Adds an SA; see the picture for where. Slots above [`SlotId::MAX`] are not there: a bug of control.
+    pub(super) fn install(&mut self, slot: SlotId, sa: Outbound, hold: bool) {
+        let Some(slot) = self.slot(slot) else { return };
+        if hold {
+            slot.sas.insert(0, sa);
+        } else {
+            slot.sas.push(sa);
+        }
+    }
+
+    /// Puts an SA to use.
+    pub(super) fn activate(&mut self, slot: SlotId, spi: NonZeroU32) {
+        let Some(slot) = self.slot(slot) else { return };
+        if let Some(position) = slot.position(spi) {
+            let sa = slot.sas.remove(position);
+            slot.sas.push(sa);
+        }
+    }
+
+    /// Drops an SA.
+    pub(super) fn remove(&mut self, slot: SlotId, spi: NonZeroU32) {
+        let Some(slot) = self.slot(slot) else { return };
+        if let Some(position) = slot.position(spi) {
+            slot.sas.remove(position);
+        }
+    }
+
+    /// Sends an SA's packets elsewhere.
+    pub(super) fn redirect(&mut self, slot: SlotId, spi: NonZeroU32, way: Way) {
+        let Some(slot) = self.slot(slot) else { return };
+        if let Some(sa) = slot.sas.iter_mut().find(|sa| sa.sa.spi() == spi) {
+            sa.way = way;
+        }
+    }
+
+    /// Whether it is time to ask control for an SA: true at most once per [`ACQUIRE_PAUSE`] and slot.
+    pub(super) fn may_acquire(&mut self, slot: SlotId, now: Instant) -> bool {
+        let Some(slot) = self.slot(slot) else { return false };
+        let due =
+            slot.acquired.is_none_or(|last| now.saturating_duration_since(last) >= ACQUIRE_PAUSE);
+        if due {
+            slot.acquired = Some(now);
+        }
+        due
+    }
+
+    /// Finds a slot, making it if need be.
+    fn slot(&mut self, slot: SlotId) -> Option<&mut Slot> {
+        debug_assert!(slot <= SlotId::MAX, "control numbers its slots from zero");
+        if slot > SlotId::MAX {
+            return None;
+        }
+        let index = index(slot);
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::default);
+        }
+        self.slots.get_mut(index)
+    }
+}
+
+impl Slot {
+    fn position(&self, spi: NonZeroU32) -> Option<usize> {
+        self.sas.iter().position(|sa| sa.sa.spi() == spi)
+    }
+}
+
+/// One outbound SA and its way out.
+pub(super) struct Outbound {
+    pub(super) sa: Box<esp::OutboundSa>,
+    pub(super) way: Way,
+    pub(super) counters: Arc<ChildCounters>,
+}
+
+/// A destination, looked up once.
+pub(super) enum Way {
+    /// Position among the UDP sockets.
+    Udp(usize, Envelope),
+    /// Position among the raw sockets.
+    Raw(usize, Envelope),
+    /// No socket has that local address.
+    Nowhere,
+}
+
+impl Way {
+    /// Finds the socket to send on.
+    pub(super) fn to(to: &Destination, udp: &UdpSockets, raw: &[RawEsp]) -> Self {
+        use crate::dataplane::Transport;
+        let mut remote = to.remote;
+        let found = match to.transport {
+            Transport::Udp => udp.position((to.local, to.local_port).into()),
+            Transport::Raw => RawEsp::position(raw, to.local),
+        };
+        match (to.transport, found) {
+            (_, None) => Self::Nowhere,
+            (Transport::Udp, Some(socket)) => {
+                Self::Udp(socket, Envelope::new(Some(to.local), remote))
+            }
+            (Transport::Raw, Some(socket)) => {
+                // A raw IPv6 socket takes a port for a protocol number: raw(7).
+                remote.set_port(0);
+                Self::Raw(socket, Envelope::new(Some(to.local), remote))
+            }
+        }
+    }
+}
+
+/// The inbound SAs, by SPI. Owned by the rx pump.
+pub(super) struct InboundTable {
+    by_spi: HashMap<NonZeroU32, Inbound, SpiHash>,
+}
+
+impl InboundTable {
+    pub(super) fn new() -> Self {
+        // Whoever sends us packets knows no SPI but those that we chose; the seed is for the case that it does.
+        let seed = RandomState::new().hash_one(0_u32);
+        Self { by_spi: HashMap::with_hasher(SpiHash(seed)) }
+    }
+
+    /// The SA that packets with this SPI belong to.
+    pub(super) fn by_spi(&mut self, spi: NonZeroU32) -> Option<&mut Inbound> {
+        self.by_spi.get_mut(&spi)
+    }
+
+    pub(super) fn install(&mut self, inbound: Inbound) {
+        self.by_spi.insert(inbound.sa.spi(), inbound);
+    }
+
+    pub(super) fn remove(&mut self, spi: NonZeroU32) {
+        self.by_spi.remove(&spi);
+    }
+}
+
+/// One inbound SA.
+pub(super) struct Inbound {
+    pub(super) slot: SlotId,
+    pub(super) sa: Box<esp::InboundSa>,
+    pub(super) counters: Arc<ChildCounters>,
+    /// Control knows that a packet came.
+    pub(super) announced: bool,
+}
+
+/// Hashes one u32: a multiplication, and the better half of its result.
+struct SpiHash(u64);
+
+impl BuildHasher for SpiHash {
+    type Hasher = SpiHasher;
+
+    fn build_hasher(&self) -> SpiHasher {
+        SpiHasher(self.0)
+    }
+}
+
+struct SpiHasher(u64);
+
+impl Hasher for SpiHasher {
+    fn write_u32(&mut self, spi: u32) {
+        let mixed = (self.0 ^ u64::from(spi)).wrapping_mul(ODD);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for &octet in octets {
+            self.write_u32(u32::from(octet));
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+fn index(slot: SlotId) -> usize {
+    slot.0 as usize
+}
+
+/// Control is not asked again for an SA of the same slot before this has passed.
+const ACQUIRE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Any odd number with well mixed bits; this one is 2^64 divided by the golden ratio.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;

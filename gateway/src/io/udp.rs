@@ -1,0 +1,327 @@
+//! UDP sockets for IKE and for ESP in UDP (RFC 7296 §2.23, RFC 3948).
+//!
+//! ```text
+//!   port 500   | IKE message ...                     |      UDP payload
+//!   port 4500  | 00 00 00 00 | IKE message ...       |      non-ESP marker, RFC 3948 §2.2
+//!              | SPI, not 0  | ESP ...               |      RFC 3948 §2.1
+//!              | FF |                                       NAT keepalive, RFC 3948 §2.3
+//! ```
+//!
+//! A socket is bound to one of our addresses or to all of one family; either way a datagram comes with the address that was
+//! asked, and an answer leaves from it. Outer packets have DF set and are never fragmented, with one exception: an IKE
+//! message that does not fit, which IP has to fragment (RFC 7296 §2).
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use ikev2::Path;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, event};
+use rustix::net::sockopt::{
+    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force,
+};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::io::OpenError;
+pub(crate) use crate::sys::message::Envelope;
+use crate::sys::message::{self, Arrival};
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// Plain IKE (UDP 500).
+    Ike,
+    /// IKE behind a non-ESP marker, ESP, keepalives (UDP 4500).
+    Nat,
+}
+
+/// A datagram's addresses and length; its octets are in the buffer that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Octets.
+    pub len: usize,
+    /// Local: the address it was sent to and our port. Remote: the sender.
+    pub path: Path,
+    /// It was longer than the buffer; the rest is lost.
+    pub truncated: bool,
+}
+
+/// A non-blocking UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+    port: Port,
+}
+
+impl UdpSocket {
+    /// Binds `local`; an unspecified address means all addresses of that family (IPv6 sockets never take IPv4).
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the UDP kinds.
+    pub fn bind(local: SocketAddr, port: Port) -> Result<Self, OpenError> {
+        let other = |what| move |cause| OpenError::Udp { what, local, cause };
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))
+            .map_err(other("create"))?;
+        prepare(&socket, local.is_ipv6()).map_err(other("prepare"))?;
+        socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.kind() {
+            io::ErrorKind::AddrInUse => OpenError::PortInUse { local },
+            io::ErrorKind::PermissionDenied => OpenError::PortDenied { local },
+            io::ErrorKind::AddrNotAvailable => OpenError::NoSuchAddress { address: local.ip() },
+            _ => OpenError::Udp { what: "bind", local, cause },
+        })?;
+        let bound = socket.local_addr().map_err(other("name"))?;
+        let local = bound.as_socket().unwrap_or(local);
+        Ok(Self { socket, local, port })
+    }
+
+    /// Binds `number` on each address of `listen`; on all addresses of both families if `listen` is empty, where a host
+    /// without IPv6 is no error.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub fn bind_all(listen: &[IpAddr], number: u16, port: Port) -> Result<Vec<Self>, OpenError> {
+        if !listen.is_empty() {
+            return listen.iter().map(|&ip| Self::bind((ip, number).into(), port)).collect();
+        }
+        let mut sockets = vec![Self::bind((Ipv4Addr::UNSPECIFIED, number).into(), port)?];
+        match Self::bind((Ipv6Addr::UNSPECIFIED, number).into(), port) {
+            Ok(socket) => sockets.push(socket),
+            Err(OpenError::NoSuchAddress { .. }) => {}
+            Err(OpenError::Udp { cause, .. })
+                if cause.raw_os_error() == Some(libc::EAFNOSUPPORT) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(sockets)
+    }
+
+    /// Another descriptor of the same socket, for another thread to send on.
+    ///
+    /// # Errors
+    /// What the system says (too many open files).
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, local: self.local, port: self.port })
+    }
+
+    /// The address and port it is bound to.
+    #[must_use]
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What is spoken on it.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Receives one datagram into `buffer` (65535 octets take any).
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; otherwise see [`is_transient`](crate::io::is_transient).
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let Arrival { len, remote, local, truncated } =
+            message::receive(self.socket.as_fd(), buffer)?;
+        let ip = local.unwrap_or(self.local.ip());
+        let local = with_scope(SocketAddr::new(ip, self.local.port()), remote);
+        Ok(Received { len, path: Path { local, remote }, truncated })
+    }
+
+    /// Sends one IKE message; adds the non-ESP marker on the NAT port. A message over the MTU is left to IP to fragment.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn send_ike(&self, path: &Path, payload: &[u8]) -> io::Result<()> {
+        let envelope = Envelope::new(Some(path.local.ip()), path.remote);
+        let parts = [IoSlice::new(&esp::udp::NON_ESP_MARKER), IoSlice::new(payload)];
+        let [_, plain] = &parts;
+        let parts: &[IoSlice<'_>] = match self.port {
+            Port::Ike => std::slice::from_ref(plain),
+            Port::Nat => &parts,
+        };
+        match self.send(parts, &envelope) {
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                // ESP packets that another thread sends on this socket meanwhile lack DF, which does no harm.
+                set_df(&self.socket, self.local.is_ipv6(), false)?;
+                let sent = self.send(parts, &envelope);
+                set_df(&self.socket, self.local.is_ipv6(), true)?;
+                sent
+            }
+            done => done,
+        }
+    }
+
+    /// Sends one NAT keepalive (RFC 3948 §2.3).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn send_keepalive(&self, path: &Path) -> io::Result<()> {
+        let envelope = Envelope::new(Some(path.local.ip()), path.remote);
+        self.send(&[IoSlice::new(&[KEEPALIVE])], &envelope)
+    }
+
+    /// Sends one ESP packet.
+    pub(crate) fn send_esp(&self, packet: &[u8], envelope: &Envelope) -> io::Result<()> {
+        self.send(&[IoSlice::new(packet)], envelope)
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>], envelope: &Envelope) -> io::Result<()> {
+        send_once_more(self.socket.as_fd(), parts, envelope)
+    }
+}
+
+/// All UDP sockets of one owner; finds the one for a path.
+#[derive(Debug, Default)]
+pub struct UdpSockets(pub Vec<UdpSocket>);
+
+impl UdpSockets {
+    /// Position of the socket to send on from `local`: the one bound to that very address, otherwise the one for all
+    /// addresses of its family; the port has to be the same. An unspecified `local` address fits any socket of its family.
+    #[must_use]
+    pub fn position(&self, local: SocketAddr) -> Option<usize> {
+        let fits = |socket: &UdpSocket, exact: bool| {
+            let bound = socket.local();
+            bound.port() == local.port()
+                && bound.is_ipv4() == local.is_ipv4()
+                && (bound.ip() == local.ip()
+                    || !exact && (bound.ip().is_unspecified() || local.ip().is_unspecified()))
+        };
+        [true, false]
+            .into_iter()
+            .find_map(|exact| self.0.iter().position(|socket| fits(socket, exact)))
+    }
+
+    /// Sends one IKE message from `path.local` to `path.remote`, with the non-ESP marker where the port wants it.
+    ///
+    /// # Errors
+    /// `AddrNotAvailable` if no socket has that local address and port; otherwise what the system says.
+    pub fn send_ike(&self, path: &Path, payload: &[u8]) -> io::Result<()> {
+        self.socket_for(path)?.send_ike(path, payload)
+    }
+
+    /// Sends one NAT keepalive; the caller decides when (RFC 3948 §4: every 20 s while we are behind a NAT and idle).
+    ///
+    /// # Errors
+    /// As [`send_ike`](Self::send_ike).
+    pub fn send_keepalive(&self, path: &Path) -> io::Result<()> {
+        self.socket_for(path)?.send_keepalive(path)
+    }
+
+    fn socket_for(&self, path: &Path) -> io::Result<&UdpSocket> {
+        self.position(path.local).and_then(|position| self.0.get(position)).ok_or_else(|| {
+            let what = format!("no UDP socket is bound to {}", path.local);
+            io::Error::new(io::ErrorKind::AddrNotAvailable, what)
+        })
+    }
+}
+
+/// Which of our addresses the kernel would use towards `remote`; nothing is sent.
+///
+/// # Errors
+/// What the system says, for instance that there is no route.
+pub fn source_for(remote: SocketAddr) -> io::Result<IpAddr> {
+    let kind = Type::DGRAM.cloexec();
+    let socket = Socket::new(Domain::for_address(remote), kind, Some(Protocol::UDP))?;
+    socket.connect(&SockAddr::from(remote))?;
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
+}
+
+/// Sends; an error that an earlier datagram left behind (ICMP port unreachable) is not this one's, so it is tried again.
+pub(crate) fn send_once_more(
+    socket: BorrowedFd<'_>,
+    parts: &[IoSlice<'_>],
+    envelope: &Envelope,
+) -> io::Result<()> {
+    match message::send(socket, parts, envelope) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
+            ) =>
+        {
+            message::send(socket, parts, envelope).map(|_| ())
+        }
+        done => done.map(|_| ()),
+    }
+}
+
+/// Sets what every socket here needs before it is bound.
+pub(crate) fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
+    if v6 {
+        socket.set_only_v6(true)?;
+        message::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+    } else {
+        message::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+    }
+    set_df(socket, v6, true)?;
+    // The forced variants pass net.core.rmem_max and need CAP_NET_ADMIN; the others are cut to it and never fail for it.
+    if set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    if set_socket_send_buffer_size_force(socket, SEND_BUFFER).is_err() {
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+    }
+    Ok(())
+}
+
+/// DF, and no fragmenting by ourselves. `PROBE` rather than `DO`: a forged ICMP "too big" must not be able to shrink what
+/// we send; the path MTU is the business of those who authenticate.
+fn set_df(socket: &Socket, v6: bool, on: bool) -> io::Result<()> {
+    if v6 {
+        let mode = if on { Ipv6PathMtuDiscovery::PROBE } else { Ipv6PathMtuDiscovery::DONT };
+        set_ipv6_mtu_discover(socket, mode)?;
+        let on = i32::from(on);
+        message::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, on)
+    } else {
+        let mode = if on { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::DONT };
+        Ok(set_ip_mtu_discover(socket, mode)?)
+    }
+}
+
+/// A link-local address of ours means something on the interface of the sender alone.
+fn with_scope(local: SocketAddr, remote: SocketAddr) -> SocketAddr {
+    match (local, remote) {
+        (SocketAddr::V6(mut local), SocketAddr::V6(remote)) => {
+            local.set_scope_id(if local.ip().is_unicast_link_local() {
+                remote.scope_id()
+            } else {
+                0
+            });
+            local.into()
+        }
+        (local, _) => local,
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl event::Source for &UdpSocket {
+    fn register(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(to, token, interest)
+    }
+
+    fn reregister(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(to, token, interest)
+    }
+
+    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).deregister(from)
+    }
+}
+
+/// The one octet of a NAT keepalive (RFC 3948 §2.3).
+const KEEPALIVE: u8 = 0xff;
+
+/// Octets; at 1400 a packet some 3000 packets once the kernel's own overhead is taken off.
+pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Octets.
+pub(crate) const SEND_BUFFER: usize = 4 << 20;
