@@ -1,0 +1,514 @@
+//! Proposals as text, in the words of strongSwan: `aes256-sha256-modp2048`, `aes256gcm16-prfsha384-ecp384`.
+//!
+//! ```text
+//!   "aes256gcm16-aes128gcm16-ecp384-esn"          words of one type are alternatives, the favourite first
+//!      │           │           │      └ SN        ESP only; neither esn nor noesn: both, esn preferred
+//!      └─ ENCR ────┘           └ KE               IKE must have one; in ESP it asks for a fresh exchange on rekey
+//!
+//!   + INTEG ("sha256") with AES-CBC, never with AES-GCM (RFC 7296 §3.3: those go into separate proposals)
+//!   + PRF ("prfsha256") in IKE; without one it follows INTEG, so AES-GCM has to say it
+//! ```
+//!
+//! One table serves both directions, so what is printed can be pasted into a configuration. It names algorithms that
+//! we do not offer too: a peer's offer is printed in the same words, and a configuration that asks for one is told so.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::registry::{EncrId, IntegId, KeMethod, PrfId, ProtocolId, SnId, TransformType};
+use crate::wire::proposal::{Proposal, Transform};
+
+/// Why text is not a proposal that we can make. Offsets count octets from the start of the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeywordError {
+    /// Nothing there.
+    #[error("the proposal is empty")]
+    Empty,
+    /// Not a word of the table; [`keywords`] has those that are.
+    #[error("`{word}` is not an algorithm")]
+    Unknown {
+        /// The word, perhaps empty.
+        word: String,
+        /// Where it begins.
+        offset: usize,
+    },
+    /// An algorithm that exists and that we do not offer, mostly because it is weak.
+    #[error("`{word}` is not supported")]
+    Unsupported {
+        /// The word.
+        word: String,
+        /// Where it begins.
+        offset: usize,
+    },
+    /// The same algorithm a second time.
+    #[error("`{word}` is there already")]
+    Repeated {
+        /// The second word.
+        word: String,
+        /// Where it begins.
+        offset: usize,
+    },
+    /// An algorithm that this protocol does not negotiate.
+    #[error("`{word}` has no place in an {protocol} proposal")]
+    Misplaced {
+        /// The word.
+        word: String,
+        /// Where it begins.
+        offset: usize,
+        /// IKE or ESP.
+        protocol: ProtocolId,
+    },
+    /// No cipher.
+    #[error("no cipher, such as `aes256gcm16`")]
+    NoCipher,
+    /// Ciphers with and without their own integrity protection in one proposal.
+    #[error("AES-GCM and AES-CBC cannot share a proposal; write two")]
+    MixedCiphers,
+    /// AES-GCM together with an integrity algorithm.
+    #[error("AES-GCM protects integrity itself; `{word}` must go{}", prf_hint(word))]
+    AeadWithIntegrity {
+        /// The integrity algorithm.
+        word: String,
+        /// Where it begins.
+        offset: usize,
+    },
+    /// AES-CBC without an integrity algorithm.
+    #[error("AES-CBC needs an integrity algorithm, such as `sha256`")]
+    NoIntegrity,
+    /// IKE with AES-GCM does not say its PRF.
+    #[error("AES-GCM in IKE needs a pseudorandom function, such as `prfsha256`")]
+    NoPrf,
+    /// IKE without a key exchange.
+    #[error("no key exchange, such as `ecp384`")]
+    NoKeyExchange,
+}
+
+impl KeywordError {
+    /// Which octets of the text are at fault; `None` if something is missing.
+    #[must_use]
+    pub fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Self::Unknown { word, offset }
+            | Self::Unsupported { word, offset }
+            | Self::Repeated { word, offset }
+            | Self::Misplaced { word, offset, .. }
+            | Self::AeadWithIntegrity { word, offset } => Some(*offset..*offset + word.len()),
+            Self::Empty
+            | Self::NoCipher
+            | Self::MixedCiphers
+            | Self::NoIntegrity
+            | Self::NoPrf
+            | Self::NoKeyExchange => None,
+        }
+    }
+}
+
+/// In IKE people write `sha256` and mean the PRF.
+fn prf_hint(word: &str) -> String {
+    format!(" (for the pseudorandom function of IKE write `prf{}`)", word.to_ascii_lowercase())
+}
+
+/// Every word that a configuration may use, for suggestions. Aliases included.
+pub fn keywords() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|row| row.offered).map(|row| row.word)
+}
+
+impl Proposal {
+    /// Reads an IKE proposal.
+    ///
+    /// # Errors
+    /// [`KeywordError`], with the place of the bad word or what is missing.
+    pub fn ike_from_keywords(text: &str) -> Result<Self, KeywordError> {
+        let mut words = Words::parse(text, ProtocolId::IKE)?;
+        let aead = words.is_aead()?;
+        if !words.has(TransformType::PRF) {
+            if aead {
+                return Err(KeywordError::NoPrf);
+            }
+            words.transforms.extend(prfs_of(&words.transforms));
+        }
+        if !words.has(TransformType::KE) {
+            return Err(KeywordError::NoKeyExchange);
+        }
+        Ok(words.into_proposal(ProtocolId::IKE))
+    }
+
+    /// Reads an ESP proposal.
+    ///
+    /// # Errors
+    /// [`KeywordError`], with the place of the bad word or what is missing.
+    pub fn esp_from_keywords(text: &str) -> Result<Self, KeywordError> {
+        let mut words = Words::parse(text, ProtocolId::ESP)?;
+        words.is_aead()?;
+        if !words.has(TransformType::SN) {
+            words.transforms.extend(BOTH_SN);
+        }
+        Ok(words.into_proposal(ProtocolId::ESP))
+    }
+}
+
+/// What the words stand for, in the order of the text.
+struct Words<'t> {
+    transforms: Vec<Transform>,
+    /// The first integrity algorithm and where it begins.
+    integrity: Option<(&'t str, usize)>,
+}
+
+impl<'t> Words<'t> {
+    fn parse(text: &'t str, protocol: ProtocolId) -> Result<Self, KeywordError> {
+        if text.is_empty() {
+            return Err(KeywordError::Empty);
+        }
+        let mut words = Self { transforms: Vec::new(), integrity: None };
+        let mut offset = 0;
+        for word in text.split('-') {
+            let at = offset;
+            offset += word.len() + 1;
+            let owned = || word.to_string();
+            let row = TABLE
+                .iter()
+                .find(|row| row.word.eq_ignore_ascii_case(word))
+                .ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
+            if !row.offered {
+                return Err(KeywordError::Unsupported { word: owned(), offset: at });
+            }
+            let foreign = match protocol {
+                ProtocolId::IKE => TransformType::SN,
+                _ => TransformType::PRF,
+            };
+            if row.transform.kind() == foreign {
+                return Err(KeywordError::Misplaced { word: owned(), offset: at, protocol });
+            }
+            if words.transforms.contains(&row.transform) {
+                return Err(KeywordError::Repeated { word: owned(), offset: at });
+            }
+            if row.transform.kind() == TransformType::INTEG {
+                words.integrity.get_or_insert((word, at));
+            }
+            words.transforms.push(row.transform);
+        }
+        Ok(words)
+    }
+
+    fn has(&self, kind: TransformType) -> bool {
+        self.transforms.iter().any(|transform| transform.kind() == kind)
+    }
+
+    /// Whether the ciphers are AEAD, after making sure that they and the integrity algorithms go together.
+    fn is_aead(&self) -> Result<bool, KeywordError> {
+        let mut ciphers = self.transforms.iter().filter_map(|transform| match transform {
+            Transform::Encr(id, _) => Some(id.is_aead()),
+            _ => None,
+        });
+        let aead = ciphers.next().ok_or(KeywordError::NoCipher)?;
+        if ciphers.any(|other| other != aead) {
+            return Err(KeywordError::MixedCiphers);
+        }
+        match self.integrity {
+            Some((word, offset)) if aead => {
+                Err(KeywordError::AeadWithIntegrity { word: word.to_string(), offset })
+            }
+            None if !aead => Err(KeywordError::NoIntegrity),
+            _ => Ok(aead),
+        }
+    }
+
+    fn into_proposal(self, protocol: ProtocolId) -> Proposal {
+        let mut transforms = self.transforms;
+        transforms.sort_by_key(|transform| transform.kind());
+        Proposal { number: 0, protocol, spi: Vec::new(), transforms }
+    }
+}
+
+/// The PRFs that go with the integrity algorithms when none are named.
+fn prfs_of(transforms: &[Transform]) -> Vec<Transform> {
+    let prf = |transform: &Transform| match *transform {
+        Transform::Integ(IntegId::HMAC_MD5_96) => Some(PrfId::HMAC_MD5),
+        Transform::Integ(IntegId::HMAC_SHA1_96) => Some(PrfId::HMAC_SHA1),
+        Transform::Integ(IntegId::AES_XCBC_96) => Some(PrfId::AES128_XCBC),
+        Transform::Integ(IntegId::HMAC_SHA2_256_128) => Some(PrfId::HMAC_SHA2_256),
+        Transform::Integ(IntegId::HMAC_SHA2_384_192) => Some(PrfId::HMAC_SHA2_384),
+        Transform::Integ(IntegId::HMAC_SHA2_512_256) => Some(PrfId::HMAC_SHA2_512),
+        _ => None,
+    };
+    transforms.iter().filter_map(prf).map(Transform::Prf).collect()
+}
+
+/// As it would be written in a configuration: a PRF that follows from the integrity algorithm is left out, and so is
+/// the offer of both kinds of sequence numbers. What has no word is printed by its name or number in the registry.
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |kind| self.transforms.iter().copied().filter(move |t| t.kind() == kind);
+        let implied = prfs_of(&self.transforms);
+        let prf_implied = of(TransformType::PRF).eq(implied);
+        let sn_implied = of(TransformType::SN).eq(BOTH_SN);
+        let mut sorted = self.transforms.clone();
+        sorted.sort_by_key(|transform| SHOWN.iter().position(|kind| *kind == transform.kind()));
+        let shown = sorted.into_iter().filter(|transform| match transform.kind() {
+            TransformType::PRF => !prf_implied,
+            TransformType::SN => !sn_implied,
+            TransformType::INTEG => *transform != Transform::Integ(IntegId::NONE),
+            _ => true,
+        });
+        for (position, transform) in shown.enumerate() {
+            let dash = if position == 0 { "" } else { "-" };
+            write!(f, "{dash}{transform}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The keyword, or the name or number in the registry where there is none.
+impl fmt::Display for Transform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(row) = TABLE.iter().find(|row| row.transform == *self) {
+            return f.write_str(row.word);
+        }
+        match self {
+            Self::Encr(id, Some(bits)) => write!(f, "{id}_{bits}"),
+            Self::Encr(id, None) => write!(f, "{id}"),
+            Self::Prf(id) => write!(f, "PRF_{id}"),
+            Self::Integ(id) => write!(f, "{id}"),
+            Self::Ke(id) => write!(f, "{id}"),
+            Self::Sn(id) => write!(f, "{id}"),
+            Self::Unknown { kind, id } => write!(f, "{}#{id}", TransformType(*kind)),
+        }
+    }
+}
+
+/// The order in which types are shown; unknown types come first, `None` before `Some`, where they are noticed.
+const SHOWN: [TransformType; 5] = [
+    TransformType::ENCR,
+    TransformType::INTEG,
+    TransformType::PRF,
+    TransformType::KE,
+    TransformType::SN,
+];
+
+/// ESP without a word about it: strongSwan's userspace ESP takes SHORT alone, so EXTENDED may be offered first.
+const BOTH_SN: [Transform; 2] = [Transform::Sn(SnId::EXTENDED), Transform::Sn(SnId::SHORT)];
+
+struct Row {
+    word: &'static str,
+    transform: Transform,
+    /// Whether a configuration may ask for it.
+    offered: bool,
+}
+
+const fn yes(word: &'static str, transform: Transform) -> Row {
+    Row { word, transform, offered: true }
+}
+
+const fn no(word: &'static str, transform: Transform) -> Row {
+    Row { word, transform, offered: false }
+}
+
+/// The first word of a transform is the one that is printed; the others are aliases.
+const TABLE: &[Row] = &{
+    use Transform::{Encr, Integ, Ke, Prf, Sn};
+    [
+        yes("aes256gcm16", Encr(EncrId::AES_GCM_16, Some(256))),
+        yes("aes256gcm128", Encr(EncrId::AES_GCM_16, Some(256))),
+        yes("aes256gcm", Encr(EncrId::AES_GCM_16, Some(256))),
+        yes("aes192gcm16", Encr(EncrId::AES_GCM_16, Some(192))),
+        yes("aes192gcm128", Encr(EncrId::AES_GCM_16, Some(192))),
+        yes("aes192gcm", Encr(EncrId::AES_GCM_16, Some(192))),
+        yes("aes128gcm16", Encr(EncrId::AES_GCM_16, Some(128))),
+        yes("aes128gcm128", Encr(EncrId::AES_GCM_16, Some(128))),
+        yes("aes128gcm", Encr(EncrId::AES_GCM_16, Some(128))),
+        yes("aes256", Encr(EncrId::AES_CBC, Some(256))),
+        yes("aes192", Encr(EncrId::AES_CBC, Some(192))),
+        yes("aes128", Encr(EncrId::AES_CBC, Some(128))),
+        no("aes256gcm8", Encr(EncrId::AES_GCM_8, Some(256))),
+        no("aes128gcm8", Encr(EncrId::AES_GCM_8, Some(128))),
+        no("aes256gcm12", Encr(EncrId::AES_GCM_12, Some(256))),
+        no("aes128gcm12", Encr(EncrId::AES_GCM_12, Some(128))),
+        no("aes256ccm16", Encr(EncrId::AES_CCM_16, Some(256))),
+        no("aes128ccm16", Encr(EncrId::AES_CCM_16, Some(128))),
+        no("aes256ctr", Encr(EncrId::AES_CTR, Some(256))),
+        no("aes128ctr", Encr(EncrId::AES_CTR, Some(128))),
+        no("chacha20poly1305", Encr(EncrId::CHACHA20_POLY1305, None)),
+        no("camellia256", Encr(EncrId::CAMELLIA_CBC, Some(256))),
+        no("camellia128", Encr(EncrId::CAMELLIA_CBC, Some(128))),
+        no("3des", Encr(EncrId::TRIPLE_DES, None)),
+        no("null", Encr(EncrId::NULL, None)),
+        yes("sha256", Integ(IntegId::HMAC_SHA2_256_128)),
+        yes("sha2_256", Integ(IntegId::HMAC_SHA2_256_128)),
+        yes("sha384", Integ(IntegId::HMAC_SHA2_384_192)),
+        yes("sha2_384", Integ(IntegId::HMAC_SHA2_384_192)),
+        yes("sha512", Integ(IntegId::HMAC_SHA2_512_256)),
+        yes("sha2_512", Integ(IntegId::HMAC_SHA2_512_256)),
+        no("sha1", Integ(IntegId::HMAC_SHA1_96)),
+        no("sha", Integ(IntegId::HMAC_SHA1_96)),
+        no("md5", Integ(IntegId::HMAC_MD5_96)),
+        no("aesxcbc", Integ(IntegId::AES_XCBC_96)),
+        yes("prfsha256", Prf(PrfId::HMAC_SHA2_256)),
+        yes("prfsha2_256", Prf(PrfId::HMAC_SHA2_256)),
+        yes("prfsha384", Prf(PrfId::HMAC_SHA2_384)),
+        yes("prfsha2_384", Prf(PrfId::HMAC_SHA2_384)),
+        yes("prfsha512", Prf(PrfId::HMAC_SHA2_512)),
+        yes("prfsha2_512", Prf(PrfId::HMAC_SHA2_512)),
+        no("prfsha1", Prf(PrfId::HMAC_SHA1)),
+        no("prfmd5", Prf(PrfId::HMAC_MD5)),
+        no("prfaesxcbc", Prf(PrfId::AES128_XCBC)),
+        yes("curve25519", Ke(KeMethod::CURVE25519)),
+        yes("x25519", Ke(KeMethod::CURVE25519)),
+        yes("ecp384", Ke(KeMethod::ECP_384)),
+        yes("ecp256", Ke(KeMethod::ECP_256)),
+        yes("modp4096", Ke(KeMethod::MODP_4096)),
+        yes("modp3072", Ke(KeMethod::MODP_3072)),
+        yes("modp2048", Ke(KeMethod::MODP_2048)),
+        no("curve448", Ke(KeMethod::CURVE448)),
+        no("x448", Ke(KeMethod::CURVE448)),
+        no("ecp521", Ke(KeMethod::ECP_521)),
+        no("modp8192", Ke(KeMethod::MODP_8192)),
+        no("modp6144", Ke(KeMethod::MODP_6144)),
+        no("modp1536", Ke(KeMethod::MODP_1536)),
+        no("modp1024", Ke(KeMethod::MODP_1024)),
+        no("modp768", Ke(KeMethod::MODP_768)),
+        no("modpnone", Ke(KeMethod::NONE)),
+        yes("esn", Sn(SnId::EXTENDED)),
+        yes("noesn", Sn(SnId::SHORT)),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ike_proposals() {
+        use Transform::{Encr, Integ, Ke, Prf};
+        let cbc = Proposal::ike_from_keywords("aes256-sha256-modp2048").unwrap();
+        assert_eq!(cbc.protocol, ProtocolId::IKE);
+        assert_eq!(cbc.number, 0);
+        assert_eq!(
+            cbc.transforms,
+            [
+                Encr(EncrId::AES_CBC, Some(256)),
+                Prf(PrfId::HMAC_SHA2_256),
+                Integ(IntegId::HMAC_SHA2_256_128),
+                Ke(KeMethod::MODP_2048),
+            ]
+        );
+        let gcm = Proposal::ike_from_keywords("AES256GCM-prfsha2_384-ecp384-x25519").unwrap();
+        assert_eq!(
+            gcm.transforms,
+            [
+                Encr(EncrId::AES_GCM_16, Some(256)),
+                Prf(PrfId::HMAC_SHA2_384),
+                Ke(KeMethod::ECP_384),
+                Ke(KeMethod::CURVE25519),
+            ]
+        );
+    }
+
+    #[test]
+    fn esp_proposals_offer_both_kinds_of_sequence_numbers() {
+        use Transform::{Encr, Ke, Sn};
+        let gcm = Proposal::esp_from_keywords("aes128gcm16-ecp384").unwrap();
+        let both = [Sn(SnId::EXTENDED), Sn(SnId::SHORT)];
+        let start = [Encr(EncrId::AES_GCM_16, Some(128)), Ke(KeMethod::ECP_384)];
+        assert_eq!(gcm.transforms, [start, both].concat());
+        let esn = Proposal::esp_from_keywords("aes128gcm16-ecp384-esn").unwrap();
+        assert_eq!(esn.transforms, [start.as_slice(), &both[..1]].concat());
+        let short = Proposal::esp_from_keywords("noesn-aes128gcm16-ecp384").unwrap();
+        assert_eq!(short.transforms, [start.as_slice(), &both[1..]].concat());
+    }
+
+    #[test]
+    fn errors_name_the_word_its_place_and_what_is_missing() {
+        let at = |error: &KeywordError| error.span();
+        let ike = |text| Proposal::ike_from_keywords(text).unwrap_err();
+        let esp = |text| Proposal::esp_from_keywords(text).unwrap_err();
+        let error = ike("aes256-shaa256-modp2048");
+        assert_eq!(error, KeywordError::Unknown { word: "shaa256".into(), offset: 7 });
+        assert_eq!(at(&error), Some(7..14));
+        assert_eq!(error.to_string(), "`shaa256` is not an algorithm");
+        let error = ike("aes256--modp2048");
+        assert_eq!(error, KeywordError::Unknown { word: String::new(), offset: 7 });
+        let error = ike("3des-sha1-modp1024");
+        assert_eq!(error, KeywordError::Unsupported { word: "3des".into(), offset: 0 });
+        let error = ike("aes256-sha256-sha2_256-modp2048");
+        assert_eq!(error, KeywordError::Repeated { word: "sha2_256".into(), offset: 14 });
+        let error = ike("aes256-sha256-modp2048-esn");
+        assert_eq!(at(&error), Some(23..26));
+        assert_eq!(error.to_string(), "`esn` has no place in an IKE proposal");
+        assert_eq!(
+            esp("aes256-sha256-prfsha256").to_string(),
+            "`prfsha256` has no place in an ESP proposal"
+        );
+        let error = ike("aes256gcm16-sha256-modp2048");
+        assert_eq!(error, KeywordError::AeadWithIntegrity { word: "sha256".into(), offset: 12 });
+        assert!(error.to_string().contains("`prfsha256`"), "{error}");
+        assert_eq!(esp("aes256gcm16-aes256-sha256"), KeywordError::MixedCiphers);
+        assert_eq!(ike(""), KeywordError::Empty);
+        assert_eq!(ike("sha256-modp2048"), KeywordError::NoCipher);
+        assert_eq!(ike("aes256-modp2048"), KeywordError::NoIntegrity);
+        assert_eq!(esp("aes256"), KeywordError::NoIntegrity);
+        assert_eq!(ike("aes256gcm16-ecp384"), KeywordError::NoPrf);
+        assert_eq!(ike("aes256-sha256"), KeywordError::NoKeyExchange);
+        assert_eq!(ike("aes256gcm16-prfsha256"), KeywordError::NoKeyExchange);
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        for text in [
+            "aes256-sha256-modp2048",
+            "aes256-aes128-sha384-sha256-modp3072-modp4096",
+            "aes256-sha256-prfsha512-curve25519",
+            "aes256gcm16-aes128gcm16-prfsha384-ecp384-ecp256",
+        ] {
+            let proposal = Proposal::ike_from_keywords(text).unwrap();
+            assert_eq!(proposal.to_string(), text);
+            assert_eq!(Proposal::ike_from_keywords(&proposal.to_string()), Ok(proposal));
+        }
+        for text in [
+            "aes256gcm16",
+            "aes192-sha512-noesn",
+            "aes256gcm16-ecp384-esn",
+            "aes256gcm16-noesn-esn",
+        ] {
+            let proposal = Proposal::esp_from_keywords(text).unwrap();
+            assert_eq!(proposal.to_string(), text);
+            assert_eq!(Proposal::esp_from_keywords(&proposal.to_string()), Ok(proposal));
+        }
+    }
+
+    #[test]
+    fn a_foreign_offer_can_be_shown() {
+        let offer = Proposal {
+            number: 1,
+            protocol: ProtocolId::IKE,
+            spi: Vec::new(),
+            transforms: vec![
+                Transform::Encr(EncrId::TRIPLE_DES, None),
+                Transform::Encr(EncrId::CAMELLIA_CBC, Some(192)),
+                Transform::Integ(IntegId::HMAC_SHA1_96),
+                Transform::Prf(PrfId::HMAC_SHA1),
+                Transform::Ke(KeMethod::MODP_1024),
+                Transform::Ke(KeMethod(36)),
+                Transform::Unknown { kind: 6, id: 37 },
+            ],
+        };
+        assert_eq!(
+            offer.to_string(),
+            "TransformType(6)#37-3des-CAMELLIA_CBC_192-sha1-modp1024-KeMethod(36)"
+        );
+    }
+
+    #[test]
+    fn every_word_is_lower_case_and_there_once() {
+        for (position, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.word, row.word.to_ascii_lowercase());
+            assert!(
+                TABLE.iter().skip(position + 1).all(|other| other.word != row.word),
+                "{}",
+                row.word
+            );
+        }
+        assert!(keywords().any(|word| word == "aes256gcm16"));
+        assert!(keywords().all(|word| word != "3des"));
+    }
+}
