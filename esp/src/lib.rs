@@ -1,1 +1,75 @@
-//! Placeholder.
+//! ESP (RFC 4303) tunnel mode on caller-owned buffers: no IO, no clock, no allocation, no lock per packet.
+//!
+//! ```text
+//!            | .. HEADROOM .. |      inner IP packet       | .. TAILROOM .. |       one buffer
+//!
+//!  encap()   | SPI | seq | IV |   inner IP packet (enc.)   | pad | nh | ICV |       -> socket
+//!  decap()   | SPI | seq | IV |      inner IP packet       | pad | nh | ICV |       -> TUN device
+//! ```
+//!
+//! - [`OutboundSa`] and [`InboundSa`] are one direction of a child SA each. Keys are expanded when they are made
+//!   ([`SaParams`]); after that they work on slices, one packet a call, in place.
+//! - A packet that cannot be passed on is a [`DropReason`], a word to be counted. Nothing an attacker sends panics,
+//!   and nothing unauthenticated changes an SA.
+//! - [`ip`] reads IP headers, [`udp`] tells IKE from ESP on port 4500, [`replay`] is the replay window,
+//!   [`inner_mtu`] says what fits.
+//!
+//! Suites: AES-GCM-16 (RFC 4106), AES-CBC with HMAC-SHA2 (RFC 3602, RFC 4868), with 32-bit or extended sequence numbers.
+//!
+//! # Example
+//! ```
+//! use std::{net::Ipv4Addr, num::NonZeroU32, sync::Arc};
+//! use esp::{DropReason, HEADROOM, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite, TAILROOM};
+//!
+//! let ours = Selector::addresses(Ipv4Addr::new(10, 1, 0, 0).into(), Ipv4Addr::new(10, 1, 255, 255).into());
+//! let theirs = Selector::addresses(Ipv4Addr::new(10, 2, 0, 0).into(), Ipv4Addr::new(10, 2, 255, 255).into());
+//! let params = |local, remote| SaParams {
+//!     spi: NonZeroU32::new(0x1234_5678).unwrap(),
+//!     suite: Suite::AesGcm16 { key_bits: 256 },
+//!     encr_key: &[7; 36], // from IKE: 32 octets of key, 4 of salt
+//!     integ_key: &[],
+//!     esn: true,
+//!     selectors: Arc::new(Selectors { local: vec![local], remote: vec![remote] }),
+//!     replay_window: esp::DEFAULT_REPLAY_WINDOW,
+//! };
+//! let mut sender = OutboundSa::new(params(ours, theirs))?;
+//! let mut receiver = InboundSa::new(params(theirs, ours))?;
+//!
+//! // An IPv4 header and no payload, 10.1.0.1 to 10.2.0.1, with room around it.
+//! let inner = [0x45, 0, 0, 20, 0, 0, 0x40, 0, 64, 253, 0, 0, 10, 1, 0, 1, 10, 2, 0, 1];
+//! let mut buffer = vec![0; HEADROOM + inner.len() + TAILROOM];
+//! let place = HEADROOM..HEADROOM + inner.len();
+//! buffer[place.clone()].copy_from_slice(&inner);
+//!
+//! let sealed = sender.encap(&mut buffer, place)?;
+//! let mut packet = buffer[sealed].to_vec(); // goes over the network
+//! let mut copy = packet.clone();
+//! let opened = receiver.decap(&mut packet)?;
+//! assert_eq!(packet[opened], inner);
+//! assert_eq!(receiver.decap(&mut copy), Err(DropReason::Replayed));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod ip;
+pub mod replay;
+pub mod udp;
+
+mod cipher;
+mod header;
+mod inbound;
+mod mtu;
+mod outbound;
+mod reason;
+mod selector;
+mod sequence;
+mod suite;
+
+pub use header::{HEADROOM, TAILROOM};
+pub use inbound::InboundSa;
+pub use mtu::{inner_mtu, overhead};
+pub use outbound::OutboundSa;
+pub use reason::DropReason;
+pub use selector::{ANY_PORT, OPAQUE_PORT, Selector, Selectors};
+pub use suite::{DEFAULT_REPLAY_WINDOW, KeyError, SaParams, Sha2, Suite};
