@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Test-only: what proves that the other crates work. Nothing here ends up in a product.
+//!
+//! ```text
+//!   real peers   netns ── Sites: hosts, gateways, NAT          flow ── TCP, octet by octet, stalls measured
+//!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
+//!                       └─ strongswan: charon-systemd
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod flow;
+pub mod gateway;
+pub mod netns;
+pub mod peer;
+pub mod strongswan;

@@ -1,0 +1,2 @@
+//! x
+pub(crate) fn list(_: &mut crate::List) {}

@@ -1,0 +1,119 @@
+//! Namespace tests: `s2s-gw` against strongSwan and against itself, as root, in network namespaces made by the test.
+//!
+//! ```text
+//!   cargo xtask test                                  installs the peers, then runs these
+//!   S2S_NETNS=1 cargo test --test netns [-- WORD]     these alone
+//! ```
+//!
+//! Without `S2S_NETNS` every test is ignored, so that a plain `cargo test` asks for no root. With it, a test whose
+//! programs are missing is ignored. `S2S_NETNS=harness` runs the list with strongSwan on both sides: what fails then is the
+//! harness. `S2S_CHARON_LOG=4` and `S2S_LOG=trace` make the logs longer; what a
+//! failed test leaves is in `target/netns-failures/`.
+
+mod bad_input;
+mod case;
+mod host;
+mod hub;
+mod lifecycle;
+mod refusal;
+mod rekey;
+mod traffic;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use case::{Case, Pair, Tunnel};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // More would measure the machine: a charon and two gateways share the processors with the flows that they carry.
+    arguments.test_threads = arguments.test_threads.or(Some(2));
+    let mut list = List { trials: Vec::new(), ours: reasons(false), swan: reasons(true) };
+    traffic::list(&mut list);
+    rekey::list(&mut list);
+    lifecycle::list(&mut list);
+    refusal::list(&mut list);
+    hub::list(&mut list);
+    bad_input::list(&mut list);
+    host::list(&mut list);
+    if list.ours.is_none() && !arguments.list {
+        // What an earlier run left after kill -9; a failure shows soon enough.
+        let _ = testkit::netns::sweep();
+    }
+    libtest_mimic::run(&arguments, list.trials).exit_code()
+}
+
+/// The tests so far, and why some cannot run here.
+pub(crate) struct List {
+    trials: Vec<Trial>,
+    ours: Option<String>,
+    swan: Option<String>,
+}
+
+impl List {
+    /// A test of a tunnel between a pair of gateways.
+    pub(crate) fn tunnel(
+        &mut self,
+        what: &str,
+        tunnel: Tunnel,
+        body: impl FnOnce(&mut Case) -> anyhow::Result<()> + Send + 'static,
+    ) {
+        let name = format!("{what}/{}", tunnel.pair.name());
+        let swan = tunnel.pair.has_swan();
+        let called = name.clone();
+        self.add(name, swan, move || case::run(&called, tunnel, body));
+    }
+
+    /// The same test for each pair with us in it.
+    pub(crate) fn every_pair(
+        &mut self,
+        what: &str,
+        tunnel: impl Fn(Pair) -> Tunnel,
+        body: fn(&mut Case) -> anyhow::Result<()>,
+    ) {
+        for pair in Pair::all() {
+            self.tunnel(what, tunnel(pair), body);
+        }
+    }
+
+    /// A test that builds what it needs by itself.
+    pub(crate) fn add(
+        &mut self,
+        name: impl Into<String>,
+        swan: bool,
+        body: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) {
+        let missing = if swan { self.swan.clone() } else { self.ours.clone() };
+        let ignored = missing.is_some();
+        let trial = Trial::test(name, move || match missing {
+            Some(missing) => Err(Failed::from(missing)),
+            None => body().map_err(Failed::from),
+        });
+        self.trials.push(trial.with_ignored_flag(ignored));
+    }
+}
+
+/// Why tests cannot run here, if so.
+fn reasons(swan: bool) -> Option<String> {
+    if std::env::var_os("S2S_NETNS").is_none() {
+        return Some("set S2S_NETNS=1, or use cargo xtask test".into());
+    }
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root");
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        missing.push("/dev/net/tun");
+    }
+    for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")] {
+        let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+        if !dirs.iter().any(|dir| Path::new(dir).join(program).exists()) {
+            missing.push(package);
+        }
+    }
+    if swan {
+        missing.extend(testkit::strongswan::missing());
+    }
+    (!missing.is_empty()).then(|| format!("missing: {}", missing.join(", ")))
+}

@@ -1,0 +1,83 @@
+//! Rekeys by either side while TCP runs: no octet lost, no stall over a second (RFC 7296 §2.8, make before break).
+
+use anyhow::{Result, ensure};
+
+use crate::List;
+use crate::case::{Case, Pair, Tunnel};
+use crate::traffic::gcm;
+
+pub(crate) fn list(list: &mut List) {
+    list.tunnel("harness/rekey", gcm(Pair::SwanToSwan), |case| child(case, true));
+    for (name, tunnel) in
+        [("rekey/child", without_pfs as fn(Pair) -> Tunnel), ("rekey/child-pfs", with_pfs)]
+    {
+        list.every_pair(&format!("{name}/by-left"), tunnel, |case| child(case, true));
+        list.every_pair(&format!("{name}/by-right"), tunnel, |case| child(case, false));
+    }
+    list.every_pair("rekey/ike/by-left", gcm, |case| ike(case, true));
+    list.every_pair("rekey/ike/by-right", gcm, |case| ike(case, false));
+    list.every_pair("rekey/all-in-turn", with_pfs, in_turn);
+}
+
+fn without_pfs(pair: Pair) -> Tunnel {
+    gcm(pair)
+}
+
+fn with_pfs(pair: Pair) -> Tunnel {
+    gcm(pair).suite("aes256gcm16-prfsha256-curve25519", "aes256gcm16-curve25519")
+}
+
+fn child(case: &mut Case, left: bool) -> Result<()> {
+    case.up()?;
+    case.while_flowing(|case| child_now(case, left))?;
+    case.ping_all()
+}
+
+fn ike(case: &mut Case, left: bool) -> Result<()> {
+    case.up()?;
+    case.while_flowing(|case| ike_now(case, left))?;
+    case.ping_all()?;
+    // The children moved to the new IKE SA: it can rekey them.
+    child_now(case, left)?;
+    case.ping_all()
+}
+
+/// Every rekey after every other, on the SAs that the one before made.
+fn in_turn(case: &mut Case) -> Result<()> {
+    case.up()?;
+    case.while_flowing(|case| {
+        for left in [true, false] {
+            child_now(case, left)?;
+            ike_now(case, left)?;
+            child_now(case, !left)?;
+        }
+        Ok(())
+    })?;
+    case.ping_all()
+}
+
+fn child_now(case: &mut Case, left: bool) -> Result<()> {
+    let before = case.facts()?;
+    by(case, left).rekey_child("site")?;
+    case.wait_changed(&before, "a new child SA", |before, after| {
+        after.child_spis.iter().all(|spi| !before.child_spis.contains(spi))
+    })?;
+    for (before, after) in before.iter().zip(case.facts()?) {
+        ensure!(before.ike_spi == after.ike_spi, "the IKE SA changed too");
+    }
+    Ok(())
+}
+
+fn ike_now(case: &mut Case, left: bool) -> Result<()> {
+    let before = case.facts()?;
+    by(case, left).rekey_ike("site")?;
+    case.wait_changed(&before, "a new IKE SA", |before, after| before.ike_spi != after.ike_spi)?;
+    for (before, after) in before.iter().zip(case.facts()?) {
+        ensure!(before.child_spis == after.child_spis, "the children did not move as they are");
+    }
+    Ok(())
+}
+
+fn by(case: &Case, left: bool) -> &dyn testkit::peer::Peer {
+    if left { case.left.as_ref() } else { case.right.as_ref() }
+}

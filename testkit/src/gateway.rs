@@ -1,0 +1,207 @@
+//! `s2s-gw` as a peer: the program itself, in a namespace, with a configuration as a user writes it.
+//!
+//! ```text
+//!   dir/NAME.toml   dir/NAME-CONNECTION.psk (mode 0600)   dir/NAME.sock   dir/NAME.out
+//!   s2s-gw run -c FILE        s2s-gw status --json | rekey NAME [--ike] | restart NAME | up NAME | down NAME
+//! ```
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value answers null, it does not panic"
+)]
+
+use std::fmt::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::netns::{Netns, succeed};
+use crate::peer::{ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, wait_for};
+
+/// An `s2s-gw run` in a namespace.
+#[derive(Debug)]
+pub struct Ours {
+    program: PathBuf,
+    netns: String,
+    spec: GatewaySpec,
+    dir: PathBuf,
+    daemon: Daemon,
+}
+
+impl Ours {
+    /// Writes the configuration and the key files; nothing runs yet. `program` is the `s2s-gw` to test.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn new(program: &Path, netns: &Netns, spec: GatewaySpec, dir: &Path) -> Result<Self> {
+        let this = Self {
+            program: program.into(),
+            netns: netns.name().into(),
+            daemon: Daemon::new(dir.join(format!("{}.out", spec.name))),
+            dir: dir.into(),
+            spec,
+        };
+        std::fs::write(this.config(), this.toml()?)?;
+        for connection in &this.spec.connections {
+            let file = this.psk_file(connection);
+            let mut options = std::fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
+            std::io::Write::write_all(&mut file, connection.psk.as_bytes())?;
+        }
+        Ok(this)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.file("toml")
+    }
+
+    /// The program with arguments, inside the namespace.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.netns]).arg(&self.program).args(args);
+        command.env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    /// A command to the running daemon; returns what it printed.
+    ///
+    /// # Errors
+    /// If it does not exit with 0; the message has its words.
+    pub fn tell(&self, args: &[&str]) -> Result<String> {
+        let mut command = self.command(args);
+        command.arg("--socket").arg(self.file("sock"));
+        let output = succeed(&mut command)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `status --json`, parsed.
+    ///
+    /// # Errors
+    /// If the daemon does not answer, or not in JSON.
+    pub fn json(&self) -> Result<Value> {
+        let told = self.tell(&["status", "--json"])?;
+        serde_json::from_str(&told).with_context(|| format!("not JSON: {told}"))
+    }
+
+    fn file(&self, what: &str) -> PathBuf {
+        self.dir.join(format!("{}.{what}", self.spec.name))
+    }
+
+    fn psk_file(&self, connection: &ConnectionSpec) -> PathBuf {
+        self.dir.join(format!("{}-{}.psk", self.spec.name, connection.name))
+    }
+
+    fn toml(&self) -> Result<String> {
+        let GatewaySpec { name, listen, connections } = &self.spec;
+        let sock = self.file("sock").display().to_string();
+        let mut toml =
+            format!("[gateway]\nname = \"{name}\"\nlisten = {listen:?}\ncontrol = {sock:?}\n");
+        for connection in connections {
+            let ConnectionSpec { name, ike, esp, local_id, remote_id, .. } = connection;
+            let ConnectionSpec { local_subnets, remote_subnets, .. } = connection;
+            let (interval, timeout) = connection.dpd;
+            let psk = self.psk_file(connection).display().to_string();
+            let peer = connection.remote.as_deref().unwrap_or("any");
+            let start = if connection.initiate { "always" } else { "respond-only" };
+            write!(
+                toml,
+                "
+[policy.{name}]
+ike = [{ike:?}]
+esp = [{esp:?}]
+dpd = {{ interval = \"{}s\", timeout = \"{}s\", action = \"restart\" }}
+
+[connection.{name}]
+peer = {peer:?}
+peer_id = {remote_id:?}
+local_id = {local_id:?}
+psk = {{ file = {psk:?} }}
+policy = {name:?}
+local_subnets = {local_subnets:?}
+remote_subnets = {remote_subnets:?}
+start = {start:?}
+",
+                interval.as_secs(),
+                timeout.as_secs()
+            )?;
+        }
+        Ok(toml)
+    }
+}
+
+impl Peer for Ours {
+    fn kind(&self) -> &'static str {
+        "ours"
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let config = self.config().display().to_string();
+        let mut command = self.command(&["run", "-c", &config]);
+        command.env("S2S_LOG", std::env::var("S2S_LOG").unwrap_or_else(|_| "debug".into()));
+        self.daemon.spawn(command)?;
+        let what = format!("s2s-gw {}'s control socket", self.spec.name);
+        wait_for(&what, Duration::from_secs(10), || {
+            if let Some(status) = self.daemon.ended()? {
+                bail!("s2s-gw ended: {status}\n{}", self.daemon.output());
+            }
+            Ok(self.json().ok().map(drop))
+        })
+    }
+
+    fn facts(&self, connection: &str) -> Result<Facts> {
+        let status = self.json()?;
+        let wanted = status["connections"].as_array().context("no connections")?.iter();
+        let wanted = wanted.clone().find(|wanted| wanted["name"] == connection);
+        Ok(facts(wanted.with_context(|| format!("no connection {connection}: {status}"))?))
+    }
+
+    fn rekey_child(&self, connection: &str) -> Result<()> {
+        self.tell(&["rekey", connection]).map(drop)
+    }
+
+    fn rekey_ike(&self, connection: &str) -> Result<()> {
+        self.tell(&["rekey", connection, "--ike"]).map(drop)
+    }
+
+    fn restart(&self, connection: &str) -> Result<()> {
+        self.tell(&["restart", connection]).map(drop)
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    fn log(&self) -> String {
+        self.daemon.output()
+    }
+
+    fn status(&self) -> String {
+        let told = self.tell(&["status"]).unwrap_or_else(|error| error.to_string());
+        format!("{told}\n{}", self.tell(&["status", "--json"]).unwrap_or_default())
+    }
+}
+
+fn facts(connection: &Value) -> Facts {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut facts = Facts {
+        up: connection["state"] == "up",
+        ike_spi: text(&connection["ike"]["spi"]),
+        reason: text(&connection["reason"]["alert"]),
+        suites: text(&connection["ike"]["suite"]),
+        child_spis: Vec::new(),
+    };
+    for child in connection["children"].as_array().into_iter().flatten() {
+        facts.child_spis.push(text(&child["spi_in"]));
+        facts.suites = format!("{} {}", facts.suites, text(&child["suite"]));
+    }
+    facts.child_spis.sort();
+    facts
+}

@@ -1,0 +1,345 @@
+//! strongSwan's `charon-systemd` with kernel-libipsec as a peer: userspace ESP, one instance per namespace.
+//!
+//! ```text
+//!   dir/NAME.strongswan.conf   which plugins, where the log and the control socket are
+//!   dir/NAME.swanctl.conf      the connections
+//!   dir/NAME.vici              control socket        swanctl --load-all | --list-sas --raw | --rekey | --terminate
+//!   dir/NAME.log               what charon logs
+//! ```
+//!
+//! The programs are copied to a directory of ours first: Debian confines `/usr/sbin/charon-systemd` to `/etc` by an
+//! AppArmor profile that goes by path, and a test has its files elsewhere. What kernel-libipsec cannot do (ESN, raw ESP
+//! without UDP) cannot be tested against it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::netns::{Netns, succeed};
+use crate::peer::{ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, text, wait_for};
+
+/// A charon in a namespace.
+#[derive(Debug)]
+pub struct StrongSwan {
+    netns: String,
+    spec: GatewaySpec,
+    dir: PathBuf,
+    daemon: Daemon,
+}
+
+impl StrongSwan {
+    /// Writes the configuration; nothing runs yet.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn new(netns: &Netns, spec: GatewaySpec, dir: &Path) -> Result<Self> {
+        let this = Self {
+            netns: netns.name().into(),
+            daemon: Daemon::new(dir.join(format!("{}.out", spec.name))),
+            dir: dir.into(),
+            spec,
+        };
+        std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
+        std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
+        Ok(this)
+    }
+
+    /// Runs `swanctl` and returns what it printed.
+    ///
+    /// # Errors
+    /// If it fails; the message has its words.
+    pub fn swanctl(&self, args: &[&str]) -> Result<String> {
+        let output = succeed(self.program("swanctl")?.args(args))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn program(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.netns]).arg(programs()?.join(program));
+        command.env("STRONGSWAN_CONF", self.file("strongswan.conf"));
+        Ok(command)
+    }
+
+    fn file(&self, what: &str) -> PathBuf {
+        self.dir.join(format!("{}.{what}", self.spec.name))
+    }
+
+    fn strongswan_conf(&self) -> Result<String> {
+        let (vici, log) = (self.file("vici"), self.file("log"));
+        let (vici, log) = (vici.display(), log.display());
+        let level = std::env::var("S2S_CHARON_LOG").unwrap_or_else(|_| "2".into());
+        let (interval, timeout) =
+            self.spec.connections.first().context("a charon without connections")?.dpd;
+        // Four transmissions, evenly spaced, fill what is left of the timeout after the interval.
+        let gap = (timeout.saturating_sub(interval) / 4).as_secs_f64();
+        Ok(format!(
+            "charon-systemd {{
+  load = {PLUGINS}
+  retransmit_timeout = {gap}
+  retransmit_base = 1
+  retransmit_tries = 3
+  plugins {{
+    vici {{
+      socket = unix://{vici}
+    }}
+  }}
+  filelog {{
+    log {{
+      path = {log}
+      flush_line = yes
+      time_format = %H:%M:%S
+      time_add_ms = yes
+      default = {level}
+      asn = 1
+      lib = 1
+    }}
+  }}
+}}
+swanctl {{
+  plugins {{
+    vici {{
+      socket = unix://{vici}
+    }}
+  }}
+}}
+"
+        ))
+    }
+}
+
+impl Peer for StrongSwan {
+    fn kind(&self) -> &'static str {
+        "swan"
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let vici = self.file("vici");
+        let _ = std::fs::remove_file(&vici);
+        let command = self.program("charon-systemd")?;
+        self.daemon.spawn(command)?;
+        wait_for("charon's control socket", Duration::from_secs(10), || {
+            if let Some(status) = self.daemon.ended()? {
+                bail!("charon ended: {status}\n{}\n{}", self.daemon.output(), self.log());
+            }
+            Ok(vici.exists().then_some(()))
+        })?;
+        let file = self.file("swanctl.conf").display().to_string();
+        let loaded = self.swanctl(&["--load-all", "--file", &file])?;
+        let wanted = format!("successfully loaded {} connections", self.spec.connections.len());
+        ensure!(loaded.contains(&wanted), "swanctl --load-all: {loaded}");
+        Ok(())
+    }
+
+    fn facts(&self, connection: &str) -> Result<Facts> {
+        let wanted = self.spec.connections.iter().find(|wanted| wanted.name == connection);
+        let children = children(wanted.context("no such connection")?).len();
+        Ok(parse_sas(&self.swanctl(&["--list-sas", "--raw"])?, connection, children))
+    }
+
+    fn rekey_child(&self, connection: &str) -> Result<()> {
+        let wanted = self.spec.connections.iter().find(|wanted| wanted.name == connection);
+        for (child, _, _) in children(wanted.context("no such connection")?) {
+            self.swanctl(&["--rekey", "--child", &child])?;
+        }
+        Ok(())
+    }
+
+    fn rekey_ike(&self, connection: &str) -> Result<()> {
+        self.swanctl(&["--rekey", "--ike", connection]).map(drop)
+    }
+
+    fn restart(&self, connection: &str) -> Result<()> {
+        self.swanctl(&["--terminate", "--ike", connection])?;
+        let wanted = self.spec.connections.iter().find(|wanted| wanted.name == connection);
+        let wanted = wanted.context("no such connection")?;
+        if wanted.initiate {
+            for (child, _, _) in children(wanted) {
+                self.swanctl(&["--initiate", "--child", &child, "--timeout", "10"])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    fn log(&self) -> String {
+        text(&self.file("log"))
+    }
+
+    fn status(&self) -> String {
+        let told = self.swanctl(&["--list-sas"]).unwrap_or_else(|error| error.to_string());
+        format!("{told}\n{}", self.swanctl(&["--counters"]).unwrap_or_default())
+    }
+}
+
+/// What Debian has to have installed, by the program that we look for.
+#[must_use]
+pub fn missing() -> Vec<&'static str> {
+    let wanted = [
+        (CHARON, "charon-systemd"),
+        (SWANCTL, "strongswan-swanctl"),
+        ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
+        ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
+    ];
+    wanted
+        .into_iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, package)| package)
+        .collect()
+}
+
+/// The directory with our copies of the programs.
+fn programs() -> Result<PathBuf> {
+    static DIR: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let dir = tempfile::Builder::new().prefix("s2st-bin").tempdir().ok()?;
+        std::fs::copy(CHARON, dir.path().join("charon-systemd")).ok()?;
+        std::fs::copy(SWANCTL, dir.path().join("swanctl")).ok()?;
+        Some(dir)
+    });
+    Ok(dir.as_ref().context("cannot copy charon-systemd and swanctl")?.path().into())
+}
+
+fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
+    let mut conf = String::from("connections {\n");
+    for connection in &spec.connections {
+        let ConnectionSpec { name, local, ike, esp, local_id, remote_id, .. } = connection;
+        let remote = connection.remote.as_deref().unwrap_or("%any");
+        let delay = connection.dpd.0.as_secs();
+        let (start, again) =
+            if connection.initiate { ("start", "restart") } else { ("none", "clear") };
+        write!(
+            conf,
+            "  {name} {{
+    version = 2
+    local_addrs = {local}
+    remote_addrs = {remote}
+    proposals = {ike}
+    keyingtries = 0
+    dpd_delay = {delay}s
+    rekey_time = 1h
+    local {{
+      auth = psk
+      id = {local_id}
+    }}
+    remote {{
+      auth = psk
+      id = {remote_id}
+    }}
+    children {{
+"
+        )?;
+        for (child, local, remote) in children(connection) {
+            write!(
+                conf,
+                "      {child} {{
+        local_ts = {}
+        remote_ts = {}
+        esp_proposals = {esp}
+        rekey_time = 1h
+        start_action = {start}
+        close_action = {start}
+        dpd_action = {again}
+      }}
+",
+                local.join(","),
+                remote.join(",")
+            )?;
+        }
+        conf.push_str("    }\n  }\n");
+    }
+    conf.push_str("}\nsecrets {\n");
+    for ConnectionSpec { name, local_id, remote_id, psk, .. } in &spec.connections {
+        write!(
+            conf,
+            "  ike-{name} {{
+    id-local = {local_id}
+    id-remote = {remote_id}
+    secret = \"{psk}\"
+  }}
+"
+        )?;
+    }
+    conf.push_str("}\n");
+    Ok(conf)
+}
+
+/// One child per address family: (name, local subnets, remote subnets).
+fn children(connection: &ConnectionSpec) -> Vec<(String, Vec<String>, Vec<String>)> {
+    let of = |subnets: &[String], v6: bool| -> Vec<String> {
+        subnets.iter().filter(|subnet| subnet.contains(':') == v6).cloned().collect()
+    };
+    [false, true]
+        .into_iter()
+        .map(|v6| {
+            let name = format!("{}-v{}", connection.name, if v6 { 6 } else { 4 });
+            (name, of(&connection.local_subnets, v6), of(&connection.remote_subnets, v6))
+        })
+        .filter(|(_, local, remote)| !local.is_empty() && !remote.is_empty())
+        .collect()
+}
+
+/// Reads `list-sa event {s2s {uniqueid=1 .. state=ESTABLISHED .. child-sas {net-1 {name=net .. state=INSTALLED ..}}}}`.
+fn parse_sas(raw: &str, connection: &str, children: usize) -> Facts {
+    let mut facts = Facts::default();
+    for line in raw.lines() {
+        let Some((_, sa)) = line.split_once(&format!("list-sa event {{{connection} {{")) else {
+            continue;
+        };
+        let (ike, nets) = sa.split_once("child-sas {").unwrap_or((sa, ""));
+        if value(ike, "state") != "ESTABLISHED" {
+            continue;
+        }
+        let initiator = value(ike, "initiator-spi");
+        facts.ike_spi = format!("{initiator}_{}", value(ike, "responder-spi"));
+        let words = ["encr-alg", "encr-keysize", "integ-alg", "prf-alg", "dh-group"];
+        facts.suites = words.map(|word| value(ike, word)).join("/");
+        for child in nets.split("} ") {
+            if value(child, "state") == "INSTALLED" {
+                facts.child_spis.push(value(child, "spi-in").into());
+                let suite = words.map(|word| value(child, word)).join("/");
+                facts.suites = format!("{} {suite}", facts.suites);
+            }
+        }
+    }
+    facts.child_spis.sort();
+    facts.up = facts.child_spis.len() >= children;
+    facts
+}
+
+fn value<'a>(text: &'a str, key: &str) -> &'a str {
+    let mut words = text.split([' ', '{', '}']);
+    words.find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).unwrap_or("")
+}
+
+const CHARON: &str = "/usr/sbin/charon-systemd";
+const SWANCTL: &str = "/usr/sbin/swanctl";
+/// Named one by one, so that neither bypass rules nor a software GCM get in the way.
+const PLUGINS: &str = "openssl aesni random nonce aes sha1 sha2 hmac kdf pem pkcs1 x509 pubkey gcm curve25519 chapoly \
+                       kernel-libipsec kernel-netlink socket-default vici updown";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_sas_are_read() {
+        let raw = "list-sa event {site {uniqueid=1 version=2 state=ESTABLISHED local-host=192.0.2.1 \
+                   initiator-spi=a1 responder-spi=b2 encr-alg=AES_CBC encr-keysize=256 child-sas {net-1 {name=net \
+                   state=REKEYED spi-in=c1 spi-out=d1 encr-alg=AES_CBC} net-2 {name=net state=INSTALLED \
+                   spi-in=c2 spi-out=d2 encr-alg=AES_CBC local-ts=[10.1.0.0/24] remote-ts=[10.2.0.0/24]}}}}\n\
+                   list-sas reply {}\n";
+        let facts = parse_sas(raw, "site", 1);
+        assert!(facts.up);
+        assert_eq!(facts.ike_spi, "a1_b2");
+        assert_eq!(facts.child_spis, ["c2"]);
+        assert!(!parse_sas(raw, "other", 1).up);
+        assert!(!parse_sas(raw, "site", 2).up);
+    }
+}
