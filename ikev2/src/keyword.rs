@@ -197,10 +197,8 @@ impl<'t> Words<'t> {
 
     /// Whether the ciphers are AEAD, after making sure that they and the integrity algorithms go together.
     fn is_aead(&self) -> Result<bool, KeywordError> {
-        let mut ciphers = self.transforms.iter().filter_map(|transform| match transform {
-            Transform::Encr(id, _) => Some(id.is_aead()),
-            _ => None,
-        });
+        let ciphers = self.transforms.iter().filter(|t| t.kind() == TransformType::ENCR);
+        let mut ciphers = ciphers.map(|cipher| EncrId(cipher.id()).is_aead());
         let aead = ciphers.next().ok_or(KeywordError::NoCipher)?;
         if ciphers.any(|other| other != aead) {
             return Err(KeywordError::MixedCiphers);
@@ -223,16 +221,17 @@ impl<'t> Words<'t> {
 
 /// The PRFs that go with the integrity algorithms when none are named.
 fn prfs_of(transforms: &[Transform]) -> Vec<Transform> {
-    let prf = |transform: &Transform| match *transform {
-        Transform::Integ(IntegId::HMAC_MD5_96) => Some(PrfId::HMAC_MD5),
-        Transform::Integ(IntegId::HMAC_SHA1_96) => Some(PrfId::HMAC_SHA1),
-        Transform::Integ(IntegId::AES_XCBC_96) => Some(PrfId::AES128_XCBC),
-        Transform::Integ(IntegId::HMAC_SHA2_256_128) => Some(PrfId::HMAC_SHA2_256),
-        Transform::Integ(IntegId::HMAC_SHA2_384_192) => Some(PrfId::HMAC_SHA2_384),
-        Transform::Integ(IntegId::HMAC_SHA2_512_256) => Some(PrfId::HMAC_SHA2_512),
+    let prf = |transform: &Transform| match IntegId(transform.id()) {
+        IntegId::HMAC_MD5_96 => Some(PrfId::HMAC_MD5),
+        IntegId::HMAC_SHA1_96 => Some(PrfId::HMAC_SHA1),
+        IntegId::AES_XCBC_96 => Some(PrfId::AES128_XCBC),
+        IntegId::HMAC_SHA2_256_128 => Some(PrfId::HMAC_SHA2_256),
+        IntegId::HMAC_SHA2_384_192 => Some(PrfId::HMAC_SHA2_384),
+        IntegId::HMAC_SHA2_512_256 => Some(PrfId::HMAC_SHA2_512),
         _ => None,
     };
-    transforms.iter().filter_map(prf).map(Transform::Prf).collect()
+    let integrity = transforms.iter().filter(|t| t.kind() == TransformType::INTEG);
+    integrity.filter_map(prf).map(Transform::Prf).collect()
 }
 
 /// As it would be written in a configuration: a PRF that follows from the integrity algorithm is left out, and so is

@@ -179,6 +179,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Overflow`] if it does not fit two octets; the field stays zero.
+    #[expect(clippy::needless_pass_by_value, reason = "a length is closed once")]
     pub fn close(&mut self, length: OpenLength) -> Result<(), Error> {
         let len = u16::try_from(self.octets.len().saturating_sub(length.start))
             .map_err(|_| Error::Overflow("length"))?;

@@ -1,8 +1,20 @@
 //! The octets of RFC 7296 §3: parse borrows, emit owns, nothing here knows of keys or states.
+//!
+//! ```text
+//!   datagram ──► header::Header ──► message::Payloads ──► message::Body { sa, ke, nonce, ... }
+//!                28 octets          one per payload       proposal, identity, selector, payload
+//!
+//!   message::Chain ──► message::message (in the clear) or the cryptography (inside SK) ──► datagram
+//! ```
+//!
+//! The module is public so that fuzzers and tools can read messages; an [`Endpoint`](crate::Endpoint) does it all by
+//! itself. Whatever the octets, parsing does not panic and needs no more memory than a small multiple of their number.
 
 pub mod cursor;
 pub mod header;
 pub mod identity;
+pub mod message;
+pub mod payload;
 pub mod proposal;
 pub mod selector;
 

@@ -63,7 +63,7 @@ pub enum Transform {
 }
 
 /// Attribute type 14, "key length", in the two-octet form (RFC 7296 §3.3.5).
-const KEY_LENGTH: u16 = 0x8000 | 14;
+const KEY_LENGTH: u16 = 0x8000 | 0x000e;
 const LAST: u8 = 0;
 const MORE_PROPOSALS: u8 = 2;
 const MORE_TRANSFORMS: u8 = 3;
