@@ -259,7 +259,7 @@ mod tests {
 
         let mut writer = Writer::new();
         let length = writer.length_since(0);
-        writer.put(&[0; 65533]);
+        writer.put(&vec![0; 65533]);
         assert_eq!(writer.close(length), Ok(()));
         assert_eq!(writer.octets().get(..2), Some([0xff, 0xff].as_slice()));
         let length = writer.length_since(0);

@@ -36,16 +36,13 @@ fn chains() -> Vec<(String, PayloadType, Vec<u8>)> {
                 continue;
             }
             let label = format!("{} message {position}", case["name"]);
-            let (first, octets) = match message["inner_plaintext"].as_str() {
-                Some(plain) => {
-                    let first = message["inner_first_payload"].as_u64().unwrap();
-                    (u8::try_from(first).unwrap(), hex::decode(plain).unwrap())
-                }
-                None => {
-                    let datagram = hex::decode(message["hex"].as_str().unwrap()).unwrap();
-                    let header = Header::parse(&datagram).unwrap();
-                    (header.next_payload.0, datagram[Header::LEN..].to_vec())
-                }
+            let (first, octets) = if let Some(plain) = message["inner_plaintext"].as_str() {
+                let first = message["inner_first_payload"].as_u64().unwrap();
+                (u8::try_from(first).unwrap(), hex::decode(plain).unwrap())
+            } else {
+                let datagram = hex::decode(message["hex"].as_str().unwrap()).unwrap();
+                let header = Header::parse(&datagram).unwrap();
+                (header.next_payload.0, datagram[Header::LEN..].to_vec())
             };
             chains.push((label, PayloadType(first), octets));
         }
@@ -237,12 +234,12 @@ fn unknown_payloads_matter_only_with_the_critical_bit() {
 #[test]
 fn what_does_not_fit_is_left_out_and_told() {
     let mut chain = Chain::new();
-    chain.nonce(&[1; 16]).ke(KeMethod::ECP_256, &[0; 65528]).delete_ike();
+    chain.nonce(&[1; 16]).ke(KeMethod::ECP_256, &vec![0; 65528]).delete_ike();
     assert_eq!(chain.error(), Some(Error::Overflow("length")));
     let body = Body::parse(chain.first(), chain.octets()).unwrap();
     assert!(body.nonce.is_some() && body.ke.is_none() && body.deletes.len() == 1);
     let mut chain = Chain::new();
-    chain.ke(KeMethod::ECP_256, &[0; 65527]);
+    chain.ke(KeMethod::ECP_256, &vec![0; 65527]);
     assert_eq!(chain.error(), None);
     assert!(Body::parse(chain.first(), chain.octets()).is_ok());
 }
