@@ -1,108 +1,414 @@
 //! `Endpoint`: owns every IKE SA and turns datagrams, time and commands into events, datagrams and a deadline.
+//!
+//! ```text
+//!   handle_datagram ─► header ─► first IKE_SA_INIT?  admission.rs ─► respond.rs
+//!                            └─► SA by our SPI       sa/mod.rs: three gates ─► state
+//!   every input ends in settle(): news of the SAs ─► peer.rs decides what we want ─► timers
+//! ```
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::admission::{Admission, HalfOpen};
 use crate::config::{EndpointConfig, PeerConfig};
-use crate::error::Unknown;
+use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
+use crate::peer::Peer;
+use crate::registry::ExchangeType;
+use crate::sa::collision::ours_goes;
+use crate::sa::{IkeSa, InitRequest, Origin, Stage, respond_to_init};
+use crate::shared::{Cx, News, Outbox, Shared};
+use crate::timers::{Timer, Timers};
+use crate::wire::header::{Header, IkeSpi};
 
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
-pub struct Endpoint {}
+pub struct Endpoint {
+    shared: Shared,
+    peers: Vec<Peer>,
+    sas: HashMap<IkeSpi, IkeSa>,
+    children: HashMap<ChildId, IkeSpi>,
+    admission: Admission,
+    timers: Timers,
+}
 
 impl Endpoint {
     /// An endpoint without peers. All its randomness comes from `seed`, which must be secret and fresh.
     #[must_use]
-    pub fn new(_config: EndpointConfig, _seed: [u8; 32]) -> Self {
-        todo!()
+    pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+        let admission = Admission::new(config.max_half_open);
+        let shared = Shared {
+            config,
+            peers: Vec::new(),
+            rng: ChaCha20Rng::from_seed(seed),
+            out: Outbox::default(),
+            next_child: 0,
+            esp_spis: std::collections::HashSet::new(),
+        };
+        Self {
+            shared,
+            peers: Vec::new(),
+            sas: HashMap::new(),
+            children: HashMap::new(),
+            admission,
+            timers: Timers::default(),
+        }
     }
 
     /// Adds a peer and, if it starts always, begins to connect.
-    pub fn add_peer(&mut self, _now: Instant, _peer: PeerConfig) -> PeerId {
-        todo!()
+    ///
+    /// # Panics
+    /// With more than 2³² peers.
+    pub fn add_peer(&mut self, now: Instant, config: PeerConfig) -> PeerId {
+        let id = PeerId(u32::try_from(self.peers.len()).expect("fewer than 2^32 peers"));
+        let config = Arc::new(config);
+        self.peers.push(Peer::new(id, &config));
+        self.shared.peers.push(config);
+        self.pursue(now, id);
+        id
     }
 
     /// Replaces the paths by which a peer may be reached (its name was resolved anew, or a route changed).
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
-    pub fn set_paths(&mut self, _peer: PeerId, _paths: Vec<Path>) -> Result<(), Unknown> {
-        todo!()
+    pub fn set_paths(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        paths: Vec<Path>,
+    ) -> Result<(), Unknown> {
+        self.peer_mut(peer)?.paths = paths;
+        self.pursue(now, peer);
+        Ok(())
     }
 
     /// Takes one UDP payload, non-ESP marker removed. It is decrypted in place. Noise is `Dropped`, never an error.
-    pub fn handle_datagram(&mut self, _now: Instant, _path: Path, _payload: &mut [u8]) -> Disposition {
-        todo!()
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, payload: &mut [u8]) -> Disposition {
+        let Ok(header) = Header::parse(payload) else {
+            return Disposition::Dropped(DropReason::Malformed);
+        };
+        if header.major() != 2 {
+            return Disposition::Dropped(DropReason::Version);
+        }
+        let first = header.exchange == ExchangeType::IKE_SA_INIT && !header.flags.response;
+        if first && header.spi_r == IkeSpi::ZERO {
+            return self.on_first(now, &header, path, payload);
+        }
+        // The flag says whether the sender is the original initiator; then the responder's SPI is ours (§2.6).
+        let ours = if header.flags.initiator { header.spi_r } else { header.spi_i };
+        let Some(sa) = self.sas.get_mut(&ours) else {
+            return Disposition::Dropped(DropReason::UnknownSpi);
+        };
+        let mut cx = Cx { now, shared: &mut self.shared };
+        let disposition = sa.on_datagram(&header, path, payload, &mut cx);
+        self.settle(now, ours);
+        disposition
+    }
+
+    /// A request that wants to begin an SA.
+    fn on_first(
+        &mut self,
+        now: Instant,
+        header: &Header,
+        path: Path,
+        payload: &[u8],
+    ) -> Disposition {
+        match self.admission.look(header.spi_i, path, payload) {
+            HalfOpen::Repeat(answer) => {
+                Cx { now, shared: &mut self.shared }.transmit(path, answer);
+                return Disposition::Dropped(DropReason::Retransmit);
+            }
+            HalfOpen::Full => return Disposition::Dropped(DropReason::Overload),
+            HalfOpen::New => {}
+        }
+        let candidates = self.candidates(path);
+        if candidates.is_empty() {
+            return Disposition::Dropped(DropReason::UnknownPeer);
+        }
+        let request = InitRequest { header, path, datagram: payload, candidates };
+        let mut cx = Cx { now, shared: &mut self.shared };
+        match respond_to_init(&request, &mut cx) {
+            Ok((sa, answer)) => {
+                let spi = sa.spi;
+                self.admission.begin(header.spi_i, path, payload, spi, answer);
+                self.sas.insert(spi, sa);
+                self.settle(now, spi);
+                Disposition::Accepted
+            }
+            Err(reason) => Disposition::Dropped(reason),
+        }
+    }
+
+    /// The peers that may be at the far end of this path: those configured for its address first.
+    fn candidates(&self, path: Path) -> Vec<PeerId> {
+        let at = |peer: &&Peer| peer.is_at(path.remote.ip());
+        let anywhere = |peer: &&Peer| !peer.is_at(path.remote.ip()) && peer.any_address;
+        let ids = self.peers.iter().filter(at).map(|peer| peer.id);
+        ids.chain(self.peers.iter().filter(anywhere).map(|peer| peer.id)).collect()
     }
 
     /// Does what is due. Spurious calls do nothing.
-    pub fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Sa(spi) => {
+                    if let Some(sa) = self.sas.get_mut(&spi) {
+                        sa.on_timeout(&mut Cx { now, shared: &mut self.shared });
+                    }
+                    self.settle(now, spi);
+                }
+                Timer::Peer(id) => self.pursue(now, id),
+            }
+        }
     }
 
     /// Wants the peer up: connects unless it is up or on its way.
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
-    pub fn connect(&mut self, _now: Instant, _peer: PeerId) -> Result<(), Unknown> {
-        todo!()
+    pub fn connect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
+        let state = self.peer_mut(peer)?;
+        state.wanted = true;
+        state.retry_at = None;
+        self.pursue(now, peer);
+        Ok(())
     }
 
     /// Deletes every SA with the peer and stays down until `connect` or the peer comes.
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
-    pub fn disconnect(&mut self, _now: Instant, _peer: PeerId) -> Result<(), Unknown> {
-        todo!()
+    pub fn disconnect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
+        let state = self.peer_mut(peer)?;
+        state.wanted = false;
+        state.retry_at = None;
+        for spi in state.sas.clone() {
+            self.close(now, spi, CloseReason::Local);
+        }
+        self.pursue(now, peer);
+        Ok(())
     }
 
-    /// Deletes every SA with everybody; `is_idle` turns true when the peers have answered or a second has passed.
-    pub fn shutdown(&mut self, _now: Instant) {
-        todo!()
+    /// Deletes every SA with everybody; [`is_idle`](Self::is_idle) turns true when the peers have answered.
+    pub fn shutdown(&mut self, now: Instant) {
+        for index in 0..self.peers.len() {
+            if let Some(id) = self.peers.get(index).map(|peer| peer.id) {
+                let _known = self.disconnect(now, id);
+            }
+        }
     }
 
-    /// Whether no IKE SA is left.
+    /// Whether no IKE SA is left that waits for anything but repeats.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        todo!()
+        let mut spis = self.peers.iter().flat_map(|peer| &peer.sas);
+        spis.all(|spi| self.sas.get(spi).is_none_or(IkeSa::is_finished))
     }
 
     /// Rekeys one child now.
     ///
     /// # Errors
-    /// `Unknown` if there is no such child.
-    pub fn rekey_child(&mut self, _now: Instant, _child: ChildId) -> Result<(), Unknown> {
-        todo!()
+    /// `Unknown` if there is no such child, or it is being replaced already.
+    pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
+        let spi = *self.children.get(&child).ok_or(Unknown)?;
+        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
+        sa.rekey_child(child, &mut Cx { now, shared: &mut self.shared })?;
+        self.settle(now, spi);
+        Ok(())
     }
 
     /// Rekeys the IKE SA with this peer now.
     ///
     /// # Errors
     /// `Unknown` if the peer is not up.
-    pub fn rekey_ike(&mut self, _now: Instant, _peer: PeerId) -> Result<(), Unknown> {
-        todo!()
+    pub fn rekey_ike(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
+        let spis = self.peer_mut(peer)?.sas.clone();
+        let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
+        let spi = spis.into_iter().rfind(is_up).ok_or(Unknown)?;
+        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
+        sa.rekey(&mut Cx { now, shared: &mut self.shared })?;
+        self.settle(now, spi);
+        Ok(())
     }
 
     /// Tells what the data plane counted for a child; drives lifetimes and liveness. Call it about once a second for
     /// each child that had traffic. Unknown children are ignored.
-    pub fn report_usage(&mut self, _now: Instant, _child: ChildId, _usage: ChildUsage) {
-        todo!()
+    pub fn report_usage(&mut self, now: Instant, child: ChildId, usage: ChildUsage) {
+        let Some(spi) = self.children.get(&child).copied() else { return };
+        let Some(sa) = self.sas.get_mut(&spi) else { return };
+        sa.report_usage(child, usage, &mut Cx { now, shared: &mut self.shared });
+        self.settle(now, spi);
     }
 
     /// The next event, if any.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.shared.out.events.pop_front()
     }
 
     /// The next datagram to send, if any.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        todo!()
+        self.shared.out.transmits.pop_front()
     }
 
     /// When `handle_timeout` wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        todo!()
+        self.timers.next()
+    }
+
+    fn peer_mut(&mut self, peer: PeerId) -> Result<&mut Peer, Unknown> {
+        let index = usize::try_from(peer.0).map_err(|_| Unknown)?;
+        self.peers.get_mut(index).ok_or(Unknown)
+    }
+
+    fn close(&mut self, now: Instant, spi: IkeSpi, reason: CloseReason) {
+        if let Some(sa) = self.sas.get_mut(&spi) {
+            sa.close(reason, &mut Cx { now, shared: &mut self.shared });
+        }
+        self.settle(now, spi);
+    }
+
+    /// After every input to an SA: acts on its news, forgets it if it is closed, sets its timer.
+    fn settle(&mut self, now: Instant, spi: IkeSpi) {
+        self.refresh(spi);
+        while let Some(news) = self.shared.out.news.pop_front() {
+            match news {
+                News::Up { spi, peer, initial_contact } => {
+                    self.on_up(now, spi, peer, initial_contact);
+                }
+                News::Lost { spi, peer, reason } => self.on_lost(now, spi, peer, reason),
+                News::Born { sa, peer, replaces } => self.on_born(*sa, peer, replaces),
+                News::ChildOf { child, spi } => drop(self.children.insert(child, spi)),
+                News::ChildGone { child } => drop(self.children.remove(&child)),
+            }
+        }
+    }
+
+    /// Sets the timer of an SA, or forgets it.
+    fn refresh(&mut self, spi: IkeSpi) {
+        let Some(sa) = self.sas.get(&spi) else { return };
+        if sa.stage() != Stage::HalfOpen {
+            self.admission.end(spi);
+        }
+        if sa.stage() == Stage::Closed {
+            self.sas.remove(&spi);
+            self.timers.clear(Timer::Sa(spi));
+            for peer in &mut self.peers {
+                peer.sas.retain(|known| *known != spi);
+            }
+        } else {
+            self.timers.set(Timer::Sa(spi), sa.deadline());
+        }
+    }
+
+    fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId, initial_contact: bool) {
+        let Ok(peer) = self.peer_mut(id) else { return };
+        if !peer.sas.contains(&spi) {
+            peer.sas.push(spi);
+        }
+        peer.is_up();
+        let others: Vec<IkeSpi> = peer.sas.iter().copied().filter(|other| *other != spi).collect();
+        self.timers.clear(Timer::Peer(id));
+        for other in others {
+            match self.sas.get(&other).map(IkeSa::stage) {
+                // The peer was faster; our own attempt is not needed.
+                Some(Stage::Knocking) => self.close(now, other, CloseReason::Local),
+                Some(Stage::Up) => self.on_second(now, spi, other, initial_contact),
+                _ => {}
+            }
+        }
+    }
+
+    /// A second SA with the same peer. Either the peer has forgotten the first, or both sides began one at once; then
+    /// the one with the lowest nonce goes, as for a rekey (RFC 7296 §2.8.1).
+    fn on_second(&mut self, now: Instant, new: IkeSpi, old: IkeSpi, initial_contact: bool) {
+        let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else { return };
+        let crossed = first.up_since() >= Some(second.born());
+        match (crossed, first.lowest_nonce(), second.lowest_nonce()) {
+            (true, Some((a, Origin::Local)), Some((b, Origin::Remote))) if ours_goes(a, b) => {
+                self.close(now, old, CloseReason::Rekeyed);
+            }
+            (true, Some((a, Origin::Remote)), Some((b, Origin::Local))) if ours_goes(b, a) => {
+                self.close(now, new, CloseReason::Rekeyed);
+            }
+            (true, ..) => {}
+            (false, ..) if initial_contact => {
+                if let Some(sa) = self.sas.get_mut(&old) {
+                    let cx = &mut Cx { now, shared: &mut self.shared };
+                    sa.forget(&CloseReason::InitialContact, cx);
+                }
+                self.refresh(old);
+            }
+            (false, ..) => {}
+        }
+    }
+
+    fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
+        self.refresh(spi);
+        let Ok(peer) = self.peer_mut(id) else { return };
+        let sas = peer.sas.clone();
+        let lives = |spi: &IkeSpi| {
+            self.sas
+                .get(spi)
+                .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
+        };
+        if sas.iter().any(lives) {
+            return;
+        }
+        let config = Arc::clone(&Cx { now, shared: &mut self.shared }.peer(id));
+        let Ok(index) = usize::try_from(id.0) else { return };
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let mut cx = Cx { now, shared: &mut self.shared };
+        peer.on_down(&reason, &config, &mut cx);
+        let retry_at = peer.retry_at;
+        cx.event(Event::PeerDown { peer: id, reason, retry_at });
+        self.pursue(now, id);
+    }
+
+    fn on_born(&mut self, sa: IkeSa, id: PeerId, replaces: IkeSpi) {
+        let spi = sa.spi;
+        self.sas.insert(spi, sa);
+        if let Ok(peer) = self.peer_mut(id) {
+            peer.sas.push(spi);
+        }
+        self.refresh(spi);
+        self.refresh(replaces);
+    }
+
+    /// Begins an attempt if the peer is wanted, is not up or on its way, and its time has come; else sets the timer.
+    fn pursue(&mut self, now: Instant, id: PeerId) {
+        self.timers.clear(Timer::Peer(id));
+        let Ok(index) = usize::try_from(id.0) else { return };
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let live = |spi: &IkeSpi| {
+            self.sas
+                .get(spi)
+                .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
+        };
+        if !peer.wanted || peer.sas.iter().any(live) {
+            return;
+        }
+        if let Some(at) = peer.retry_at.filter(|at| *at > now) {
+            let deadline = Deadline { at, why: "connect again" };
+            return self.timers.set(Timer::Peer(id), Some(deadline));
+        }
+        let Some((path, attempt)) = peer.next_attempt() else { return };
+        let mut cx = Cx { now, shared: &mut self.shared };
+        cx.event(Event::Connecting { peer: id, path, attempt });
+        let Some(sa) = IkeSa::initiate(id, path, &mut cx) else {
+            let reason = CloseReason::Protocol("no proposal names a key exchange that we know");
+            peer.wanted = false;
+            return cx.event(Event::PeerDown { peer: id, reason, retry_at: None });
+        };
+        let spi = sa.spi;
+        peer.sas.push(spi);
+        self.sas.insert(spi, sa);
+        self.refresh(spi);
     }
 }

@@ -14,17 +14,22 @@
 //! because a responder must be able to receive on a new SA before its answer leaves (RFC 7296 §2.8).
 #![forbid(unsafe_code)]
 
+mod admission;
 mod config;
 mod crypto;
 mod endpoint;
 mod error;
 mod event;
+pub mod keyword;
+mod peer;
 pub mod registry;
 mod sa;
+mod shared;
+mod timers;
 pub mod wire;
 
 pub use config::{
-    ChildConfig, Dpd, DpdAction, EndpointConfig, Encap, Lifetime, PeerConfig, Psk, RemoteId, Start,
+    ChildConfig, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, PeerConfig, Psk, RemoteId, Start,
 };
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use endpoint::Endpoint;
@@ -33,6 +38,7 @@ pub use event::{
     ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo, Path,
     PeerId, SendWhen, Transmit,
 };
-pub use wire::identity::Identity;
+pub use keyword::KeywordError;
+pub use wire::identity::{Identity, IdentityError};
 pub use wire::proposal::{Proposal, Transform};
 pub use wire::selector::TrafficSelector;

@@ -85,3 +85,86 @@ fn hmac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     }
     Zeroizing::new(mac.finalize().into_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors;
+    use super::*;
+
+    const ALL: [(Prf, &str); 3] = [
+        (Prf::HmacSha2_256, "hmac-sha-256"),
+        (Prf::HmacSha2_384, "hmac-sha-384"),
+        (Prf::HmacSha2_512, "hmac-sha-512"),
+    ];
+
+    #[test]
+    fn computes_the_answers_of_rfc4231() {
+        for case in vectors::committed("rfc4231.txt") {
+            for (prf, field) in ALL {
+                let output = prf.compute(case.octets("key"), &[case.octets("data")]);
+                let expected = case.octets(field);
+                assert_eq!(output.len(), prf.output_len());
+                // Case 5 gives the beginning of each answer only.
+                assert_eq!(&output[..expected.len()], expected, "{} {field}", case.name);
+            }
+        }
+    }
+
+    #[test]
+    fn computes_the_answers_of_wycheproof() {
+        let files = ["hmac_sha256", "hmac_sha384", "hmac_sha512"];
+        for ((prf, _), file) in ALL.into_iter().zip(files) {
+            for (group, test) in vectors::wycheproof(file).unwrap_or_default() {
+                let tag_len = usize::try_from(group["tagSize"].as_u64().unwrap() / 8).unwrap();
+                let [key, message, tag] =
+                    ["key", "msg", "tag"].map(|field| vectors::octets(&test[field]));
+                let output = prf.compute(&key, &[&message]);
+                let valid = test["result"] == "valid";
+                assert_eq!(output[..tag_len] == tag, valid, "{file} {}", test["tcId"]);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_concatenated() {
+        for (prf, name) in ALL {
+            let whole = prf.compute(b"key", &[b"abcdef"]);
+            assert_eq!(whole, prf.compute(b"key", &[b"ab", b"", b"cde", b"f"]), "{name}");
+            assert_ne!(whole, prf.compute(b"kez", &[b"abcdef"]), "{name}");
+        }
+    }
+
+    /// prf+ written out by hand for three blocks (RFC 7296 §2.13).
+    #[test]
+    fn prf_plus_chains_its_blocks() {
+        for (prf, name) in ALL {
+            let t1 = prf.compute(b"k", &[b"seed", &[1]]);
+            let t2 = prf.compute(b"k", &[&t1, b"seed", &[2]]);
+            let t3 = prf.compute(b"k", &[&t2, b"seed", &[3]]);
+            let stream = [t1.as_slice(), &t2, &t3].concat();
+            for len in 0..=stream.len() {
+                let output = prf_plus(prf, b"k", &[b"se", b"ed"], len);
+                assert_eq!(output.as_slice(), &stream[..len], "{name} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn prf_plus_reaches_its_last_block() {
+        let prf = Prf::HmacSha2_256;
+        let stream = prf_plus(prf, b"k", &[b"s"], 255 * 32);
+        assert_eq!(stream.len(), 255 * 32);
+        let last = prf.compute(b"k", &[&stream[253 * 32..254 * 32], b"s", &[255]]);
+        assert_eq!(&stream[254 * 32..], last.as_slice());
+    }
+
+    #[test]
+    fn only_the_prfs_that_we_have_are_found() {
+        assert_eq!(Prf::from_id(PrfId::HMAC_SHA2_256), Some(Prf::HmacSha2_256));
+        assert_eq!(Prf::from_id(PrfId::HMAC_SHA2_384), Some(Prf::HmacSha2_384));
+        assert_eq!(Prf::from_id(PrfId::HMAC_SHA2_512), Some(Prf::HmacSha2_512));
+        // PRF_HMAC_SHA1, PRF_AES128_XCBC.
+        assert_eq!(Prf::from_id(PrfId(2)), None);
+        assert_eq!(Prf::from_id(PrfId(4)), None);
+    }
+}

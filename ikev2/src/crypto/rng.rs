@@ -42,3 +42,51 @@ pub(crate) fn nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_LEN] {
     rng.fill_bytes(&mut nonce);
     nonce
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything_and_seeds_differ() {
+        let draw = |seed| {
+            let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+            (ike_spi(&mut rng), esp_spi(&mut rng), nonce(&mut rng))
+        };
+        assert_eq!(draw(1), draw(1));
+        let (one, other) = (draw(1), draw(2));
+        assert!(one.0 != other.0 && one.1 != other.1 && one.2 != other.2);
+    }
+
+    /// A generator that counts up, so that the reserved SPIs come first.
+    struct Counting(u64);
+
+    impl rand_core::TryRng for Counting {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            self.try_next_u64().map(|n| u32::try_from(n).unwrap())
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            self.0 += 1;
+            Ok(self.0 - 1)
+        }
+
+        fn try_fill_bytes(&mut self, octets: &mut [u8]) -> Result<(), Self::Error> {
+            octets.fill(0);
+            Ok(())
+        }
+    }
+
+    impl rand_core::TryCryptoRng for Counting {}
+
+    #[test]
+    fn reserved_spis_are_drawn_again() {
+        assert_eq!(ike_spi(&mut Counting(0)), IkeSpi(1));
+        assert_eq!(esp_spi(&mut Counting(0)).0.get(), 256);
+    }
+}

@@ -190,3 +190,114 @@ fn ke_name(method: KeMethod) -> String {
 
 /// Octets of the salt that follows an AES-GCM key in the keying material (RFC 4106 §8.1, RFC 5282 §7.1).
 pub(super) const GCM_SALT_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CBC: Transform = Transform::Encr(EncrId::AES_CBC, Some(256));
+    const GCM: Transform = Transform::Encr(EncrId::AES_GCM_16, Some(256));
+    const PRF: Transform = Transform::Prf(PrfId::HMAC_SHA2_256);
+    const INTEG: Transform = Transform::Integ(IntegId::HMAC_SHA2_256_128);
+    const NO_INTEG: Transform = Transform::Integ(IntegId::NONE);
+    const KE: Transform = Transform::Ke(KeMethod::MODP_2048);
+    const NO_KE: Transform = Transform::Ke(KeMethod::NONE);
+    const ESN: Transform = Transform::Sn(SnId::EXTENDED);
+    const NO_ESN: Transform = Transform::Sn(SnId::SHORT);
+    const UNKNOWN: Transform = Transform::Unknown { kind: 6, id: 1 };
+
+    fn ike(transforms: &[Transform]) -> Option<String> {
+        IkeSuite::from_transforms(transforms).map(|suite| suite.to_string())
+    }
+
+    fn child(transforms: &[Transform]) -> Option<String> {
+        ChildSuite::from_transforms(transforms).map(|suite| suite.to_string())
+    }
+
+    #[test]
+    fn suites_print_as_operators_know_them() {
+        let cbc = "AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048";
+        assert_eq!(ike(&[CBC, PRF, INTEG, KE]).as_deref(), Some(cbc));
+        let ecp = Transform::Ke(KeMethod::ECP_384);
+        let prf = Transform::Prf(PrfId::HMAC_SHA2_384);
+        let gcm = "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384";
+        assert_eq!(ike(&[ecp, GCM, prf]).as_deref(), Some(gcm));
+        assert_eq!(ike(&[ecp, GCM, prf, NO_INTEG]).as_deref(), Some(gcm));
+        let x25519 = Transform::Ke(KeMethod::CURVE25519);
+        let gcm = "AES_GCM_16_256/PRF_HMAC_SHA2_256/CURVE_25519";
+        assert_eq!(ike(&[GCM, PRF, x25519]).as_deref(), Some(gcm));
+
+        assert_eq!(child(&[GCM, ESN]).as_deref(), Some("AES_GCM_16_256/ESN"));
+        assert_eq!(child(&[GCM, NO_INTEG, NO_ESN, NO_KE]).as_deref(), Some("AES_GCM_16_256"));
+        let cbc = "AES_CBC_256/HMAC_SHA2_256_128/MODP_2048/ESN";
+        assert_eq!(child(&[CBC, INTEG, ESN, KE]).as_deref(), Some(cbc));
+    }
+
+    #[test]
+    fn what_is_missing_repeated_or_out_of_place_makes_no_suite() {
+        let ike_cases: [&[Transform]; 11] = [
+            &[],
+            &[CBC, PRF, INTEG],
+            &[CBC, PRF, KE],
+            &[CBC, PRF, NO_INTEG, KE],
+            &[CBC, INTEG, KE],
+            &[PRF, INTEG, KE],
+            &[GCM, PRF, INTEG, KE],
+            &[CBC, PRF, INTEG, KE, KE],
+            &[CBC, PRF, INTEG, KE, NO_ESN],
+            &[CBC, PRF, INTEG, NO_KE],
+            &[CBC, PRF, INTEG, KE, UNKNOWN],
+        ];
+        for (case, transforms) in ike_cases.into_iter().enumerate() {
+            assert_eq!(ike(transforms), None, "{case}");
+        }
+        let child_cases: [&[Transform]; 7] = [
+            &[GCM],
+            &[CBC, ESN],
+            &[GCM, INTEG, ESN],
+            &[GCM, ESN, NO_ESN],
+            &[GCM, PRF, ESN],
+            &[GCM, Transform::Sn(SnId(2))],
+            &[GCM, ESN, UNKNOWN],
+        ];
+        for (case, transforms) in child_cases.into_iter().enumerate() {
+            assert_eq!(child(transforms), None, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_we_cannot_compute_makes_no_suite() {
+        for encr in [
+            Transform::Encr(EncrId::AES_GCM_16, None),
+            Transform::Encr(EncrId::AES_GCM_16, Some(512)),
+            // ENCR_3DES, ENCR_CHACHA20_POLY1305.
+            Transform::Encr(EncrId(3), None),
+            Transform::Encr(EncrId(28), None),
+        ] {
+            assert_eq!(ike(&[encr, PRF, KE]), None);
+            assert_eq!(child(&[encr, ESN]), None);
+        }
+        // PRF_HMAC_SHA1, AUTH_HMAC_SHA1_96, 1024-bit MODP.
+        assert_eq!(ike(&[GCM, Transform::Prf(PrfId(2)), KE]), None);
+        assert_eq!(ike(&[CBC, PRF, Transform::Integ(IntegId(2)), KE]), None);
+        assert_eq!(ike(&[GCM, PRF, Transform::Ke(KeMethod(2))]), None);
+        assert_eq!(child(&[GCM, ESN, Transform::Ke(KeMethod(2))]), None);
+    }
+
+    #[test]
+    fn key_lengths_count_the_salt_in() {
+        for (bits, len) in [(128, 16), (192, 24), (256, 32)] {
+            let gcm = Transform::Encr(EncrId::AES_GCM_16, Some(bits));
+            let cbc = Transform::Encr(EncrId::AES_CBC, Some(bits));
+            let suite = IkeSuite::from_transforms(&[gcm, PRF, KE]).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len + 4, 0));
+            let suite = ChildSuite::from_transforms(&[gcm, ESN]).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len + 4, 0));
+            let suite = IkeSuite::from_transforms(&[cbc, PRF, INTEG, KE]).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len, 32));
+            let integ = Transform::Integ(IntegId::HMAC_SHA2_512_256);
+            let suite = ChildSuite::from_transforms(&[cbc, integ, ESN]).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len, 64));
+        }
+    }
+}

@@ -1,1 +1,329 @@
-//! One IKE SA.
+//! One IKE SA, from the first message to the last.
+//!
+//! ```text
+//!   initiate.rs   InitSent ──IKE_SA_INIT──► AuthSent ──────IKE_AUTH──┐
+//!                                                                    ├─► Established ─► Closing ─► Closed
+//!   respond.rs    (new) ────IKE_SA_INIT───► AuthAwaited ───IKE_AUTH──┘        │
+//!                                                                             └─ create_child, rekey_ike, inform: one file per exchange
+//! ```
+//!
+//! A protected message passes three gates: `window` (message ID), `sk::open` (integrity), then [`State::handle`]. The
+//! first two change nothing if they refuse. A handler consumes the state and returns the next one.
+
+mod channel;
+mod child;
+mod closing;
+pub(crate) mod collision;
+mod create_child;
+mod established;
+mod inform;
+mod initiate;
+mod nat;
+mod negotiate;
+mod rekey_ike;
+mod respond;
+mod window;
+
+use std::mem;
+use std::time::Instant;
+
+use self::channel::{Channel, Passed};
+use self::closing::Closing;
+use self::established::Established;
+use self::initiate::{AuthSent, InitSent};
+use self::respond::AuthAwaited;
+use self::window::Ticket;
+use crate::error::{CloseReason, DropReason, Unknown};
+use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Path, PeerId};
+use crate::registry::ExchangeType;
+use crate::shared::Cx;
+use crate::wire::header::{Header, IkeSpi, MessageId};
+use crate::wire::message::Body;
+
+pub(crate) use self::respond::{InitRequest, respond_to_init};
+
+/// Who created the IKE SA (RFC 7296 §2.2, "original initiator"): picks the direction of the keys. Never the same thing
+/// as who sent the request at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// We did.
+    Local,
+    /// The peer did.
+    Remote,
+}
+
+/// One IKE SA.
+pub(crate) struct IkeSa {
+    /// Our SPI: the key under which the endpoint keeps the SA.
+    pub(crate) spi: IkeSpi,
+    state: State,
+    born: Instant,
+    up_since: Option<Instant>,
+}
+
+enum State {
+    InitSent(Box<InitSent>),
+    AuthSent(Box<AuthSent>),
+    AuthAwaited(Box<AuthAwaited>),
+    Established(Box<Established>),
+    Closing(Box<Closing>),
+    Closed,
+}
+
+/// How far an SA is, for its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// We began it and the peer has not answered IKE_SA_INIT.
+    Knocking,
+    /// IKE_AUTH is on its way.
+    HalfOpen,
+    /// Established.
+    Up,
+    /// Only waits for the last messages.
+    Closing,
+    /// To be forgotten.
+    Closed,
+}
+
+/// An authentic message with its payloads.
+struct Message<'m> {
+    exchange: ExchangeType,
+    response: bool,
+    id: MessageId,
+    ticket: Ticket,
+    path: Path,
+    body: Body<'m>,
+}
+
+impl IkeSa {
+    fn new(spi: IkeSpi, state: State, now: Instant) -> Self {
+        let up_since = matches!(state, State::Established(_)).then_some(now);
+        Self { spi, state, born: now, up_since }
+    }
+
+    /// Begins an SA with `peer` on `path`: sends IKE_SA_INIT.
+    pub(crate) fn initiate(peer: PeerId, path: Path, cx: &mut Cx<'_>) -> Option<Self> {
+        let spi = cx.fresh_ike_spi();
+        let state = State::InitSent(Box::new(InitSent::start(spi, peer, path, cx)?));
+        Some(Self::new(spi, state, cx.now))
+    }
+
+    /// Takes a datagram whose SPIs belong to this SA.
+    pub(crate) fn on_datagram(
+        &mut self,
+        header: &Header,
+        path: Path,
+        datagram: &mut [u8],
+        cx: &mut Cx<'_>,
+    ) -> Disposition {
+        if header.exchange == ExchangeType::IKE_SA_INIT {
+            return self.on_init(header, path, datagram, cx);
+        }
+        let Some(channel) = self.state.channel() else {
+            return Disposition::Dropped(DropReason::Unexpected);
+        };
+        let (ticket, authentic) = match channel.open(header, datagram, cx) {
+            Ok(Passed::Message(ticket, authentic)) => (ticket, authentic),
+            Ok(Passed::Repeat) => return Disposition::Dropped(DropReason::Retransmit),
+            Err(reason) => return Disposition::Dropped(reason),
+        };
+        let body = Body::parse(authentic.first, authentic.plain);
+        let (exchange, id, response) = (header.exchange, header.message_id, header.flags.response);
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.state = match body {
+            Ok(body) => state.handle(Message { exchange, response, id, ticket, path, body }, cx),
+            Err(_) => state.on_syntax_error(exchange, id, response, &ticket, cx),
+        };
+        if self.stage() == Stage::Up {
+            self.up_since = self.up_since.or(Some(cx.now));
+        }
+        Disposition::Accepted
+    }
+
+    /// An unprotected IKE_SA_INIT message for this SA.
+    fn on_init(
+        &mut self,
+        header: &Header,
+        path: Path,
+        datagram: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> Disposition {
+        match mem::replace(&mut self.state, State::Closed) {
+            State::InitSent(init) if header.flags.response => {
+                let (state, disposition) = init.on_response(header, path, datagram, cx);
+                self.state = state;
+                disposition
+            }
+            state => {
+                self.state = state;
+                Disposition::Dropped(DropReason::Unprotected)
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::InitSent(state) => state.on_timeout(cx),
+            State::AuthSent(state) => state.on_timeout(cx),
+            State::AuthAwaited(state) => state.on_timeout(cx),
+            State::Established(state) => state.on_timeout(cx),
+            State::Closing(state) => state.on_timeout(cx),
+            State::Closed => State::Closed,
+        };
+    }
+
+    /// When `on_timeout` is wanted next.
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        match &self.state {
+            State::InitSent(state) => Some(state.deadline()),
+            State::AuthSent(state) => Some(state.deadline()),
+            State::AuthAwaited(state) => Some(state.deadline()),
+            State::Established(state) => state.deadline(),
+            State::Closing(state) => Some(state.deadline()),
+            State::Closed => None,
+        }
+    }
+
+    /// How far it is.
+    pub(crate) const fn stage(&self) -> Stage {
+        match &self.state {
+            State::InitSent(_) => Stage::Knocking,
+            State::AuthSent(_) | State::AuthAwaited(_) => Stage::HalfOpen,
+            State::Established(_) => Stage::Up,
+            State::Closing(_) => Stage::Closing,
+            State::Closed => Stage::Closed,
+        }
+    }
+
+    /// When its first message was sent or received.
+    pub(crate) const fn born(&self) -> Instant {
+        self.born
+    }
+
+    /// When it was established.
+    pub(crate) const fn up_since(&self) -> Option<Instant> {
+        self.up_since
+    }
+
+    /// Whether it waits for nothing but repeats of messages that it has answered.
+    pub(crate) fn is_finished(&self) -> bool {
+        match &self.state {
+            State::Closing(closing) => closing.is_lingering(),
+            State::Closed => true,
+            State::InitSent(_)
+            | State::AuthSent(_)
+            | State::AuthAwaited(_)
+            | State::Established(_) => false,
+        }
+    }
+
+    /// Ends it: with a DELETE if the peer knows of it, at once otherwise.
+    pub(crate) fn close(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        self.state = match mem::replace(&mut self.state, State::Closed) {
+            State::Established(state) => state.close(reason, cx),
+            State::Closing(state) => State::Closing(state),
+            State::InitSent(_) | State::AuthSent(_) | State::AuthAwaited(_) | State::Closed => {
+                State::Closed
+            }
+        };
+    }
+
+    /// Ends it without a word, because the peer has forgotten it (INITIAL_CONTACT).
+    pub(crate) fn forget(&mut self, reason: &CloseReason, cx: &mut Cx<'_>) {
+        if let State::Established(state) = &mut self.state {
+            state.take_children_down(reason, cx);
+        }
+        self.state = State::Closed;
+    }
+
+    /// Asks for a rekey of one of its children.
+    pub(crate) fn rekey_child(&mut self, child: ChildId, cx: &mut Cx<'_>) -> Result<(), Unknown> {
+        self.established()?.rekey_child(child, cx)
+    }
+
+    /// Asks for a rekey of the SA itself.
+    pub(crate) fn rekey(&mut self, cx: &mut Cx<'_>) -> Result<(), Unknown> {
+        self.established()?.rekey_self(cx);
+        Ok(())
+    }
+
+    /// Takes what the data plane counted for a child of it.
+    pub(crate) fn report_usage(&mut self, child: ChildId, usage: ChildUsage, cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.on_usage(child, usage, cx);
+        }
+    }
+
+    /// The lowest nonce of its IKE_SA_INIT exchange, once up: settles which of two crossing SAs stays.
+    pub(crate) fn lowest_nonce(&self) -> Option<(&[u8], Origin)> {
+        match &self.state {
+            State::Established(state) => Some((state.lowest_nonce(), state.origin())),
+            _ => None,
+        }
+    }
+
+    fn established(&mut self) -> Result<&mut Established, Unknown> {
+        match &mut self.state {
+            State::Established(state) => Ok(state),
+            _ => Err(Unknown),
+        }
+    }
+}
+
+impl State {
+    /// Gate 3: the one place where a protected message meets a state.
+    fn handle(self, message: Message<'_>, cx: &mut Cx<'_>) -> Self {
+        match (self, message.response) {
+            (Self::AuthSent(state), true) => state.on_auth_response(&message, cx),
+            (Self::AuthAwaited(state), false) => state.on_auth_request(&message, cx),
+            (Self::Established(state), false) => state.on_request(&message, cx),
+            (Self::Established(state), true) => state.on_response(&message, cx),
+            (Self::Closing(state), response) => state.on_message(&message, response, cx),
+            (state, _) => state,
+        }
+    }
+
+    /// An authentic message whose payloads do not add up: the peer is broken (RFC 7296 §2.21.3).
+    fn on_syntax_error(
+        self,
+        exchange: ExchangeType,
+        id: MessageId,
+        response: bool,
+        ticket: &Ticket,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let reason = CloseReason::Protocol("the peer sent a message that does not parse");
+        match self {
+            Self::Established(mut state) => {
+                if !response {
+                    state.refuse_syntax(exchange, id, ticket, cx);
+                }
+                state.fail(reason, cx)
+            }
+            Self::AuthSent(state) => state.fail(reason, cx),
+            Self::InitSent(_) | Self::AuthAwaited(_) | Self::Closing(_) | Self::Closed => {
+                Self::Closed
+            }
+        }
+    }
+
+    fn channel(&mut self) -> Option<&mut Channel> {
+        match self {
+            Self::AuthSent(state) => Some(&mut state.channel),
+            Self::AuthAwaited(state) => Some(&mut state.channel),
+            Self::Established(state) => Some(&mut state.channel),
+            Self::Closing(state) => Some(&mut state.channel),
+            Self::InitSent(_) | Self::Closed => None,
+        }
+    }
+}
+
+/// The earlier of two deadlines.
+fn sooner(a: Option<Deadline>, b: Option<(Instant, &'static str)>) -> Option<Deadline> {
+    let b = b.map(|(at, why)| Deadline { at, why });
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+        (one, other) => one.or(other),
+    }
+}

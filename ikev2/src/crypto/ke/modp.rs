@@ -51,6 +51,16 @@ impl Group {
         }
     }
 
+    /// The prime, big-endian.
+    #[cfg(test)]
+    pub(super) fn prime(self) -> Vec<u8> {
+        match self {
+            Self::Modp2048 => Prime2048::PARAMS.modulus().to_be_bytes().as_ref().to_vec(),
+            Self::Modp3072 => Prime3072::PARAMS.modulus().to_be_bytes().as_ref().to_vec(),
+            Self::Modp4096 => Prime4096::PARAMS.modulus().to_be_bytes().as_ref().to_vec(),
+        }
+    }
+
     /// Octets of the private exponent.
     const fn exponent_len(self) -> usize {
         match self {

@@ -1,0 +1,240 @@
+//! The protected channel of one IKE SA: keys, message IDs, path, and the one request that may be outstanding.
+//!
+//! ```text
+//!   datagram ─► window.admit ─► protection.open ─► window.commit ─► Message        (nothing is recorded before `open` succeeds)
+//!   chain    ─► protection.seal ─► transmit; a request is kept and sent again, octet for octet, until it is answered
+//! ```
+//!
+//! Every state after IKE_SA_INIT owns one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::window::{Admit, Ticket, Window};
+use super::{Cx, Origin};
+use crate::crypto::keymat::IkeKeys;
+use crate::crypto::prf::Prf;
+use crate::crypto::sk::{Authentic, Protection};
+use crate::crypto::suite::IkeSuite;
+use crate::error::DropReason;
+use crate::event::Path;
+use crate::registry::{ExchangeType, PayloadType};
+use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
+use crate::wire::message::Chain;
+
+/// Keys, message IDs and path of one IKE SA.
+pub(super) struct Channel {
+    /// Our SPI.
+    pub(super) ours: IkeSpi,
+    /// The peer's SPI.
+    pub(super) theirs: IkeSpi,
+    /// Who sent the first message of this SA (RFC 7296 §2.2, "original initiator").
+    pub(super) origin: Origin,
+    /// Where the peer is.
+    pub(super) path: Path,
+    /// A NAT stands before us.
+    pub(super) nat_local: bool,
+    /// A NAT stands before the peer.
+    pub(super) nat_remote: bool,
+    /// Whether both sides can do NAT traversal, so that ESP may travel in UDP.
+    pub(super) nat_traversal: bool,
+    /// The algorithms.
+    pub(super) suite: IkeSuite,
+    /// Key of child SAs and of the next IKE SA.
+    pub(super) sk_d: Zeroizing<Vec<u8>>,
+    /// Authenticates our identity (IKE_AUTH only).
+    pub(super) sk_p_ours: Zeroizing<Vec<u8>>,
+    /// Authenticates the peer's identity (IKE_AUTH only).
+    pub(super) sk_p_theirs: Zeroizing<Vec<u8>>,
+    protection: Protection,
+    window: Window,
+    outstanding: Option<Outstanding>,
+}
+
+struct Outstanding {
+    payload: Arc<[u8]>,
+    first_sent: Instant,
+    sent: u32,
+    next_at: Instant,
+}
+
+/// What a datagram is after the gates.
+pub(super) enum Passed<'m> {
+    /// Authentic and new.
+    Message(Ticket, Authentic<'m>),
+    /// A repeat; its answer was sent again.
+    Repeat,
+}
+
+impl Channel {
+    /// The channel of an SA whose first protected message has the ID `first_id`.
+    pub(super) fn new(
+        (ours, theirs): (IkeSpi, IkeSpi),
+        origin: Origin,
+        path: Path,
+        suite: IkeSuite,
+        keys: &IkeKeys,
+        first_id: u32,
+    ) -> Self {
+        let (sk_p_ours, sk_p_theirs) = match origin {
+            Origin::Local => (keys.sk_pi.clone(), keys.sk_pr.clone()),
+            Origin::Remote => (keys.sk_pr.clone(), keys.sk_pi.clone()),
+        };
+        Self {
+            ours,
+            theirs,
+            origin,
+            path,
+            nat_local: false,
+            nat_remote: false,
+            nat_traversal: false,
+            suite,
+            sk_d: keys.sk_d.clone(),
+            sk_p_ours,
+            sk_p_theirs,
+            protection: Protection::new(&suite, keys, origin == Origin::Local),
+            window: Window::starting_at(first_id),
+            outstanding: None,
+        }
+    }
+
+    /// The channel of the SA that takes the place of this one: same path, new keys, message IDs from 0.
+    pub(super) fn successor(
+        &self,
+        spis: (IkeSpi, IkeSpi),
+        origin: Origin,
+        suite: IkeSuite,
+        keys: &IkeKeys,
+    ) -> Self {
+        let mut next = Self::new(spis, origin, self.path, suite, keys, 0);
+        next.nat_local = self.nat_local;
+        next.nat_remote = self.nat_remote;
+        next.nat_traversal = self.nat_traversal;
+        next
+    }
+
+    /// The PRF of this SA.
+    pub(super) fn prf(&self) -> Prf {
+        self.suite.prf()
+    }
+
+    /// Gates 1 and 2. On `Err` nothing has changed.
+    pub(super) fn open<'m>(
+        &mut self,
+        header: &Header,
+        datagram: &'m mut [u8],
+        cx: &mut Cx<'_>,
+    ) -> Result<Passed<'m>, DropReason> {
+        let theirs = if self.origin == Origin::Local { header.spi_r } else { header.spi_i };
+        if theirs != self.theirs {
+            return Err(DropReason::UnknownSpi);
+        }
+        let ticket = match self.window.admit(header, datagram) {
+            Admit::Fresh(ticket) => ticket,
+            Admit::Retransmit => {
+                if let Some(answer) = self.window.last_answer() {
+                    cx.transmit(self.path, answer);
+                }
+                return Ok(Passed::Repeat);
+            }
+            Admit::Refuse(reason) => return Err(reason),
+        };
+        let authentic = self.protection.open(datagram)?;
+        self.window.commit(&ticket);
+        if header.flags.response {
+            self.outstanding = None;
+        }
+        Ok(Passed::Message(ticket, authentic))
+    }
+
+    /// Whether a request of ours waits for its answer.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.outstanding.is_some()
+    }
+
+    /// When the outstanding request was sent first.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|request| request.first_sent)
+    }
+
+    /// Whether the message IDs come to their end (RFC 7296 §2.2).
+    pub(super) const fn is_worn_out(&self) -> bool {
+        self.window.nearly_exhausted()
+    }
+
+    /// Sends a request and keeps it for retransmission. None may be outstanding.
+    pub(super) fn request(&mut self, exchange: ExchangeType, chain: &Chain, cx: &mut Cx<'_>) {
+        let id = self.window.open_request();
+        let payload = self.seal(exchange, id, false, chain, cx);
+        cx.transmit(self.path, Arc::clone(&payload));
+        let next_at = cx.now + backoff(0, cx);
+        self.outstanding = Some(Outstanding { payload, first_sent: cx.now, sent: 1, next_at });
+    }
+
+    /// Answers the request that `ticket` admitted and keeps the answer for repeats.
+    pub(super) fn respond(
+        &mut self,
+        exchange: ExchangeType,
+        id: MessageId,
+        ticket: &Ticket,
+        chain: &Chain,
+        cx: &mut Cx<'_>,
+    ) {
+        let payload = self.seal(exchange, id, true, chain, cx);
+        self.window.answered(ticket, Arc::clone(&payload));
+        cx.transmit(self.path, payload);
+    }
+
+    /// When the outstanding request is due again.
+    pub(super) fn retransmit_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|request| request.next_at)
+    }
+
+    /// Sends the outstanding request again if it is due.
+    pub(super) fn retransmit(&mut self, cx: &mut Cx<'_>) {
+        let Some(request) = &mut self.outstanding else { return };
+        if request.next_at > cx.now {
+            return;
+        }
+        request.next_at = cx.now + backoff(request.sent, cx);
+        request.sent = request.sent.saturating_add(1);
+        let payload = Arc::clone(&request.payload);
+        cx.transmit(self.path, payload);
+    }
+
+    fn seal(
+        &mut self,
+        exchange: ExchangeType,
+        message_id: MessageId,
+        response: bool,
+        chain: &Chain,
+        cx: &mut Cx<'_>,
+    ) -> Arc<[u8]> {
+        let (spi_i, spi_r) = match self.origin {
+            Origin::Local => (self.ours, self.theirs),
+            Origin::Remote => (self.theirs, self.ours),
+        };
+        let header = Header {
+            spi_i,
+            spi_r,
+            next_payload: PayloadType::SK,
+            version: Header::VERSION,
+            exchange,
+            flags: Flags { initiator: self.origin == Origin::Local, response, ..Flags::default() },
+            message_id,
+            len: 0,
+        };
+        let message =
+            self.protection.seal(header, chain.first(), chain.octets(), &mut cx.shared.rng);
+        Arc::from(message)
+    }
+}
+
+/// How long to wait after the `sent`-th repetition: 0.5 s, doubling to 4 s, 10 % either way so that peers that were cut
+/// off together do not come back in step. Four seconds at most, so that a peer that returns is found within five.
+pub(super) fn backoff(sent: u32, cx: &mut Cx<'_>) -> Duration {
+    let base = Duration::from_millis(500) * (1 << sent.min(3));
+    cx.jitter(base)
+}

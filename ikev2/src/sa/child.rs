@@ -1,0 +1,421 @@
+//! Negotiating one child SA, for IKE_AUTH and CREATE_CHILD_SA alike (RFC 7296 §1.2, §1.3.1, §1.3.3, §2.9, §2.17).
+//!
+//! ```text
+//!   ChildOffer::write ── SA, [Ni, KEi], TSi, TSr ──►  answer()      narrows, chooses, derives
+//!   complete()       ◄── SA, [Nr, KEr], TSi, TSr ──   ChildAnswer::write
+//!        └────────────────► Agreed { Child, keys } ◄────────┘
+//! ```
+//!
+//! In IKE_AUTH there is no nonce and no key exchange of its own: those of IKE_SA_INIT serve.
+
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use super::{Cx, negotiate};
+use crate::config::{ChildConfig, PeerConfig};
+use crate::crypto::ke::KeSecret;
+use crate::crypto::keymat::child_keys;
+use crate::crypto::prf::Prf;
+use crate::crypto::suite::ChildSuite;
+use crate::error::CloseReason;
+use crate::event::{ChildId, ChildKeys, ChildUsage, EspSpi};
+use crate::registry::{KeMethod, NotifyType, ProtocolId};
+use crate::wire::message::{Body, Chain};
+use crate::wire::proposal::Proposal;
+use crate::wire::selector::{TrafficSelector, narrow};
+
+/// An established child.
+pub(super) struct Child {
+    pub(super) id: ChildId,
+    pub(super) config: usize,
+    pub(super) spi_in: EspSpi,
+    pub(super) spi_out: EspSpi,
+    pub(super) suite: ChildSuite,
+    pub(super) local_ts: Vec<TrafficSelector>,
+    pub(super) remote_ts: Vec<TrafficSelector>,
+    pub(super) phase: Phase,
+    pub(super) rekey_at: Instant,
+    pub(super) expires_at: Instant,
+    pub(super) usage: ChildUsage,
+    /// The child whose place it took.
+    pub(super) replaces: Option<ChildId>,
+    /// The lower nonce of the exchange that made it (RFC 7296 §2.8.1).
+    pub(super) lowest_nonce: Vec<u8>,
+}
+
+/// Where a child is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// In use.
+    Up,
+    /// A newer one has its place; whoever made the newer one deletes this one (RFC 7296 §1.3.3).
+    Replaced,
+    /// We are deleting it.
+    Deleting,
+}
+
+/// A child that both sides agreed on, with its keys.
+pub(super) struct Agreed {
+    pub(super) child: Child,
+    pub(super) keys_in: ChildKeys,
+    pub(super) keys_out: ChildKeys,
+}
+
+/// Where the keys of a child come from.
+pub(super) struct Keying<'a> {
+    pub(super) prf: Prf,
+    pub(super) sk_d: &'a [u8],
+    /// Ni and Nr of the exchange that makes the child.
+    pub(super) nonces: (&'a [u8], &'a [u8]),
+}
+
+/// What we asked for as initiator of the exchange.
+pub(super) struct ChildOffer {
+    pub(super) config: usize,
+    pub(super) spi_in: EspSpi,
+    pub(super) nonce: Vec<u8>,
+    fresh: bool,
+    ke: Option<KeSecret>,
+    proposals: Vec<Proposal>,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
+}
+
+impl ChildOffer {
+    /// For IKE_AUTH: no nonce, no key exchange. `config` is an index that exists.
+    pub(super) fn first(peer: &PeerConfig, config: usize, cx: &mut Cx<'_>) -> Self {
+        let child = child_config(peer, config);
+        let spi_in = cx.fresh_esp_spi();
+        let spi = spi_in.0.get().to_be_bytes();
+        Self {
+            config,
+            spi_in,
+            nonce: Vec::new(),
+            fresh: false,
+            ke: None,
+            proposals: negotiate::offer(&negotiate::without_ke(&child.proposals), &spi),
+            local: child.local.clone(),
+            remote: child.remote.clone(),
+        }
+    }
+
+    /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one; `ke` is the method that the peer asked
+    /// for after a first try.
+    pub(super) fn further(
+        peer: &PeerConfig,
+        config: usize,
+        ke: Option<KeMethod>,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let child = child_config(peer, config);
+        let spi_in = cx.fresh_esp_spi();
+        let method = ke.or_else(|| negotiate::first_ke(&child.proposals));
+        let ke = method.and_then(|method| KeSecret::generate(method, &mut cx.shared.rng));
+        Self {
+            config,
+            spi_in,
+            nonce: cx.nonce(),
+            fresh: true,
+            ke,
+            proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
+            local: child.local.clone(),
+            remote: child.remote.clone(),
+        }
+    }
+
+    /// Adds the payloads of the request.
+    pub(super) fn write(&self, chain: &mut Chain) {
+        chain.sa(&self.proposals);
+        if self.fresh {
+            chain.nonce(&self.nonce);
+        }
+        if let Some(ke) = &self.ke {
+            chain.ke(ke.method(), ke.public());
+        }
+        chain.ts_i(&self.local);
+        chain.ts_r(&self.remote);
+    }
+
+    /// Whether the peer may ask for this key exchange method instead of the one tried.
+    pub(super) fn offers(&self, method: KeMethod) -> bool {
+        let tried = self.ke.as_ref().map(KeSecret::method);
+        tried != Some(method) && negotiate::ke_methods(&self.proposals).any(|m| m == method)
+    }
+
+    /// Checks the peer's answer and derives the keys. `keying.nonces` are (ours, the peer's).
+    pub(super) fn complete(
+        self,
+        body: &Body<'_>,
+        keying: &Keying<'_>,
+        peer: &PeerConfig,
+        cx: &mut Cx<'_>,
+    ) -> Result<Agreed, CloseReason> {
+        let spi_in = self.spi_in;
+        let agreed = self.check(body, keying, peer, cx);
+        if agreed.is_err() {
+            cx.release_esp_spi(spi_in);
+        }
+        agreed
+    }
+
+    fn check(
+        self,
+        body: &Body<'_>,
+        keying: &Keying<'_>,
+        peer: &PeerConfig,
+        cx: &mut Cx<'_>,
+    ) -> Result<Agreed, CloseReason> {
+        if let Some(notify) = body.error_notify() {
+            return Err(self.refused(notify.kind, peer));
+        }
+        let (Some(sa), Some(ts_i), Some(ts_r)) = (&body.sa, &body.ts_i, &body.ts_r) else {
+            return Err(CloseReason::Protocol("the peer's answer lacks SA, TSi or TSr"));
+        };
+        let chosen = negotiate::accept(&self.proposals, sa);
+        let suite = chosen.and_then(|chosen| ChildSuite::from_transforms(&chosen.transforms));
+        let (Some(chosen), Some(suite)) = (chosen, suite) else {
+            return Err(CloseReason::Protocol(
+                "the peer chose an ESP proposal that was not offered",
+            ));
+        };
+        let spi_out = esp_spi(&chosen.spi)
+            .ok_or(CloseReason::Protocol("the peer chose an ESP SPI that is not allowed"))?;
+        if !within(ts_i, &self.local) || !within(ts_r, &self.remote) {
+            return Err(CloseReason::SelectorMismatch);
+        }
+        let g_ir = self.agree(&suite, body)?;
+        let keys = derive(keying, g_ir.as_deref().map(Vec::as_slice), &suite);
+        let terms = Terms {
+            config: self.config,
+            spi_in: self.spi_in,
+            spi_out,
+            suite,
+            local_ts: ts_i.clone(),
+            remote_ts: ts_r.clone(),
+        };
+        Ok(Agreed { child: terms.child(keying, peer, cx), keys_out: keys.0, keys_in: keys.1 })
+    }
+
+    fn agree(
+        &self,
+        suite: &ChildSuite,
+        body: &Body<'_>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, CloseReason> {
+        match (suite.ke, &self.ke, &body.ke) {
+            (None, _, _) => Ok(None),
+            (Some(method), Some(ours), Some(theirs))
+                if ours.method() == method && theirs.method == method =>
+            {
+                let bad = |_| CloseReason::Protocol("the peer's public value is invalid");
+                ours.agree(theirs.data).map(Some).map_err(bad)
+            }
+            _ => Err(CloseReason::Protocol("the peer's key exchange does not fit its proposal")),
+        }
+    }
+
+    fn refused(&self, kind: NotifyType, peer: &PeerConfig) -> CloseReason {
+        match kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => CloseReason::ChildProposalMismatch {
+                ours: child_config(peer, self.config).proposals.clone(),
+                theirs: Vec::new(),
+            },
+            NotifyType::TS_UNACCEPTABLE => CloseReason::SelectorMismatch,
+            kind => CloseReason::Notified(kind),
+        }
+    }
+}
+
+/// Our answer to a request for a child.
+pub(super) struct ChildAnswer {
+    pub(super) agreed: Agreed,
+    proposal: Proposal,
+    nonce: Option<Vec<u8>>,
+    ke: Option<(KeMethod, Vec<u8>)>,
+}
+
+/// Why we refuse a child, on the wire and for the operator.
+pub(super) struct Refusal {
+    pub(super) notify: NotifyType,
+    pub(super) data: Vec<u8>,
+    pub(super) reason: CloseReason,
+}
+
+/// How a child request reached us.
+#[derive(Clone, Copy)]
+pub(super) enum Asked {
+    /// In IKE_AUTH.
+    First,
+    /// In CREATE_CHILD_SA, as an additional one.
+    Further,
+    /// In CREATE_CHILD_SA, in place of a child with this configuration.
+    Rekey(usize),
+}
+
+/// Answers a request for a child. For CREATE_CHILD_SA `keying.nonces.1` is not used: a fresh nonce is made.
+pub(super) fn answer(
+    body: &Body<'_>,
+    peer: &PeerConfig,
+    asked: Asked,
+    keying: &Keying<'_>,
+    cx: &mut Cx<'_>,
+) -> Result<ChildAnswer, Refusal> {
+    let (Some(sa), Some(ts_i), Some(ts_r)) = (&body.sa, &body.ts_i, &body.ts_r) else {
+        let reason = CloseReason::Protocol("the peer's request lacks SA, TSi or TSr");
+        return Err(Refusal { notify: NotifyType::INVALID_SYNTAX, data: Vec::new(), reason });
+    };
+    let (config, local_ts, remote_ts) = select(peer, asked, ts_i, ts_r)?;
+    let child = child_config(peer, config);
+    let fresh = !matches!(asked, Asked::First);
+    let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, fresh)
+        .ok_or_else(|| no_proposal(&child.proposals, sa))?;
+    let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(&child.proposals, sa))?;
+    let (g_ir, ke) = exchange_keys(&suite, body, cx)?;
+    let nonce = fresh.then(|| cx.nonce());
+    let keying = Keying {
+        prf: keying.prf,
+        sk_d: keying.sk_d,
+        nonces: (keying.nonces.0, nonce.as_deref().unwrap_or(keying.nonces.1)),
+    };
+    let keys = derive(&keying, g_ir.as_deref().map(Vec::as_slice), &suite);
+    let spi_in = cx.fresh_esp_spi();
+    proposal.spi = spi_in.0.get().to_be_bytes().to_vec();
+    let terms = Terms { config, spi_in, spi_out, suite, local_ts, remote_ts };
+    let agreed =
+        Agreed { child: terms.child(&keying, peer, cx), keys_in: keys.0, keys_out: keys.1 };
+    Ok(ChildAnswer { agreed, proposal, nonce, ke })
+}
+
+impl ChildAnswer {
+    /// Adds the payloads of the response.
+    pub(super) fn write(&self, chain: &mut Chain) {
+        chain.sa(std::slice::from_ref(&self.proposal));
+        if let Some(nonce) = &self.nonce {
+            chain.nonce(nonce);
+        }
+        if let Some((method, public)) = &self.ke {
+            chain.ke(*method, public);
+        }
+        chain.ts_i(&self.agreed.child.remote_ts);
+        chain.ts_r(&self.agreed.child.local_ts);
+    }
+}
+
+impl Refusal {
+    /// Adds the notification of the response.
+    pub(super) fn write(&self, chain: &mut Chain) {
+        chain.notify(self.notify, &self.data);
+    }
+}
+
+/// The configured child whose selectors meet the peer's, and what both have in common (RFC 7296 §2.9). The peer's TSi is
+/// its own side.
+fn select(
+    peer: &PeerConfig,
+    asked: Asked,
+    ts_i: &[TrafficSelector],
+    ts_r: &[TrafficSelector],
+) -> Result<(usize, Vec<TrafficSelector>, Vec<TrafficSelector>), Refusal> {
+    let candidates = peer.children.iter().enumerate().filter(|(index, _)| match asked {
+        Asked::Rekey(only) => *index == only,
+        Asked::First | Asked::Further => true,
+    });
+    for (index, child) in candidates {
+        let (local, remote) = (narrow(ts_r, &child.local), narrow(ts_i, &child.remote));
+        if !local.is_empty() && !remote.is_empty() {
+            return Ok((index, local, remote));
+        }
+    }
+    let reason = CloseReason::SelectorMismatch;
+    Err(Refusal { notify: NotifyType::TS_UNACCEPTABLE, data: Vec::new(), reason })
+}
+
+/// Our half of a fresh key exchange and g^ir, if the suite has one.
+#[expect(clippy::type_complexity, reason = "g^ir, and the method with our public value")]
+fn exchange_keys(
+    suite: &ChildSuite,
+    body: &Body<'_>,
+    cx: &mut Cx<'_>,
+) -> Result<(Option<Zeroizing<Vec<u8>>>, Option<(KeMethod, Vec<u8>)>), Refusal> {
+    let Some(method) = suite.ke else { return Ok((None, None)) };
+    let theirs = body.ke.as_ref().filter(|ke| ke.method == method);
+    let Some(theirs) = theirs else {
+        return Err(Refusal {
+            notify: NotifyType::INVALID_KE_PAYLOAD,
+            data: method.0.to_be_bytes().to_vec(),
+            reason: CloseReason::Notified(NotifyType::INVALID_KE_PAYLOAD),
+        });
+    };
+    let syntax = || Refusal {
+        notify: NotifyType::INVALID_SYNTAX,
+        data: Vec::new(),
+        reason: CloseReason::Protocol("the peer's public value is invalid"),
+    };
+    let ours = KeSecret::generate(method, &mut cx.shared.rng).ok_or_else(syntax)?;
+    let g_ir = ours.agree(theirs.data).map_err(|_| syntax())?;
+    Ok((Some(g_ir), Some((method, ours.public().to_vec()))))
+}
+
+fn no_proposal(ours: &[Proposal], theirs: &[Proposal]) -> Refusal {
+    Refusal {
+        notify: NotifyType::NO_PROPOSAL_CHOSEN,
+        data: Vec::new(),
+        reason: CloseReason::ChildProposalMismatch { ours: ours.to_vec(), theirs: theirs.to_vec() },
+    }
+}
+
+/// Keys from initiator to responder and back, of the exchange that makes the child.
+fn derive(keying: &Keying<'_>, g_ir: Option<&[u8]>, suite: &ChildSuite) -> (ChildKeys, ChildKeys) {
+    child_keys(keying.prf, keying.sk_d, g_ir, keying.nonces.0, keying.nonces.1, suite)
+}
+
+/// What was agreed, before it gets a name and a lifetime.
+struct Terms {
+    config: usize,
+    spi_in: EspSpi,
+    spi_out: EspSpi,
+    suite: ChildSuite,
+    local_ts: Vec<TrafficSelector>,
+    remote_ts: Vec<TrafficSelector>,
+}
+
+impl Terms {
+    fn child(self, keying: &Keying<'_>, peer: &PeerConfig, cx: &mut Cx<'_>) -> Child {
+        let lifetime = child_config(peer, self.config).lifetime.time;
+        Child {
+            id: cx.fresh_child_id(),
+            config: self.config,
+            spi_in: self.spi_in,
+            spi_out: self.spi_out,
+            suite: self.suite,
+            local_ts: self.local_ts,
+            remote_ts: self.remote_ts,
+            phase: Phase::Up,
+            rekey_at: cx.rekey_time(lifetime),
+            expires_at: cx.now + lifetime.mul_f64(1.1),
+            usage: ChildUsage::default(),
+            replaces: None,
+            lowest_nonce: keying.nonces.0.min(keying.nonces.1).to_vec(),
+        }
+    }
+}
+
+/// The configuration of a child; its index comes from the same list.
+pub(super) fn child_config(peer: &PeerConfig, index: usize) -> &ChildConfig {
+    peer.children.get(index).expect("invariant: the index was taken from this list")
+}
+
+/// Every selector of the answer lies within the offer (RFC 7296 §2.9).
+fn within(answer: &[TrafficSelector], offer: &[TrafficSelector]) -> bool {
+    !answer.is_empty() && answer.iter().all(|a| offer.iter().any(|o| o.contains(a)))
+}
+
+fn esp_spi(octets: &[u8]) -> Option<EspSpi> {
+    let spi = u32::from_be_bytes(octets.try_into().ok()?);
+    std::num::NonZeroU32::new(spi).filter(|spi| spi.get() > 255).map(EspSpi)
+}
+
+/// Proposals of children are ESP's; used where a request could be for an IKE SA instead.
+pub(super) fn is_for_ike(body: &Body<'_>) -> bool {
+    body.sa.as_ref().and_then(|sa| sa.first()).is_some_and(|p| p.protocol == ProtocolId::IKE)
+}

@@ -1,0 +1,115 @@
+//! The end of an IKE SA: the last request of ours, the last answers to the peer's, then nothing.
+//!
+//! ```text
+//!   deleting   our DELETE waits for its answer           ─► answered, or CLOSING passed ─► Closed
+//!   waiting    another last request waits for its answer ─► the same
+//!   lingering  only repeats answers that may be lost     ─► LINGER passed               ─► Closed
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::channel::Channel;
+use super::{Cx, Message, State};
+use crate::event::Deadline;
+use crate::registry::{ExchangeType, NotifyType};
+use crate::wire::message::Chain;
+
+/// How long a DELETE may take. Short: the SAs are down already, and a program that ends waits for it.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long the last answer is kept for repeats of its request.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// An IKE SA that is no longer of use.
+pub(super) struct Closing {
+    pub(super) channel: Channel,
+    delete: Delete,
+    until: Instant,
+}
+
+#[derive(PartialEq, Eq)]
+enum Delete {
+    /// Goes out as soon as no request waits.
+    Wanted,
+    /// Is out, or another last request is.
+    Sent,
+    /// There is nothing to say.
+    None,
+}
+
+impl Closing {
+    /// Sends a DELETE for the IKE SA.
+    pub(super) fn deleting(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        let mut this = Self { channel, delete: Delete::Wanted, until: cx.now + CLOSING };
+        this.send_delete(cx);
+        this
+    }
+
+    /// A last request is outstanding.
+    pub(super) fn waiting(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        Self { channel, delete: Delete::Sent, until: cx.now + CLOSING }
+    }
+
+    /// Only answers repeats.
+    pub(super) fn lingering(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        Self { channel, delete: Delete::None, until: cx.now + LINGER }
+    }
+
+    /// Whether the peer still owes or is owed something that is worth waiting for.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.delete == Delete::None
+    }
+
+    fn send_delete(&mut self, cx: &mut Cx<'_>) {
+        if self.delete == Delete::Wanted && !self.channel.is_busy() {
+            let mut chain = Chain::new();
+            chain.delete_ike();
+            self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
+            self.delete = Delete::Sent;
+        }
+    }
+
+    pub(super) fn on_message(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        response: bool,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        if response {
+            if self.delete == Delete::Sent {
+                return State::Closed;
+            }
+            self.send_delete(cx);
+            return State::Closing(self);
+        }
+        let mut chain = Chain::new();
+        if message.exchange == ExchangeType::CREATE_CHILD_SA {
+            chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
+        }
+        self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
+        let deleted = message.body.deletes.iter().any(|delete| delete.is_ike());
+        if deleted {
+            self.delete = Delete::None;
+            self.until = cx.now + LINGER;
+        }
+        State::Closing(self)
+    }
+
+    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        if self.until <= cx.now {
+            return State::Closed;
+        }
+        if !self.is_lingering() {
+            self.channel.retransmit(cx);
+        }
+        State::Closing(self)
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        match self.channel.retransmit_at() {
+            Some(at) if at < self.until && !self.is_lingering() => {
+                Deadline { at, why: "retransmit DELETE" }
+            }
+            _ => Deadline { at: self.until, why: "forget the closed SA" },
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! CREATE_CHILD_SA for children (RFC 7296 §1.3.1, §1.3.3), both roles, with the races of §2.8.1 and §2.25.1.
+//!
+//! ```text
+//!   new     SK { SA, Ni, [KEi], TSi, TSr } ──►                        ◄── SK { SA, Nr, [KEr], TSi, TSr }
+//!   rekey   SK { N(REKEY_SA), SA, Ni, [KEi], TSi, TSr } ──►           then whoever asked deletes the old pair
+//! ```
+//!
+//! Both sides rekey the same child at once: both exchanges run, then the pair with the lowest nonce is deleted by whoever
+//! made it, and the maker of the other deletes the old pair.
+
+use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike};
+use super::collision::ours_goes;
+use super::established::{Established, Pending, Task};
+use super::{Cx, Message, State};
+use crate::error::CloseReason;
+use crate::event::{ChildId, SendWhen};
+use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
+use crate::wire::message::{Body, Chain, Notify};
+
+impl Established {
+    pub(super) fn ask_new_child(&mut self, config: usize, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
+        if self.children.iter().any(|child| child.config == config && child.phase == Phase::Up) {
+            return;
+        }
+        let offer = ChildOffer::further(&cx.peer(self.peer), config, ke, cx);
+        let mut chain = Chain::new();
+        offer.write(&mut chain);
+        self.pending = Some(Pending::NewChild(offer));
+        self.channel.request(ExchangeType::CREATE_CHILD_SA, &chain, cx);
+    }
+
+    pub(super) fn ask_rekey_child(&mut self, id: ChildId, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
+        let old = self.children.iter().find(|child| child.id == id && child.phase == Phase::Up);
+        let Some((config, spi_in, used)) = old.map(|old| (old.config, old.spi_in, old.suite.ke))
+        else {
+            return;
+        };
+        let offer = ChildOffer::further(&cx.peer(self.peer), config, ke.or(used), cx);
+        let mut chain = Chain::new();
+        let spi = spi_in.0.get().to_be_bytes();
+        chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
+        offer.write(&mut chain);
+        self.pending = Some(Pending::RekeyChild(id, offer));
+        self.channel.request(ExchangeType::CREATE_CHILD_SA, &chain, cx);
+    }
+
+    pub(super) fn on_create_child_request(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        if is_for_ike(&message.body) {
+            return self.on_rekey_ike_request(message, cx);
+        }
+        // RFC 7296 §2.25.2: no new children while the IKE SA is being replaced.
+        if matches!(self.pending, Some(Pending::RekeyIke(_))) {
+            self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
+            return self.pump(cx);
+        }
+        match message.body.notify(NotifyType::REKEY_SA) {
+            Some(notify) => self.on_rekey_child_request(notify, message, cx),
+            None => self.on_new_child_request(message, cx),
+        }
+        self.pump(cx)
+    }
+
+    fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
+        if let Some(agreed) = self.answer_child(message, Asked::Further, cx) {
+            self.install(agreed, SendWhen::Now, None, cx);
+        }
+    }
+
+    fn on_rekey_child_request(
+        &mut self,
+        notify: &Notify<'_>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) {
+        // The SPI is the one that the peer receives on (RFC 7296 §1.3.3).
+        let named = |spi: u32| spi.to_be_bytes() == *notify.spi;
+        let old = self.children.iter().find(|child| named(child.spi_out.0.get()));
+        let Some((id, config, phase)) = old.map(|old| (old.id, old.config, old.phase)) else {
+            let (protocol, kind) = (ProtocolId::ESP, NotifyType::CHILD_SA_NOT_FOUND);
+            let mut chain = Chain::new();
+            chain.notify_spi(protocol, notify.spi, kind, &[]);
+            return self.respond(message, &chain, cx);
+        };
+        if phase != Phase::Up {
+            return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
+        }
+        let Some(mut agreed) = self.answer_child(message, Asked::Rekey(config), cx) else { return };
+        agreed.child.replaces = Some(id);
+        let crossing = matches!(&self.pending, Some(Pending::RekeyChild(ours, _)) if *ours == id);
+        if !crossing {
+            self.set_phase(id, Phase::Replaced);
+        }
+        self.queue.retain(|task| !matches!(task, Task::RekeyChild(queued, _) if *queued == id));
+        self.install(agreed, SendWhen::AfterInbound, Some(id), cx);
+    }
+
+    /// Answers a request for a child; `None` if it was refused.
+    fn answer_child(
+        &mut self,
+        message: &Message<'_>,
+        asked: Asked,
+        cx: &mut Cx<'_>,
+    ) -> Option<Agreed> {
+        let Some(nonce_i) = message.body.nonce else {
+            self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
+            return None;
+        };
+        let prf = self.channel.prf();
+        let keying = Keying { prf, sk_d: &self.channel.sk_d, nonces: (nonce_i, &[]) };
+        let mut chain = Chain::new();
+        match answer(&message.body, &cx.peer(self.peer), asked, &keying, cx) {
+            Ok(answer) => {
+                answer.write(&mut chain);
+                self.respond(message, &chain, cx);
+                Some(answer.agreed)
+            }
+            Err(refusal) => {
+                refusal.write(&mut chain);
+                self.respond(message, &chain, cx);
+                self.report(refusal, message, cx);
+                None
+            }
+        }
+    }
+
+    fn report(&self, refusal: Refusal, message: &Message<'_>, cx: &mut Cx<'_>) {
+        if refusal.notify != NotifyType::INVALID_KE_PAYLOAD {
+            let (peer, path, reason) = (Some(self.peer), message.path, refusal.reason);
+            cx.event(crate::event::Event::Refused { peer, path, reason });
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        message: &Message<'_>,
+        kind: NotifyType,
+        data: &[u8],
+        cx: &mut Cx<'_>,
+    ) {
+        let mut chain = Chain::new();
+        chain.notify(kind, data);
+        self.respond(message, &chain, cx);
+    }
+
+    pub(super) fn on_new_child_response(
+        mut self: Box<Self>,
+        offer: ChildOffer,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let config = offer.config;
+        match self.complete(offer, &message.body, cx) {
+            Ok(agreed) => self.install(agreed, SendWhen::Now, None, cx),
+            Err(refused) => match refused.next {
+                Next::OtherGroup(method) => {
+                    self.queue.push_front(Task::NewChild(config, Some(method)));
+                }
+                Next::Later => {
+                    self.pause(cx);
+                    self.queue.push_front(Task::NewChild(config, None));
+                }
+                Next::Gone | Next::GiveUp => self.child_failed(config, refused.reason, cx),
+            },
+        }
+        self.pump(cx)
+    }
+
+    pub(super) fn on_rekey_child_response(
+        mut self: Box<Self>,
+        old: ChildId,
+        offer: ChildOffer,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let config = offer.config;
+        let rival = self.children.iter().find(|child| child.replaces == Some(old));
+        let rival = rival.map(|child| (child.id, child.lowest_nonce.clone()));
+        match (self.complete(offer, &message.body, cx), rival) {
+            (Ok(agreed), None) => self.replace(old, agreed, cx),
+            (Ok(agreed), Some((rival, nonce))) => {
+                if ours_goes(&agreed.child.lowest_nonce, &nonce) {
+                    self.set_phase(old, Phase::Replaced);
+                    self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
+                } else {
+                    self.set_phase(rival, Phase::Replaced);
+                    self.replace(old, agreed, cx);
+                }
+            }
+            // Only the peer's rekey came to something.
+            (Err(_), Some(_)) => self.set_phase(old, Phase::Replaced),
+            (Err(refused), None) => self.on_rekey_refused(old, config, refused, cx),
+        }
+        self.pump(cx)
+    }
+
+    fn on_rekey_refused(&mut self, old: ChildId, config: usize, refused: Refused, cx: &mut Cx<'_>) {
+        match refused.next {
+            Next::OtherGroup(method) => {
+                self.queue.push_front(Task::RekeyChild(old, Some(method)));
+            }
+            Next::Later => {
+                self.pause(cx);
+                self.queue.push_front(Task::RekeyChild(old, None));
+            }
+            // The peer has no such child any more: ours is of no use either.
+            Next::Gone => {
+                self.remove(old, CloseReason::PeerDeleted, cx);
+                self.queue.push_front(Task::NewChild(config, None));
+            }
+            // The old pair goes on until it expires; its rekey is asked for again before that.
+            Next::GiveUp => {
+                let retry_at = self.children.iter().find(|c| c.id == old).map(|c| c.rekey_at);
+                let (peer, reason) = (self.peer, refused.reason);
+                cx.event(crate::event::Event::ChildFailed { peer, config, reason, retry_at });
+            }
+        }
+    }
+
+    /// Puts the pair that we made in the place of `old` and has `old` deleted.
+    fn replace(&mut self, old: ChildId, mut agreed: Agreed, cx: &mut Cx<'_>) {
+        agreed.child.replaces = Some(old);
+        self.install(agreed, SendWhen::Now, Some(old), cx);
+        self.set_phase(old, Phase::Replaced);
+        self.queue.push_front(Task::DeleteChild(old));
+    }
+
+    fn set_phase(&mut self, id: ChildId, phase: Phase) {
+        for child in self.children.iter_mut().filter(|child| child.id == id) {
+            child.phase = phase;
+        }
+    }
+
+    /// Whether a newer child has taken the place of this one.
+    pub(super) fn has_successor(&self, id: ChildId) -> bool {
+        self.children.iter().any(|child| child.replaces == Some(id))
+    }
+
+    fn complete(
+        &mut self,
+        offer: ChildOffer,
+        body: &Body<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Agreed, Refused> {
+        let config = cx.peer(self.peer);
+        let spi = offer.spi_in;
+        let nonce_i = offer.nonce.clone();
+        let next = next_step(body, |method| offer.offers(method));
+        let keying = Keying {
+            prf: self.channel.prf(),
+            sk_d: &self.channel.sk_d,
+            nonces: (&nonce_i, body.nonce.unwrap_or_default()),
+        };
+        let agreed = match (body.nonce, body.error_notify()) {
+            (None, None) => Err(CloseReason::Protocol("the peer's answer has no nonce")),
+            _ => offer.complete(body, &keying, &config, cx),
+        };
+        let made = body.error_notify().is_none();
+        agreed.map_err(|reason| {
+            if made {
+                // The peer believes in a pair that we cannot use.
+                self.queue.push_back(Task::DeleteSpi(spi));
+            }
+            Refused { next, reason }
+        })
+    }
+}
+
+/// What a refusal means for us.
+struct Refused {
+    next: Next,
+    reason: CloseReason,
+}
+
+enum Next {
+    /// INVALID_KE_PAYLOAD with a group that we offered.
+    OtherGroup(KeMethod),
+    /// TEMPORARY_FAILURE (RFC 7296 §2.25).
+    Later,
+    /// CHILD_SA_NOT_FOUND.
+    Gone,
+    /// Anything else.
+    GiveUp,
+}
+
+fn next_step(body: &Body<'_>, offered: impl Fn(KeMethod) -> bool) -> Next {
+    let Some(notify) = body.error_notify() else { return Next::GiveUp };
+    match notify.kind {
+        NotifyType::INVALID_KE_PAYLOAD => match <[u8; 2]>::try_from(notify.data) {
+            Ok(octets) if offered(KeMethod(u16::from_be_bytes(octets))) => {
+                Next::OtherGroup(KeMethod(u16::from_be_bytes(octets)))
+            }
+            _ => Next::GiveUp,
+        },
+        NotifyType::TEMPORARY_FAILURE => Next::Later,
+        NotifyType::CHILD_SA_NOT_FOUND => Next::Gone,
+        _ => Next::GiveUp,
+    }
+}

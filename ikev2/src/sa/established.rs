@@ -1,0 +1,542 @@
+//! An established IKE SA: what it does with each request, which of its own requests is next, and how it ends.
+//!
+//! ```text
+//!   request  in ─► create_child.rs | rekey_ike.rs | inform.rs ─► answer
+//!   response in ─► the task that waits for it                           one request at a time (RFC 7296 §2.3):
+//!   timers      ─► queue: RekeyChild, RekeyIke, NewChild, Liveness ─► pump() ─► request out
+//! ```
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::channel::Channel;
+use super::child::{Agreed, Child, ChildOffer, Phase, child_config};
+use super::closing::Closing;
+use super::rekey_ike::{IkeOffer, Rival};
+use super::{Cx, Message, Origin, State, sooner};
+use crate::config::{Dpd, Encap, PeerConfig};
+use crate::crypto::auth::PeerAuthenticated;
+use crate::error::{CloseReason, Unknown};
+use crate::event::{
+    ChildId, ChildSa, ChildUsage, Deadline, EspSpi, Event, IkeSaInfo, PeerId, SendWhen,
+};
+use crate::registry::{ExchangeType, KeMethod, NotifyType};
+use crate::shared::News;
+use crate::wire::header::MessageId;
+use crate::wire::identity::Identity;
+use crate::wire::message::Chain;
+
+/// How long a request of a peer without dead peer detection is repeated before the peer counts as gone. RFC 7296 §2.4
+/// leaves the number to us; this is what strongSwan's default schedule adds up to.
+const PATIENCE_WITHOUT_DPD: Duration = Duration::from_secs(165);
+/// How long to wait after TEMPORARY_FAILURE (RFC 7296 §2.25) before asking again.
+const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
+/// How long to wait before a refused child is asked for again; doubled up to a minute.
+const CHILD_RETRY: Duration = Duration::from_secs(2);
+
+/// An IKE SA in use.
+pub(super) struct Established {
+    pub(super) channel: Channel,
+    pub(super) peer: PeerId,
+    pub(super) local_id: Identity,
+    pub(super) remote_id: Identity,
+    pub(super) children: Vec<Child>,
+    pub(super) queue: VecDeque<Task>,
+    pub(super) pending: Option<Pending>,
+    /// The IKE SA that the peer made while our own rekey was under way (RFC 7296 §2.8.2).
+    pub(super) rival: Option<Box<Rival>>,
+    pub(super) rekey_at: Instant,
+    expires_at: Instant,
+    last_inbound: Instant,
+    dpd: Option<Dpd>,
+    paused_until: Option<Instant>,
+    retries: Vec<Retry>,
+    lowest_nonce: Vec<u8>,
+    _proof: PeerAuthenticated,
+}
+
+/// Something that we want to ask of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    DeleteChild(ChildId),
+    /// Of a pair that we never installed.
+    DeleteSpi(EspSpi),
+    RekeyChild(ChildId, Option<KeMethod>),
+    NewChild(usize, Option<KeMethod>),
+    RekeyIke(Option<KeMethod>),
+    Liveness,
+}
+
+/// The request that waits for its answer.
+pub(super) enum Pending {
+    DeleteChild(ChildId),
+    DeleteSpi,
+    RekeyChild(ChildId, ChildOffer),
+    NewChild(ChildOffer),
+    RekeyIke(IkeOffer),
+    Liveness,
+}
+
+struct Retry {
+    config: usize,
+    at: Instant,
+    failures: u32,
+}
+
+impl Established {
+    /// An SA fresh out of IKE_AUTH; the proof says that the peer is who `ids.1` says.
+    pub(super) fn begin(
+        channel: Channel,
+        peer: PeerId,
+        ids: (Identity, Identity),
+        nonces: &(Vec<u8>, Vec<u8>),
+        proof: PeerAuthenticated,
+        initial_contact: bool,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let spi = channel.ours;
+        let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
+        let state = Self::assemble(channel, peer, ids, lowest_nonce, proof, cx);
+        cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
+        cx.news(News::Up { spi, peer, initial_contact });
+        state
+    }
+
+    /// The SA that takes the place of `self`: same peer, same children, new keys (RFC 7296 §2.18).
+    pub(super) fn succeed(
+        self,
+        channel: Channel,
+        lowest_nonce: Vec<u8>,
+        cx: &mut Cx<'_>,
+    ) -> (Self, Channel) {
+        let ids = (self.local_id, self.remote_id);
+        let mut state = Self::assemble(channel, self.peer, ids, lowest_nonce, self._proof, cx);
+        for child in &self.children {
+            cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
+        }
+        state.children = self.children;
+        state.retries = self.retries;
+        state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
+        cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
+        (state, self.channel)
+    }
+
+    fn assemble(
+        channel: Channel,
+        peer: PeerId,
+        (local_id, remote_id): (Identity, Identity),
+        lowest_nonce: Vec<u8>,
+        proof: PeerAuthenticated,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let config = cx.peer(peer);
+        let lifetime = config.lifetime.time;
+        Self {
+            channel,
+            peer,
+            local_id,
+            remote_id,
+            children: Vec::new(),
+            queue: VecDeque::new(),
+            pending: None,
+            rival: None,
+            rekey_at: cx.rekey_time(lifetime),
+            expires_at: cx.now + lifetime.mul_f64(1.1),
+            last_inbound: cx.now,
+            dpd: config.dpd,
+            paused_until: None,
+            retries: Vec::new(),
+            lowest_nonce,
+            _proof: proof,
+        }
+    }
+
+    fn info(&self) -> IkeSaInfo {
+        let spis = match self.channel.origin {
+            Origin::Local => (self.channel.ours.0, self.channel.theirs.0),
+            Origin::Remote => (self.channel.theirs.0, self.channel.ours.0),
+        };
+        IkeSaInfo {
+            initiator: self.channel.origin == Origin::Local,
+            local_id: self.local_id.clone(),
+            remote_id: self.remote_id.clone(),
+            suite: self.channel.suite,
+            path: self.channel.path,
+            nat_local: self.channel.nat_local,
+            nat_remote: self.channel.nat_remote,
+            spis,
+            rekey_at: self.rekey_at,
+        }
+    }
+
+    /// Gate 3 for requests.
+    pub(super) fn on_request(mut self: Box<Self>, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
+        self.heard_from(message, cx);
+        if let Some(kind) = message.body.unsupported_critical {
+            let mut chain = Chain::new();
+            chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);
+            self.respond(message, &chain, cx);
+            return self.pump(cx);
+        }
+        match message.exchange {
+            ExchangeType::CREATE_CHILD_SA => self.on_create_child_request(message, cx),
+            ExchangeType::INFORMATIONAL => self.on_informational_request(message, cx),
+            _ => {
+                self.refuse_syntax(message.exchange, message.id, &message.ticket, cx);
+                self.pump(cx)
+            }
+        }
+    }
+
+    /// Gate 3 for responses: the window let it pass, so it answers the pending request.
+    pub(super) fn on_response(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        self.heard_from(message, cx);
+        match self.pending.take() {
+            Some(Pending::NewChild(offer)) => self.on_new_child_response(offer, message, cx),
+            Some(Pending::RekeyChild(old, offer)) => {
+                self.on_rekey_child_response(old, offer, message, cx)
+            }
+            Some(Pending::RekeyIke(offer)) => self.on_rekey_ike_response(offer, message, cx),
+            Some(Pending::DeleteChild(child)) => self.on_child_deleted(child, cx),
+            Some(Pending::DeleteSpi | Pending::Liveness) | None => self.pump(cx),
+        }
+    }
+
+    /// Authentic and new: the peer lives, and if a NAT gave it another address it is followed there (RFC 7296 §2.23).
+    fn heard_from(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
+        self.last_inbound = cx.now;
+        if message.path != self.channel.path && self.channel.nat_remote {
+            self.channel.path = message.path;
+            cx.event(Event::PeerMoved { peer: self.peer, path: message.path });
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn respond(&mut self, message: &Message<'_>, chain: &Chain, cx: &mut Cx<'_>) {
+        self.channel.respond(message.exchange, message.id, &message.ticket, chain, cx);
+    }
+
+    /// Answers a request that makes no sense.
+    pub(super) fn refuse_syntax(
+        &mut self,
+        exchange: ExchangeType,
+        id: MessageId,
+        ticket: &super::Ticket,
+        cx: &mut Cx<'_>,
+    ) {
+        let mut chain = Chain::new();
+        chain.notify(NotifyType::INVALID_SYNTAX, &[]);
+        self.channel.respond(exchange, id, ticket, &chain, cx);
+    }
+
+    /// The child of IKE_AUTH, or why there is none.
+    pub(super) fn first_child(&mut self, child: Result<Agreed, CloseReason>, cx: &mut Cx<'_>) {
+        match child {
+            Ok(agreed) => self.install(agreed, SendWhen::Now, None, cx),
+            Err(reason) => self.child_failed(0, reason, cx),
+        }
+    }
+
+    /// As initiator: whatever else is configured and not up.
+    pub(super) fn ask_for_missing_children(&mut self, cx: &mut Cx<'_>) {
+        let config = cx.peer(self.peer);
+        for index in 0..config.children.len() {
+            let known = self.children.iter().any(|child| child.config == index)
+                || self.retries.iter().any(|retry| retry.config == index);
+            if !known {
+                self.queue.push_back(Task::NewChild(index, None));
+            }
+        }
+        self.ask(cx);
+    }
+
+    /// Hands a child to the data plane and keeps it.
+    pub(super) fn install(
+        &mut self,
+        agreed: Agreed,
+        send: SendWhen,
+        replaces: Option<ChildId>,
+        cx: &mut Cx<'_>,
+    ) {
+        let Agreed { child, keys_in, keys_out } = agreed;
+        let config = cx.peer(self.peer);
+        self.retries.retain(|retry| retry.config != child.config);
+        cx.news(News::ChildOf { child: child.id, spi: self.channel.ours });
+        let sa = ChildSa {
+            id: child.id,
+            peer: self.peer,
+            config: child.config,
+            spi_in: child.spi_in,
+            spi_out: child.spi_out,
+            suite: child.suite,
+            keys_in,
+            keys_out,
+            local_ts: child.local_ts.clone(),
+            remote_ts: child.remote_ts.clone(),
+            path: self.channel.path,
+            udp_encap: self.encapsulates(&config),
+            send,
+            rekey_at: child.rekey_at,
+        };
+        cx.event(Event::ChildUp { child: Box::new(sa), replaces });
+        self.children.push(child);
+    }
+
+    fn encapsulates(&self, config: &PeerConfig) -> bool {
+        let channel = &self.channel;
+        let wanted = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
+        channel.nat_traversal && wanted
+    }
+
+    /// Takes a child out and tells the data plane.
+    pub(super) fn remove(&mut self, child: ChildId, reason: CloseReason, cx: &mut Cx<'_>) {
+        let Some(index) = self.children.iter().position(|c| c.id == child) else { return };
+        let gone = self.children.swap_remove(index);
+        cx.release_esp_spi(gone.spi_in);
+        cx.news(News::ChildGone { child });
+        cx.event(Event::ChildDown { child, reason });
+    }
+
+    /// Removes all children at once.
+    pub(super) fn take_children_down(&mut self, reason: &CloseReason, cx: &mut Cx<'_>) {
+        while let Some(child) = self.children.first().map(|child| child.id) {
+            self.remove(child, reason.clone(), cx);
+        }
+    }
+
+    /// Notes that a child could not be had and when to ask again; an initiator never gives up.
+    pub(super) fn child_failed(&mut self, config: usize, reason: CloseReason, cx: &mut Cx<'_>) {
+        let failures = match self.retries.iter().position(|retry| retry.config == config) {
+            Some(index) => self.retries.swap_remove(index).failures + 1,
+            None => 1,
+        };
+        let delay = CHILD_RETRY.saturating_mul(1 << failures.min(5)).min(Duration::from_mins(1));
+        let at = cx.now + cx.jitter(delay);
+        self.retries.push(Retry { config, at, failures });
+        let peer = self.peer;
+        cx.event(Event::ChildFailed { peer, config, reason, retry_at: Some(at) });
+    }
+
+    /// Waits before the next request of ours (RFC 7296 §2.25).
+    pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
+        self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));
+    }
+
+    pub(super) fn rekey_child(&mut self, child: ChildId, cx: &mut Cx<'_>) -> Result<(), Unknown> {
+        let known = self.children.iter().any(|c| c.id == child && c.phase == Phase::Up);
+        if !known {
+            return Err(Unknown);
+        }
+        self.want(Task::RekeyChild(child, None));
+        self.ask(cx);
+        Ok(())
+    }
+
+    pub(super) fn rekey_self(&mut self, cx: &mut Cx<'_>) {
+        self.want(Task::RekeyIke(None));
+        self.ask(cx);
+    }
+
+    pub(super) fn on_usage(&mut self, id: ChildId, usage: ChildUsage, cx: &mut Cx<'_>) {
+        if let Some(heard) = usage.last_inbound {
+            self.last_inbound = self.last_inbound.max(heard.min(cx.now));
+        }
+        let config = cx.peer(self.peer);
+        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
+        child.usage = usage;
+        let limit = child_config(&config, child.config).lifetime;
+        // Nine tenths leave room for the exchange.
+        let worn =
+            |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit / 10 * 9);
+        if child.phase == Phase::Up
+            && (worn(usage.octets, limit.octets) || worn(usage.packets, limit.packets))
+        {
+            self.want(Task::RekeyChild(id, None));
+            self.ask(cx);
+        }
+    }
+
+    pub(super) fn lowest_nonce(&self) -> &[u8] {
+        &self.lowest_nonce
+    }
+
+    pub(super) const fn origin(&self) -> Origin {
+        self.channel.origin
+    }
+
+    /// Queues a task unless the same is queued or under way.
+    pub(super) fn want(&mut self, task: Task) {
+        let same = |queued: &Task| match (queued, &task) {
+            (Task::RekeyChild(a, _), Task::RekeyChild(b, _)) => a == b,
+            (Task::RekeyIke(_), Task::RekeyIke(_)) => true,
+            (a, b) => *a == *b,
+        };
+        let under_way = match (&self.pending, &task) {
+            (Some(Pending::RekeyChild(a, _)), Task::RekeyChild(b, _)) => a == b,
+            (Some(Pending::RekeyIke(_)), Task::RekeyIke(_)) => true,
+            _ => false,
+        };
+        if !under_way && !self.queue.iter().any(same) {
+            self.queue.push_back(task);
+        }
+    }
+
+    /// Sends the next request, if none is outstanding and there is one.
+    pub(super) fn ask(&mut self, cx: &mut Cx<'_>) {
+        while self.pending.is_none()
+            && !self.channel.is_busy()
+            && self.paused_until.is_none_or(|until| until <= cx.now)
+        {
+            let Some(task) = self.queue.pop_front() else { return };
+            match task {
+                Task::DeleteChild(child) => self.ask_delete(child, cx),
+                Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
+                Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
+                Task::NewChild(config, ke) => self.ask_new_child(config, ke, cx),
+                Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
+                Task::Liveness => self.ask_liveness(cx),
+            }
+        }
+    }
+
+    /// `ask`, as the end of a handler.
+    pub(super) fn pump(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        self.ask(cx);
+        State::Established(self)
+    }
+
+    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        if self.dead_at().is_some_and(|at| at <= cx.now) {
+            return self.fail(CloseReason::DpdTimeout, cx);
+        }
+        if self.expires_at <= cx.now {
+            return self
+                .close(CloseReason::Protocol("the IKE SA could not be rekeyed in time"), cx);
+        }
+        self.channel.retransmit(cx);
+        if self.rekey_at <= cx.now || self.channel.is_worn_out() {
+            // Should the rekey fail, it is tried again well before the SA expires.
+            self.rekey_at = cx.now + cx.jitter(Duration::from_mins(1));
+            self.want(Task::RekeyIke(None));
+        }
+        self.renew_children(cx);
+        let due: Vec<usize> =
+            self.retries.iter().filter(|r| r.at <= cx.now).map(|r| r.config).collect();
+        for config in due {
+            self.postpone_retry(config, cx);
+            self.want(Task::NewChild(config, None));
+        }
+        if self.liveness_at().is_some_and(|at| at <= cx.now) {
+            self.want(Task::Liveness);
+        }
+        self.paused_until = self.paused_until.filter(|until| *until > cx.now);
+        self.pump(cx)
+    }
+
+    /// Rekeys children that are due, and replaces those whose rekey failed for too long.
+    fn renew_children(&mut self, cx: &mut Cx<'_>) {
+        let retry = cx.now + cx.jitter(Duration::from_secs(20));
+        let mut wanted = Vec::new();
+        for child in &mut self.children {
+            if child.expires_at <= cx.now {
+                child.expires_at = cx.now + Duration::from_mins(1);
+                wanted.push(Task::DeleteChild(child.id));
+                if child.phase == Phase::Up {
+                    wanted.push(Task::NewChild(child.config, None));
+                }
+            } else if child.phase == Phase::Up && child.rekey_at <= cx.now {
+                child.rekey_at = retry;
+                wanted.push(Task::RekeyChild(child.id, None));
+            }
+        }
+        for task in wanted {
+            self.want(task);
+        }
+    }
+
+    /// The peer deleted a child that we want: ask for it again, but let the peer come first.
+    pub(super) fn ask_again_soon(&mut self, config: usize, cx: &mut Cx<'_>) {
+        if self.retries.iter().all(|retry| retry.config != config) {
+            let at = cx.now + cx.jitter(Duration::from_secs(1));
+            self.retries.push(Retry { config, at, failures: 0 });
+        }
+    }
+
+    fn postpone_retry(&mut self, config: usize, cx: &mut Cx<'_>) {
+        let at = cx.now + cx.jitter(Duration::from_mins(1));
+        for retry in self.retries.iter_mut().filter(|retry| retry.config == config) {
+            retry.at = at;
+        }
+    }
+
+    /// When to ask whether the peer lives: `interval` after it was last heard, unless a request waits anyway.
+    fn liveness_at(&self) -> Option<Instant> {
+        let dpd = self.dpd?;
+        (!self.channel.is_busy()).then(|| self.last_inbound + dpd.interval)
+    }
+
+    /// When the peer counts as dead: a request waits, and nothing was heard for the whole timeout.
+    fn dead_at(&self) -> Option<Instant> {
+        let waiting_since = self.channel.waiting_since()?;
+        Some(match self.dpd {
+            Some(dpd) => {
+                let patience = dpd.timeout.saturating_sub(dpd.interval);
+                (self.last_inbound + dpd.timeout).max(waiting_since + patience)
+            }
+            None => waiting_since.max(self.last_inbound) + PATIENCE_WITHOUT_DPD,
+        })
+    }
+
+    /// When `on_timeout` is wanted.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let children = self.children.iter();
+        let up = |child: &&Child| child.phase == Phase::Up;
+        let rekey = children.clone().filter(up).map(|child| child.rekey_at).min();
+        let candidates = [
+            (self.channel.retransmit_at(), "retransmit"),
+            (self.dead_at(), "dead peer"),
+            (self.liveness_at(), "liveness"),
+            (Some(self.rekey_at), "rekey IKE SA"),
+            (Some(self.expires_at), "IKE SA expires"),
+            (rekey, "rekey child"),
+            (children.map(|child| child.expires_at).min(), "child expires"),
+            (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
+            (self.paused_until, "go on after TEMPORARY_FAILURE"),
+        ];
+        candidates.into_iter().fold(None, |sum, (at, why)| sooner(sum, at.map(|at| (at, why))))
+    }
+
+    /// Ends the SA because it cannot go on; the peer is not asked.
+    pub(super) fn fail(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        self.end(reason, cx);
+        State::Closing(Box::new(Closing::lingering(self.channel, cx)))
+    }
+
+    /// Ends the SA with a DELETE (RFC 7296 §1.4.1). If a request still waits, the DELETE goes out after its answer.
+    pub(super) fn close(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        self.end(reason, cx);
+        State::Closing(Box::new(Closing::deleting(self.channel, cx)))
+    }
+
+    /// Takes everything down and tells the endpoint.
+    pub(super) fn end(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        self.take_children_down(&reason, cx);
+        if let Some(offer) = self.pending.take().and_then(Pending::into_child_offer) {
+            cx.release_esp_spi(offer.spi_in);
+        }
+        cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
+    }
+}
+
+impl Pending {
+    fn into_child_offer(self) -> Option<ChildOffer> {
+        match self {
+            Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
+            Self::DeleteChild(_) | Self::DeleteSpi | Self::RekeyIke(_) | Self::Liveness => None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! INFORMATIONAL exchanges (RFC 7296 §1.4): deletes, liveness, error notifications.
+//!
+//! ```text
+//!   D(IKE)  in ─► answer, everything down                     D(ESP spis) in ─► answer D(our spis), those children down
+//!   empty   in ─► empty answer                                Task::DeleteChild ─► D(ESP) out;  Task::Liveness ─► empty out
+//! ```
+
+use super::child::Phase;
+use super::established::{Established, Pending};
+use super::{Cx, Message, State};
+use crate::config::Start;
+use crate::error::CloseReason;
+use crate::event::{ChildId, EspSpi};
+use crate::registry::{ExchangeType, NotifyType, ProtocolId};
+use crate::wire::message::Chain;
+
+impl Established {
+    pub(super) fn on_informational_request(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let body = &message.body;
+        if body.deletes.iter().any(|delete| delete.is_ike()) {
+            self.respond(message, &Chain::new(), cx);
+            return self.on_deleted(cx);
+        }
+        if body.notify(NotifyType::AUTHENTICATION_FAILED).is_some() {
+            self.respond(message, &Chain::new(), cx);
+            let expected = Some(self.remote_id.clone());
+            let reason = CloseReason::AuthRefusedByPeer { sent: self.local_id.clone(), expected };
+            return self.fail(reason, cx);
+        }
+        let mut ours = Vec::new();
+        for spi in
+            body.deletes.iter().filter(|d| d.protocol == ProtocolId::ESP).flat_map(|d| &d.spis)
+        {
+            ours.extend(self.on_child_delete(*spi, cx));
+        }
+        let mut chain = Chain::new();
+        if !ours.is_empty() {
+            chain.delete_esp(&ours);
+        }
+        self.respond(message, &chain, cx);
+        self.pump(cx)
+    }
+
+    /// The peer deleted the IKE SA. If its own rekey crossed ours and won, the children live on in that one.
+    fn on_deleted(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        match self.rival.take() {
+            Some(rival) => self.yield_to(*rival, cx),
+            None => self.fail(CloseReason::PeerDeleted, cx),
+        }
+    }
+
+    /// The peer deletes the child that it receives on with `spi`; gives our SPI of the pair for the answer, unless our
+    /// own delete of it is on its way (RFC 7296 §1.4.1).
+    fn on_child_delete(&mut self, spi: u32, cx: &mut Cx<'_>) -> Option<u32> {
+        let child = self.children.iter().find(|child| child.spi_out.0.get() == spi)?;
+        let (id, spi_in, phase, config) = (child.id, child.spi_in, child.phase, child.config);
+        let crossing = matches!(&self.pending, Some(Pending::DeleteChild(ours)) if *ours == id);
+        let replaced = phase != Phase::Up || self.has_successor(id);
+        let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
+        self.remove(id, reason, cx);
+        if !replaced && cx.peer(self.peer).start == Start::Always {
+            self.ask_again_soon(config, cx);
+        }
+        (!crossing).then_some(spi_in.0.get())
+    }
+
+    pub(super) fn ask_delete(&mut self, id: ChildId, cx: &mut Cx<'_>) {
+        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
+        if child.phase == Phase::Up {
+            child.phase = Phase::Deleting;
+        }
+        let mut chain = Chain::new();
+        chain.delete_esp(&[child.spi_in.0.get()]);
+        self.pending = Some(Pending::DeleteChild(id));
+        self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
+    }
+
+    pub(super) fn ask_delete_spi(&mut self, spi: EspSpi, cx: &mut Cx<'_>) {
+        let mut chain = Chain::new();
+        chain.delete_esp(&[spi.0.get()]);
+        cx.release_esp_spi(spi);
+        self.pending = Some(Pending::DeleteSpi);
+        self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
+    }
+
+    pub(super) fn on_child_deleted(mut self: Box<Self>, id: ChildId, cx: &mut Cx<'_>) -> State {
+        let replaced = self.children.iter().any(|c| c.id == id && c.phase == Phase::Replaced);
+        let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::Local };
+        self.remove(id, reason, cx);
+        self.pump(cx)
+    }
+
+    pub(super) fn ask_liveness(&mut self, cx: &mut Cx<'_>) {
+        self.pending = Some(Pending::Liveness);
+        self.channel.request(ExchangeType::INFORMATIONAL, &Chain::new(), cx);
+    }
+}

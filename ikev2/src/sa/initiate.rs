@@ -1,0 +1,450 @@
+//! The initial exchanges as initiator (RFC 7296 §1.2).
+//!
+//! ```text
+//!   InitSent ── HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*) ──►
+//!            ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)                     or N(COOKIE), N(INVALID_KE_PAYLOAD): once more
+//!   AuthSent ── HDR, SK { IDi, [N(INITIAL_CONTACT)], [IDr], AUTH, SAi2, TSi, TSr } ──►
+//!            ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }                      ─► Established
+//! ```
+//!
+//! Nothing in an IKE_SA_INIT response is authenticated: an error in it is a hint that shortens the attempt, and a real
+//! answer that follows still counts (RFC 7296 §2.21.1).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::channel::{Channel, backoff};
+use super::child::{ChildOffer, Keying};
+use super::closing::Closing;
+use super::established::Established;
+use super::{Cx, Message, Origin, State, nat, negotiate};
+use crate::config::{Encap, PeerConfig, RemoteId};
+use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
+use crate::crypto::ke::KeSecret;
+use crate::crypto::keymat::IkeKeys;
+use crate::crypto::suite::IkeSuite;
+use crate::error::{CloseReason, DropReason};
+use crate::event::{Deadline, Disposition, Path, PeerId};
+use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
+use crate::shared::News;
+use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
+use crate::wire::identity::Identity;
+use crate::wire::message::{Body, Chain, Notify, message};
+
+/// How long one attempt knocks. With the gaps of [`backoff`] a peer that returns is found within five seconds.
+const ATTEMPT: Duration = Duration::from_secs(15);
+/// How long an attempt goes on after an unauthenticated error, in case the error was forged.
+const AFTER_HINT: Duration = Duration::from_secs(2);
+/// How often an attempt may be sent back with COOKIE or INVALID_KE_PAYLOAD before it is somebody's game.
+const MAX_RESTARTS: u8 = 8;
+
+/// IKE_SA_INIT is sent.
+pub(super) struct InitSent {
+    peer: PeerId,
+    path: Path,
+    ours: IkeSpi,
+    nonce: Vec<u8>,
+    ke: KeSecret,
+    cookie: Option<Vec<u8>>,
+    request: Arc<[u8]>,
+    sent: u32,
+    next_at: Instant,
+    give_up_at: Instant,
+    restarts: u8,
+    hint: Option<CloseReason>,
+}
+
+/// IKE_AUTH is sent.
+pub(super) struct AuthSent {
+    pub(super) channel: Channel,
+    peer: PeerId,
+    local_id: Identity,
+    init_response: Vec<u8>,
+    nonce_i: Vec<u8>,
+    nonce_r: Vec<u8>,
+    offer: Option<ChildOffer>,
+    give_up_at: Instant,
+}
+
+impl InitSent {
+    /// Sends the first IKE_SA_INIT; `None` if no proposal names a key exchange that we know.
+    pub(super) fn start(ours: IkeSpi, peer: PeerId, path: Path, cx: &mut Cx<'_>) -> Option<Self> {
+        let config = cx.peer(peer);
+        let method = negotiate::first_ke(&config.proposals)?;
+        let ke = KeSecret::generate(method, &mut cx.shared.rng)?;
+        let nonce = cx.nonce();
+        let give_up_at = cx.now + ATTEMPT;
+        let mut state = Self {
+            peer,
+            path,
+            ours,
+            nonce,
+            ke,
+            cookie: None,
+            request: Arc::from([]),
+            sent: 0,
+            next_at: cx.now,
+            give_up_at,
+            restarts: 0,
+            hint: None,
+        };
+        state.send(&config, cx);
+        Some(state)
+    }
+
+    fn send(&mut self, config: &PeerConfig, cx: &mut Cx<'_>) {
+        let mut chain = Chain::new();
+        if let Some(cookie) = &self.cookie {
+            chain.notify(NotifyType::COOKIE, cookie);
+        }
+        chain.sa(&negotiate::offer(&config.proposals, &[]));
+        chain.ke(self.ke.method(), self.ke.public());
+        chain.nonce(&self.nonce);
+        nat::announce(&mut chain, (self.ours, IkeSpi::ZERO), self.path, config.encap, cx);
+        let header = Header {
+            spi_i: self.ours,
+            spi_r: IkeSpi::ZERO,
+            next_payload: PayloadType::NONE,
+            version: Header::VERSION,
+            exchange: ExchangeType::IKE_SA_INIT,
+            flags: Flags { initiator: true, ..Flags::default() },
+            message_id: MessageId(0),
+            len: 0,
+        };
+        self.request = Arc::from(message(header, &chain));
+        self.sent = 0;
+        self.transmit(cx);
+    }
+
+    fn transmit(&mut self, cx: &mut Cx<'_>) {
+        cx.transmit(self.path, Arc::clone(&self.request));
+        self.next_at = cx.now + backoff(self.sent, cx);
+        self.sent = self.sent.saturating_add(1);
+    }
+
+    /// Takes a response; noise leaves the state as it is.
+    pub(super) fn on_response(
+        mut self: Box<Self>,
+        header: &Header,
+        path: Path,
+        datagram: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> (State, Disposition) {
+        let body = datagram.get(Header::LEN..).map(|rest| Body::parse(header.next_payload, rest));
+        let Some(Ok(body)) = body else {
+            return (State::InitSent(self), Disposition::Dropped(DropReason::Malformed));
+        };
+        if header.message_id != MessageId(0) {
+            return (State::InitSent(self), Disposition::Dropped(DropReason::Unsolicited));
+        }
+        let config = cx.peer(self.peer);
+        if let Some(notify) = body.notify(NotifyType::COOKIE) {
+            let disposition = self.on_cookie(notify.data, &config, cx);
+            return (State::InitSent(self), disposition);
+        }
+        if let Some(notify) = body.error_notify() {
+            let disposition = self.on_error(notify, &config, cx);
+            return (State::InitSent(self), disposition);
+        }
+        match self.agree(header, path, &body, &config) {
+            Ok((channel, nonce_r)) => {
+                let state = self.authenticate(channel, nonce_r, datagram, &config, cx);
+                (State::AuthSent(Box::new(state)), Disposition::Accepted)
+            }
+            Err(reason) => (State::InitSent(self), Disposition::Dropped(reason)),
+        }
+    }
+
+    /// The responder wants to see that we receive at our address (RFC 7296 §2.6).
+    fn on_cookie(&mut self, cookie: &[u8], config: &PeerConfig, cx: &mut Cx<'_>) -> Disposition {
+        let acceptable = (1..=64).contains(&cookie.len()) && self.cookie.as_deref() != Some(cookie);
+        if !acceptable || self.restarts >= MAX_RESTARTS {
+            return Disposition::Dropped(DropReason::Unprotected);
+        }
+        self.restarts += 1;
+        self.cookie = Some(cookie.to_vec());
+        self.send(config, cx);
+        Disposition::Accepted
+    }
+
+    fn on_error(
+        &mut self,
+        notify: &Notify<'_>,
+        config: &PeerConfig,
+        cx: &mut Cx<'_>,
+    ) -> Disposition {
+        if notify.kind == NotifyType::INVALID_KE_PAYLOAD {
+            return self.on_invalid_ke(notify.data, config, cx);
+        }
+        if self.hint.is_none() {
+            self.give_up_at = self.give_up_at.min(cx.now + AFTER_HINT);
+        }
+        self.hint = Some(match notify.kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => CloseReason::IkeProposalMismatch {
+                ours: config.proposals.clone(),
+                theirs: Vec::new(),
+            },
+            kind => CloseReason::Notified(kind),
+        });
+        Disposition::Accepted
+    }
+
+    /// The responder wants another group (RFC 7296 §1.2). The cookie stays valid (§2.6.1).
+    fn on_invalid_ke(&mut self, data: &[u8], config: &PeerConfig, cx: &mut Cx<'_>) -> Disposition {
+        let wanted = <[u8; 2]>::try_from(data).map(|octets| KeMethod(u16::from_be_bytes(octets)));
+        let offered =
+            |method: &KeMethod| negotiate::ke_methods(&config.proposals).any(|m| m == *method);
+        let wanted = wanted.ok().filter(|method| *method != self.ke.method() && offered(method));
+        let Some(method) = wanted.filter(|_| self.restarts < MAX_RESTARTS) else {
+            return Disposition::Dropped(DropReason::Unprotected);
+        };
+        let Some(ke) = KeSecret::generate(method, &mut cx.shared.rng) else {
+            return Disposition::Dropped(DropReason::Unprotected);
+        };
+        self.restarts += 1;
+        self.ke = ke;
+        self.send(config, cx);
+        Disposition::Accepted
+    }
+
+    /// Checks the answer and derives the keys. An unusable answer is noise, for it may be forged.
+    fn agree(
+        &self,
+        header: &Header,
+        path: Path,
+        body: &Body<'_>,
+        config: &PeerConfig,
+    ) -> Result<(Channel, Vec<u8>), DropReason> {
+        let (Some(sa), Some(ke), Some(nonce_r)) = (&body.sa, &body.ke, body.nonce) else {
+            return Err(DropReason::Malformed);
+        };
+        let offered = negotiate::offer(&config.proposals, &[]);
+        let chosen = negotiate::accept(&offered, sa).filter(|p| p.protocol == ProtocolId::IKE);
+        let suite = chosen.and_then(|proposal| IkeSuite::from_transforms(&proposal.transforms));
+        let suite = suite.filter(|suite| suite.ke == self.ke.method() && ke.method == suite.ke);
+        let suite = suite.ok_or(DropReason::Unprotected)?;
+        if header.spi_r == IkeSpi::ZERO {
+            return Err(DropReason::Malformed);
+        }
+        let g_ir = self.ke.agree(ke.data).map_err(|_| DropReason::Unprotected)?;
+        let keys = IkeKeys::initial(&suite, &g_ir, &self.nonce, nonce_r, self.ours, header.spi_r);
+        let spis = (self.ours, header.spi_r);
+        let mut channel = Channel::new(spis, Origin::Local, self.path, suite, &keys, 1);
+        let found = nat::detect(body, spis, path);
+        channel.nat_traversal = found.traversal;
+        channel.nat_local = found.local;
+        channel.nat_remote = found.remote;
+        Ok((channel, nonce_r.to_vec()))
+    }
+
+    /// Sends IKE_AUTH, from port 4500 if a NAT was found or encapsulation is forced.
+    fn authenticate(
+        self: Box<Self>,
+        mut channel: Channel,
+        nonce_r: Vec<u8>,
+        init_response: &[u8],
+        config: &PeerConfig,
+        cx: &mut Cx<'_>,
+    ) -> AuthSent {
+        let encapsulate = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
+        if channel.nat_traversal && encapsulate {
+            let ports = &cx.shared.config;
+            channel.path = nat::float(self.path, ports.ike_port, ports.nat_port);
+        }
+        let local_id = local_identity(config, channel.path);
+        let auth = psk_auth(
+            channel.prf(),
+            &config.psk,
+            SignedOctets {
+                message: &self.request,
+                peer_nonce: &nonce_r,
+                sk_p: &channel.sk_p_ours,
+                id_body: &local_id.emit(),
+            },
+        );
+        let offer = (!config.children.is_empty()).then(|| ChildOffer::first(config, 0, cx));
+        let mut chain = Chain::new();
+        chain.id_i(&local_id);
+        chain.notify(NotifyType::INITIAL_CONTACT, &[]);
+        if let RemoteId::Exact(remote_id) = &config.remote_id {
+            chain.id_r(remote_id);
+        }
+        chain.auth(AuthMethod::SHARED_KEY, &auth);
+        if let Some(offer) = &offer {
+            offer.write(&mut chain);
+        }
+        channel.request(ExchangeType::IKE_AUTH, &chain, cx);
+        AuthSent {
+            channel,
+            peer: self.peer,
+            local_id,
+            init_response: init_response.to_vec(),
+            nonce_i: self.nonce,
+            nonce_r,
+            offer,
+            give_up_at: cx.now + ATTEMPT,
+        }
+    }
+
+    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        if self.give_up_at <= cx.now {
+            let reason = self.hint.unwrap_or(CloseReason::NoAnswer);
+            cx.news(News::Lost { spi: self.ours, peer: self.peer, reason });
+            return State::Closed;
+        }
+        if self.next_at <= cx.now {
+            self.transmit(cx);
+        }
+        State::InitSent(self)
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        if self.next_at < self.give_up_at {
+            Deadline { at: self.next_at, why: "retransmit IKE_SA_INIT" }
+        } else {
+            Deadline { at: self.give_up_at, why: "give up on IKE_SA_INIT" }
+        }
+    }
+}
+
+impl AuthSent {
+    pub(super) fn on_auth_response(
+        self: Box<Self>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let config = cx.peer(self.peer);
+        let body = &message.body;
+        if body.auth.is_none() {
+            let reason = self.refusal(body, &config);
+            return self.fail(reason, cx);
+        }
+        match self.verify(body, &config) {
+            Ok((proof, remote_id)) => self.establish(proof, remote_id, body, &config, cx),
+            Err(reason) => self.reject(reason, cx),
+        }
+    }
+
+    /// What the peer's refusal means; it is authenticated by the keys, though not by an identity.
+    fn refusal(&self, body: &Body<'_>, config: &PeerConfig) -> CloseReason {
+        let expected = match &config.remote_id {
+            RemoteId::Exact(identity) => Some(identity.clone()),
+            RemoteId::PeerAddress => Some(Identity::from(self.channel.path.remote.ip())),
+        };
+        match body.error_notify().map(|notify| notify.kind) {
+            Some(NotifyType::AUTHENTICATION_FAILED) => {
+                CloseReason::AuthRefusedByPeer { sent: self.local_id.clone(), expected }
+            }
+            Some(kind) => CloseReason::Notified(kind),
+            None => CloseReason::Protocol("the peer's IKE_AUTH answer has no AUTH payload"),
+        }
+    }
+
+    fn verify(
+        &self,
+        body: &Body<'_>,
+        config: &PeerConfig,
+    ) -> Result<(PeerAuthenticated, Identity), CloseReason> {
+        let (Some(id), Some(auth)) = (&body.id_r, &body.auth) else {
+            return Err(CloseReason::Protocol("the peer's IKE_AUTH answer has no identity"));
+        };
+        let claimed = id.identity.clone();
+        if !is_expected(&config.remote_id, &claimed, self.channel.path) {
+            let expected = vec![expected_identity(config, self.channel.path)];
+            return Err(CloseReason::WrongIdentity { claimed, expected });
+        }
+        if auth.method != AuthMethod::SHARED_KEY {
+            return Err(CloseReason::Protocol("the peer authenticates by another method than PSK"));
+        }
+        let signed = SignedOctets {
+            message: &self.init_response,
+            peer_nonce: &self.nonce_i,
+            sk_p: &self.channel.sk_p_theirs,
+            id_body: id.raw,
+        };
+        match verify_psk(self.channel.prf(), &config.psk, signed, auth.data) {
+            Some(proof) => Ok((proof, claimed)),
+            None => Err(CloseReason::WrongKey { claimed }),
+        }
+    }
+
+    fn establish(
+        self,
+        proof: PeerAuthenticated,
+        remote_id: Identity,
+        body: &Body<'_>,
+        config: &PeerConfig,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let nonces = (self.nonce_i, self.nonce_r);
+        let ids = (self.local_id, remote_id);
+        let mut state = Established::begin(self.channel, self.peer, ids, &nonces, proof, false, cx);
+        if let Some(offer) = self.offer {
+            let sk_d = state.channel.sk_d.clone();
+            let keying =
+                Keying { prf: state.channel.prf(), sk_d: &sk_d, nonces: (&nonces.0, &nonces.1) };
+            state.first_child(offer.complete(body, &keying, config, cx), cx);
+        }
+        state.ask_for_missing_children(cx);
+        State::Established(Box::new(state))
+    }
+
+    /// The peer is not who it should be: tell it so in an exchange of its own (RFC 7296 §2.21.2).
+    fn reject(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        let mut chain = Chain::new();
+        chain.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
+        self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
+        self.lost(reason, cx);
+        State::Closing(Box::new(Closing::waiting(self.channel, cx)))
+    }
+
+    /// Ends the attempt.
+    pub(super) fn fail(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        let mut this = self;
+        this.lost(reason, cx);
+        State::Closed
+    }
+
+    fn lost(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        if let Some(offer) = self.offer.take() {
+            cx.release_esp_spi(offer.spi_in);
+        }
+        cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
+    }
+
+    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        if self.give_up_at <= cx.now {
+            return self.fail(CloseReason::NoAnswer, cx);
+        }
+        self.channel.retransmit(cx);
+        State::AuthSent(self)
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        match self.channel.retransmit_at() {
+            Some(at) if at < self.give_up_at => Deadline { at, why: "retransmit IKE_AUTH" },
+            _ => Deadline { at: self.give_up_at, why: "give up on IKE_AUTH" },
+        }
+    }
+}
+
+/// Who we are on this path.
+pub(super) fn local_identity(config: &PeerConfig, path: Path) -> Identity {
+    config.local_id.clone().unwrap_or_else(|| Identity::from(path.local.ip()))
+}
+
+/// Whom we expect on this path.
+pub(super) fn expected_identity(config: &PeerConfig, path: Path) -> Identity {
+    match &config.remote_id {
+        RemoteId::Exact(identity) => identity.clone(),
+        RemoteId::PeerAddress => Identity::from(path.remote.ip()),
+    }
+}
+
+/// Whether the claimed identity is the expected one.
+pub(super) fn is_expected(expected: &RemoteId, claimed: &Identity, path: Path) -> bool {
+    match expected {
+        RemoteId::Exact(identity) => identity == claimed,
+        RemoteId::PeerAddress => *claimed == Identity::from(path.remote.ip()),
+    }
+}

@@ -1,0 +1,212 @@
+//! Choosing proposals (RFC 7296 §2.7, §3.3) as pure functions.
+//!
+//! ```text
+//!   ours   1: aes256gcm16-...  2: aes256-sha256-...        for each of ours, in our order:
+//!   theirs 1: aes128-...       2: aes256-sha256-...   ──►    for each of theirs: one common transform of every type?
+//! ```
+//!
+//! A transform type that only one side names must allow "none": INTEG beside an AEAD cipher, KE in IKE_AUTH, SN that an
+//! old peer leaves out. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
+
+use crate::crypto::suite::{ChildSuite, IkeSuite};
+use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, SnId, TransformType};
+use crate::wire::proposal::{Proposal, Transform};
+
+/// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means.
+pub(super) fn choose_ike(ours: &[Proposal], theirs: &[Proposal]) -> Option<(Proposal, IkeSuite)> {
+    choose(ours, theirs, ProtocolId::IKE).find_map(|chosen| {
+        IkeSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
+    })
+}
+
+/// Picks an ESP suite; with `fresh_ke` false (IKE_AUTH, RFC 7296 §1.2) key exchange transforms do not count.
+pub(super) fn choose_esp(
+    ours: &[Proposal],
+    theirs: &[Proposal],
+    fresh_ke: bool,
+) -> Option<(Proposal, ChildSuite)> {
+    let (ours, theirs) = if fresh_ke {
+        (ours.to_vec(), theirs.to_vec())
+    } else {
+        (without_ke(ours), without_ke(theirs))
+    };
+    choose(&ours, &theirs, ProtocolId::ESP).find_map(|chosen| {
+        ChildSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
+    })
+}
+
+/// The proposals without their key exchange transforms, as IKE_AUTH wants them.
+pub(super) fn without_ke(proposals: &[Proposal]) -> Vec<Proposal> {
+    proposals
+        .iter()
+        .cloned()
+        .map(|mut proposal| {
+            proposal.transforms.retain(|transform| !matches!(transform, Transform::Ke(_)));
+            proposal
+        })
+        .collect()
+}
+
+/// Checks the single proposal of a response against what we offered (RFC 7296 §2.7: one of ours, one of each type).
+pub(super) fn accept<'p>(offered: &[Proposal], answer: &'p [Proposal]) -> Option<&'p Proposal> {
+    let [answer] = answer else { return None };
+    let same =
+        |offer: &&Proposal| offer.number == answer.number && offer.protocol == answer.protocol;
+    let offer = offered.iter().find(same)?;
+    let chosen = common(offer, answer)?;
+    (chosen.len() == answer.transforms.len()
+        && chosen.iter().all(|transform| answer.transforms.contains(transform)))
+    .then_some(answer)
+}
+
+/// The same proposals, numbered 1, 2, ... and carrying this SPI, ready to be offered.
+pub(super) fn offer(proposals: &[Proposal], spi: &[u8]) -> Vec<Proposal> {
+    (1..=u8::MAX)
+        .zip(proposals)
+        .map(|(number, proposal)| Proposal { number, spi: spi.to_vec(), ..proposal.clone() })
+        .collect()
+}
+
+/// The key exchange method to try first: the first one that the proposals name.
+pub(super) fn first_ke(proposals: &[Proposal]) -> Option<KeMethod> {
+    ke_methods(proposals).next()
+}
+
+/// Every key exchange method that the proposals name, in order.
+pub(super) fn ke_methods(proposals: &[Proposal]) -> impl Iterator<Item = KeMethod> + '_ {
+    proposals.iter().flat_map(|proposal| &proposal.transforms).filter_map(|transform| {
+        match transform {
+            Transform::Ke(method) if *method != KeMethod::NONE => Some(*method),
+            _ => None,
+        }
+    })
+}
+
+fn choose<'a>(
+    ours: &'a [Proposal],
+    theirs: &'a [Proposal],
+    protocol: ProtocolId,
+) -> impl Iterator<Item = Proposal> + 'a {
+    ours.iter().flat_map(move |our| {
+        theirs.iter().filter(move |their| their.protocol == protocol).filter_map(move |their| {
+            let transforms = common(our, their)?;
+            Some(Proposal { transforms, ..their.clone() })
+        })
+    })
+}
+
+/// One transform of every type that either side names, in our order of preference; `None` if a type has none in common.
+fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
+    if theirs.transforms.iter().any(|transform| is_foreign_type(*transform)) {
+        return None;
+    }
+    let mut chosen = Vec::new();
+    for kind in [
+        TransformType::ENCR,
+        TransformType::PRF,
+        TransformType::INTEG,
+        TransformType::KE,
+        TransformType::SN,
+    ] {
+        let of_kind = |proposal: &Proposal| -> Vec<Transform> {
+            proposal.transforms.iter().copied().filter(|t| t.kind() == kind).collect()
+        };
+        let (our, their) = (of_kind(ours), of_kind(theirs));
+        if let Some(both) = our.iter().find(|transform| their.contains(transform)) {
+            chosen.push(*both);
+        } else if !(allows_absence(kind, &our) && allows_absence(kind, &their)) {
+            return None;
+        }
+    }
+    let aead = chosen.iter().any(|t| matches!(t, Transform::Encr(EncrId::AES_GCM_16, _)));
+    let integ = chosen.iter().any(|t| matches!(t, Transform::Integ(id) if *id != IntegId::NONE));
+    (aead != integ).then_some(chosen)
+}
+
+/// Whether a side that lists these transforms of one type can do without the type.
+fn allows_absence(kind: TransformType, listed: &[Transform]) -> bool {
+    listed.is_empty()
+        || match kind {
+            TransformType::INTEG => listed.contains(&Transform::Integ(IntegId::NONE)),
+            TransformType::KE => listed.contains(&Transform::Ke(KeMethod::NONE)),
+            TransformType::SN => listed.contains(&Transform::Sn(SnId::SHORT)),
+            _ => false,
+        }
+}
+
+/// A transform type that we do not know at all; an unknown algorithm of a known type is merely never chosen.
+fn is_foreign_type(transform: Transform) -> bool {
+    matches!(transform, Transform::Unknown { kind, .. } if !(1..=5).contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ike(words: &str) -> Proposal {
+        Proposal::ike_from_keywords(words).unwrap()
+    }
+
+    fn esp(words: &str) -> Proposal {
+        Proposal::esp_from_keywords(words).unwrap()
+    }
+
+    #[test]
+    fn our_order_of_preference_decides() {
+        let ours = [ike("aes256gcm16-prfsha384-ecp384"), ike("aes256-sha256-modp2048")];
+        let theirs =
+            offer(&[ike("aes256-sha256-modp2048"), ike("aes256gcm16-prfsha384-ecp384")], &[]);
+        let (chosen, suite) = choose_ike(&ours, &theirs).unwrap();
+        assert_eq!(chosen.number, 2);
+        assert_eq!(suite.ke, KeMethod::ECP_384);
+    }
+
+    #[test]
+    fn one_differing_type_is_enough_to_refuse() {
+        let ours = [ike("aes256-sha256-modp2048")];
+        for other in ["aes128-sha256-modp2048", "aes256-sha384-modp2048", "aes256-sha256-ecp256"] {
+            assert!(choose_ike(&ours, &offer(&[ike(other)], &[])).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn key_exchange_counts_only_where_one_is_made() {
+        let ours = [esp("aes256gcm16-ecp384")];
+        let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
+        assert!(choose_esp(&ours, &theirs, false).is_some());
+        assert!(choose_esp(&ours, &theirs, true).is_none());
+    }
+
+    #[test]
+    fn a_peer_without_extended_sequence_numbers_gets_short_ones() {
+        let theirs = offer(&[esp("aes256gcm16-noesn")], &[1, 2, 3, 4]);
+        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, false).unwrap();
+        assert!(!suite.esn);
+        let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
+        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, false).unwrap();
+        assert!(suite.esn);
+    }
+
+    #[test]
+    fn a_foreign_transform_type_spoils_a_proposal_but_not_the_next() {
+        let mut foreign = ike("aes256-sha256-modp2048");
+        foreign.transforms.push(Transform::Unknown { kind: 6, id: 36 });
+        let theirs = offer(&[foreign, ike("aes256-sha256-modp2048")], &[]);
+        let (chosen, _) = choose_ike(&[ike("aes256-sha256-modp2048")], &theirs).unwrap();
+        assert_eq!(chosen.number, 2);
+    }
+
+    #[test]
+    fn an_answer_has_to_be_a_part_of_the_offer() {
+        let offered = offer(&[ike("aes256-sha256-modp2048")], &[]);
+        let (chosen, _) = choose_ike(&offered, &offered).unwrap();
+        assert!(accept(&offered, std::slice::from_ref(&chosen)).is_some());
+        let mut wider = chosen.clone();
+        wider.transforms.push(Transform::Ke(KeMethod::ECP_256));
+        assert!(accept(&offered, &[wider]).is_none());
+        let mut weaker = chosen.clone();
+        weaker.transforms[0] = Transform::Encr(EncrId::AES_CBC, Some(128));
+        assert!(accept(&offered, &[weaker]).is_none());
+        assert!(accept(&offered, &[chosen.clone(), chosen]).is_none());
+    }
+}

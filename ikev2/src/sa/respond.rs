@@ -1,0 +1,289 @@
+//! The initial exchanges as responder (RFC 7296 §1.2).
+//!
+//! ```text
+//!                ──► HDR, SAi1, KEi, Ni, N(NAT_DETECTION_*)          no common proposal: N(NO_PROPOSAL_CHOSEN), nothing kept
+//!   AuthAwaited  ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)          another group:      N(INVALID_KE_PAYLOAD), nothing kept
+//!                ──► HDR, SK { IDi, [IDr], AUTH, SAi2, TSi, TSr }    wrong identity or key: N(AUTHENTICATION_FAILED)
+//!   Established  ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }
+//! ```
+//!
+//! Until IKE_AUTH the peer is any of those configured for the address; its identity then decides.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::channel::Channel;
+use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
+use super::closing::Closing;
+use super::established::Established;
+use super::initiate::{expected_identity, is_expected, local_identity};
+use super::{Cx, IkeSa, Message, Origin, State, nat, negotiate};
+use crate::config::{Encap, PeerConfig};
+use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
+use crate::crypto::ke::KeSecret;
+use crate::crypto::keymat::IkeKeys;
+use crate::error::{CloseReason, DropReason};
+use crate::event::{Deadline, Event, Path, PeerId};
+use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
+use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
+use crate::wire::identity::Identity;
+use crate::wire::message::{Body, Chain, message};
+use crate::wire::proposal::Proposal;
+
+/// How long we wait for IKE_AUTH.
+const HALF_OPEN: Duration = Duration::from_secs(30);
+
+/// A first IKE_SA_INIT request.
+pub(crate) struct InitRequest<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) path: Path,
+    pub(crate) datagram: &'a [u8],
+    /// The peers that are configured for its address; not empty.
+    pub(crate) candidates: Vec<PeerId>,
+}
+
+/// IKE_SA_INIT is answered, IKE_AUTH not yet here.
+pub(super) struct AuthAwaited {
+    pub(super) channel: Channel,
+    candidates: Vec<PeerId>,
+    init_request: Vec<u8>,
+    init_response: Arc<[u8]>,
+    nonce_i: Vec<u8>,
+    nonce_r: Vec<u8>,
+    expires_at: Instant,
+}
+
+/// Answers a first IKE_SA_INIT; the SA that it begins and the octets of the answer, for repeats of the request.
+pub(crate) fn respond_to_init(
+    request: &InitRequest<'_>,
+    cx: &mut Cx<'_>,
+) -> Result<(IkeSa, Arc<[u8]>), DropReason> {
+    let rest = request.datagram.get(Header::LEN..).ok_or(DropReason::Malformed)?;
+    let body = Body::parse(request.header.next_payload, rest).map_err(|_| DropReason::Malformed)?;
+    let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
+        return Err(DropReason::Malformed);
+    };
+    let peers: Vec<_> = request.candidates.iter().map(|id| (*id, cx.peer(*id))).collect();
+    let best = peers.iter().find_map(|(_, peer)| negotiate::choose_ike(&peer.proposals, sa));
+    let Some((chosen, suite)) = best else {
+        return Err(refuse_proposal(request, &peers, sa, cx));
+    };
+    // Peers of one address that do not take this suite are out.
+    let takes =
+        |peer: &PeerConfig| negotiate::choose_ike(&peer.proposals, &[chosen.clone()]).is_some();
+    let candidates: Vec<_> = peers.iter().filter(|(_, p)| takes(p)).map(|(id, _)| *id).collect();
+    let force = peers.iter().any(|(_, peer)| peer.encap == Encap::Force);
+    if ke.method != suite.ke {
+        return Err(ask_for_group(request, suite.ke, cx));
+    }
+    let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng).ok_or(DropReason::Unexpected)?;
+    let g_ir = ours.agree(ke.data).map_err(|_| DropReason::Malformed)?;
+    let spi = cx.fresh_ike_spi();
+    let spis = (request.header.spi_i, spi);
+    let nonce_r = cx.nonce();
+    let keys = IkeKeys::initial(&suite, &g_ir, nonce_i, &nonce_r, spis.0, spis.1);
+    let mut channel = Channel::new((spi, spis.0), Origin::Remote, request.path, suite, &keys, 1);
+    let found = nat::detect(&body, (spis.0, IkeSpi::ZERO), request.path);
+    channel.nat_traversal = found.traversal;
+    channel.nat_local = found.local;
+    channel.nat_remote = found.remote;
+
+    let mut chain = Chain::new();
+    chain.sa(&[Proposal { spi: Vec::new(), ..chosen }]);
+    chain.ke(suite.ke, ours.public());
+    chain.nonce(&nonce_r);
+    if found.traversal {
+        let encap = if force { Encap::Force } else { Encap::Auto };
+        nat::announce(&mut chain, spis, request.path, encap, cx);
+    }
+    let init_response = respond_in_clear(request, spi, &chain, cx);
+    let state = AuthAwaited {
+        channel,
+        candidates,
+        init_request: request.datagram.to_vec(),
+        init_response: Arc::clone(&init_response),
+        nonce_i: nonce_i.to_vec(),
+        nonce_r,
+        expires_at: cx.now + HALF_OPEN,
+    };
+    Ok((IkeSa::new(spi, State::AuthAwaited(Box::new(state)), cx.now), init_response))
+}
+
+fn refuse_proposal(
+    request: &InitRequest<'_>,
+    peers: &[(PeerId, Arc<PeerConfig>)],
+    theirs: &[Proposal],
+    cx: &mut Cx<'_>,
+) -> DropReason {
+    let mut chain = Chain::new();
+    chain.notify(NotifyType::NO_PROPOSAL_CHOSEN, &[]);
+    respond_in_clear(request, IkeSpi::ZERO, &chain, cx);
+    let ours = peers.iter().flat_map(|(_, peer)| peer.proposals.clone()).collect();
+    let peer = match peers {
+        [(only, _)] => Some(*only),
+        _ => None,
+    };
+    let reason = CloseReason::IkeProposalMismatch { ours, theirs: theirs.to_vec() };
+    cx.event(Event::Refused { peer, path: request.path, reason });
+    DropReason::Unexpected
+}
+
+fn ask_for_group(request: &InitRequest<'_>, method: KeMethod, cx: &mut Cx<'_>) -> DropReason {
+    let mut chain = Chain::new();
+    chain.notify(NotifyType::INVALID_KE_PAYLOAD, &method.0.to_be_bytes());
+    respond_in_clear(request, IkeSpi::ZERO, &chain, cx);
+    DropReason::Unexpected
+}
+
+fn respond_in_clear(
+    request: &InitRequest<'_>,
+    spi_r: IkeSpi,
+    chain: &Chain,
+    cx: &mut Cx<'_>,
+) -> Arc<[u8]> {
+    let header = Header {
+        spi_i: request.header.spi_i,
+        spi_r,
+        next_payload: PayloadType::NONE,
+        version: Header::VERSION,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags { response: true, ..Flags::default() },
+        message_id: MessageId(0),
+        len: 0,
+    };
+    let octets: Arc<[u8]> = Arc::from(message(header, chain));
+    cx.transmit(request.path, Arc::clone(&octets));
+    octets
+}
+
+/// The peer, proved.
+struct Proved {
+    peer: PeerId,
+    config: Arc<PeerConfig>,
+    remote_id: Identity,
+    proof: PeerAuthenticated,
+}
+
+impl AuthAwaited {
+    pub(super) fn on_auth_request(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        // IKE_AUTH comes from port 4500 if a NAT was found (RFC 7296 §2.23); it is authentic, so its path counts.
+        self.channel.path = message.path;
+        if message.exchange != ExchangeType::IKE_AUTH {
+            return self.refuse(message, NotifyType::INVALID_SYNTAX, cx);
+        }
+        match self.verify(&message.body, cx) {
+            Ok(proved) => self.establish(proved, message, cx),
+            Err((peer, reason)) => {
+                cx.event(Event::Refused { peer, path: message.path, reason });
+                self.refuse(message, NotifyType::AUTHENTICATION_FAILED, cx)
+            }
+        }
+    }
+
+    /// Answers with an error and stays only to repeat that answer.
+    fn refuse(
+        mut self: Box<Self>,
+        message: &Message<'_>,
+        kind: NotifyType,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let mut chain = Chain::new();
+        chain.notify(kind, &[]);
+        self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
+        State::Closing(Box::new(Closing::lingering(self.channel, cx)))
+    }
+
+    fn verify(
+        &self,
+        body: &Body<'_>,
+        cx: &Cx<'_>,
+    ) -> Result<Proved, (Option<PeerId>, CloseReason)> {
+        let (Some(id), Some(auth)) = (&body.id_i, &body.auth) else {
+            return Err((None, CloseReason::Protocol("the peer's IKE_AUTH lacks IDi or AUTH")));
+        };
+        let claimed = id.identity.clone();
+        let path = self.channel.path;
+        let peers = || self.candidates.iter().map(|peer| (*peer, cx.peer(*peer)));
+        let Some((peer, config)) = peers().find(|(_, p)| is_expected(&p.remote_id, &claimed, path))
+        else {
+            let expected = peers().map(|(_, peer)| expected_identity(&peer, path)).collect();
+            let only = match *self.candidates {
+                [only] => Some(only),
+                _ => None,
+            };
+            return Err((only, CloseReason::WrongIdentity { claimed, expected }));
+        };
+        if auth.method != AuthMethod::SHARED_KEY {
+            let reason = CloseReason::Protocol("the peer authenticates by another method than PSK");
+            return Err((Some(peer), reason));
+        }
+        let signed = SignedOctets {
+            message: &self.init_request,
+            peer_nonce: &self.nonce_r,
+            sk_p: &self.channel.sk_p_theirs,
+            id_body: id.raw,
+        };
+        match verify_psk(self.channel.prf(), &config.psk, signed, auth.data) {
+            Some(proof) => Ok(Proved { peer, config, remote_id: claimed, proof }),
+            None => Err((Some(peer), CloseReason::WrongKey { claimed })),
+        }
+    }
+
+    /// Installs first, answers after (RFC 7296 §2.8).
+    fn establish(self: Box<Self>, proved: Proved, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
+        let Proved { peer, config, remote_id, proof } = proved;
+        let this = *self;
+        let local_id = local_identity(&config, this.channel.path);
+        let auth = psk_auth(
+            this.channel.prf(),
+            &config.psk,
+            SignedOctets {
+                message: &this.init_response,
+                peer_nonce: &this.nonce_i,
+                sk_p: &this.channel.sk_p_ours,
+                id_body: &local_id.emit(),
+            },
+        );
+        let mut chain = Chain::new();
+        chain.id_r(&local_id);
+        chain.auth(AuthMethod::SHARED_KEY, &auth);
+        let nonces = (this.nonce_i, this.nonce_r);
+        let fresh = message.body.notify(NotifyType::INITIAL_CONTACT).is_some();
+        let ids = (local_id, remote_id);
+        let mut state = Established::begin(this.channel, peer, ids, &nonces, proof, fresh, cx);
+        if message.body.sa.is_some() {
+            let answer = first_answer(&state, &message.body, &config, &nonces, cx);
+            match &answer {
+                Ok(answer) => answer.write(&mut chain),
+                Err(refusal) => refusal.write(&mut chain),
+            }
+            state.first_child(answer.map(|a| a.agreed).map_err(|r| r.reason), cx);
+        }
+        state.respond(message, &chain, cx);
+        State::Established(Box::new(state))
+    }
+
+    pub(super) fn on_timeout(self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        if self.expires_at <= cx.now { State::Closed } else { State::AuthAwaited(self) }
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline { at: self.expires_at, why: "give up waiting for IKE_AUTH" }
+    }
+}
+
+fn first_answer(
+    state: &Established,
+    body: &Body<'_>,
+    config: &PeerConfig,
+    nonces: &(Vec<u8>, Vec<u8>),
+    cx: &mut Cx<'_>,
+) -> Result<ChildAnswer, Refusal> {
+    let prf = state.channel.prf();
+    let keying = Keying { prf, sk_d: &state.channel.sk_d, nonces: (&nonces.0, &nonces.1) };
+    answer(body, config, Asked::First, &keying, cx)
+}

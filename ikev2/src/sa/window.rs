@@ -1,0 +1,177 @@
+//! Message IDs (RFC 7296 §2.1-2.3): gate 1 of a protected message.
+//!
+//! ```text
+//!   request  in: id == expected            -> Fresh      id == expected - 1, same octets -> Retransmit (send the cached answer)
+//!   response in: id == outstanding request -> Fresh      anything else                   -> Refuse
+//! ```
+//!
+//! Both directions have a window of one: we never have more than one request outstanding and never announce
+//! SET_WINDOW_SIZE, so neither may the peer. `admit` records nothing; only `commit`, after the integrity check, does.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::DropReason;
+use crate::wire::header::{Header, MessageId};
+
+/// Message IDs of both directions, the last answer, and what identifies the request that it answered.
+pub(super) struct Window {
+    next_request: u32,
+    outstanding: Option<u32>,
+    expected: u32,
+    answered: Option<Answered>,
+}
+
+struct Answered {
+    digest: [u8; 32],
+    answer: Arc<[u8]>,
+}
+
+/// What gate 1 says of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admit {
+    /// New: open it, then `commit` the ticket.
+    Fresh(Ticket),
+    /// The last request again, octet for octet: send the same answer again.
+    Retransmit,
+    /// Not for now.
+    Refuse(DropReason),
+}
+
+/// Proof that a message passed gate 1; spent by `commit` once the message is authentic.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    response: bool,
+    digest: [u8; 32],
+}
+
+impl Window {
+    /// A window whose first request in either direction has this ID: 1 after IKE_SA_INIT, 0 after an IKE rekey.
+    pub(super) const fn starting_at(first: u32) -> Self {
+        Self { next_request: first, outstanding: None, expected: first, answered: None }
+    }
+
+    /// Gate 1. Records nothing.
+    pub(super) fn admit(&self, header: &Header, datagram: &[u8]) -> Admit {
+        let digest: [u8; 32] = Sha256::digest(datagram).into();
+        let id = header.message_id.0;
+        if header.flags.response {
+            return match self.outstanding {
+                Some(waiting) if waiting == id => Admit::Fresh(Ticket { response: true, digest }),
+                _ => Admit::Refuse(DropReason::Unsolicited),
+            };
+        }
+        if id == self.expected {
+            return Admit::Fresh(Ticket { response: false, digest });
+        }
+        match &self.answered {
+            Some(last) if id.checked_add(1) == Some(self.expected) && last.digest == digest => {
+                Admit::Retransmit
+            }
+            _ => Admit::Refuse(DropReason::OutsideWindow),
+        }
+    }
+
+    /// Records an authentic message: a response ends our request, a request moves the window on.
+    pub(super) fn commit(&mut self, ticket: &Ticket) {
+        if ticket.response {
+            self.outstanding = None;
+        } else {
+            self.expected = self.expected.saturating_add(1);
+            self.answered = None;
+        }
+    }
+
+    /// Keeps the answer to the request that `ticket` admitted.
+    pub(super) fn answered(&mut self, ticket: &Ticket, answer: Arc<[u8]>) {
+        self.answered = Some(Answered { digest: ticket.digest, answer });
+    }
+
+    /// The answer to the last request, if it is still known.
+    pub(super) fn last_answer(&self) -> Option<Arc<[u8]>> {
+        self.answered.as_ref().map(|last| Arc::clone(&last.answer))
+    }
+
+    /// Takes the ID of the next request of ours. There must be none outstanding.
+    pub(super) fn open_request(&mut self) -> MessageId {
+        debug_assert!(self.outstanding.is_none(), "one request at a time (RFC 7296 §2.3)");
+        let id = self.next_request;
+        self.next_request = self.next_request.saturating_add(1);
+        self.outstanding = Some(id);
+        MessageId(id)
+    }
+
+    /// Whether the next ID would come too close to the end of the space (RFC 7296 §2.2).
+    pub(super) const fn nearly_exhausted(&self) -> bool {
+        self.next_request > u32::MAX - 1024 || self.expected > u32::MAX - 1024
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{ExchangeType, PayloadType};
+    use crate::wire::header::{Flags, IkeSpi};
+
+    fn header(id: u32, response: bool) -> Header {
+        Header {
+            spi_i: IkeSpi(1),
+            spi_r: IkeSpi(2),
+            next_payload: PayloadType::SK,
+            version: 0x20,
+            exchange: ExchangeType::INFORMATIONAL,
+            flags: Flags { initiator: true, response, ..Flags::default() },
+            message_id: MessageId(id),
+            len: 28,
+        }
+    }
+
+    fn fresh(window: &Window, id: u32, response: bool, octets: &[u8]) -> Ticket {
+        match window.admit(&header(id, response), octets) {
+            Admit::Fresh(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_identical_repeat_gets_the_cached_answer() {
+        let mut window = Window::starting_at(1);
+        let ticket = fresh(&window, 1, false, b"request");
+        window.commit(&ticket);
+        window.answered(&ticket, Arc::from(&b"answer"[..]));
+        assert_eq!(window.admit(&header(1, false), b"request"), Admit::Retransmit);
+        assert_eq!(window.last_answer().as_deref(), Some(&b"answer"[..]));
+    }
+
+    #[test]
+    fn a_repeat_with_other_octets_is_refused() {
+        let mut window = Window::starting_at(1);
+        let ticket = fresh(&window, 1, false, b"request");
+        window.commit(&ticket);
+        window.answered(&ticket, Arc::from(&b"answer"[..]));
+        let refused = Admit::Refuse(DropReason::OutsideWindow);
+        assert_eq!(window.admit(&header(1, false), b"forged!"), refused);
+        assert_eq!(window.admit(&header(3, false), b"later"), refused);
+        assert_eq!(window.admit(&header(0, false), b"request"), refused);
+    }
+
+    #[test]
+    fn only_the_outstanding_request_can_be_answered_and_only_once() {
+        let mut window = Window::starting_at(0);
+        let unsolicited = Admit::Refuse(DropReason::Unsolicited);
+        assert_eq!(window.admit(&header(0, true), b"x"), unsolicited);
+        assert_eq!(window.open_request(), MessageId(0));
+        assert_eq!(window.admit(&header(1, true), b"x"), unsolicited);
+        let ticket = fresh(&window, 0, true, b"x");
+        window.commit(&ticket);
+        assert_eq!(window.admit(&header(0, true), b"x"), unsolicited);
+    }
+
+    #[test]
+    fn admitting_without_committing_changes_nothing() {
+        let window = Window::starting_at(7);
+        let _forged = fresh(&window, 7, false, b"forged");
+        let _genuine = fresh(&window, 7, false, b"genuine");
+    }
+}

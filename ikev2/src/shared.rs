@@ -1,0 +1,119 @@
+//! What every IKE SA of an endpoint shares: configuration, peers, randomness, identifiers, and the way out.
+//!
+//! ```text
+//!   IkeSa ── Cx { now, shared } ──► out.events      for the caller, polled first
+//!                                   out.transmits   for the caller, polled second
+//!                                   out.news        for the endpoint itself: an SA came up, was lost, was born by a rekey
+//! ```
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng;
+
+use crate::config::{EndpointConfig, PeerConfig};
+use crate::crypto::rng;
+use crate::error::CloseReason;
+use crate::event::{ChildId, EspSpi, Event, Path, PeerId, Transmit};
+use crate::sa::IkeSa;
+use crate::wire::header::IkeSpi;
+
+/// State that is not of one SA.
+pub(crate) struct Shared {
+    pub(crate) config: EndpointConfig,
+    pub(crate) peers: Vec<Arc<PeerConfig>>,
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) out: Outbox,
+    pub(crate) next_child: u64,
+    pub(crate) esp_spis: HashSet<EspSpi>,
+}
+
+/// What waits to be polled.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) news: VecDeque<News>,
+}
+
+/// What an SA tells its endpoint.
+pub(crate) enum News {
+    /// It is up.
+    Up { spi: IkeSpi, peer: PeerId, initial_contact: bool },
+    /// It is of no use any more (it may still exchange last messages).
+    Lost { spi: IkeSpi, peer: PeerId, reason: CloseReason },
+    /// A rekey made this one, which takes the place of `replaces`.
+    Born { sa: Box<IkeSa>, peer: PeerId, replaces: IkeSpi },
+    /// A child belongs to this SA from now on.
+    ChildOf { child: ChildId, spi: IkeSpi },
+    /// A child is gone.
+    ChildGone { child: ChildId },
+}
+
+/// The shared state at one moment, handed down through every call.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) shared: &'a mut Shared,
+}
+
+impl Cx<'_> {
+    pub(crate) fn event(&mut self, event: Event) {
+        self.shared.out.events.push_back(event);
+    }
+
+    pub(crate) fn news(&mut self, news: News) {
+        self.shared.out.news.push_back(news);
+    }
+
+    pub(crate) fn transmit(&mut self, path: Path, payload: Arc<[u8]>) {
+        self.shared.out.transmits.push_back(Transmit { path, payload });
+    }
+
+    /// The configuration of a peer. `PeerId`s are only made by the endpoint, in order, and never taken back.
+    pub(crate) fn peer(&self, peer: PeerId) -> Arc<PeerConfig> {
+        let index = usize::try_from(peer.0).unwrap_or(usize::MAX);
+        Arc::clone(self.shared.peers.get(index).expect("invariant: every PeerId names a peer"))
+    }
+
+    pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        rng::nonce(&mut self.shared.rng).to_vec()
+    }
+
+    /// 64 random bits do not collide.
+    pub(crate) fn fresh_ike_spi(&mut self) -> IkeSpi {
+        rng::ike_spi(&mut self.shared.rng)
+    }
+
+    /// An SPI for packets to us that no other child of ours has.
+    pub(crate) fn fresh_esp_spi(&mut self) -> EspSpi {
+        loop {
+            let spi = rng::esp_spi(&mut self.shared.rng);
+            if self.shared.esp_spis.insert(spi) {
+                return spi;
+            }
+        }
+    }
+
+    pub(crate) fn release_esp_spi(&mut self, spi: EspSpi) {
+        self.shared.esp_spis.remove(&spi);
+    }
+
+    pub(crate) fn fresh_child_id(&mut self) -> ChildId {
+        self.shared.next_child += 1;
+        ChildId(self.shared.next_child)
+    }
+
+    /// `base`, at most 10 % more or less.
+    pub(crate) fn jitter(&mut self, base: Duration) -> Duration {
+        let share = f64::from(self.shared.rng.next_u32()) / f64::from(u32::MAX);
+        base.mul_f64(0.9 + 0.2 * share)
+    }
+
+    /// A moment up to 10 % before `lifetime` has passed, so that not all SAs are rekeyed at once.
+    pub(crate) fn rekey_time(&mut self, lifetime: Duration) -> Instant {
+        let share = f64::from(self.shared.rng.next_u32()) / f64::from(u32::MAX);
+        self.now + lifetime.mul_f64(1.0 - 0.1 * share)
+    }
+}
