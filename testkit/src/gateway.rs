@@ -175,6 +175,10 @@ impl Peer for Ours {
         self.tell(&["restart", connection]).map(drop)
     }
 
+    fn as_ours(&self) -> Option<&Ours> {
+        Some(self)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::gateway::Ours;
+use crate::strongswan::StrongSwan;
+
 /// One gateway and its connections.
 #[derive(Debug, Clone)]
 pub struct GatewaySpec {
@@ -116,6 +119,14 @@ pub trait Peer: Send {
     /// # Errors
     /// If it refuses.
     fn restart(&self, connection: &str) -> Result<()>;
+    /// Ours, if it is.
+    fn as_ours(&self) -> Option<&Ours> {
+        None
+    }
+    /// strongSwan, if it is.
+    fn as_swan(&self) -> Option<&StrongSwan> {
+        None
+    }
     /// The running daemon.
     fn daemon(&mut self) -> &mut Daemon;
     /// Everything that it logged.

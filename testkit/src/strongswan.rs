@@ -164,6 +164,10 @@ impl Peer for StrongSwan {
         Ok(())
     }
 
+    fn as_swan(&self) -> Option<&StrongSwan> {
+        Some(self)
+    }
+
     fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }
@@ -185,6 +189,7 @@ pub fn missing() -> Vec<&'static str> {
         (CHARON, "charon-systemd"),
         (SWANCTL, "strongswan-swanctl"),
         ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
+        ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
     ];
     wanted

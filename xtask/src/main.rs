@@ -1,2 +1,35 @@
-//! Placeholder.
-fn main() {}
+//! The project's chores: `cargo xtask test` runs everything that decides whether a change is good.
+//!
+//! ```text
+//!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] peers (Debian packages)  [6] namespace tests ──► table, counts
+//! ```
+
+mod peers;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "The project's chores")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Format check, lints, unit tests, known answers, documentation, and the namespace tests against real peers.
+    ///
+    /// As root on Debian it installs the peers (strongSwan and a few tools) that are missing; elsewhere it names them
+    /// and skips their tests. With CI=true a skipped test is a failure.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().chore {
+        Chore::Test(options) => test::run(&options),
+    }
+}

@@ -289,7 +289,9 @@ impl Case {
                 let _ = std::fs::write(kept.join("report.txt"), &text);
                 let _ = write!(text, "\n== everything is in {}\n", kept.display());
             }
-            Err(error) => text.push_str(&format!("\n== the directory was not kept: {error}\n")),
+            Err(error) => {
+                let _ = write!(text, "\n== the directory was not kept: {error}\n");
+            }
         }
         text
     }
@@ -325,7 +327,7 @@ pub(crate) fn program() -> &'static Path {
 /// The last `lines` lines.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
 /// Copies a test's files to where they survive.
