@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use esp::DropReason;
-use esp::udp::Datagram;
+use esp::udp::{Datagram, classify};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;
@@ -180,18 +180,15 @@ impl Ingress {
             Arrival::Lost => return None,
         };
         let octets = self.buffer.get(range.clone())?;
-        let Some(path) = path else {
-            let spi = spi_of(octets);
-            if spi.is_none() {
-                self.counters.drop_one(DropReason::UnknownSpi);
-            }
-            return spi.map(|spi| (spi, range));
-        };
-        match esp::udp::classify(octets) {
-            Datagram::Esp(packet) => return spi_of(packet).map(|spi| (spi, range)),
-            Datagram::Ike(message) => self.pass_up(path, message),
-            Datagram::Keepalive => self.counters.keepalive_seen(),
-            Datagram::Runt => self.counters.drop_one(DropReason::Runt),
+        let datagram = if path.is_some() { classify(octets) } else { Datagram::Esp(octets) };
+        match (datagram, path) {
+            (Datagram::Esp(packet), _) => match spi_of(packet) {
+                Some(spi) => return Some((spi, range)),
+                None => self.counters.drop_one(DropReason::UnknownSpi),
+            },
+            (Datagram::Ike(message), Some(path)) => self.pass_up(path, message),
+            (Datagram::Keepalive, _) => self.counters.keepalive_seen(),
+            (Datagram::Runt | Datagram::Ike(_), _) => self.counters.drop_one(DropReason::Runt),
         }
         None
     }

@@ -102,3 +102,131 @@ fn range_bits(selector: &Selector) -> Option<u32> {
     let width = if selector.start.is_ipv4() { 32 } else { 128 };
     Some(width - (u128::BITS - steps.leading_zeros()))
 }
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+
+    use super::*;
+
+    fn selectors(networks: &[&str]) -> Vec<Selector> {
+        let range = |text: &&str| {
+            let network: IpNet = text.parse().unwrap();
+            Selector::addresses(network.network(), network.broadcast())
+        };
+        networks.iter().map(range).collect()
+    }
+
+    fn rule(slot: u32, local: &[&str], remote: &[&str], metric: u32) -> Rule {
+        let selectors = Selectors { local: selectors(local), remote: selectors(remote) };
+        Rule { slot: SlotId(slot), selectors: Arc::new(selectors), metric }
+    }
+
+    /// A packet without anything above IP.
+    fn packet(source: &str, destination: &str) -> View {
+        let (source, destination): (IpAddr, IpAddr) =
+            (source.parse().unwrap(), destination.parse().unwrap());
+        let mut octets = vec![0; if source.is_ipv4() { 20 } else { 40 }];
+        match (source, destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                octets[..4].copy_from_slice(&[0x45, 0, 0, 20]);
+                octets[9] = 59;
+                octets[12..16].copy_from_slice(&source.octets());
+                octets[16..20].copy_from_slice(&destination.octets());
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                octets[0] = 0x60;
+                octets[6] = 59;
+                octets[8..24].copy_from_slice(&source.octets());
+                octets[24..40].copy_from_slice(&destination.octets());
+            }
+            _ => panic!("one family"),
+        }
+        View::parse(&octets).unwrap()
+    }
+
+    fn slot_of(policy: &Policy, source: &str, destination: &str) -> Option<u32> {
+        policy.classify(&packet(source, destination)).map(|slot| slot.0)
+    }
+
+    #[test]
+    fn a_packet_has_to_match_both_sides() {
+        let policy = Policy::new(&[rule(3, &["10.1.0.0/16"], &["10.2.0.0/16"], 0)]);
+        assert_eq!(slot_of(&policy, "10.1.2.3", "10.2.3.4"), Some(3));
+        assert_eq!(slot_of(&policy, "10.2.2.3", "10.2.3.4"), None);
+        assert_eq!(slot_of(&policy, "10.1.2.3", "10.3.3.4"), None);
+        assert_eq!(slot_of(&policy, "10.2.3.4", "10.1.2.3"), None, "the way back is not ours");
+        assert_eq!(slot_of(&Policy::default(), "10.1.2.3", "10.2.3.4"), None);
+    }
+
+    #[test]
+    fn the_most_specific_remote_range_wins_whatever_the_order() {
+        let wide = rule(0, &["0.0.0.0/0"], &["0.0.0.0/0", "10.2.0.0/16"], 0);
+        let narrow = rule(1, &["10.1.0.0/16"], &["10.2.7.0/24"], 9);
+        for rules in [[wide.clone(), narrow.clone()], [narrow, wide]] {
+            let policy = Policy::new(&rules);
+            assert_eq!(slot_of(&policy, "10.1.0.1", "10.2.7.1"), Some(1));
+            assert_eq!(slot_of(&policy, "10.1.0.1", "10.2.8.1"), Some(0));
+            assert_eq!(slot_of(&policy, "10.9.0.1", "10.2.7.1"), Some(0), "falls through");
+            assert_eq!(slot_of(&policy, "10.1.0.1", "8.8.8.8"), Some(0));
+        }
+    }
+
+    #[test]
+    fn between_equals_the_metric_decides_and_then_the_order() {
+        let rules = [
+            rule(0, &["10.1.0.0/16"], &["10.2.0.0/16"], 20),
+            rule(1, &["10.1.0.0/16"], &["10.2.0.0/16"], 10),
+            rule(2, &["10.1.0.0/16"], &["10.2.0.0/16"], 10),
+        ];
+        assert_eq!(slot_of(&Policy::new(&rules), "10.1.0.1", "10.2.0.1"), Some(1));
+        let [_, _, last] = &rules;
+        assert_eq!(
+            slot_of(&Policy::new(std::slice::from_ref(last)), "10.1.0.1", "10.2.0.1"),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn families_do_not_mix() {
+        let rules = [
+            rule(4, &["0.0.0.0/0"], &["0.0.0.0/0"], 0),
+            rule(6, &["2001:db8:1::/48"], &["2001:db8:2::/48", "::/0"], 0),
+        ];
+        let policy = Policy::new(&rules);
+        assert_eq!(slot_of(&policy, "10.1.0.1", "10.2.0.1"), Some(4));
+        assert_eq!(slot_of(&policy, "2001:db8:1::1", "2001:db8:2::1"), Some(6));
+        assert_eq!(slot_of(&policy, "2001:db8:9::1", "2001:db8:2::1"), None);
+    }
+
+    #[test]
+    fn ports_and_protocols_count() {
+        let mut rule = rule(0, &["10.1.0.0/16"], &["10.2.0.0/16"], 0);
+        Arc::make_mut(&mut rule.selectors).remote[0].protocol = 6;
+        let policy = Policy::new(&[rule]);
+        assert_eq!(slot_of(&policy, "10.1.0.1", "10.2.0.1"), None);
+        let mut tcp = packet("10.1.0.1", "10.2.0.1");
+        tcp.protocol = 6;
+        assert_eq!(policy.classify(&tcp), Some(SlotId(0)));
+    }
+
+    #[test]
+    fn the_size_of_a_range_is_a_prefix_length() {
+        let cases = [
+            ("0.0.0.0", "255.255.255.255", Some(0)),
+            ("10.0.0.0", "10.255.255.255", Some(8)),
+            ("10.0.0.0", "10.0.0.0", Some(32)),
+            ("10.0.0.1", "10.0.0.3", Some(30)),
+            ("10.0.0.0", "10.0.0.4", Some(29)),
+            ("10.0.0.1", "10.0.0.0", None),
+            ("10.0.0.1", "::2", None),
+            ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some(0)),
+            ("2001:db8::", "2001:db8:0:ffff:ffff:ffff:ffff:ffff", Some(48)),
+            ("::1", "::1", Some(128)),
+        ];
+        for (start, end, bits) in cases {
+            let selector = Selector::addresses(start.parse().unwrap(), end.parse().unwrap());
+            assert_eq!(range_bits(&selector), bits, "{start} - {end}");
+        }
+    }
+}

@@ -224,3 +224,145 @@ const ACQUIRE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Any odd number with well mixed bits; this one is 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests {
+    use esp::{SaParams, Selectors, Suite};
+
+    use super::*;
+
+    const SLOT: SlotId = SlotId(2);
+
+    fn spi(number: u32) -> NonZeroU32 {
+        NonZeroU32::new(number).unwrap()
+    }
+
+    fn params(number: u32) -> SaParams<'static> {
+        SaParams {
+            spi: spi(number),
+            suite: Suite::AesGcm16 { key_bits: 128 },
+            encr_key: &[7; 20],
+            integ_key: &[],
+            esn: false,
+            selectors: Arc::new(Selectors::default()),
+            replay_window: 64,
+        }
+    }
+
+    fn counters() -> Arc<ChildCounters> {
+        Arc::new(ChildCounters::new(crate::clock::now()))
+    }
+
+    fn install(slots: &mut Slots, number: u32, hold: bool) {
+        let sa = Box::new(esp::OutboundSa::new(params(number)).unwrap());
+        slots.install(SLOT, Outbound { sa, way: Way::Nowhere, counters: counters() }, hold);
+    }
+
+    fn in_use(slots: &mut Slots) -> Option<u32> {
+        slots.in_use(SLOT).map(|out| out.sa.spi().get())
+    }
+
+    #[test]
+    fn a_new_sa_is_used_at_once_and_the_old_one_can_be_removed() {
+        let mut slots = Slots::default();
+        assert_eq!(in_use(&mut slots), None);
+        install(&mut slots, 1, false);
+        install(&mut slots, 2, false);
+        assert_eq!(in_use(&mut slots), Some(2));
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(2));
+        slots.remove(SLOT, spi(1));
+        slots.remove(SLOT, spi(2));
+        assert_eq!(in_use(&mut slots), None);
+    }
+
+    #[test]
+    fn a_held_sa_waits_for_activate() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, false);
+        install(&mut slots, 2, true);
+        assert_eq!(in_use(&mut slots), Some(1));
+        slots.activate(SLOT, spi(9));
+        assert_eq!(in_use(&mut slots), Some(1));
+        slots.activate(SLOT, spi(2));
+        assert_eq!(in_use(&mut slots), Some(2));
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(2));
+    }
+
+    #[test]
+    fn a_held_sa_takes_over_when_the_one_in_use_goes() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, false);
+        install(&mut slots, 2, true);
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(2));
+    }
+
+    #[test]
+    fn a_held_sa_without_any_other_is_used() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, true);
+        assert_eq!(in_use(&mut slots), Some(1));
+    }
+
+    /// RFC 7296 §2.8.1: both sides rekeyed at once; ours (3) is in use when the peer's (2) is activated by a packet, and then
+    /// one of them loses.
+    #[test]
+    fn losing_a_simultaneous_rekey_leaves_the_winner_in_use() {
+        for (loser, winner) in [(2, 3), (3, 2)] {
+            let mut slots = Slots::default();
+            install(&mut slots, 1, false);
+            install(&mut slots, 2, true);
+            install(&mut slots, 3, false);
+            slots.activate(SLOT, spi(2));
+            slots.remove(SLOT, spi(loser));
+            slots.remove(SLOT, spi(1));
+            assert_eq!(in_use(&mut slots), Some(winner));
+        }
+    }
+
+    #[test]
+    fn control_is_asked_once_a_second_and_slot() {
+        let mut slots = Slots::default();
+        let now = crate::clock::now();
+        assert!(slots.may_acquire(SLOT, now));
+        assert!(!slots.may_acquire(SLOT, now + Duration::from_millis(999)));
+        assert!(slots.may_acquire(SlotId(0), now + Duration::from_millis(999)));
+        assert!(slots.may_acquire(SLOT, now + Duration::from_secs(1)));
+        assert!(!slots.may_acquire(SLOT, now + Duration::from_millis(1999)));
+    }
+
+    #[test]
+    fn a_slot_of_another_number_is_untouched() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, false);
+        assert!(slots.in_use(SlotId(0)).is_none());
+        assert!(slots.in_use(SlotId(3)).is_none());
+        assert!(slots.in_use(SlotId(u32::MAX)).is_none());
+    }
+
+    #[test]
+    fn inbound_sas_are_found_by_spi_until_removed() {
+        let mut table = InboundTable::new();
+        for number in [1, 256, 0x0100_0000, u32::MAX] {
+            let sa = Box::new(esp::InboundSa::new(params(number)).unwrap());
+            table.install(Inbound { slot: SLOT, sa, counters: counters(), announced: false });
+        }
+        assert!(table.by_spi(spi(256)).is_some_and(|inbound| inbound.sa.spi() == spi(256)));
+        assert!(table.by_spi(spi(2)).is_none());
+        table.remove(spi(256));
+        assert!(table.by_spi(spi(256)).is_none());
+        assert!(table.by_spi(spi(u32::MAX)).is_some());
+    }
+
+    #[test]
+    fn neighbouring_spis_spread_over_the_buckets() {
+        let hash = SpiHash(RandomState::new().hash_one(0_u32));
+        let mut low_bits = std::collections::BTreeSet::new();
+        for number in 1..=256_u32 {
+            low_bits.insert(hash.hash_one(spi(number)) & 0xff);
+        }
+        assert!(low_bits.len() > 100, "{} of 256", low_bits.len());
+    }
+}

@@ -1,1 +1,459 @@
-//! Tests
+//! Two data planes, hand-made SAs and real packets: two network namespaces on one cable, made by the test.
+//!
+//! ```text
+//!   left  10.1.0.1, 2001:db8:1::1 on s2s0 ── pumps ── 192.0.2.1 ═══ veth ═══ 192.0.2.2 ── pumps ── s2s0 on 10.2.0.1  right
+//!                                                 2001:db8::1             2001:db8::2, 192.0.2.3
+//! ```
+//!
+//! Without the right to make a namespace the tests run themselves again under `unshare -Urn`; where that is forbidden, too,
+//! they say so and pass.
+
+use std::net::UdpSocket as Plain;
+use std::num::NonZeroU32;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use esp::{DropReason, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite};
+use ipnet::IpNet;
+
+use super::*;
+use crate::io::{OpenError, Port};
+use crate::sys::netlink::{Netlink, Route};
+use crate::sys::netns::{Netns, set_sysctl};
+
+const SLOT: SlotId = SlotId(0);
+const PATIENCE: Duration = Duration::from_secs(5);
+const TUN_MTU: u16 = 1438;
+
+/// One end of the cable.
+struct Side {
+    netns: Netns,
+    dataplane: Option<Dataplane>,
+    ike: UdpSockets,
+    upcalls: UpcallReceiver,
+    poll: mio::Poll,
+    counters: Arc<ChildCounters>,
+    tun_index: u32,
+}
+
+impl Side {
+    fn new(netns: Netns, addresses: &[&str], routes: &[&str]) -> Self {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (sender, upcalls) = upcalls(Arc::new(waker));
+        let opened = netns.run(|| open(addresses, routes)).unwrap();
+        let (tun, nat, ike, raw) = opened;
+        let tun_index = tun.index();
+        let dataplane = Some(Dataplane::start(tun, nat, raw, &sender).unwrap());
+        let counters = Arc::new(ChildCounters::new(crate::clock::now()));
+        Self { netns, dataplane, ike, upcalls, poll, counters, tun_index }
+    }
+
+    fn dataplane(&self) -> &Dataplane {
+        self.dataplane.as_ref().unwrap()
+    }
+
+    fn app(&self, address: &str) -> Plain {
+        let app = self.netns.run(|| Plain::bind((address, 7))).unwrap().unwrap();
+        app.set_read_timeout(Some(PATIENCE)).unwrap();
+        app
+    }
+
+    /// The next upcall, or `None` after `patience`.
+    fn upcall(&mut self, patience: Duration) -> Option<Upcall> {
+        let deadline = crate::clock::now() + patience;
+        loop {
+            if let Some(upcall) = self.upcalls.try_recv() {
+                return Some(upcall);
+            }
+            let left = deadline.checked_duration_since(crate::clock::now())?;
+            self.poll.poll(&mut mio::Events::with_capacity(1), Some(left)).unwrap();
+        }
+    }
+
+    fn install(&self, spi_in: u32, spi_out: u32, nets: (&[&str], &[&str]), to: Destination) {
+        let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
+        let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
+        let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
+        let outbound = OutboundSa::new(params(spi_out, &selectors)).unwrap();
+        let counters = || Arc::clone(&self.counters);
+        let (rx, tx) = (Box::new(inbound), Box::new(outbound));
+        self.dataplane().rx(RxCommand::Install { slot: SLOT, sa: rx, counters: counters() });
+        self.dataplane().tx(TxCommand::Policy(Arc::new(Policy::new(&[rule]))));
+        let install =
+            TxCommand::Install { slot: SLOT, sa: tx, to, hold: false, counters: counters() };
+        self.dataplane().tx(install);
+    }
+
+    /// Waits until `number` says `wanted`: counters are written after the packet was handed on.
+    fn settles(&self, wanted: u64, number: impl Fn(&Self) -> u64) {
+        let deadline = crate::clock::now() + PATIENCE;
+        while number(self) != wanted && crate::clock::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert_eq!(number(self), wanted);
+    }
+}
+
+/// Opens everything inside the namespace of the calling thread.
+fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets, Vec<RawEsp>) {
+    let tun = Tun::open("s2s0", TUN_MTU).unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    for address in addresses {
+        netlink.add_address(tun.index(), address.parse().unwrap()).unwrap();
+    }
+    for route in routes {
+        let route = Route::through(tun.index(), route.parse().unwrap(), 0, 4);
+        netlink.add_route(&route).unwrap();
+    }
+    let nat = UdpSocket::bind_all(&[], 4500, Port::Nat).unwrap();
+    let mut ike: Vec<_> = nat.iter().map(|socket| socket.try_clone().unwrap()).collect();
+    ike.extend(UdpSocket::bind_all(&[], 500, Port::Ike).unwrap());
+    let raw = ["0.0.0.0", "::"].map(|any| RawEsp::bind(any.parse().unwrap()).unwrap());
+    (tun, nat, UdpSockets(ike), Vec::from(raw))
+}
+
+/// Both ends; `None` if namespaces are not permitted here.
+fn world() -> Option<(Side, Side)> {
+    let (left, right) = (Netns::new().ok()?, Netns::new().ok()?);
+    left.run(|| {
+        let mut netlink = Netlink::open().unwrap();
+        netlink.add_veth("wan", "wan-r").unwrap();
+        let index = netlink.link_index("wan-r").unwrap();
+        netlink.move_to_netns(index, right.as_fd()).unwrap();
+    })
+    .unwrap();
+    for (netns, device, addresses) in [
+        (&left, "wan", &["192.0.2.1/24", "2001:db8::1/64"][..]),
+        (&right, "wan-r", &["192.0.2.2/24", "192.0.2.3/24", "2001:db8::2/64"][..]),
+    ] {
+        netns
+            .run(|| {
+                for family in ["ipv4", "ipv6"] {
+                    // Not there in every container; the defaults do as well.
+                    drop(set_sysctl(&format!("{family}/conf/all/rp_filter"), "0"));
+                }
+                let mut netlink = Netlink::open().unwrap();
+                let index = netlink.link_index(device).unwrap();
+                netlink.link_up(index).unwrap();
+                for address in addresses {
+                    netlink.add_address(index, address.parse().unwrap()).unwrap();
+                }
+            })
+            .unwrap();
+    }
+    let far = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2::/48"];
+    let left = Side::new(left, &["10.1.0.1/32", "2001:db8:1::1/128"], &far);
+    let near = ["10.1.0.0/16", "2001:db8:1::/48"];
+    let right = Side::new(right, &["10.2.0.1/32", "10.3.0.1/32", "2001:db8:2::1/128"], &near);
+    Some((left, right))
+}
+
+/// Runs `test` with both ends, here or under `unshare`.
+fn with_world(name: &str, test: impl FnOnce(Side, Side)) {
+    if let Some((left, right)) = world() {
+        return test(left, right);
+    }
+    let inner = std::env::var_os(INNER).is_some();
+    let name = format!("dataplane::tests::{name}");
+    let run = || {
+        let program = std::env::current_exe().unwrap();
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-Urn"]).arg(program).args(["--exact", &name, "--nocapture"]);
+        unshare.env(INNER, "1").output()
+    };
+    match (inner, if inner { None } else { run().ok() }) {
+        (false, Some(output)) if !String::from_utf8_lossy(&output.stderr).contains("unshare:") => {
+            let words = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{words}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        _ => println!("skipped: {name} needs the right to make network namespaces"),
+    }
+}
+
+const INNER: &str = "S2S_TEST_INNER";
+
+fn ranges(networks: &[&str]) -> Vec<Selector> {
+    let range = |text: &&str| {
+        let network: IpNet = text.parse().unwrap();
+        Selector::addresses(network.network(), network.broadcast())
+    };
+    networks.iter().map(range).collect()
+}
+
+fn params<'k>(spi: u32, selectors: &Arc<Selectors>) -> SaParams<'k> {
+    SaParams {
+        spi: NonZeroU32::new(spi).unwrap(),
+        suite: Suite::AesGcm16 { key_bits: 256 },
+        encr_key: &[0x5a; 36],
+        integ_key: &[],
+        esn: true,
+        selectors: Arc::clone(selectors),
+        replay_window: 4096,
+    }
+}
+
+fn towards(local: &str, remote: &str, transport: Transport) -> Destination {
+    let local: IpAddr = local.parse().unwrap();
+    let remote: IpAddr = remote.parse().unwrap();
+    Destination { local, remote: (remote, 4500).into(), local_port: 4500, transport }
+}
+
+const LEFT: &[&str] = &["10.1.0.0/16", "2001:db8:1::/48"];
+const RIGHT: &[&str] = &["10.2.0.0/16", "2001:db8:2::/48"];
+
+/// Installs a pair of SAs over the given outer addresses and lets packets of several sizes go there and back.
+fn talk(left: &mut Side, right: &mut Side, outer: (&str, &str), transport: Transport) {
+    left.install(0x101, 0x202, (LEFT, RIGHT), towards(outer.0, outer.1, transport));
+    right.install(0x202, 0x101, (RIGHT, LEFT), towards(outer.1, outer.0, transport));
+    for (near, far) in [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")] {
+        let (client, server) = (left.app(near), right.app(far));
+        let mut buffer = [0; 2000];
+        for len in [0, 1, 17, 512, 1300] {
+            let payload: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0]).collect();
+            client.send_to(&payload, (far, 7)).unwrap();
+            let (got, from) = server.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..got], from.ip()), (&payload[..], near.parse().unwrap()));
+            server.send_to(&buffer[..got], from).unwrap();
+            assert_eq!(client.recv(&mut buffer).unwrap(), payload.len());
+        }
+    }
+    let spi = |number| NonZeroU32::new(number).unwrap();
+    let first = |number| Some(Upcall::FirstInbound { slot: SLOT, spi: spi(number) });
+    assert_eq!(right.upcall(PATIENCE), first(0x202));
+    assert_eq!(left.upcall(PATIENCE), first(0x101));
+    assert_eq!(left.upcall(Duration::ZERO), None, "said once");
+    for side in [&*left, &*right] {
+        side.settles(10, |side| side.counters.packets_in());
+        side.settles(10, |side| side.counters.packets_out());
+        let octets = 2 * (1 + 17 + 512 + 1300) + 5 * (28 + 48);
+        assert_eq!((side.counters.octets_in(), side.counters.octets_out()), (octets, octets));
+        assert_eq!(side.counters.drops().count(), 0);
+        assert!(side.counters.last_inbound().is_some_and(|last| is_recent(last)));
+    }
+}
+
+fn is_recent(moment: Instant) -> bool {
+    crate::clock::now().saturating_duration_since(moment) < PATIENCE
+}
+
+#[test]
+fn packets_pass_both_ways_in_udp() {
+    with_world("packets_pass_both_ways_in_udp", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+    });
+}
+
+#[test]
+fn packets_pass_both_ways_in_udp_over_ipv6() {
+    with_world("packets_pass_both_ways_in_udp_over_ipv6", |mut left, mut right| {
+        talk(&mut left, &mut right, ("2001:db8::1", "2001:db8::2"), Transport::Udp);
+    });
+}
+
+#[test]
+fn packets_pass_both_ways_in_raw_esp() {
+    with_world("packets_pass_both_ways_in_raw_esp", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Raw);
+    });
+}
+
+#[test]
+fn packets_pass_both_ways_in_raw_esp_over_ipv6() {
+    with_world("packets_pass_both_ways_in_raw_esp_over_ipv6", |mut left, mut right| {
+        talk(&mut left, &mut right, ("2001:db8::1", "2001:db8::2"), Transport::Raw);
+    });
+}
+
+/// The right side has two addresses and its sockets are bound to none: what is asked at the second answers from it.
+#[test]
+fn ike_goes_up_and_answers_leave_from_the_address_that_was_asked() {
+    with_world(
+        "ike_goes_up_and_answers_leave_from_the_address_that_was_asked",
+        |mut left, mut right| {
+            let ask = |near: &str, far: &str| ikev2::Path {
+                local: near.parse().unwrap(),
+                remote: far.parse().unwrap(),
+            };
+            let paths = [
+                ask("192.0.2.1:4500", "192.0.2.3:4500"),
+                ask("192.0.2.1:4500", "192.0.2.2:4500"),
+                ask("[2001:db8::1]:4500", "[2001:db8::2]:4500"),
+            ];
+            for path in paths {
+                // 2500 octets do not fit the cable: an IKE message may be fragmented by IP.
+                for payload in [vec![1, 2, 3], vec![7; 2500], Vec::new()] {
+                    left.ike.send_ike(&path, &payload).unwrap();
+                    let back = ikev2::Path { local: path.remote, remote: path.local };
+                    let wanted = Upcall::Ike { path: back, payload: payload.clone() };
+                    assert_eq!(right.upcall(PATIENCE), Some(wanted));
+                    right.ike.send_ike(&back, &payload).unwrap();
+                    assert_eq!(left.upcall(PATIENCE), Some(Upcall::Ike { path, payload }));
+                }
+            }
+            assert_eq!(right.dataplane().counters().ike(), 9);
+            let nobody = ask("192.0.2.1:4501", "192.0.2.2:4500");
+            let error = left.ike.send_ike(&nobody, &[1]).unwrap_err();
+            assert_eq!(error.to_string(), "no UDP socket is bound to 192.0.2.1:4501");
+        },
+    );
+}
+
+#[test]
+fn plain_ike_has_no_marker() {
+    with_world("plain_ike_has_no_marker", |left, right| {
+        let path = ikev2::Path {
+            local: "192.0.2.1:500".parse().unwrap(),
+            remote: "192.0.2.3:500".parse().unwrap(),
+        };
+        left.ike.send_ike(&path, &[9; 28]).unwrap();
+        let socket = right.ike.0.get(2).expect("the IPv4 socket of port 500");
+        let mut poll = mio::Poll::new().unwrap();
+        let mut source = socket;
+        poll.registry().register(&mut source, mio::Token(0), mio::Interest::READABLE).unwrap();
+        poll.poll(&mut mio::Events::with_capacity(1), Some(PATIENCE)).unwrap();
+        let mut buffer = [0; 64];
+        let received = socket.receive(&mut buffer).unwrap();
+        assert_eq!((received.path.local, received.path.remote), (path.remote, path.local));
+        assert_eq!(&buffer[..received.len], &[9; 28]);
+    });
+}
+
+#[test]
+fn noise_is_counted_by_reason_and_passed_nowhere() {
+    with_world("noise_is_counted_by_reason_and_passed_nowhere", |mut left, mut right| {
+        let path = ikev2::Path {
+            local: "192.0.2.1:4500".parse().unwrap(),
+            remote: "192.0.2.2:4500".parse().unwrap(),
+        };
+        left.ike.send_keepalive(&path).unwrap();
+        let noise = left.netns.run(|| Plain::bind("192.0.2.1:0")).unwrap().unwrap();
+        for datagram in [&[][..], &[0, 0, 0], &[0, 0, 0, 9, 1, 2], &[0xff; 100]] {
+            noise.send_to(datagram, "192.0.2.2:4500").unwrap();
+        }
+        right.settles(1, |side| side.dataplane().counters().keepalives());
+        right.settles(2, |side| side.dataplane().counters().dropped(DropReason::UnknownSpi));
+        right.settles(2, |side| side.dataplane().counters().dropped(DropReason::Runt));
+
+        // A known SPI with a forged body, and the wrong SA's selectors.
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+        let mut forged = vec![0; 80];
+        forged[..8].copy_from_slice(&[0, 0, 2, 2, 0, 0, 1, 0]);
+        noise.send_to(&forged, "192.0.2.2:4500").unwrap();
+        right.settles(1, |side| side.counters.dropped(DropReason::BadIcv));
+        assert_eq!(right.upcall(Duration::ZERO), None);
+    });
+}
+
+#[test]
+fn what_no_sa_protects_is_dropped_and_asked_for() {
+    with_world("what_no_sa_protects_is_dropped_and_asked_for", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+        let (client, unheard) = (left.app("10.1.0.1"), right.app("10.3.0.1"));
+        unheard.set_nonblocking(true).unwrap();
+        let counters = Arc::clone(left.dataplane().counters());
+        let before = counters.dropped(DropReason::NoPolicy);
+        client.send_to(b"no policy", "10.3.0.1:7").unwrap();
+        left.settles(before + 1, |side| side.dataplane().counters().dropped(DropReason::NoPolicy));
+
+        let spi = NonZeroU32::new(0x202).unwrap();
+        left.dataplane().tx(TxCommand::Remove { slot: SLOT, spi });
+        for _ in 0..3 {
+            client.send_to(b"no sa", "10.2.0.1:7").unwrap();
+        }
+        assert_eq!(left.upcall(PATIENCE), Some(Upcall::Acquire { slot: SLOT }));
+        left.settles(3, |side| side.dataplane().counters().dropped(DropReason::NoSa));
+        assert_eq!(left.upcall(Duration::ZERO), None, "once a second at most");
+
+        let spi = NonZeroU32::new(0x202).unwrap();
+        right.dataplane().rx(RxCommand::Remove { spi });
+        assert!(unheard.recv(&mut [0; 9]).is_err());
+    });
+}
+
+#[test]
+fn losses_on_the_way_out_are_counted() {
+    with_world("losses_on_the_way_out_are_counted", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+        let client = left.app("10.1.0.1");
+        let spi = NonZeroU32::new(0x202).unwrap();
+        let send = |left: &Side, to: Destination, len: usize| {
+            left.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to });
+            client.send_to(&vec![0; len], "10.2.0.1:7").unwrap();
+        };
+        // The largest packet that the TUN takes is one that the cable takes; four octets of MTU more are too many.
+        let there = towards("192.0.2.1", "192.0.2.2", Transport::Udp);
+        send(&left, there, 1438 - 28);
+        left.settles(11, |side| side.counters.packets_out());
+        left.netns.run(|| Netlink::open().unwrap().set_mtu(left.tun_index, 1442).unwrap()).unwrap();
+        send(&left, there, 1442 - 28);
+        left.settles(1, |side| side.counters.dropped(DropReason::TooBig));
+        send(&left, towards("192.0.2.1", "198.51.100.1", Transport::Udp), 10);
+        left.settles(1, |side| side.dataplane().counters().lost(IoLoss::Unreachable));
+        send(&left, Destination { local_port: 4501, ..there }, 10);
+        left.settles(1, |side| side.dataplane().counters().lost(IoLoss::NoSocket));
+        left.settles(2, |side| side.counters.dropped(DropReason::SendFailed));
+        send(&left, there, 10);
+        left.settles(12, |side| side.counters.packets_out());
+    });
+}
+
+#[test]
+fn a_second_device_or_socket_says_who_has_the_first() {
+    with_world("a_second_device_or_socket_says_who_has_the_first", |left, _right| {
+        let messages = left
+            .netns
+            .run(|| {
+                let any = |port| (IpAddr::from([0, 0, 0, 0]), port).into();
+                let elsewhere = "192.0.2.99:4500".parse().unwrap();
+                let words = |error: OpenError| error.to_string();
+                [
+                    Tun::open("s2s0", 1400).map(drop).unwrap_err(),
+                    Tun::open("wan", 1400).map(drop).unwrap_err(),
+                    Tun::open("a/b", 1400).map(drop).unwrap_err(),
+                    UdpSocket::bind(any(4500), Port::Nat).map(drop).unwrap_err(),
+                    UdpSocket::bind(elsewhere, Port::Nat).map(drop).unwrap_err(),
+                ]
+                .map(words)
+            })
+            .unwrap();
+        let wanted = [
+            "cannot create TUN device s2s0: the name is in use; is another s2s-gw running? (ip -d link show s2s0)",
+            "cannot create TUN device wan: the name is in use; is another s2s-gw running? (ip -d link show wan)",
+            "cannot create TUN device \"a/b\": an interface name has 1 to 15 letters or digits",
+            "UDP port 4500 on 0.0.0.0 is in use by another program; is strongSwan running? (ss -lunp | grep 4500)",
+            "cannot bind 192.0.2.99: no interface of this host has that address; check `listen` (ip address show)",
+        ];
+        assert_eq!(messages, wanted);
+    });
+}
+
+#[test]
+fn stopping_ends_the_threads_and_takes_the_device_away() {
+    with_world("stopping_ends_the_threads_and_takes_the_device_away", |mut left, _right| {
+        left.dataplane.take().unwrap().stop();
+        let link = left.netns.run(|| Netlink::open().unwrap().link("s2s0").unwrap()).unwrap();
+        assert_eq!(link, None);
+        assert_eq!(left.upcall(Duration::ZERO), None);
+    });
+}
+
+#[test]
+fn a_device_that_goes_is_reported() {
+    with_world("a_device_that_goes_is_reported", |mut left, _right| {
+        left.netns
+            .run(|| {
+                assert!(
+                    Command::new("ip").args(["link", "del", "s2s0"]).status().unwrap().success()
+                )
+            })
+            .unwrap();
+        let Some(Upcall::Broken { what }) = left.upcall(PATIENCE) else { panic!("no word of it") };
+        assert!(what.starts_with("the tx pump ended: cannot read from the TUN device: "), "{what}");
+        // Nobody waits for a pump that ended.
+        for _ in 0..1000 {
+            left.dataplane().tx(TxCommand::Policy(Arc::new(Policy::default())));
+        }
+    });
+}

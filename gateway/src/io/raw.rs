@@ -36,13 +36,13 @@ impl RawEsp {
         let address = SocketAddr::new(local, 0);
         let kind = Type::RAW.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::from(ESP)))
-            .map_err(|cause| match cause.kind() {
-                io::ErrorKind::PermissionDenied => OpenError::RawDenied { address: local },
+            .map_err(|cause| match cause.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => OpenError::RawDenied { address: local },
                 _ => OpenError::Raw { what: "create", address: local, cause },
             })?;
         prepare(&socket, local.is_ipv6()).map_err(other("prepare"))?;
-        socket.bind(&SockAddr::from(address)).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrNotAvailable => OpenError::NoSuchAddress { address: local },
+        socket.bind(&SockAddr::from(address)).map_err(|cause| match cause.raw_os_error() {
+            Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress { address: local },
             _ => OpenError::Raw { what: "bind", address: local, cause },
         })?;
         Ok(Self { socket, local })

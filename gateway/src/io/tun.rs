@@ -91,8 +91,8 @@ fn why_not(name: &str, cause: io::Error) -> OpenError {
     match cause.raw_os_error() {
         Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => OpenError::NoTunDevice,
         Some(libc::EPERM | libc::EACCES) => OpenError::TunDenied { name },
-        Some(libc::EBUSY | libc::EEXIST) => OpenError::TunBusy { name },
-        Some(libc::EINVAL) => OpenError::TunBusy { name },
+        // EINVAL: an interface of another kind has the name.
+        Some(libc::EBUSY | libc::EEXIST | libc::EINVAL) => OpenError::TunBusy { name },
         _ => OpenError::Tun { what: "create", name, cause },
     }
 }

@@ -67,10 +67,13 @@ impl UdpSocket {
         let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))
             .map_err(other("create"))?;
         prepare(&socket, local.is_ipv6()).map_err(other("prepare"))?;
-        socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.kind() {
-            io::ErrorKind::AddrInUse => OpenError::PortInUse { local },
-            io::ErrorKind::PermissionDenied => OpenError::PortDenied { local },
-            io::ErrorKind::AddrNotAvailable => OpenError::NoSuchAddress { address: local.ip() },
+        if local.is_ipv6() {
+            socket.set_only_v6(true).map_err(other("prepare"))?;
+        }
+        socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.raw_os_error() {
+            Some(libc::EADDRINUSE) => OpenError::PortInUse { local },
+            Some(libc::EPERM | libc::EACCES) => OpenError::PortDenied { local },
+            Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress { address: local.ip() },
             _ => OpenError::Udp { what: "bind", local, cause },
         })?;
         let bound = socket.local_addr().map_err(other("name"))?;
@@ -160,7 +163,7 @@ impl UdpSocket {
     /// What the system says.
     pub fn send_keepalive(&self, path: &Path) -> io::Result<()> {
         let envelope = Envelope::new(Some(path.local.ip()), path.remote);
-        self.send(&[IoSlice::new(&[KEEPALIVE])], &envelope)
+        self.send(&[IoSlice::new(&esp::udp::KEEPALIVE)], &envelope)
     }
 
     /// Sends one ESP packet.
@@ -252,7 +255,6 @@ pub(crate) fn send_once_more(
 /// Sets what every socket here needs before it is bound.
 pub(crate) fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
     if v6 {
-        socket.set_only_v6(true)?;
         message::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     } else {
         message::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
@@ -316,9 +318,6 @@ impl event::Source for &UdpSocket {
         SourceFd(&self.socket.as_raw_fd()).deregister(from)
     }
 }
-
-/// The one octet of a NAT keepalive (RFC 3948 §2.3).
-const KEEPALIVE: u8 = 0xff;
 
 /// Octets; at 1400 a packet some 3000 packets once the kernel's own overhead is taken off.
 pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
