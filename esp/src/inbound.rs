@@ -121,3 +121,11 @@ impl fmt::Debug for InboundSa {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl InboundSa {
+    /// Receives `number`, however far ahead it is.
+    pub(crate) fn skip_to(&mut self, number: u64) {
+        self.window.skip_to(number);
+    }
+}

@@ -263,3 +263,6 @@ const DESTINATION_OPTIONS: u8 = 60;
 const SCTP: u8 = 132;
 const MOBILITY: u8 = 135;
 const UDP_LITE: u8 = 136;
+
+#[cfg(test)]
+mod tests;

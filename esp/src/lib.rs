@@ -73,3 +73,6 @@ pub use outbound::OutboundSa;
 pub use reason::DropReason;
 pub use selector::{ANY_PORT, OPAQUE_PORT, Selector, Selectors};
 pub use suite::{DEFAULT_REPLAY_WINDOW, KeyError, SaParams, Sha2, Suite};
+
+#[cfg(test)]
+mod tests;

@@ -150,7 +150,18 @@ impl Candidate {
     }
 }
 
+#[cfg(test)]
+impl ReplayWindow {
+    /// Receives `number`, however far ahead it is.
+    pub(crate) fn skip_to(&mut self, number: u64) {
+        self.commit(Candidate(number)).unwrap();
+    }
+}
+
 const BITS: u64 = 64;
 const LOW_HALF: u64 = 0xffff_ffff;
 const MIN_PACKETS: u32 = 32;
 const MAX_PACKETS: u32 = 65536;
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,143 @@ pub const ANY_PORT: (u16, u16) = (0, u16::MAX);
 
 /// Packets without a port only (RFC 7296 §3.13.1).
 pub const OPAQUE_PORT: (u16, u16) = (u16::MAX, 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::Fragment;
+
+    fn packet(protocol: u8, upper: Upper) -> View {
+        View {
+            total_len: 100,
+            header_len: 20,
+            traffic_class: 0,
+            source: [10, 1, 0, 5].into(),
+            destination: [10, 2, 0, 5].into(),
+            protocol,
+            upper,
+            fragment: Fragment::Whole,
+            dont_fragment: false,
+        }
+    }
+
+    fn selector(protocol: u8, ports: (u16, u16), network: u8) -> Selector {
+        let (start, end) = ([10, network, 0, 0].into(), [10, network, 0, 255].into());
+        Selector { protocol, ports, start, end }
+    }
+
+    fn pair(local: (u8, (u16, u16)), remote: (u8, (u16, u16))) -> Selectors {
+        Selectors {
+            local: vec![selector(local.0, local.1, 1)],
+            remote: vec![selector(remote.0, remote.1, 2)],
+        }
+    }
+
+    const ANY: (u8, (u16, u16)) = (0, ANY_PORT);
+
+    #[test]
+    fn addresses_are_ranges_of_one_family() {
+        let range = selector(0, ANY_PORT, 1);
+        for (address, inside) in [
+            ([10, 1, 0, 0], true),
+            ([10, 1, 0, 255], true),
+            ([10, 1, 1, 0], false),
+            ([10, 0, 255, 255], false),
+        ] {
+            assert_eq!(range.contains(address.into()), inside, "{address:?}");
+        }
+        let mapped = std::net::Ipv4Addr::new(10, 1, 0, 5).to_ipv6_mapped();
+        assert!(!range.contains(mapped.into()));
+        let v6 = Selector::addresses("fd00::10".parse().unwrap(), "fd00::1f".parse().unwrap());
+        for (address, inside) in [
+            ("fd00::10", true),
+            ("fd00::1f", true),
+            ("fd00::f", false),
+            ("fd00::20", false),
+            ("10.1.0.5", false),
+        ] {
+            assert_eq!(v6.contains(address.parse().unwrap()), inside, "{address}");
+        }
+    }
+
+    #[test]
+    fn each_direction_has_its_own_sides() {
+        let mut packet = packet(17, Upper::Ports { source: 1, destination: 2 });
+        let selectors = pair(ANY, ANY);
+        assert!(selectors.admit_outbound(&packet) && !selectors.admit_inbound(&packet));
+        std::mem::swap(&mut packet.source, &mut packet.destination);
+        assert!(!selectors.admit_outbound(&packet) && selectors.admit_inbound(&packet));
+        assert!(!Selectors::default().admit_outbound(&packet));
+        assert!(!Selectors::default().admit_inbound(&packet));
+    }
+
+    #[test]
+    fn any_of_several_selectors_will_do() {
+        let packet = packet(17, Upper::Ports { source: 1, destination: 2 });
+        let mut selectors = pair(ANY, ANY);
+        selectors.local.insert(0, selector(0, ANY_PORT, 9));
+        selectors.remote.insert(0, selector(6, ANY_PORT, 2));
+        assert!(selectors.admit_outbound(&packet));
+        selectors.remote.pop();
+        assert!(!selectors.admit_outbound(&packet));
+    }
+
+    #[test]
+    fn protocol_and_ports_of_each_side() {
+        let packet = packet(17, Upper::Ports { source: 5000, destination: 53 });
+        for (local, remote, admitted) in [
+            (ANY, (17, (53, 53)), true),
+            (ANY, (17, (50, 60)), true),
+            (ANY, (17, (54, 60)), false),
+            (ANY, (6, (53, 53)), false),
+            (ANY, (17, (5000, 5000)), false),
+            ((17, (5000, 5000)), (17, (53, 53)), true),
+            ((17, (53, 53)), ANY, false),
+            ((6, ANY_PORT), ANY, false),
+            ((17, OPAQUE_PORT), ANY, false),
+        ] {
+            assert_eq!(
+                pair(local, remote).admit_outbound(&packet),
+                admitted,
+                "{local:?} {remote:?}"
+            );
+        }
+    }
+
+    /// RFC 4301 §4.4.1.3: the sender's selector says which types may be sent.
+    #[test]
+    fn a_type_is_matched_on_the_side_of_the_sender() {
+        let echo = packet(1, Upper::Type(0x0800));
+        for (local, remote, admitted) in [
+            ((1, (0x0800, 0x08ff)), (1, OPAQUE_PORT), true),
+            ((1, (0x0800, 0x08ff)), (1, (0x0800, 0x08ff)), true),
+            ((1, OPAQUE_PORT), (1, (0x0800, 0x08ff)), false),
+            ((1, (0, 0x00ff)), ANY, false),
+            (ANY, ANY, true),
+            (ANY, (58, ANY_PORT), false),
+        ] {
+            assert_eq!(pair(local, remote).admit_outbound(&echo), admitted, "{local:?} {remote:?}");
+        }
+    }
+
+    /// RFC 4301 §4.4.1.1: a later fragment cannot match a port selector other than any and opaque.
+    #[test]
+    fn packets_without_ports_match_any_and_opaque_only() {
+        let later = packet(17, Upper::Opaque);
+        for (local, remote, admitted) in [
+            (ANY, ANY, true),
+            ((17, ANY_PORT), (17, ANY_PORT), true),
+            ((17, OPAQUE_PORT), (17, OPAQUE_PORT), true),
+            ((17, (0, 65534)), ANY, false),
+            (ANY, (17, (1, 65535)), false),
+            (ANY, (17, (53, 53)), false),
+            (ANY, (6, ANY_PORT), false),
+        ] {
+            assert_eq!(
+                pair(local, remote).admit_outbound(&later),
+                admitted,
+                "{local:?} {remote:?}"
+            );
+        }
+    }
+}

@@ -200,3 +200,36 @@ impl MacKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::vectors;
+
+    /// RFC 4868 §2.7.2. The data is split as a packet would be; HMAC does not see the seams.
+    #[test]
+    fn icv_of_rfc_4868() {
+        let cases = vectors::load("rfc4868.txt");
+        assert_eq!(cases.len(), 12);
+        for case in cases {
+            let (key, icv) = (case.field("key"), case.field("icv"));
+            let hash = match icv.len() {
+                16 => Sha2::Sha256,
+                24 => Sha2::Sha384,
+                _ => Sha2::Sha512,
+            };
+            let mut data = case.field("data").to_vec();
+            let (header, rest) = data.split_first_chunk_mut().unwrap();
+            let (iv, body) = rest.split_at_mut(rest.len().min(16));
+            let mut made = vec![0; hash.icv_len()];
+            let mut parts = Parts { header, iv, body, icv: &mut made };
+            match MacKey::new(hash, key).unwrap() {
+                MacKey::Sha256(mac) => write_icv(&mac, &mut parts, None),
+                MacKey::Sha384(mac) => write_icv(&mac, &mut parts, None),
+                MacKey::Sha512(mac) => write_icv(&mac, &mut parts, None),
+            }
+            .unwrap();
+            assert_eq!(made, icv, "{}", case.name);
+        }
+    }
+}

@@ -91,3 +91,6 @@ impl OpeningKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
