@@ -54,3 +54,51 @@ pub(crate) fn verify_psk(
 
 /// 17 octets, without terminating zero.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNED: SignedOctets<'_> =
+        SignedOctets { message: b"message", peer_nonce: b"nonce", sk_p: b"key", id_body: b"id" };
+
+    fn psk(octets: &[u8]) -> Psk {
+        Psk::new(octets.to_vec())
+    }
+
+    /// RFC 7296 §2.15 written out. Answers of a real negotiation are in `super::super::transcripts`.
+    #[test]
+    fn every_input_goes_where_the_rfc_puts_it() {
+        let prf = Prf::HmacSha2_256;
+        let maced_id = prf.compute(b"key", &[b"id"]);
+        let octets = [b"message".as_slice(), b"nonce", &maced_id].concat();
+        let inner = prf.compute(b"secret", &[b"Key Pad for IKEv2"]);
+        let expected = prf.compute(&inner, &[&octets]);
+        assert_eq!(psk_auth(prf, &psk(b"secret"), SIGNED), expected);
+    }
+
+    #[test]
+    fn nothing_but_the_right_octets_is_a_proof() {
+        let prf = Prf::HmacSha2_384;
+        let key = psk(b"secret");
+        let auth = psk_auth(prf, &key, SIGNED);
+        assert!(verify_psk(prf, &key, SIGNED, &auth).is_some());
+        assert!(verify_psk(prf, &psk(b"secreu"), SIGNED, &auth).is_none());
+        assert!(verify_psk(Prf::HmacSha2_256, &key, SIGNED, &auth).is_none());
+        for at in 0..auth.len() {
+            let mut wrong = auth.to_vec();
+            wrong[at] ^= 0x80;
+            assert!(verify_psk(prf, &key, SIGNED, &wrong).is_none(), "{at}");
+            assert!(verify_psk(prf, &key, SIGNED, &auth[..at]).is_none(), "{at}");
+        }
+        assert!(verify_psk(prf, &key, SIGNED, &[auth.as_slice(), &[0]].concat()).is_none());
+        for other in [
+            SignedOctets { message: b"massage", ..SIGNED },
+            SignedOctets { peer_nonce: b"nonse", ..SIGNED },
+            SignedOctets { sk_p: b"kez", ..SIGNED },
+            SignedOctets { id_body: b"ie", ..SIGNED },
+        ] {
+            assert!(verify_psk(prf, &key, other, &auth).is_none());
+        }
+    }
+}

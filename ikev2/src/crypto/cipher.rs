@@ -234,3 +234,95 @@ const GCM_ICV_LEN: usize = 16;
 
 /// Octets of an AES block, and of the IV of AES-CBC.
 const BLOCK_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+    use ring::aead;
+
+    use super::super::vectors;
+    use super::*;
+
+    fn gcm(key: &[u8], salt: [u8; GCM_SALT_LEN]) -> Cipher {
+        Cipher::Gcm(Gcm { key: secret(key), salt, next_iv: 0 })
+    }
+
+    #[test]
+    fn computes_the_answers_of_wycheproof_for_gcm() {
+        for (group, test) in vectors::wycheproof("aes_gcm").unwrap_or_default() {
+            if group["ivSize"] != 96 || group["tagSize"] != 128 {
+                continue;
+            }
+            let [key, nonce, aad, message, sealed, tag] =
+                ["key", "iv", "aad", "msg", "ct", "tag"].map(|field| vectors::octets(&test[field]));
+            let (salt, iv) = nonce.split_first_chunk().unwrap();
+            let cipher = gcm(&key, *salt);
+            let mut body = sealed.clone();
+            let opened = cipher.open(&aad, iv, &mut body, &tag);
+            if test["result"] == "valid" {
+                assert_eq!((opened, &body), (Ok(()), &message), "{}", test["tcId"]);
+                let icv = cipher.seal(&aad, iv, &mut body);
+                assert_eq!((icv, body), (tag, sealed), "{}", test["tcId"]);
+            } else {
+                assert_eq!(opened, Err(DropReason::BadIcv), "{}", test["tcId"]);
+            }
+        }
+    }
+
+    #[test]
+    fn computes_the_answers_of_wycheproof_for_cbc() {
+        for (_, test) in vectors::wycheproof("aes_cbc_pkcs5").unwrap_or_default() {
+            if test["result"] != "valid" {
+                continue;
+            }
+            let [key, iv, mut message, sealed] =
+                ["key", "iv", "msg", "ct"].map(|field| vectors::octets(&test[field]));
+            // The padding of PKCS #5, by hand, since that of IKEv2 is another.
+            let pad = u8::try_from(16 - message.len() % 16).unwrap();
+            message.resize(message.len() + usize::from(pad), pad);
+            let integ = Integ::HmacSha2_256_128;
+            let integ_key = secret(&[7; 32]);
+            let cipher = CbcHmac { key: secret(&key), integ, integ_key: integ_key.clone() };
+            let mut body = message.clone();
+            let icv = cipher.seal(b"aad", &iv, &mut body);
+            assert_eq!(body, sealed, "{}", test["tcId"]);
+            assert_eq!(icv, *integ.icv(&integ_key, &[b"aad", &iv, &sealed]), "{}", test["tcId"]);
+            assert_eq!(cipher.open(b"aad", &iv, &mut body, &icv), Ok(()));
+            assert_eq!(body, message, "{}", test["tcId"]);
+        }
+    }
+
+    #[test]
+    fn ring_opens_what_gcm_seals() {
+        for (key_len, algorithm) in [(16, &aead::AES_128_GCM), (32, &aead::AES_256_GCM)] {
+            let key: Vec<u8> = (0..key_len).collect();
+            let cipher = gcm(&key, *b"salt");
+            let ring = aead::UnboundKey::new(algorithm, &key).unwrap();
+            let ring = aead::LessSafeKey::new(ring);
+            for len in [0, 1, 15, 16, 17, 1000] {
+                let mut body = vec![0xa5; len];
+                let icv = cipher.seal(b"aad", b"8 octets", &mut body);
+                body.extend(icv);
+                let nonce = aead::Nonce::assume_unique_for_key(*b"salt8 octets");
+                let plain = ring.open_in_place(nonce, aead::Aad::from(b"aad"), &mut body).unwrap();
+                assert_eq!(plain, vec![0xa5; len]);
+            }
+        }
+    }
+
+    #[test]
+    fn gcm_never_repeats_an_iv_and_cbc_never_predicts_one() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let mut cipher = gcm(&[1; 16], *b"salt");
+        for expected in 0..1000_u64 {
+            assert_eq!(cipher.next_iv(&mut rng), expected.to_be_bytes());
+        }
+        let (integ, key) = (Integ::HmacSha2_256_128, secret(&[1; 32]));
+        let mut cipher = Cipher::CbcHmac(CbcHmac { key: key.clone(), integ, integ_key: key });
+        let ivs: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| cipher.next_iv(&mut rng)).collect();
+        assert_eq!(ivs.len(), 1000);
+        assert!(ivs.iter().all(|iv| iv.len() == 16));
+    }
+}

@@ -129,3 +129,105 @@ fn take(rest: &mut &[u8], len: usize) -> Zeroizing<Vec<u8>> {
     *rest = tail;
     Zeroizing::new(key.to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::vectors;
+    use super::*;
+    use crate::registry::{EncrId, IntegId, KeMethod, PrfId};
+
+    /// NIST's DKM is the stream before it is cut; a suite whose keys are shorter or longer sees a part of it.
+    const DKM_LEN: usize = 1056 / 8;
+
+    #[test]
+    fn computes_the_answers_of_nist() {
+        let file = "nist/cavs17.3_ikev2_kdf_part1_200cases.fax.gz";
+        let Some(text) = vectors::external(file) else { return };
+        let (mut prf, mut tested) = (None, 0);
+        for block in String::from_utf8(text).unwrap().replace("\r\n", "\n").split("\n\n") {
+            if block.contains("[SHA-256]") {
+                prf = Some((Prf::HmacSha2_256, PrfId::HMAC_SHA2_256));
+            } else if block.contains("[SHA-512]") {
+                prf = Some((Prf::HmacSha2_512, PrfId::HMAC_SHA2_512));
+            } else if block.contains("COUNT") {
+                check(prf.unwrap(), block);
+                tested += 1;
+            }
+        }
+        assert_eq!(tested, 200);
+    }
+
+    fn check((prf, prf_id): (Prf, PrfId), block: &str) {
+        let lines = block.lines().filter_map(|line| line.split_once(" = "));
+        let fields: HashMap<&str, &str> = lines.collect();
+        let name = format!("{prf:?} {}", fields["COUNT"]);
+        let field = |name: &str| hex::decode(fields[name]).unwrap();
+        let spi = |name| IkeSpi(u64::from_str_radix(fields[name], 16).unwrap());
+        let (ni, nr, g_ir, g_ir_new) =
+            (field("Ni"), field("Nr"), field("g^ir"), field("g^ir (new)"));
+        let dkm = field("DKM");
+        let sk_d = &dkm[..prf.output_len()];
+
+        let skeyseed = initial_skeyseed(prf, &g_ir, &ni, &nr);
+        assert_eq!(skeyseed.as_slice(), field("SKEYSEED"), "{name}");
+        let skeyseed = rekeyed_skeyseed(prf, sk_d, &g_ir_new, &ni, &nr);
+        assert_eq!(skeyseed.as_slice(), field("SKEYSEED(Rekey)"), "{name}");
+
+        for (encr, bits, integ) in [
+            (EncrId::AES_GCM_16, 256, None),
+            (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
+            (EncrId::AES_CBC, 192, Some(IntegId::HMAC_SHA2_512_256)),
+        ] {
+            let suite =
+                IkeSuite { encr, key_bits: bits, prf: prf_id, integ, ke: KeMethod::MODP_2048 };
+            let keys = IkeKeys::initial(&suite, &g_ir, &ni, &nr, spi("SPIi"), spi("SPIr"));
+            let stream = concatenated(&keys);
+            let known = DKM_LEN.min(stream.len());
+            assert_eq!(stream[..known], dkm[..known], "{name}");
+
+            let child = ChildSuite { encr, key_bits: bits, integ, esn: true, ke: None };
+            for (g_ir, answer) in [(None, "DKM(Child SA)"), (Some(&g_ir_new), "DKM(Child SA D-H)")]
+            {
+                let g_ir = g_ir.map(Vec::as_slice);
+                let (first, second) = child_keys(prf, sk_d, g_ir, &ni, &nr, &child);
+                let stream =
+                    [first.encr, first.integ, second.encr, second.integ].map(|key| key.to_vec());
+                let stream = stream.concat();
+                let known = DKM_LEN.min(stream.len());
+                assert_eq!(stream[..known], field(answer)[..known], "{name} {answer}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_has_its_length_and_is_another() {
+        let suite = IkeSuite {
+            encr: EncrId::AES_GCM_16,
+            key_bits: 128,
+            prf: PrfId::HMAC_SHA2_512,
+            integ: None,
+            ke: KeMethod::ECP_256,
+        };
+        let keys = IkeKeys::initial(&suite, b"g", b"i", b"r", IkeSpi(1), IkeSpi(2));
+        let lens =
+            [&keys.sk_d, &keys.sk_ai, &keys.sk_ar, &keys.sk_ei, &keys.sk_er].map(|k| k.len());
+        assert_eq!(lens, [64, 0, 0, 20, 20]);
+        assert_eq!([keys.sk_pi.len(), keys.sk_pr.len()], [64, 64]);
+        assert!(keys.sk_ei != keys.sk_er && keys.sk_pi != keys.sk_pr);
+
+        let rekeyed = |prf| {
+            let spis = (IkeSpi(1), IkeSpi(2));
+            IkeKeys::rekeyed(&suite, prf, &keys.sk_d, b"g", b"i", b"r", spis.0, spis.1).sk_d
+        };
+        // SKEYSEED is made with the PRF of the old SA, so that one matters (RFC 7296 §2.18).
+        assert_ne!(rekeyed(Prf::HmacSha2_512), rekeyed(Prf::HmacSha2_256));
+        assert_ne!(rekeyed(Prf::HmacSha2_512), keys.sk_d);
+    }
+
+    fn concatenated(keys: &IkeKeys) -> Vec<u8> {
+        let IkeKeys { sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr } = keys;
+        [sk_d, sk_ai, sk_ar, sk_ei, sk_er, sk_pi, sk_pr].map(|key| key.to_vec()).concat()
+    }
+}

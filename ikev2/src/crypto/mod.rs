@@ -31,4 +31,6 @@ pub(crate) mod rng;
 pub(crate) mod sk;
 pub(crate) mod suite;
 #[cfg(test)]
+mod transcripts;
+#[cfg(test)]
 mod vectors;

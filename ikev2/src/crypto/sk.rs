@@ -14,6 +14,9 @@
 //!
 //! Each direction has keys of its own, so a message that is sent back to its sender does not open.
 
+#[cfg(test)]
+mod tests;
+
 use rand_core::CryptoRng;
 
 use super::cipher::Cipher;

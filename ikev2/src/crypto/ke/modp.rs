@@ -7,8 +7,8 @@
 //!   16      4096 bits   480 bits              c =  240904
 //! ```
 //!
-//! The exponents have twice the bits of the higher strength estimate in RFC 3526 §8, which is as much as the groups can
-//! give, and a sixth to an eighth of the work of a full one. Their length is public; how many of their bits are zero is
+//! The exponents have twice the bits of the higher strength estimate in RFC 3526 §8 (160, 210, 240; 420 is no whole number
+//! of octets), which is as much as the groups can give at a sixth to an eighth of the work of full exponents. Their length is public; how many of their bits are zero is
 //! not, because the power is computed over all of them. A safe prime needs no check of the peer's value but
 //! 1 < y < p-1 (RFC 6989 §2.1).
 

@@ -220,7 +220,7 @@ fn num_bigint_computes_the_same_powers() {
     }
 }
 
-/// RFC 3526 §8 estimates 160, 210 and 240 bits of strength; the exponents have twice that.
+/// RFC 3526 §8 estimates 160, 210 and 240 bits of strength at most; the exponents have twice that, in whole octets.
 #[test]
 fn private_exponents_have_their_length() {
     for ((method, group, _), bits) in MODP.into_iter().zip([320, 424, 480]) {
@@ -300,7 +300,7 @@ fn resized(number: &[u8], len: usize) -> Vec<u8> {
 
 /// The integer part of 2^bits * pi, by Machin's formula: pi = 16 atan(1/5) - 4 atan(1/239).
 fn pi_times_two_to(bits: usize) -> BigUint {
-    // Each of the some 2000 terms is rounded down by less than one: 64 more bits absorb that.
+    // Fewer than 2^11 terms, each rounded by less than one and taken 16 times: 64 more bits absorb that.
     let scale = BigUint::from(1u8) << (bits + 64);
     let pi = atan_of_inverse(5, &scale) * 16u8 - atan_of_inverse(239, &scale) * 4u8;
     pi >> 64
