@@ -1,1 +1,303 @@
-//! Placeholder.
+//! The daemon's own routes: which packets of the kernel go into the TUN, and the way around it for the peers themselves.
+//!
+//! ```text
+//!   10.2.0.0/16 dev s2s0 metric 100 proto 77           remote subnets, into the tunnel       Routes::add
+//!   198.51.100.20 via 203.0.113.1 dev eth0 proto 77    a peer that one of them contains      Routes::protect_peer
+//! ```
+//!
+//! All carry [`PROTOCOL`], so that the leftovers of a crash are found. A route of anybody else is never touched: the
+//! kernel is asked to add, never to replace, and removal names protocol and device. Dropping [`Routes`] removes all.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+
+use ipnet::IpNet;
+
+use crate::sys::netlink::{MAIN_TABLE, Netlink, NetlinkError, Route};
+
+/// The number in the protocol field of our routes (rtnetlink(7)); `ip route show proto 77` lists them. Chosen from the
+/// numbers above 4 that no routing program has claimed in the kernel's `rtnetlink.h` or iproute2's `rt_protos`.
+pub const PROTOCOL: u8 = 77;
+
+/// The metric of host routes to peers; nothing competes with it, since they are added only where there is none.
+const PEER_METRIC: u32 = 0x4d;
+
+/// Why a route is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// Somebody else has a route with this destination and metric.
+    #[error(
+        "cannot add route {wanted}: {owner} has set {theirs} with the same metric {}; \
+         remove that route or give the connection another metric", .theirs.metric
+    )]
+    Taken {
+        /// The route that we wanted.
+        wanted: Box<Route>,
+        /// The route that is there.
+        theirs: Box<Route>,
+        /// Who has set it, in words.
+        owner: String,
+    },
+    /// The tunnel would have to carry its own packets.
+    #[error(
+        "cannot add route {wanted}: {peer} is the address of the peer itself, so the tunnel would swallow its own packets"
+    )]
+    PeerItself {
+        /// The route that we wanted.
+        wanted: Box<Route>,
+        /// The peer's address.
+        peer: IpAddr,
+    },
+    /// Nothing but the tunnel leads to the peer.
+    #[error("no route leads to the peer {peer} outside of the tunnel")]
+    NoWayToPeer {
+        /// The peer's address.
+        peer: IpAddr,
+    },
+}
+
+/// The routes of one daemon through one TUN.
+#[derive(Debug)]
+pub struct Routes {
+    netlink: Netlink,
+    tun: u32,
+    into_tunnel: BTreeMap<(IpNet, u32), Route>,
+    to_peers: BTreeMap<IpAddr, Route>,
+}
+
+impl Routes {
+    /// Starts with no routes; `tun` is the index of the TUN in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// Only if the kernel gives no netlink socket.
+    pub fn open(tun: u32) -> io::Result<Self> {
+        let netlink = Netlink::open()?;
+        Ok(Self { netlink, tun, into_tunnel: BTreeMap::new(), to_peers: BTreeMap::new() })
+    }
+
+    /// Routes packets to `destination` into the tunnel; among routes to the same destination the least `metric` wins.
+    /// Adding a route that is there already changes its preferred source.
+    ///
+    /// # Errors
+    /// [`RouteError::Taken`] if somebody else has a route with this destination and metric, [`RouteError::PeerItself`]
+    /// if the destination is exactly a protected peer.
+    pub fn add(
+        &mut self,
+        destination: IpNet,
+        metric: u32,
+        preferred_source: Option<IpAddr>,
+    ) -> Result<(), RouteError> {
+        let (destination, metric) = place(destination, metric);
+        let route =
+            Route { preferred_source, ..Route::through(self.tun, destination, metric, PROTOCOL) };
+        if let Some(peer) = self.to_peers.keys().find(|peer| IpNet::from(**peer) == destination) {
+            return Err(RouteError::PeerItself { peer: *peer, wanted: Box::new(route) });
+        }
+        self.install(&route)?;
+        self.into_tunnel.insert((destination, metric), route);
+        Ok(())
+    }
+
+    /// Removes a route that [`add`](Self::add) made; unknown ones are no error, nor is one that is gone already.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn remove(&mut self, destination: IpNet, metric: u32) -> Result<(), RouteError> {
+        match self.into_tunnel.remove(&place(destination, metric)) {
+            Some(route) => self.uninstall(&route),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the outer packets to `peer` out of the tunnel, if one of the subnets `into_tunnel` would capture them
+    /// (0.0.0.0/0, for one): adds a host route along the way that leads to the peer without us. Call it before
+    /// [`add`](Self::add), and again when the network below has changed. Returns whether a host route was needed.
+    ///
+    /// # Errors
+    /// [`RouteError::NoWayToPeer`] if nothing leads to the peer, [`RouteError::Taken`] as for `add`.
+    pub fn protect_peer(
+        &mut self,
+        peer: IpAddr,
+        into_tunnel: &[IpNet],
+    ) -> Result<bool, RouteError> {
+        let Some(captured) =
+            into_tunnel.iter().filter(|net| net.contains(&peer)).map(IpNet::prefix_len).max()
+        else {
+            self.release_peer(peer)?;
+            return Ok(false);
+        };
+        let way = self.way_around(peer)?;
+        if way.destination.prefix_len() > captured {
+            self.release_peer(peer)?; // more specific than the tunnel's route, so the kernel prefers it anyway
+            return Ok(false);
+        }
+        let route = Route {
+            destination: peer.into(),
+            metric: PEER_METRIC,
+            protocol: PROTOCOL,
+            table: MAIN_TABLE,
+            ..way
+        };
+        if self.to_peers.get(&peer).is_some_and(|present| *present != route) {
+            self.release_peer(peer)?;
+        }
+        self.install(&route)?;
+        self.to_peers.insert(peer, route);
+        Ok(true)
+    }
+
+    /// Removes the host route to a peer, if there is one.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn release_peer(&mut self, peer: IpAddr) -> Result<(), RouteError> {
+        match self.to_peers.remove(&peer) {
+            Some(route) => self.uninstall(&route),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes what a predecessor that crashed has left: routes with our number through our TUN, through a device that
+    /// is gone, and host routes to peers, unless another gateway is running on this machine (its TUN has routes with
+    /// our number, so the host routes may be its). Returns what was removed. Call it once, before the first `add`.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn purge_leftovers(&mut self) -> Result<Vec<Route>, RouteError> {
+        let routes = self.netlink.routes(Some(PROTOCOL))?;
+        let links = self.netlink.links()?;
+        let is_link = |device| links.iter().any(|link| Some(link.index) == device);
+        let is_host =
+            |route: &Route| route.destination.prefix_len() == route.destination.max_prefix_len();
+        let another = routes.iter().any(|route| {
+            is_link(route.device) && route.device != Some(self.tun) && !is_host(route)
+        });
+        let mut removed = Vec::new();
+        for route in routes {
+            let ours = route.device == Some(self.tun)
+                || !is_link(route.device)
+                || (is_host(&route) && !another);
+            if ours {
+                self.uninstall(&route)?;
+                removed.push(route);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The routes that are installed, into the tunnel first.
+    pub fn installed(&self) -> impl Iterator<Item = &Route> {
+        self.into_tunnel.values().chain(self.to_peers.values())
+    }
+
+    /// Removes every route; what cannot be removed is reported and forgotten. Dropping does the same in silence.
+    pub fn clear(&mut self) -> Vec<RouteError> {
+        let into_tunnel = std::mem::take(&mut self.into_tunnel).into_values();
+        let to_peers = std::mem::take(&mut self.to_peers).into_values();
+        into_tunnel.chain(to_peers).filter_map(|route| self.uninstall(&route).err()).collect()
+    }
+
+    fn install(&mut self, route: &Route) -> Result<(), RouteError> {
+        match self.netlink.add_route(route) {
+            Err(error) if error.is_exists() => {}
+            other => return Ok(other?),
+        }
+        // Ours (from before, or with another source address) may be replaced, anybody else's may not.
+        let same_place = |there: &Route| {
+            there.destination == route.destination
+                && there.metric == route.metric
+                && there.table == route.table
+        };
+        match self.netlink.routes(None)?.into_iter().find(same_place) {
+            Some(theirs) if theirs.protocol != PROTOCOL => Err(RouteError::Taken {
+                wanted: Box::new(route.clone()),
+                owner: owner(theirs.protocol),
+                theirs: Box::new(theirs),
+            }),
+            Some(ours) => {
+                if ours != *route {
+                    self.uninstall(&ours)?;
+                    self.netlink.add_route(route)?;
+                }
+                Ok(())
+            }
+            None => Ok(self.netlink.add_route(route)?),
+        }
+    }
+
+    fn uninstall(&mut self, route: &Route) -> Result<(), RouteError> {
+        match self.netlink.del_route(route) {
+            Err(error) if error.is_absent() => Ok(()), // the device took it along
+            other => Ok(other?),
+        }
+    }
+
+    /// The route that leads to the peer apart from ours. The kernel knows best, with its rules and tables; only when
+    /// its answer is a route of ours, the main table is searched here.
+    fn way_around(&mut self, peer: IpAddr) -> Result<Route, RouteError> {
+        match self.netlink.route_to(peer) {
+            Ok(way) if way.protocol != PROTOCOL && way.device != Some(self.tun) => return Ok(way),
+            Ok(_) => {}
+            Err(error) if error.is_unreachable() => return Err(RouteError::NoWayToPeer { peer }),
+            Err(error) => return Err(error.into()),
+        }
+        let leads_there = |way: &Route| {
+            way.protocol != PROTOCOL
+                && way.table == MAIN_TABLE
+                && way.device.is_some_and(|device| device != self.tun)
+                && way.destination.contains(&peer)
+        };
+        let ways = self.netlink.routes(None)?.into_iter().filter(leads_there);
+        ways.min_by_key(|way| (u8::MAX - way.destination.prefix_len(), way.metric))
+            .ok_or(RouteError::NoWayToPeer { peer })
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Destination and metric as the kernel keeps them: no host bits, and 1024 for the metric 0 of IPv6 (`IP6_RT_PRIO_USER`).
+fn place(destination: IpNet, metric: u32) -> (IpNet, u32) {
+    match (destination, metric) {
+        (IpNet::V6(_), 0) => (destination.trunc(), 1024),
+        _ => (destination.trunc(), metric),
+    }
+}
+
+/// The local address that the kernel would use for packets to `remote`, or `None` if no route leads there. Asks by
+/// connecting a UDP socket, which sends nothing and needs no right.
+#[must_use]
+pub fn route_source(remote: IpAddr) -> Option<IpAddr> {
+    let unspecified = match remote {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    };
+    let socket = UdpSocket::bind((unspecified, 0)).ok()?;
+    socket.connect((remote, ANY_PORT)).ok()?;
+    let source = socket.local_addr().ok()?.ip();
+    (!source.is_unspecified()).then_some(source)
+}
+
+/// The kernel wants some port that is not 0; nothing is sent to it.
+const ANY_PORT: u16 = 500;
+
+/// Who sets routes with this protocol number, in words (`rtnetlink.h`).
+fn owner(protocol: u8) -> String {
+    match protocol {
+        2 => "the kernel".to_owned(),
+        3 | 4 => "the administrator".to_owned(),
+        9 => "a router advertisement".to_owned(),
+        16 => "the DHCP client".to_owned(),
+        _ => format!("another program (protocol {protocol})"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
