@@ -121,9 +121,8 @@ impl Flow {
     ///
     /// # Errors
     /// If a socket failed, or was silent for half a minute.
-    pub fn wait(self) -> Result<[Report; 2]> {
-        let halves: Vec<Half> = self
-            .threads
+    pub fn wait(mut self) -> Result<[Report; 2]> {
+        let halves: Vec<Half> = std::mem::take(&mut self.threads)
             .into_iter()
             .map(|thread| thread.join().map_err(|_| anyhow!("a flow thread panicked"))?)
             .collect::<Result<_>>()?;
@@ -131,6 +130,13 @@ impl Flow {
             unreachable!("invariant: start makes four threads")
         };
         Ok([report(client_out, server_in), report(server_out, client_in)])
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        // An abandoned flow has to end by itself.
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

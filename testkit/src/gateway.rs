@@ -77,7 +77,7 @@ impl Ours {
     /// If it does not exit with 0; the message has its words.
     pub fn tell(&self, args: &[&str]) -> Result<String> {
         let mut command = self.command(args);
-        command.arg("--socket").arg(self.file("sock"));
+        command.arg("--control").arg(self.file("sock"));
         let output = succeed(&mut command)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -145,7 +145,7 @@ impl Peer for Ours {
     fn start(&mut self) -> Result<()> {
         let config = self.config().display().to_string();
         let mut command = self.command(&["run", "-c", &config]);
-        command.env("S2S_LOG", std::env::var("S2S_LOG").unwrap_or_else(|_| "debug".into()));
+        command.env("S2S_GW_LOG", std::env::var("S2S_GW_LOG").unwrap_or_else(|_| "debug".into()));
         self.daemon.spawn(command)?;
         let what = format!("s2s-gw {}'s control socket", self.spec.name);
         wait_for(&what, Duration::from_secs(10), || {
@@ -195,11 +195,12 @@ impl Peer for Ours {
 
 fn facts(connection: &Value) -> Facts {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ike = &connection["ike"];
     let mut facts = Facts {
         up: connection["state"] == "up",
-        ike_spi: text(&connection["ike"]["spi"]),
+        ike_spi: format!("{}_{}", text(&ike["spi_i"]), text(&ike["spi_r"])),
         reason: text(&connection["reason"]["alert"]),
-        suites: text(&connection["ike"]["suite"]),
+        suites: text(&ike["suite"]),
         child_spis: Vec::new(),
     };
     for child in connection["children"].as_array().into_iter().flatten() {

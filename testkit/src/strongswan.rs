@@ -7,14 +7,13 @@
 //!   dir/NAME.log               what charon logs
 //! ```
 //!
-//! The programs are copied to a directory of ours first: Debian confines `/usr/sbin/charon-systemd` to `/etc` by an
+//! Each instance runs its own copies of the programs: Debian confines `/usr/sbin/charon-systemd` to `/etc` by an
 //! AppArmor profile that goes by path, and a test has its files elsewhere. What kernel-libipsec cannot do (ESN, raw ESP
 //! without UDP) cannot be tested against it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -43,6 +42,11 @@ impl StrongSwan {
             dir: dir.into(),
             spec,
         };
+        std::fs::create_dir(this.programs())?;
+        for (program, name) in [(CHARON, "charon-systemd"), (SWANCTL, "swanctl")] {
+            std::fs::copy(program, this.programs().join(name))
+                .with_context(|| format!("cannot copy {program}"))?;
+        }
         std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
         std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
         Ok(this)
@@ -53,15 +57,20 @@ impl StrongSwan {
     /// # Errors
     /// If it fails; the message has its words.
     pub fn swanctl(&self, args: &[&str]) -> Result<String> {
-        let output = succeed(self.program("swanctl")?.args(args))?;
+        let output = succeed(self.program("swanctl").args(args))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn program(&self, program: &str) -> Result<Command> {
+    fn program(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.netns]).arg(programs()?.join(program));
+        command.args(["netns", "exec", &self.netns]).arg(self.programs().join(program));
         command.env("STRONGSWAN_CONF", self.file("strongswan.conf"));
-        Ok(command)
+        command
+    }
+
+    /// The directory with this instance's copies of the programs.
+    fn programs(&self) -> PathBuf {
+        self.file("bin")
     }
 
     fn file(&self, what: &str) -> PathBuf {
@@ -119,7 +128,7 @@ impl Peer for StrongSwan {
     fn start(&mut self) -> Result<()> {
         let vici = self.file("vici");
         let _ = std::fs::remove_file(&vici);
-        let command = self.program("charon-systemd")?;
+        let command = self.program("charon-systemd");
         self.daemon.spawn(command)?;
         wait_for("charon's control socket", Duration::from_secs(10), || {
             if let Some(status) = self.daemon.ended()? {
@@ -197,18 +206,6 @@ pub fn missing() -> Vec<&'static str> {
         .filter(|(file, _)| !Path::new(file).exists())
         .map(|(_, package)| package)
         .collect()
-}
-
-/// The directory with our copies of the programs.
-fn programs() -> Result<PathBuf> {
-    static DIR: OnceLock<Option<tempfile::TempDir>> = OnceLock::new();
-    let dir = DIR.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("s2st-bin").tempdir().ok()?;
-        std::fs::copy(CHARON, dir.path().join("charon-systemd")).ok()?;
-        std::fs::copy(SWANCTL, dir.path().join("swanctl")).ok()?;
-        Some(dir)
-    });
-    Ok(dir.as_ref().context("cannot copy charon-systemd and swanctl")?.path().into())
 }
 
 fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {

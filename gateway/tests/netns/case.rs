@@ -263,6 +263,15 @@ impl Case {
         Ok([self.left.facts("site")?, self.right.facts("site")?])
     }
 
+    /// Neither our log nor our status tells the key.
+    fn secretive(&self) -> Result<()> {
+        for peer in [&self.left, &self.right].into_iter().filter(|peer| peer.kind() == "ours") {
+            ensure!(!peer.log().contains(KEY), "the pre-shared key is in the log");
+            ensure!(!peer.status().contains(KEY), "the pre-shared key is in the status");
+        }
+        Ok(())
+    }
+
     /// The error with everything that may explain it; keeps the directory.
     fn report(self, name: &str, error: &anyhow::Error) -> String {
         let mut text = format!("{error:#}\n");
@@ -306,7 +315,8 @@ pub(crate) fn run(
     let mut case = Case::new(tunnel).map_err(|error| format!("{error:#}"))?;
     let begun = now();
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| body(&mut case)))
-        .unwrap_or_else(|panic| Err(anyhow!("panicked: {:?}", panic.downcast_ref::<String>())));
+        .unwrap_or_else(|panic| Err(anyhow!("panicked: {:?}", panic.downcast_ref::<String>())))
+        .and_then(|()| case.secretive());
     let Err(error) = outcome else { return Ok(()) };
     Err(case.report(name, &error.context(format!("after {:.1?}", begun.elapsed()))))
 }

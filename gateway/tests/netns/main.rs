@@ -7,7 +7,7 @@
 //!
 //! Without `S2S_NETNS` every test is ignored, so that a plain `cargo test` asks for no root (and with `off` there is none).
 //! With it, a test whose programs are missing is ignored. `S2S_NETNS=harness` runs the list with strongSwan on both sides: what fails then is the
-//! harness. `S2S_CHARON_LOG=4` and `S2S_LOG=trace` make the logs longer; what a
+//! harness. `S2S_CHARON_LOG=4` and `S2S_GW_LOG=trace` make the logs longer; what a
 //! failed test leaves is in `target/netns-failures/`.
 
 mod bad_input;

@@ -1,6 +1,9 @@
 //! Rekeys by either side while TCP runs: no octet lost, no stall over a second (RFC 7296 §2.8, make before break).
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use testkit::peer::pause;
 
 use crate::List;
 use crate::case::{Case, Pair, Tunnel};
@@ -8,6 +11,7 @@ use crate::traffic::gcm;
 
 pub(crate) fn list(list: &mut List) {
     list.tunnel("harness/rekey", gcm(Pair::SwanToSwan), |case| child(case, true));
+    list.tunnel("harness/stall-is-seen", gcm(Pair::SwanToSwan), stall_is_seen);
     for (name, tunnel) in
         [("rekey/child", without_pfs as fn(Pair) -> Tunnel), ("rekey/child-pfs", with_pfs)]
     {
@@ -17,6 +21,24 @@ pub(crate) fn list(list: &mut List) {
     list.every_pair("rekey/ike/by-left", gcm, |case| ike(case, true));
     list.every_pair("rekey/ike/by-right", gcm, |case| ike(case, false));
     list.every_pair("rekey/all-in-turn", with_pfs, in_turn);
+}
+
+/// The measure itself: a wire that is cut for a second and a half must fail the check.
+fn stall_is_seen(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let outcome = case.while_flowing(|case| {
+        let wire = &case.sites.right.gateway;
+        wire.nft("add rule inet watch in iifname \"out\" udp dport 4500 drop\n")?;
+        pause(Duration::from_millis(1500));
+        wire.nft("flush chain inet watch in\n")
+    });
+    match outcome {
+        Ok(reports) => bail!("nobody saw the stall: {reports:?}"),
+        Err(error) => {
+            ensure!(error.to_string().contains("stalled for more than"), "{error:#}");
+            Ok(())
+        }
+    }
 }
 
 fn without_pfs(pair: Pair) -> Tunnel {
