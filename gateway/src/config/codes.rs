@@ -102,6 +102,8 @@ codes! {
         "The algorithms are known, but they do not make a complete proposal together: an IKE proposal needs a cipher, a pseudorandom function and a key exchange, and with a cipher that is not AEAD also an integrity algorithm. Keywords are those of strongSwan.";
     UnknownAlgorithm "E0131" "unknown algorithm"
         "No algorithm has this keyword. The keywords are those of strongSwan (`aes256gcm16`, `sha256`, `ecp384` ...), joined by `-`.";
+    UnsupportedAlgorithm "E0132" "algorithm that is not offered"
+        "The algorithm exists, but this program does not offer it, mostly because it is too weak for new tunnels. Ask the peer for a stronger one; the message names what is at hand.";
     UnknownPolicy "E0133" "unknown policy"
         "`policy` and `extends` name a table [policy.NAME] or a built-in policy, and there is none of this name.";
     ExtendsLoop "E0134" "policies extend each other in a circle"

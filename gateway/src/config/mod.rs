@@ -11,15 +11,27 @@
 //! No stage stops at its first error, so one run shows everything that is wrong. Unknown keys are errors, planned keys
 //! that this version does not support are errors of their own kind, and no message contains a key.
 
+mod address;
 mod codes;
+mod connection;
+mod document;
 mod genpsk;
+mod keys;
 mod load;
 mod model;
+mod overlap;
+mod policy;
+mod raw;
 mod report;
+mod secret;
+mod section;
 mod source;
+mod validate;
+mod value;
 
 pub use codes::Code;
 pub use genpsk::genpsk;
+pub use load::Surroundings;
 pub use model::{Child, Config, Connection, Gateway, Host, HostName, Peer, Policy, Routes};
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use source::{Place, Source};

@@ -73,12 +73,19 @@ pub struct Place {
 
 impl Place {
     /// The part of this place that starts `offset` octets in and is `len` long; this place itself if that is outside.
-    pub(super) fn part(&self, offset: usize, len: usize) -> Self {
+    fn part(&self, offset: usize, len: usize) -> Self {
         let start = self.span.start + offset;
         if start + len > self.span.end {
             return self.clone();
         }
         Self { source: Arc::clone(&self.source), span: start..start + len }
+    }
+
+    /// The part of a text in quotes that `span` of its value is; this place itself if the quoting is not plain.
+    pub(super) fn inside_quotes(&self, value: &str, span: Range<usize>) -> Self {
+        let shown = self.source.text().get(self.span.clone()).unwrap_or("");
+        let plain = shown.get(1..shown.len().saturating_sub(1)) == Some(value);
+        if plain && !span.is_empty() { self.part(1 + span.start, span.len()) } else { self.clone() }
     }
 
     /// Path of the file.

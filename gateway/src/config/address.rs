@@ -1,0 +1,261 @@
+//! Addresses, networks and endpoints of peers: text to value, with errors that say what to write instead.
+//!
+//! ```text
+//!   10.1.0.0/16              network            10.1.0.5/16   E0123, 10.1.0.0/16 or 10.1.0.5/32
+//!   198.51.100.20[:4500]     endpoint           10.1.0.0/160  E0122, 0..=32
+//!   [2001:db8::10]:4500      endpoint           10.1.0.0      E0121, prefix length missing
+//!   ber-a.example.com:4500   endpoint           300.1.1.1     E0128, not a name either
+//! ```
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::codes::Code;
+use super::model::{Host, HostName};
+use super::report::Diagnostic;
+use super::section::Findings;
+use super::source::{At, Place};
+
+/// Reads a network; host bits are an error.
+pub(super) fn network(at: &At<String>, findings: &mut Findings) -> Option<At<IpNet>> {
+    match parse_network(&at.value, &at.place) {
+        Ok(network) => Some(At::new(network, at.place.clone())),
+        Err(diagnostic) => {
+            findings.add(*diagnostic);
+            None
+        }
+    }
+}
+
+fn parse_network(text: &str, place: &Place) -> Result<IpNet, Box<Diagnostic>> {
+    let (address_text, prefix_text) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let Ok(address) = address_text.parse::<IpAddr>() else {
+        let diagnostic =
+            Diagnostic::at(Code::BadNetwork, place, format!("`{text}` is not a network"))
+                .label(format!("`{address_text}` is not an address"))
+                .fix("write an address and a prefix length, such as 10.1.0.0/16 or 2001:db8::/32");
+        return Err(Box::new(diagnostic));
+    };
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let Some(prefix_text) = prefix_text else {
+        let diagnostic =
+            Diagnostic::at(Code::BadNetwork, place, format!("`{text}` has no prefix length"))
+                .label("how large is this network?")
+                .fix(format!(
+                    "write {address}/{bits} for this one host, or the prefix length of its network"
+                ));
+        return Err(Box::new(diagnostic));
+    };
+    let prefix = prefix_of(address, prefix_text, place)?;
+    let network =
+        IpNet::new(address, prefix).map_err(|_| prefix_error(address, prefix_text, place))?;
+    if network.trunc() != network {
+        return Err(Box::new(host_bits(network, place)));
+    }
+    Ok(network)
+}
+
+fn prefix_of(address: IpAddr, text: &str, place: &Place) -> Result<u8, Box<Diagnostic>> {
+    let plain = text.len() <= 3 && text.bytes().all(|octet| octet.is_ascii_digit());
+    let prefix = text.parse::<u8>().ok().filter(|_| plain);
+    prefix.ok_or_else(|| prefix_error(address, text, place))
+}
+
+fn prefix_error(address: IpAddr, text: &str, place: &Place) -> Box<Diagnostic> {
+    let (family, bits) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
+    // A digit too many is the usual slip: 160 for 16, 644 for 64.
+    let shorter = text.get(..text.len().saturating_sub(1)).unwrap_or("");
+    let meant = shorter.parse::<u8>().ok().filter(|&prefix| prefix > 0 && prefix <= bits);
+    Box::new(
+        Diagnostic::at(
+            Code::PrefixLength,
+            place,
+            format!("prefix length {text} is impossible for {family}"),
+        )
+        .label(format!("{family} addresses have {bits} bits"))
+        .fix(format!("write a prefix length of 0..={bits}"))
+        .help(meant.map(|prefix| format!("did you mean /{prefix}?"))),
+    )
+}
+
+fn host_bits(network: IpNet, place: &Place) -> Diagnostic {
+    let (address, meant) = (network.addr(), network.trunc());
+    Diagnostic::at(Code::HostBits, place, format!("network {network} has host bits set"))
+        .label(format!("{address} is a host in {meant}"))
+        .why("both gateways must name exactly the same network")
+        .fix(format!("write {meant}, or {address}/{} for this one host", network.max_prefix_len()))
+}
+
+/// Reads an address that a socket can have.
+pub(super) fn address(key: &str, at: &At<String>, findings: &mut Findings) -> Option<At<IpAddr>> {
+    let complaint = match at.value.parse::<IpAddr>() {
+        Ok(address) => match unusable(address) {
+            None => return Some(At::new(address, at.place.clone())),
+            Some(complaint) => complaint,
+        },
+        Err(_) => "not an IPv4 or IPv6 address",
+    };
+    findings.add(
+        Diagnostic::at(Code::BadAddress, &at.place, format!("`{}` cannot be used in `{key}`", at.value))
+            .label(complaint)
+            .fix(format!("write an address such as \"203.0.113.10\" or \"2001:db8::10\", or leave `{key}` out to use all")),
+    );
+    None
+}
+
+fn unusable(address: IpAddr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        return Some("the unspecified address");
+    }
+    if address.is_multicast() || address == IpAddr::from([255; 4]) {
+        return Some("an address of many hosts");
+    }
+    None
+}
+
+/// Reads one endpoint of a peer (not the word `any`).
+pub(super) fn host(at: &At<String>, findings: &mut Findings) -> Option<At<Host>> {
+    match parse_host(&at.value) {
+        Ok(host) => Some(At::new(host, at.place.clone())),
+        Err((complaint, fix)) => {
+            findings.add(
+                Diagnostic::at(Code::BadPeer, &at.place, format!("`{}` is not a peer", at.value))
+                    .label(complaint)
+                    .fix(fix),
+            );
+            None
+        }
+    }
+}
+
+const HOST_FIX: &str = "write an address or a name, such as \"198.51.100.20\", \"[2001:db8::1]:4500\" or \"ber.example.com:4500\"";
+
+/// The error is what is wrong and what to write.
+fn parse_host(text: &str) -> Result<Host, (String, String)> {
+    let fault = |complaint: &str| (complaint.to_owned(), HOST_FIX.to_owned());
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Host { name: usable(address)?, port: None });
+    }
+    if let Some(inner) = text.strip_prefix('[') {
+        let (address, after) = inner.split_once(']').ok_or_else(|| fault("`]` is missing"))?;
+        let address = address
+            .parse::<std::net::Ipv6Addr>()
+            .map_err(|_| fault("what is in brackets is not an IPv6 address"))?;
+        let port = match after.strip_prefix(':') {
+            Some(port) => Some(parse_port(port)?),
+            None if after.is_empty() => None,
+            None => return Err(fault("only `:port` may follow the bracket")),
+        };
+        return Ok(Host { name: usable(address.into())?, port });
+    }
+    let (name, port) = match text.split_once(':') {
+        Some((name, port)) if !port.contains(':') => (name, Some(parse_port(port)?)),
+        Some(_) if text.contains('%') => return Err(fault("zones are not supported")),
+        Some(_) => return Err(fault("neither an IPv6 address nor a name with a port")),
+        None => (text, None),
+    };
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return Ok(Host { name: usable(address)?, port });
+    }
+    if name.contains('/') {
+        return Err(fault("a peer is one host, not a network"));
+    }
+    if name.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        return Err(fault("not an IPv4 address: four numbers up to 255"));
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    match is_dns_name(&name) {
+        true => Ok(Host { name: HostName::Dns(name), port }),
+        false => Err(fault(
+            "not a DNS name: letters, digits and `-` in labels of 1 to 63, joined by dots",
+        )),
+    }
+}
+
+fn usable(address: IpAddr) -> Result<HostName, (String, String)> {
+    let Some(complaint) = unusable(address) else {
+        return Ok(HostName::Address(address));
+    };
+    let fix = match address.is_unspecified() {
+        true => "write \"any\" for a peer that may call from everywhere",
+        false => HOST_FIX,
+    };
+    Err((complaint.to_owned(), fix.to_owned()))
+}
+
+fn parse_port(text: &str) -> Result<u16, (String, String)> {
+    let port = text.parse::<u16>().ok().filter(|&port| port > 0 && !text.starts_with('+'));
+    port.ok_or_else(|| {
+        (format!("`{text}` is not a port"), "write a port from 1 to 65535 after the `:`".to_owned())
+    })
+}
+
+/// Host names of RFC 1123 §2.1, with `_` because it is in use.
+fn is_dns_name(name: &str) -> bool {
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label_fits)
+}
+
+/// Whether two networks have an address in common.
+pub(super) fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_with_and_without_port() {
+        for (text, shown) in [
+            ("198.51.100.20", "198.51.100.20"),
+            ("198.51.100.20:4500", "198.51.100.20:4500"),
+            ("2001:db8::4:703", "2001:db8::4:703"),
+            ("[2001:db8::4]:703", "[2001:db8::4]:703"),
+            ("[2001:db8::4]", "2001:db8::4"),
+            ("Ber-A.example.com.", "ber-a.example.com"),
+            ("ber.example.com:4500", "ber.example.com:4500"),
+        ] {
+            assert_eq!(
+                parse_host(text).map(|host| host.to_string()).as_deref(),
+                Ok(shown),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "300.1.1.1",
+            "1.2.3",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:",
+            "[::1",
+            "[1.2.3.4]:5",
+            "[2001:db8::1]x",
+            "fe80::1%eth0",
+            "a b",
+            "-a.com",
+            "a..b",
+            "10.0.0.0/8",
+            "2001:db8::g",
+        ] {
+            assert!(parse_host(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! One connection: references resolved, key read, subnets spread over CHILD_SAs.
+//!
+//! ```text
+//!   local_subnets   ["lan", "2001:db8:1::/64"]      lan = 10.1.0.0/16, 10.9.0.0/24
+//!   remote_subnets  ["10.2.0.0/16", "2001:db8:2::/64"]
+//!
+//!     combined, one per family                split, one per pair
+//!       lan-1  10.1/16, 10.9.0/24 ⇄ 10.2/16     lan-1  10.1/16       ⇄ 10.2/16
+//!       lan-2  2001:db8:1::/64 ⇄ 2001:db8:2::/64 lan-2  10.9.0/24     ⇄ 10.2/16
+//!                                               lan-3  2001:db8:1::/64 ⇄ 2001:db8:2::/64
+//! ```
+//!
+//! The result is a [`Draft`]: what could be read of a connection that may have errors, so that connections can be
+//! compared with each other all the same.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ikev2::{Encap, Identity, Psk, Start};
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use super::address::{host, network};
+use super::codes::Code;
+use super::keys::did_you_mean;
+use super::load::Surroundings;
+use super::model::{Child, Connection, Gateway, Host, HostName, Peer, Policy, Routes};
+use super::policy::{Policies, derive_dpd};
+use super::raw::{RawConnection, RawRoutes, Selectors};
+use super::report::Diagnostic;
+use super::secret::fetch;
+use super::section::{Field, Findings};
+use super::source::{At, Place};
+use super::value::check_name;
+
+/// Groups of `[networks]` by name; `None` for one that has errors.
+pub(super) struct Networks(pub(super) BTreeMap<String, Option<Vec<IpNet>>>);
+
+/// What a connection can refer to.
+pub(super) struct Context<'c> {
+    pub(super) gateway: &'c Gateway,
+    pub(super) networks: &'c Networks,
+    pub(super) policies: &'c Policies,
+    pub(super) surroundings: &'c Surroundings,
+}
+
+/// A connection as far as it could be read.
+pub(super) struct Draft {
+    pub(super) name: At<String>,
+    description: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) any: bool,
+    /// Place of `peer`, or of the name of the connection.
+    pub(super) peer_place: Place,
+    pub(super) hosts: Vec<At<Host>>,
+    pub(super) local_id: Option<Identity>,
+    pub(super) peer_id: Option<Identity>,
+    pub(super) psk_place: Option<Place>,
+    pub(super) key: Option<Zeroizing<Vec<u8>>>,
+    policy: Option<Policy>,
+    pub(super) local: Vec<At<IpNet>>,
+    pub(super) remote: Vec<At<IpNet>>,
+    children: Vec<Child>,
+    start: Start,
+    encap: Encap,
+    replay_window: u32,
+    mtu: Option<u16>,
+    routes: Routes,
+    pub(super) metric: u32,
+    nat_keepalive: Duration,
+}
+
+impl Draft {
+    pub(super) fn read(
+        raw: &RawConnection,
+        context: &Context<'_>,
+        findings: &mut Findings,
+    ) -> Self {
+        check_name("connection", &raw.name, findings);
+        let (any, hosts) = read_peer(raw, context, findings);
+        let local = subnets(&raw.local_subnets, context.networks, findings);
+        let remote = subnets(&raw.remote_subnets, context.networks, findings);
+        let children = match (&local, &remote) {
+            (Some(local), Some(remote)) => children(raw, local, remote, findings),
+            _ => Vec::new(),
+        };
+        let policy = match &raw.policy {
+            Field::Given(name) => context.policies.find(name, "policy", findings),
+            Field::Absent => context.policies.default_policy(),
+            Field::Wrong => None,
+        };
+        let inherited = policy.as_ref().and_then(|policy| policy.dpd);
+        let dpd = derive_dpd(&raw.dpd, inherited, findings);
+        let policy = policy.map(|policy| Policy { dpd, ..policy });
+        let draft = Self {
+            name: raw.name.clone(),
+            description: raw.description.value().cloned(),
+            enabled: raw.enabled.value().copied().unwrap_or(true),
+            any,
+            peer_place: raw
+                .peer
+                .given()
+                .map_or_else(|| raw.name.place.clone(), |at| at.place.clone()),
+            hosts,
+            local_id: identity(&raw.local_id, findings).or_else(|| context.gateway.id.clone()),
+            peer_id: identity(&raw.peer_id, findings),
+            psk_place: raw.psk.given().map(|at| at.place.clone()),
+            key: raw.psk.value().and_then(|source| fetch(source, context.surroundings, findings)),
+            policy,
+            local: local.unwrap_or_default(),
+            remote: remote.unwrap_or_default(),
+            children,
+            start: read_start(raw, any, findings),
+            encap: raw.encap.value().copied().unwrap_or_default(),
+            replay_window: number(&raw.replay_window, 4096),
+            mtu: raw.mtu.value().copied().flatten().and_then(|octets| u16::try_from(octets).ok()),
+            routes: read_routes(&raw.routes, findings),
+            metric: number(&raw.metric, 100),
+            nat_keepalive: raw.nat_keepalive.value().copied().unwrap_or(Duration::from_secs(20)),
+        };
+        if any && raw.peer_id.is_absent() {
+            findings.add(any_needs_id(&draft.peer_place));
+        }
+        draft.compare_sides(findings);
+        draft.compare_peer_with_routes(findings);
+        draft
+    }
+
+    /// E0127 and W0315: networks of the two sides that have addresses in common.
+    fn compare_sides(&self, findings: &mut Findings) {
+        for local in &self.local {
+            for remote in &self.remote {
+                let (here, there) = (&local.value, &remote.value);
+                if here.prefix_len() == 0 || there.prefix_len() == 0 {
+                    continue;
+                }
+                if here == there {
+                    findings.add(
+                        Diagnostic::at(
+                            Code::Overlap,
+                            &remote.place,
+                            format!("{there} is both local and remote"),
+                        )
+                        .label("behind the peer")
+                        .related(&local.place, "and behind this gateway")
+                        .why("the gateway cannot know on which side a host of it is")
+                        .fix(
+                            "delete it on one side; if both sites use it, one has to be translated",
+                        ),
+                    );
+                } else if super::address::overlap(here, there) {
+                    let (inner, outer) =
+                        if here.contains(there) { (there, here) } else { (here, there) };
+                    findings.add(
+                        Diagnostic::at(
+                            Code::LocalRemoteNested,
+                            &remote.place,
+                            format!("{inner} lies within {outer} across the tunnel"),
+                        )
+                        .label(format!("{there} is behind the peer"))
+                        .related(&local.place, format!("{here} is behind this gateway"))
+                        .why("the most specific network wins, which hubs and spokes rely on")
+                        .fix("nothing, if it is meant so"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// W0316: a route into the tunnel that takes the peer itself along.
+    fn compare_peer_with_routes(&self, findings: &mut Findings) {
+        let remotes: Vec<_> = self.remote.iter().map(|at| at.value).collect();
+        let routed = match &self.routes {
+            Routes::Auto => remotes.as_slice(),
+            Routes::None => &[],
+            Routes::List(list) => list.as_slice(),
+        };
+        for host in &self.hosts {
+            let HostName::Address(address) = host.value.name else { continue };
+            if let Some(network) = routed.iter().find(|network| network.contains(&address)) {
+                findings.add(
+                    Diagnostic::at(Code::PeerInside, &host.place, format!("peer {address} is inside {network}, which is routed to it"))
+                        .label("packets to the peer must not enter its tunnel")
+                        .fix("have a more specific route to the peer, or list `routes` without its address"),
+                );
+            }
+        }
+    }
+
+    /// The connection, if everything that it needs is there.
+    pub(super) fn into_connection(self) -> Option<Connection> {
+        let peer = match self.any {
+            true => Peer::Any,
+            false => Peer::Hosts(self.hosts.into_iter().map(|host| host.value).collect()),
+        };
+        Some(Connection {
+            name: self.name.value,
+            description: self.description,
+            enabled: self.enabled,
+            peer,
+            local_id: self.local_id,
+            peer_id: self.peer_id,
+            psk: Psk::new(self.key?.to_vec()),
+            policy: self.policy?,
+            children: self.children,
+            start: self.start,
+            encap: self.encap,
+            replay_window: self.replay_window,
+            mtu: self.mtu,
+            routes: self.routes,
+            metric: self.metric,
+            nat_keepalive: self.nat_keepalive,
+        })
+    }
+}
+
+/// The form has checked the range already.
+fn number(field: &Field<u64>, default: u32) -> u32 {
+    field.value().and_then(|&value| u32::try_from(value).ok()).unwrap_or(default)
+}
+
+fn read_peer(
+    raw: &RawConnection,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> (bool, Vec<At<Host>>) {
+    let Some(list) = raw.peer.value() else { return (false, Vec::new()) };
+    let is_any = |at: &At<String>| matches!(at.value.as_str(), "any" | "%any");
+    if let Some(any) = list.iter().find(|at| is_any(at)) {
+        if list.len() > 1 {
+            findings.add(
+                Diagnostic::at(Code::AnyNeedsId, &any.place, "`any` stands beside other peers")
+                    .label("it includes them all")
+                    .fix("write `peer = \"any\"` alone, or delete `any`"),
+            );
+        }
+        return (true, Vec::new());
+    }
+    let mut hosts: Vec<At<Host>> = Vec::new();
+    for text in list {
+        let Some(host) = host(text, findings) else { continue };
+        if hosts.iter().any(|other| other.value == host.value) {
+            findings.add(repeated(&host.place, &host.value.to_string()));
+            continue;
+        }
+        check_family(&host, &context.gateway.listen, findings);
+        hosts.push(host);
+    }
+    (false, hosts)
+}
+
+fn check_family(host: &At<Host>, listen: &[IpAddr], findings: &mut Findings) {
+    let HostName::Address(address) = host.value.name else { return };
+    if listen.is_empty() || listen.iter().any(|ours| ours.is_ipv4() == address.is_ipv4()) {
+        return;
+    }
+    let family = family_name(address.is_ipv4());
+    findings.add(
+        Diagnostic::at(
+            Code::PeerFamily,
+            &host.place,
+            format!("`listen` has no {family} address for peer {address}"),
+        )
+        .label(format!("an {family} address"))
+        .why("no packet can be sent to the peer")
+        .fix(format!(
+            "add an {family} address to `listen` in [gateway], or leave `listen` out to use all"
+        )),
+    );
+}
+
+const fn family_name(is_ipv4: bool) -> &'static str {
+    if is_ipv4 { "IPv4" } else { "IPv6" }
+}
+
+fn any_needs_id(place: &Place) -> Diagnostic {
+    Diagnostic::at(Code::AnyNeedsId, place, "peer \"any\" needs a `peer_id`")
+        .label("every address may call")
+        .why("the identity alone says which connection a caller belongs to, and which key it must have")
+        .fix("write `peer_id = \"NAME\"` with the identity that the peer sends")
+}
+
+fn read_start(raw: &RawConnection, any: bool, findings: &mut Findings) -> Start {
+    match raw.start.given() {
+        None if any => Start::RespondOnly,
+        None => Start::default(),
+        Some(at) => {
+            if any && at.value != Start::RespondOnly {
+                findings.add(
+                    Diagnostic::at(Code::AnyNeedsId, &at.place, "peer \"any\" cannot be called")
+                        .label("there is no address to call")
+                        .fix("write `start = \"respond-only\"`, or delete `start`"),
+                );
+            }
+            at.value
+        }
+    }
+}
+
+pub(super) fn identity(field: &Field<String>, findings: &mut Findings) -> Option<Identity> {
+    let at = field.given()?;
+    match at.value.parse() {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            findings.add(
+                Diagnostic::at(
+                    Code::BadIdentity,
+                    &at.place,
+                    format!("`{}` is not an identity", at.value),
+                )
+                .label(error.to_string())
+                .fix("write an address, a DNS name, a mail address, or keyid:TEXT"),
+            );
+            None
+        }
+    }
+}
+
+/// The networks of a list, names resolved; `None` if anything in it is wrong or the list is missing.
+fn subnets(
+    field: &Field<Vec<At<String>>>,
+    networks: &Networks,
+    findings: &mut Findings,
+) -> Option<Vec<At<IpNet>>> {
+    let list = field.value()?;
+    let mut found: Vec<At<IpNet>> = Vec::new();
+    let mut complete = true;
+    for entry in list {
+        let members: Vec<At<IpNet>> = match entry.value.contains(['.', ':', '/']) {
+            true => network(entry, findings).into_iter().collect(),
+            false => {
+                let group = networks.find(entry, findings).unwrap_or_default();
+                group.iter().map(|&member| At::new(member, entry.place.clone())).collect()
+            }
+        };
+        complete &= !members.is_empty();
+        for member in members {
+            if found.iter().any(|other| other.value == member.value) {
+                findings.add(repeated(&member.place, &member.value.to_string()));
+                continue;
+            }
+            if let Some(wider) = found.iter().find(|other| other.value.contains(&member.value)) {
+                let text = format!("{}, which lies within {},", member.value, wider.value);
+                findings.add(repeated(&member.place, &text));
+            }
+            found.push(member);
+        }
+    }
+    complete.then_some(found)
+}
+
+impl Networks {
+    fn find(&self, name: &At<String>, findings: &mut Findings) -> Option<Vec<IpNet>> {
+        match self.0.get(&name.value) {
+            Some(group) => group.clone(),
+            None => {
+                let names = || self.0.keys().map(String::as_str);
+                findings.add(
+                    Diagnostic::at(Code::UnknownNetwork, &name.place, format!("unknown network `{}`", name.value))
+                        .label("no group in [networks] has this name")
+                        .fix("write a network such as \"10.1.0.0/16\", or define the group in [networks]")
+                        .help(did_you_mean(&name.value, names())),
+                );
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn repeated(place: &Place, what: &str) -> Diagnostic {
+    Diagnostic::at(Code::Repeated, place, format!("{what} is listed already"))
+        .label("this has no effect")
+        .fix("delete it")
+}
+
+/// Spreads the subnets over CHILD_SAs: IPv4 first, `lan-1`, `lan-2` ... in the order of the file.
+fn children(
+    raw: &RawConnection,
+    local: &[At<IpNet>],
+    remote: &[At<IpNet>],
+    findings: &mut Findings,
+) -> Vec<Child> {
+    let selectors = raw.selectors.value().copied().unwrap_or(Selectors::Combined);
+    let mut pairs: Vec<(Vec<IpNet>, Vec<IpNet>)> = Vec::new();
+    for is_ipv4 in [true, false] {
+        let of_family = |list: &[At<IpNet>]| {
+            let same = |at: &&At<IpNet>| at.value.addr().is_ipv4() == is_ipv4;
+            list.iter().filter(same).cloned().collect::<Vec<_>>()
+        };
+        let (here, there) = (of_family(local), of_family(remote));
+        match (here.first(), there.first()) {
+            (None, None) => continue,
+            (Some(lonely), None) => findings.add(family_alone(lonely, "local", "remote")),
+            (None, Some(lonely)) => findings.add(family_alone(lonely, "remote", "local")),
+            (Some(_), Some(_)) => {}
+        }
+        let values = |list: &[At<IpNet>]| list.iter().map(|at| at.value).collect::<Vec<_>>();
+        match selectors {
+            Selectors::Combined => pairs.push((values(&here), values(&there))),
+            Selectors::Split => pairs.extend(here.iter().flat_map(|local| {
+                there.iter().map(|remote| (vec![local.value], vec![remote.value]))
+            })),
+        }
+    }
+    if pairs.len() > CHILDREN_MAX || pairs.iter().any(|(l, r)| l.len().max(r.len()) > SELECTORS_MAX)
+    {
+        findings.add(too_many(&raw.name));
+    }
+    let named =
+        |(index, (local, remote))| Child { name: format!("lan-{}", index + 1), local, remote };
+    pairs.into_iter().enumerate().map(named).collect()
+}
+
+/// Chosen so that a peer is not flooded with exchanges.
+const CHILDREN_MAX: usize = 128;
+
+/// A TS payload counts its selectors in one octet (RFC 7296 §3.13), and the first may be taken by a packet's own.
+const SELECTORS_MAX: usize = 254;
+
+fn family_alone(lonely: &At<IpNet>, side: &str, other: &str) -> Diagnostic {
+    let family = family_name(lonely.value.addr().is_ipv4());
+    Diagnostic::at(
+        Code::FamilyAlone,
+        &lonely.place,
+        format!("{} has no {family} network on the {other} side", lonely.value),
+    )
+    .label(format!("{family} in `{side}_subnets` only"))
+    .why("source and destination of a packet are of one family, so none could ever match")
+    .fix(format!("add an {family} network to `{other}_subnets`, or delete this one"))
+}
+
+fn too_many(name: &At<String>) -> Diagnostic {
+    Diagnostic::at(
+        Code::OutOfRange,
+        &name.place,
+        format!("connection `{}` has too many subnets", name.value),
+    )
+    .label(format!("at most {SELECTORS_MAX} networks on a side, {CHILDREN_MAX} pairs when split"))
+    .fix("summarise networks, or split the connection")
+}
+
+fn read_routes(field: &Field<RawRoutes>, findings: &mut Findings) -> Routes {
+    match field.value() {
+        None | Some(RawRoutes::Auto) => Routes::Auto,
+        Some(RawRoutes::None) => Routes::None,
+        Some(RawRoutes::List(list)) => {
+            let routes = list.iter().filter_map(|entry| network(entry, findings));
+            Routes::List(routes.map(|at| at.value).collect())
+        }
+    }
+}

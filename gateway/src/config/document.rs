@@ -1,0 +1,185 @@
+//! One file as a TOML document: syntax errors, and the text with its secrets masked.
+//!
+//! ```text
+//!   text ─► toml parser ─► DeTable (values with spans) ─► sections
+//!                │
+//!                ├─► E0100, E0109 for every syntax error
+//!                └─► spans of inline keys ─► Source (masked)
+//! ```
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::codes::Code;
+use super::keys::may_hold_secret;
+use super::report::Diagnostic;
+use super::section::Findings;
+use super::source::{Place, Source};
+
+/// A parsed file.
+pub(super) struct Document<'t> {
+    pub(super) table: DeTable<'t>,
+    pub(super) source: Arc<Source>,
+    /// Whether the syntax was good enough for the values to mean what they say.
+    pub(super) readable: bool,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn parse(path: PathBuf, text: &'t str, findings: &mut Findings) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let table = table.into_inner();
+        let mut secrets = Vec::new();
+        collect_secrets(&table, &mut secrets);
+        if !errors.is_empty() {
+            suspect_secrets(text, &mut secrets);
+        }
+        let source = Arc::new(Source::new(path, text, &secrets));
+        let mut readable = true;
+        for error in &errors {
+            let place = Place { source: Arc::clone(&source), span: shown_span(text, error.span()) };
+            let duplicate = error.message().contains("duplicate key");
+            readable &= duplicate;
+            findings.add(match duplicate {
+                true => duplicate_key(&place),
+                false => syntax_error(&place, error.message()),
+            });
+        }
+        Self { table, source, readable }
+    }
+}
+
+fn duplicate_key(place: &Place) -> Diagnostic {
+    let key = place.source.text().get(place.span.clone()).unwrap_or("").to_owned();
+    Diagnostic::at(Code::Duplicate, place, format!("`{key}` is defined twice"))
+        .label("defined before")
+        .why("only one of the two could be used, and the file does not say which")
+        .fix("delete or rename one; entries of one table have to stand together")
+}
+
+fn syntax_error(place: &Place, message: &str) -> Diagnostic {
+    Diagnostic::at(Code::Syntax, place, format!("this is not TOML: {message}"))
+        .label("reading stopped making sense here")
+        .why("nothing in the file is used before all of it can be read")
+}
+
+/// A span that can be shown: inside the text, on character boundaries, not empty unless at the end of a line.
+fn shown_span(text: &str, span: Option<Range<usize>>) -> Range<usize> {
+    let Range { mut start, mut end } = span.unwrap_or(0..0);
+    start = start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    end = end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
+}
+
+/// The spans of everything in the document that is or may be a secret.
+fn collect_secrets(table: &DeTable<'_>, secrets: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        if may_hold_secret(key.get_ref()) {
+            collect_scalars(value, secrets);
+        } else {
+            each_table(value.get_ref(), &mut |inner| collect_secrets(inner, secrets));
+        }
+    }
+}
+
+fn each_table(value: &DeValue<'_>, visit: &mut impl FnMut(&DeTable<'_>)) {
+    if let Some(table) = value.as_table() {
+        visit(table);
+    }
+    for item in value.as_array().into_iter().flat_map(|array| array.iter()) {
+        each_table(item.get_ref(), visit);
+    }
+}
+
+fn collect_scalars(value: &toml::Spanned<DeValue<'_>>, secrets: &mut Vec<Range<usize>>) {
+    let inner = value.get_ref();
+    if let Some(table) = inner.as_table() {
+        let secret = |key: &str| !matches!(key, "file" | "credential");
+        for (_, item) in table.iter().filter(|(key, _)| secret(key.get_ref())) {
+            collect_scalars(item, secrets);
+        }
+    } else if let Some(array) = inner.as_array() {
+        array.iter().for_each(|item| collect_scalars(item, secrets));
+    } else {
+        secrets.push(value.span());
+    }
+}
+
+/// The same for text that the parser could not follow: the rest of the line after a word that may name a secret, except
+/// `file = ..` and `credential = ..`, and on to the closing quotes of a text of several lines.
+fn suspect_secrets(text: &str, secrets: &mut Vec<Range<usize>>) {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let word_len = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(word_len);
+        if word.is_empty() || !may_hold_secret(word) {
+            at += word_len.max(rest.chars().next().map_or(1, char::len_utf8));
+            continue;
+        }
+        let line_len = after.find('\n').unwrap_or(after.len());
+        let (line, below) = after.split_at(line_len);
+        let mut piece_start = at + word_len;
+        for piece in line.split_inclusive([',', '{']) {
+            let named = piece.trim_start();
+            let harmless = named.starts_with("file") || named.starts_with("credential");
+            if !harmless {
+                secrets.push(piece_start..piece_start + piece.len());
+            }
+            piece_start += piece.len();
+        }
+        let opened = ["\"\"\"", "'''"].into_iter().find(|q| line.matches(q).count() % 2 == 1);
+        let below_len = opened.map_or(0, |quotes| below.find(quotes).unwrap_or(below.len()));
+        secrets.push(piece_start..piece_start + below_len);
+        at = piece_start + below_len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        let document = Document::parse("f".into(), text, &mut Findings::default());
+        document.source.text().to_owned()
+    }
+
+    #[test]
+    fn secrets_are_masked_wherever_they_stand() {
+        for (text, secret) in [
+            ("[connection.a]\npsk = { inline = 'hunter2hunter2' }\n", "hunter2"),
+            ("[connection.a]\npsk = { inlin = \"hunter2\" }\n", "hunter2"),
+            ("[connection.a]\npsk = 'hunter2'\n", "hunter2"),
+            ("[connection.a]\npks = [\"hunter2\"]\n", "hunter2"),
+            ("[connection.a]\npsk = { inline = 8675309 }\n", "8675309"),
+            ("[connection.a]\npsk.inline = 'hunter2'\n", "hunter2"),
+            ("inline = 'hunter2'\n", "hunter2"),
+            // not TOML
+            ("psk = { inline = 'hunter2'\nx = 1\n", "hunter2"),
+            ("psk = { 'hunter2' }\n", "hunter2"),
+            ("psk = hunter2\n", "hunter2"),
+            ("psk 'hunter2'\n", "hunter2"),
+            ("psk = { inline = \"\"\"one\nhunter2\nx", "hunter2"),
+            ("psk = { file = '/x', inline = hunter2 }\n", "hunter2"),
+        ] {
+            let shown = shown(text);
+            assert!(!shown.contains(secret), "{text} is shown as {shown}");
+            assert_eq!(shown.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn paths_of_keys_stay_visible() {
+        for text in ["psk = { file = '/etc/a.psk' }\n", "psk = { file = '/etc/a.psk'\n"] {
+            assert!(shown(text).contains("/etc/a"), "{}", shown(text));
+        }
+    }
+}

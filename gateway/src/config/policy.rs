@@ -1,0 +1,303 @@
+//! Policies: what algorithms, for how long, and when a peer counts as dead.
+//!
+//! ```text
+//!   built-in `default` ◄── extends ── [policy.strong] ◄── extends ── [policy.legacy]
+//!                                          ▲
+//!   [connection.berlin] policy = "strong" ─┘   dpd = {..} of the connection goes on top
+//! ```
+//!
+//! A policy that extends nothing starts from `default`, so every key of it is optional.
+
+use std::collections::BTreeMap;
+
+use ikev2::keyword::keywords;
+use ikev2::{Dpd, KeywordError, Lifetime, Proposal};
+
+use super::codes::Code;
+use super::keys::did_you_mean;
+use super::model::Policy;
+use super::raw::{RawDpd, RawPolicy};
+use super::report::Diagnostic;
+use super::section::{Field, Findings};
+use super::source::{At, Place};
+use super::value::{check_name, shown_duration};
+
+/// The policies that exist, by name; `None` for one that has errors.
+pub(super) struct Policies(BTreeMap<String, Option<Policy>>);
+
+impl Policies {
+    pub(super) fn resolve(raw: &[RawPolicy], findings: &mut Findings) -> Self {
+        let mut policies = Self(built_in());
+        let mut own: BTreeMap<&str, &RawPolicy> = BTreeMap::new();
+        for policy in raw {
+            let name = policy.name.value.as_str();
+            check_name("policy", &policy.name, findings);
+            if policies.0.contains_key(name) {
+                findings.add(named_like_built_in(&policy.name));
+            } else if let Some(first) = own.get(name) {
+                findings.add(twice("policy", &policy.name, &first.name.place));
+            } else {
+                own.insert(name, policy);
+            }
+        }
+        for policy in raw {
+            policies.resolve_one(policy, &own, &mut Vec::new(), findings);
+        }
+        policies
+    }
+
+    /// Resolves what the policy extends first. `path` is how we came here.
+    fn resolve_one<'r>(
+        &mut self,
+        raw: &'r RawPolicy,
+        own: &BTreeMap<&str, &'r RawPolicy>,
+        path: &mut Vec<&'r str>,
+        findings: &mut Findings,
+    ) {
+        let name = raw.name.value.as_str();
+        if self.0.contains_key(name) {
+            return;
+        }
+        path.push(name);
+        if let Some(base) = raw.extends.given() {
+            if path.contains(&base.value.as_str()) {
+                findings.add(extends_loop(base, path));
+                self.0.insert(name.to_owned(), None);
+                return;
+            }
+            if let Some(base) = own.get(base.value.as_str()) {
+                self.resolve_one(base, own, path, findings);
+            }
+        }
+        let base = match &raw.extends {
+            Field::Given(base) => self.find(base, "extends", findings),
+            Field::Wrong => None,
+            Field::Absent => self.0.get(DEFAULT).cloned().flatten(),
+        };
+        let policy = derive(raw, base, findings);
+        self.0.insert(name.to_owned(), policy);
+    }
+
+    /// The policy that `key = "NAME"` asks for; `None` after an error, here or in the policy itself.
+    pub(super) fn find(
+        &self,
+        name: &At<String>,
+        key: &str,
+        findings: &mut Findings,
+    ) -> Option<Policy> {
+        match self.0.get(&name.value) {
+            Some(policy) => policy.clone(),
+            None => {
+                let names = || self.0.keys().map(String::as_str);
+                let help = did_you_mean(&name.value, names()).unwrap_or_else(|| {
+                    format!("policies: {}", names().collect::<Vec<_>>().join(", "))
+                });
+                findings.add(
+                    Diagnostic::at(
+                        Code::UnknownPolicy,
+                        &name.place,
+                        format!("unknown policy `{}`", name.value),
+                    )
+                    .label(format!("`{key}` wants the name of a policy"))
+                    .fix(format!("define [policy.{}], or name one that exists", name.value))
+                    .help(Some(help)),
+                );
+                None
+            }
+        }
+    }
+
+    /// What a connection without `policy` uses.
+    pub(super) fn default_policy(&self) -> Option<Policy> {
+        self.0.get(DEFAULT).cloned().flatten()
+    }
+}
+
+pub(super) fn twice(what: &str, second: &At<String>, first: &Place) -> Diagnostic {
+    Diagnostic::at(
+        Code::Duplicate,
+        &second.place,
+        format!("{what} `{}` is defined twice", second.value),
+    )
+    .label("again here")
+    .related(first, "first here")
+    .fix("rename one or delete it")
+}
+
+fn named_like_built_in(name: &At<String>) -> Diagnostic {
+    let text = &name.value;
+    Diagnostic::at(Code::Duplicate, &name.place, format!("policy `{text}` is built in"))
+        .label("this name is taken")
+        .fix(format!("give yours another name and write `extends = \"{text}\"` in it"))
+}
+
+fn extends_loop(base: &At<String>, path: &[&str]) -> Diagnostic {
+    let circle = path.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" extends ");
+    Diagnostic::at(Code::ExtendsLoop, &base.place, "policies extend each other in a circle")
+        .label(format!("{circle} extends `{}`", base.value))
+        .why("there is no policy to start from")
+        .fix("delete one `extends`, or let it name a built-in policy such as \"default\"")
+}
+
+fn derive(raw: &RawPolicy, base: Option<Policy>, findings: &mut Findings) -> Option<Policy> {
+    let ike = proposals("ike", &raw.ike, Proposal::ike_from_keywords, findings);
+    let esp = proposals("esp", &raw.esp, Proposal::esp_from_keywords, findings);
+    for (key, life) in [("ike_lifetime", &raw.ike_lifetime), ("esp_lifetime", &raw.esp_lifetime)] {
+        if let Some(at) = life.given().filter(|at| at.value.as_secs() < 60) {
+            findings.add(
+                Diagnostic::at(Code::ShortLife, &at.place, format!("`{key}` is very short"))
+                    .label("keys are replaced more often than once a minute")
+                    .fix("leave it so for tests only; \"1h\" and \"8h\" are usual"),
+            );
+        }
+    }
+    let mut policy = base?;
+    policy.name.clone_from(&raw.name.value);
+    policy.ike = ike.unwrap_or(policy.ike);
+    policy.esp = esp.unwrap_or(policy.esp);
+    if let Some(&time) = raw.ike_lifetime.value() {
+        policy.ike_lifetime.time = time;
+    }
+    if let Some(&time) = raw.esp_lifetime.value() {
+        policy.esp_lifetime.time = time;
+    }
+    policy.esp_lifetime.octets = raw.esp_lifebytes.value().copied().or(policy.esp_lifetime.octets);
+    policy.esp_lifetime.packets =
+        raw.esp_lifepackets.value().copied().or(policy.esp_lifetime.packets);
+    policy.dpd = derive_dpd(&raw.dpd, policy.dpd, findings);
+    Some(policy)
+}
+
+fn proposals(
+    key: &str,
+    field: &Field<Vec<At<String>>>,
+    parse: fn(&str) -> Result<Proposal, KeywordError>,
+    findings: &mut Findings,
+) -> Option<Vec<Proposal>> {
+    let list = field.value()?;
+    let mut proposals = Vec::with_capacity(list.len());
+    for (index, text) in list.iter().enumerate() {
+        match parse(&text.value) {
+            Ok(proposal) => proposals.push(proposal),
+            Err(error) => findings.add(bad_proposal(key, index + 1, text, &error)),
+        }
+    }
+    Some(proposals)
+}
+
+fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordError) -> Diagnostic {
+    let place = match error.span() {
+        Some(span) => text.place.inside_quotes(&text.value, span),
+        None => text.place.clone(),
+    };
+    let wherein = format!("in `{key}` proposal {number}");
+    match error {
+        KeywordError::Unknown { word, .. } => Diagnostic::at(
+            Code::UnknownAlgorithm,
+            &place,
+            format!("unknown algorithm `{word}` {wherein}"),
+        )
+        .label("no algorithm has this name")
+        .fix("use keywords of strongSwan; list: s2s-gw show algorithms")
+        .help(did_you_mean(word, keywords())),
+        KeywordError::Unsupported { word, .. } => {
+            let message = format!("algorithm `{word}` {wherein} is not offered");
+            Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
+                .label("it exists, but not here")
+                .why("it is too weak for a new tunnel, or this version does not have it yet")
+                .fix(format!("use others: {}", keywords().collect::<Vec<_>>().join(", ")))
+        }
+        other => {
+            let message = format!("`{key}` proposal {number} cannot work");
+            let example = match key {
+                "ike" => "aes256gcm16-prfsha384-ecp384",
+                _ => "aes256gcm16-ecp384",
+            };
+            Diagnostic::at(Code::BadProposal, &place, message)
+                .label(other.to_string())
+                .fix(format!("complete it, as in \"{example}\""))
+        }
+    }
+}
+
+/// Puts `dpd = ..` on top of what is inherited.
+pub(super) fn derive_dpd(
+    field: &Field<RawDpd>,
+    inherited: Option<Dpd>,
+    findings: &mut Findings,
+) -> Option<Dpd> {
+    let Field::Given(at) = field else { return inherited };
+    let RawDpd::On { interval, timeout, action } = &at.value else { return None };
+    let base = inherited.unwrap_or_default();
+    let dpd = Dpd {
+        interval: interval.value().copied().unwrap_or(base.interval),
+        timeout: timeout.value().copied().unwrap_or(base.timeout),
+        action: action.value().copied().unwrap_or(base.action),
+    };
+    if dpd.timeout <= dpd.interval
+        && !matches!((interval, timeout), (Field::Wrong, _) | (_, Field::Wrong))
+    {
+        let place = timeout.given().or(interval.given()).map_or(&at.place, |at| &at.place);
+        let (interval, timeout) = (shown_duration(dpd.interval), shown_duration(dpd.timeout));
+        findings.add(
+            Diagnostic::at(Code::DpdTimes, place, "dpd `timeout` is not longer than `interval`")
+                .label(format!("interval {interval}, timeout {timeout}"))
+                .why("the peer would be declared dead before it is asked whether it lives")
+                .fix(format!(
+                    "write a timeout of several intervals, such as \"{}\"",
+                    shown_duration(dpd.interval * 4)
+                )),
+        );
+    }
+    Some(dpd)
+}
+
+const DEFAULT: &str = "default";
+
+/// Built-in policies, each with its IKE and ESP proposals.
+///
+/// The second and fourth ESP proposals of `default` are the first and third without a key exchange, so that a peer
+/// without PFS can rekey with us.
+const BUILT_IN: [(&str, &[&str], &[&str]); 2] = [
+    (
+        DEFAULT,
+        &[
+            "aes256gcm16-aes128gcm16-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
+        ],
+        &[
+            "aes256gcm16-aes128gcm16-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16",
+            "aes256-sha512-sha384-sha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
+            "aes256-sha512-sha384-sha256",
+        ],
+    ),
+    (
+        "aws",
+        &["aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"],
+        &["aes256gcm16-ecp384", "aes256-sha256-modp2048"],
+    ),
+];
+
+fn built_in() -> BTreeMap<String, Option<Policy>> {
+    let invariant = "invariant: built-in proposals are valid";
+    let parse_all = |texts: &[&str], parse: fn(&str) -> Result<Proposal, KeywordError>| {
+        texts.iter().map(|text| parse(text).expect(invariant)).collect::<Vec<_>>()
+    };
+    let policy = |(name, ike, esp): (&str, &[&str], &[&str])| Policy {
+        name: name.to_owned(),
+        ike: parse_all(ike, Proposal::ike_from_keywords),
+        esp: parse_all(esp, Proposal::esp_from_keywords),
+        ike_lifetime: Lifetime::of(std::time::Duration::from_hours(8)),
+        esp_lifetime: Lifetime::of(std::time::Duration::from_hours(1)),
+        dpd: Some(match name {
+            "aws" => Dpd {
+                interval: std::time::Duration::from_secs(10),
+                timeout: std::time::Duration::from_secs(30),
+                ..Dpd::default()
+            },
+            _ => Dpd::default(),
+        }),
+    };
+    BUILT_IN.into_iter().map(policy).map(|policy| (policy.name.clone(), Some(policy))).collect()
+}

@@ -1,0 +1,443 @@
+//! The file in its form: the tables and keys that are there, each value of its type, nothing resolved yet.
+//!
+//! ```text
+//!   [networks]           ─► RawNetwork      name, networks or names
+//!   [policy.strong]      ─► RawPolicy       proposals as text, lifetimes
+//!   [connection.berlin]  ─► RawConnection   names of policy and networks as text
+//! ```
+//!
+//! Every value keeps its place, because what is wrong with it may only turn out when it meets the others.
+
+use std::time::Duration;
+
+use ikev2::{DpdAction, Encap, Start};
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::codes::Code;
+use super::document::Document;
+use super::keys;
+use super::report::Diagnostic;
+use super::secret::{InlineKey, KeySource};
+use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
+use super::source::{At, Place};
+use super::value::{duration, size};
+
+/// All files together.
+#[derive(Debug, Default)]
+pub(super) struct Raw {
+    pub(super) include: Vec<At<String>>,
+    /// `[gateway]`, of every file that has one.
+    pub(super) gateways: Vec<RawGateway>,
+    pub(super) networks: Vec<RawNetwork>,
+    pub(super) policies: Vec<RawPolicy>,
+    pub(super) connections: Vec<RawConnection>,
+}
+
+/// `[gateway]`.
+#[derive(Debug)]
+pub(super) struct RawGateway {
+    pub(super) place: Place,
+    pub(super) name: Field<String>,
+    pub(super) id: Field<String>,
+    pub(super) listen: Field<Vec<At<String>>>,
+    pub(super) ike_port: Field<u64>,
+    pub(super) nat_port: Field<u64>,
+    pub(super) tun: Field<String>,
+    pub(super) mtu: Field<Option<u64>>,
+    pub(super) control: Field<String>,
+}
+
+/// One entry of `[networks]`.
+#[derive(Debug)]
+pub(super) struct RawNetwork {
+    pub(super) name: At<String>,
+    pub(super) members: Field<Vec<At<String>>>,
+}
+
+/// `[policy.NAME]`.
+#[derive(Debug)]
+pub(super) struct RawPolicy {
+    pub(super) name: At<String>,
+    pub(super) extends: Field<String>,
+    pub(super) ike: Field<Vec<At<String>>>,
+    pub(super) esp: Field<Vec<At<String>>>,
+    pub(super) ike_lifetime: Field<Duration>,
+    pub(super) esp_lifetime: Field<Duration>,
+    pub(super) esp_lifebytes: Field<u64>,
+    pub(super) esp_lifepackets: Field<u64>,
+    pub(super) dpd: Field<RawDpd>,
+}
+
+/// `dpd = ..`.
+#[derive(Debug)]
+pub(super) enum RawDpd {
+    Off,
+    On { interval: Field<Duration>, timeout: Field<Duration>, action: Field<DpdAction> },
+}
+
+/// `[connection.NAME]`.
+#[derive(Debug)]
+pub(super) struct RawConnection {
+    pub(super) name: At<String>,
+    pub(super) description: Field<String>,
+    pub(super) enabled: Field<bool>,
+    pub(super) peer: Field<Vec<At<String>>>,
+    pub(super) peer_id: Field<String>,
+    pub(super) local_id: Field<String>,
+    pub(super) psk: Field<KeySource>,
+    pub(super) policy: Field<String>,
+    pub(super) local_subnets: Field<Vec<At<String>>>,
+    pub(super) remote_subnets: Field<Vec<At<String>>>,
+    pub(super) start: Field<Start>,
+    pub(super) encap: Field<Encap>,
+    pub(super) selectors: Field<Selectors>,
+    pub(super) dpd: Field<RawDpd>,
+    pub(super) mtu: Field<Option<u64>>,
+    pub(super) routes: Field<RawRoutes>,
+    pub(super) metric: Field<u64>,
+    pub(super) replay_window: Field<u64>,
+    pub(super) nat_keepalive: Field<Duration>,
+}
+
+/// How subnets are spread over CHILD_SAs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selectors {
+    /// One per address family. `auto` means this as well: a fall-back to pairs is not made by itself.
+    Combined,
+    /// One per pair of a local and a remote subnet.
+    Split,
+}
+
+/// `routes = ..`.
+#[derive(Debug)]
+pub(super) enum RawRoutes {
+    Auto,
+    None,
+    List(Vec<At<String>>),
+}
+
+impl Raw {
+    /// Adds one file. `version` and `include` belong into the main file only.
+    pub(super) fn read(&mut self, document: &Document<'_>, is_main: bool, findings: &mut Findings) {
+        let start = Place { source: document.source.clone(), span: 0..0 };
+        let file = Section::open(&document.table, "this file".into(), start, keys::FILE, findings);
+        read_version(&file, findings);
+        if let Field::Given(patterns) = file.texts("include", findings) {
+            match is_main {
+                true => self.include = patterns.value,
+                false => findings.add(nested_include(&patterns.place)),
+            }
+        }
+        if let Field::Given(value) = file.raw("gateway")
+            && let Some(section) = titled(&value, "gateway", "[gateway]", keys::GATEWAY, findings)
+        {
+            self.gateways.push(RawGateway::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("networks")
+            && let Some(section) = names_of(&value, "networks", findings)
+        {
+            for (name, value) in named(&section) {
+                let members = texts_of("networks", &value, section.source(), findings);
+                let members = members.map_or(Field::Wrong, Field::Given);
+                self.networks.push(RawNetwork { name, members });
+            }
+        }
+        for (name, section) in tables(&file, "policy", keys::POLICY, findings) {
+            self.policies.push(RawPolicy::read(name, &section, findings));
+        }
+        for (name, section) in tables(&file, "connection", keys::CONNECTION, findings) {
+            self.connections.push(RawConnection::read(name, &section, findings));
+        }
+    }
+}
+
+fn read_version(file: &Section<'_>, findings: &mut Findings) {
+    let version = file.integer("version", 0..=u64::MAX, findings);
+    if let Some(at) = version.given().filter(|at| at.value != 1) {
+        findings.add(
+            Diagnostic::at(
+                Code::Version,
+                &at.place,
+                format!("version {} of the format is unknown", at.value),
+            )
+            .label("this program knows version 1")
+            .fix("write `version = 1`, or use a newer program"),
+        );
+    }
+}
+
+fn nested_include(place: &Place) -> Diagnostic {
+    Diagnostic::at(Code::UnknownKey, place, "`include` in an included file")
+        .label("only the main file can include others")
+        .fix("move it to the main file")
+}
+
+fn titled<'t>(
+    value: &At<&'t DeValue<'t>>,
+    key: &str,
+    title: &str,
+    keys: &'static [keys::Key],
+    findings: &mut Findings,
+) -> Option<Section<'t>> {
+    match value.value.as_table() {
+        Some(table) => {
+            Some(Section::open(table, title.into(), value.place.clone(), keys, findings))
+        }
+        None => wrong_type(key, value, &format!("a table: {title}"), findings),
+    }
+}
+
+/// A table whose keys are names that the operator chooses.
+fn names_of<'t>(
+    value: &At<&'t DeValue<'t>>,
+    key: &str,
+    findings: &mut Findings,
+) -> Option<Section<'t>> {
+    match value.value.as_table() {
+        Some(table) => Some(Section::of_names(table, format!("[{key}]"), value.place.clone())),
+        None => wrong_type(key, value, "a table", findings),
+    }
+}
+
+/// The entries of a table of names, in the order of the file.
+fn named<'t>(section: &Section<'t>) -> Vec<(At<String>, At<&'t DeValue<'t>>)> {
+    let entry = |(name, value): (
+        &toml::Spanned<toml::de::DeString<'t>>,
+        &'t toml::Spanned<DeValue<'t>>,
+    )| {
+        let name = At::new(name.get_ref().to_string(), section.at(name.span()));
+        (name, At::new(value.get_ref(), section.at(value.span())))
+    };
+    section.in_order().into_iter().map(entry).collect()
+}
+
+/// The tables `[key.NAME]`.
+fn tables<'t>(
+    file: &Section<'t>,
+    key: &'static str,
+    keys: &'static [keys::Key],
+    findings: &mut Findings,
+) -> Vec<(At<String>, Section<'t>)> {
+    let Field::Given(value) = file.raw(key) else { return Vec::new() };
+    let Some(section) = names_of(&value, key, findings) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, value) in named(&section) {
+        let title = format!("[{key}.{}]", name.value);
+        match value.value.as_table() {
+            Some(table) => {
+                let section = Section::open(table, title, name.place.clone(), keys, findings);
+                found.push((name, section));
+            }
+            None => findings.add(
+                Diagnostic::at(
+                    Code::WrongType,
+                    &name.place,
+                    format!("`{}` in [{key}] is not a table", name.value),
+                )
+                .label(format!("every {key} has a name of its own"))
+                .fix(format!("write [{key}.NAME] above the keys of the {key}")),
+            ),
+        }
+    }
+    found
+}
+
+impl RawGateway {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            place: section.place().clone(),
+            name: section.text("name", findings),
+            id: section.text("id", findings),
+            listen: section.texts("listen", findings),
+            ike_port: section.integer("ike_port", 1..=65535, findings),
+            nat_port: section.integer("nat_port", 1..=65535, findings),
+            tun: section.text("tun", findings),
+            mtu: read_mtu(section, findings),
+            control: section.text("control", findings),
+        }
+    }
+}
+
+impl RawPolicy {
+    fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            name,
+            extends: section.text("extends", findings),
+            ike: section.texts("ike", findings),
+            esp: section.texts("esp", findings),
+            ike_lifetime: duration(section, "ike_lifetime", LIFE_MIN..=LIFE_MAX, findings),
+            esp_lifetime: duration(section, "esp_lifetime", LIFE_MIN..=LIFE_MAX, findings),
+            esp_lifebytes: size(section, "esp_lifebytes", 1 << 16, findings),
+            esp_lifepackets: section.integer("esp_lifepackets", 64..=u64::MAX, findings),
+            dpd: read_dpd(section, findings),
+        }
+    }
+}
+
+/// Short enough for tests; W0304 warns below a minute.
+const LIFE_MIN: Duration = Duration::from_secs(1);
+const LIFE_MAX: Duration = Duration::from_hours(30 * 24);
+
+impl RawConnection {
+    fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {
+        let raw = Self {
+            name,
+            description: section.text("description", findings),
+            enabled: section.boolean("enabled", findings),
+            peer: section.texts("peer", findings),
+            peer_id: section.text("peer_id", findings),
+            local_id: section.text("local_id", findings),
+            psk: read_psk(section, findings),
+            policy: section.text("policy", findings),
+            local_subnets: section.texts("local_subnets", findings),
+            remote_subnets: section.texts("remote_subnets", findings),
+            start: section.word("start", &START, findings),
+            encap: section.word("encap", &ENCAP, findings),
+            selectors: section.word("selectors", &SELECTORS, findings),
+            dpd: read_dpd(section, findings),
+            mtu: read_mtu(section, findings),
+            routes: read_routes(section, findings),
+            metric: section.integer("metric", 0..=u64::from(u32::MAX), findings),
+            replay_window: section.integer("replay_window", 64..=1 << 20, findings),
+            nat_keepalive: duration(
+                section,
+                "nat_keepalive",
+                KEEPALIVE_MIN..=KEEPALIVE_MAX,
+                findings,
+            ),
+        };
+        section.require(
+            "peer",
+            &raw.peer,
+            "write `peer = \"ADDRESS or NAME\"`, or \"any\"",
+            findings,
+        );
+        section.require("psk", &raw.psk, "write `psk = { file = \"PATH\" }`", findings);
+        for (key, field) in
+            [("local_subnets", &raw.local_subnets), ("remote_subnets", &raw.remote_subnets)]
+        {
+            if field.is_absent() {
+                findings.add(no_subnets(section, key));
+            }
+        }
+        raw
+    }
+}
+
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEPALIVE_MAX: Duration = Duration::from_hours(1);
+
+const START: [(&str, Start); 4] = [
+    ("always", Start::Always),
+    ("on-demand", Start::OnDemand),
+    ("respond-only", Start::RespondOnly),
+    ("manual", Start::Manual),
+];
+const ENCAP: [(&str, Encap); 2] = [("force", Encap::Force), ("auto", Encap::Auto)];
+const SELECTORS: [(&str, Selectors); 3] =
+    [("auto", Selectors::Combined), ("combined", Selectors::Combined), ("split", Selectors::Split)];
+const DPD_ACTION: [(&str, DpdAction); 3] =
+    [("restart", DpdAction::Restart), ("clear", DpdAction::Clear), ("trap", DpdAction::Trap)];
+
+fn no_subnets(section: &Section<'_>, key: &str) -> Diagnostic {
+    Diagnostic::at(Code::NoSubnets, section.place(), format!("{} has no `{key}`", section.title()))
+        .label(format!("`{key}` is missing here"))
+        .why("it says which packets travel in the tunnel; without it there is nothing to protect")
+        .fix(format!("write `{key} = [\"10.1.0.0/16\"]` with your networks"))
+}
+
+/// `dpd = { .. }`, `false` or `"off"`.
+fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
+    section.raw("dpd").and_then(|at| {
+        let place = at.place.clone();
+        if at.value.as_bool() == Some(false) || at.value.as_str() == Some("off") {
+            return Some(At::new(RawDpd::Off, place));
+        }
+        if !at.value.is_table() {
+            return wrong_type(
+                "dpd",
+                &at,
+                "a table such as { interval = \"30s\" }, or `false`",
+                findings,
+            );
+        }
+        let inner = section.inner("dpd", at, keys::DPD, findings)?;
+        let dpd = RawDpd::On {
+            interval: duration(&inner, "interval", DPD_MIN..=DPD_MAX, findings),
+            timeout: duration(&inner, "timeout", DPD_MIN..=DPD_MAX, findings),
+            action: inner.word("action", &DPD_ACTION, findings),
+        };
+        Some(At::new(dpd, place))
+    })
+}
+
+const DPD_MIN: Duration = Duration::from_secs(1);
+const DPD_MAX: Duration = Duration::from_hours(24);
+
+/// `psk = { file | credential | inline = ".." }`.
+fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> {
+    section.raw("psk").and_then(|at| {
+        let place = at.place.clone();
+        if !at.value.is_table() {
+            findings.add(
+                key_source(&place, "`psk` wants a table")
+                    .label("the key itself does not stand here")
+                    .why("a configuration is copied, printed and backed up; a key should not be"),
+            );
+            return None;
+        }
+        let inner = section.inner("psk", at, keys::PSK, findings)?;
+        let file = inner.text("file", findings);
+        let credential = inner.text("credential", findings);
+        let inline = inner.text("inline", findings);
+        let fields = [&file, &credential, &inline];
+        match fields.iter().filter(|field| !field.is_absent()).count() {
+            0 => findings.add(key_source(&place, "`psk` names no source").label("no source here")),
+            1 => {}
+            _ => {
+                findings.add(key_source(&place, "`psk` names several sources").label("which one?"))
+            }
+        }
+        match (file, credential, inline) {
+            (Field::Given(name), Field::Absent, Field::Absent) => Some(KeySource::File(name)),
+            (Field::Absent, Field::Given(name), Field::Absent) => Some(KeySource::Credential(name)),
+            (Field::Absent, Field::Absent, Field::Given(text)) => {
+                Some(KeySource::Inline(text.map(|text| InlineKey(Zeroizing::new(text)))))
+            }
+            _ => None,
+        }
+        .map(|source| At::new(source, place))
+    })
+}
+
+fn key_source(place: &Place, message: &str) -> Diagnostic {
+    Diagnostic::at(Code::KeySource, place, message)
+        .fix("write `psk = { file = \"PATH\" }`, or { credential = \"NAME\" } under systemd")
+}
+
+/// `"auto"` (None) or octets.
+fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>> {
+    section.raw("mtu").and_then(|at| {
+        if at.value.is_str() {
+            return match_word("mtu", text_of("mtu", &at, findings)?, &[("auto", None)], findings);
+        }
+        match section.integer("mtu", 576..=65535, findings) {
+            Field::Given(octets) => Some(octets.map(Some)),
+            Field::Absent | Field::Wrong => None,
+        }
+    })
+}
+
+/// `"auto"`, `"none"` or a list of networks.
+fn read_routes(section: &Section<'_>, findings: &mut Findings) -> Field<RawRoutes> {
+    section.raw("routes").and_then(|at| {
+        if !at.value.is_str() {
+            let list = texts_of("routes", &at, section.source(), findings)?;
+            return Some(list.map(RawRoutes::List));
+        }
+        let word = text_of("routes", &at, findings)?;
+        let is_auto = match_word("routes", word, &[("auto", true), ("none", false)], findings)?;
+        Some(is_auto.map(|is_auto| if is_auto { RawRoutes::Auto } else { RawRoutes::None }))
+    })
+}

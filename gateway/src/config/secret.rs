@@ -1,0 +1,290 @@
+//! Pre-shared keys: where they come from and what a file of one may look like.
+//!
+//! ```text
+//!   psk = { file = "/etc/s2s-gw/berlin.psk" }   mode 0600, E0104        "0x4f.."  hexadecimal
+//!   psk = { credential = "berlin.psk" }         $CREDENTIALS_DIRECTORY  "0s.."    base64
+//!   psk = { inline = ".." }                     config mode 0600        else      the characters themselves
+//!              │
+//!              └─► one newline at the end is cut ─► decode ─► 16 octets or more
+//! ```
+//!
+//! The octets go nowhere but into [`ikev2::Psk`]; no message has any of them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::codes::Code;
+use super::load::Surroundings;
+use super::report::Diagnostic;
+use super::section::Findings;
+use super::source::{At, Place};
+
+/// Where a key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeySource {
+    /// Path, relative to the directory of the configuration file.
+    File(At<String>),
+    /// Name of a systemd credential.
+    Credential(At<String>),
+    /// The text itself.
+    Inline(At<InlineKey>),
+}
+
+/// The text of an inline key, which no `Debug` may print.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct InlineKey(pub(super) Zeroizing<String>);
+
+impl std::fmt::Debug for InlineKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InlineKey(hidden)")
+    }
+}
+
+/// Fetches, checks and decodes a key.
+pub(super) fn fetch(
+    source: &KeySource,
+    surroundings: &Surroundings,
+    findings: &mut Findings,
+) -> Option<Zeroizing<Vec<u8>>> {
+    match source {
+        KeySource::File(name) => {
+            let path = surroundings.key_path(name.place.path(), Path::new(&name.value));
+            let text = read_key(&path, &name.value, &name.place, Modes::Strict, findings)?;
+            decode(&text, &name.place, findings)
+        }
+        KeySource::Credential(name) => {
+            let path = credential_path(name, surroundings, findings)?;
+            let text = read_key(&path, &name.value, &name.place, Modes::Systemd, findings)?;
+            decode(&text, &name.place, findings)
+        }
+        KeySource::Inline(text) => {
+            check_config_mode(&text.place, findings);
+            decode(text.value.0.as_bytes(), &text.place, findings)
+        }
+    }
+}
+
+/// Who answers for the mode of a key file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modes {
+    /// Nobody but the owner may read it.
+    Strict,
+    /// systemd keeps credentials from other users by the directory.
+    Systemd,
+}
+
+fn credential_path(
+    name: &At<String>,
+    surroundings: &Surroundings,
+    findings: &mut Findings,
+) -> Option<PathBuf> {
+    if name.value.contains('/') || matches!(name.value.as_str(), "." | "..") {
+        findings.add(
+            Diagnostic::at(Code::KeyFile, &name.place, "a credential is a name, not a path")
+                .label("`/` has no place in it")
+                .fix("write the name that LoadCredential= gives it, or use `file`"),
+        );
+        return None;
+    }
+    if surroundings.credentials.is_none() {
+        findings.add(
+            Diagnostic::at(
+                Code::NoCredentials,
+                &name.place,
+                format!("credential `{}` cannot be found", name.value),
+            )
+            .label("$CREDENTIALS_DIRECTORY is not set")
+            .why("systemd sets it for a service with LoadCredential=, and this is not run as one")
+            .fix("run it as the service, or use `file` with a path"),
+        );
+    }
+    surroundings.credentials.as_ref().map(|directory| directory.join(&name.value))
+}
+
+fn read_key(
+    path: &Path,
+    shown: &str,
+    place: &Place,
+    modes: Modes,
+    findings: &mut Findings,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let unreadable = |complaint: String| {
+        Diagnostic::at(Code::KeyFile, place, format!("key file `{shown}` cannot be read"))
+            .label(complaint)
+            .fix(format!(
+                "make one: (umask 077; s2s-gw genpsk > {shown}), and give the peer the same key"
+            ))
+    };
+    match try_read_key(path) {
+        Ok((_, mode)) if modes == Modes::Strict && mode & 0o077 != 0 => {
+            findings.add(too_open(
+                Diagnostic::at(
+                    Code::FileMode,
+                    place,
+                    format!("key file `{shown}` is open to other users"),
+                ),
+                mode,
+                shown,
+            ));
+            None
+        }
+        Ok((text, _)) => Some(text),
+        Err(error) => {
+            findings.add(unreadable(plain_error(&error)));
+            None
+        }
+    }
+}
+
+/// The content, up to [`KEY_FILE_MAX`] octets, and the mode bits of the very file that was read.
+fn try_read_key(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, u32)> {
+    // A FIFO would block for ever, so look before opening; what counts is the open file.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX));
+    file.take(KEY_FILE_MAX as u64).read_to_end(&mut text)?;
+    if text.len() == KEY_FILE_MAX {
+        return Err(std::io::Error::other("too large for a key"));
+    }
+    Ok((text, mode))
+}
+
+const KEY_FILE_MAX: usize = 16 * 1024;
+
+/// The text of an operating system error without its number.
+pub(super) fn plain_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+fn too_open(diagnostic: Diagnostic, mode: u32, path: &str) -> Diagnostic {
+    diagnostic
+        .label(format!("its mode is {mode:04o}"))
+        .why("whoever reads the key can impersonate this gateway and its peer")
+        .fix(format!("chmod 600 {path}"))
+}
+
+/// A configuration with a key in it is a secret itself.
+fn check_config_mode(place: &Place, findings: &mut Findings) {
+    let Ok(metadata) = std::fs::metadata(place.path()) else {
+        return;
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let path = place.path().display().to_string();
+        let message = format!("`{path}` has a key in it and is open to other users");
+        findings.add(too_open(Diagnostic::at(Code::FileMode, place, message), mode, &path));
+    }
+}
+
+/// Text of a key file to the octets of the key.
+fn decode(text: &[u8], place: &Place, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
+    let text = text.strip_suffix(b"\n").map_or(text, |cut| cut.strip_suffix(b"\r").unwrap_or(cut));
+    let verdict = if let Some(digits) = text.strip_prefix(b"0x") {
+        hexadecimal(digits)
+            .ok_or_else(|| bad_encoding(place, "0x", "hexadecimal digits, two per octet"))
+    } else if let Some(encoded) = text.strip_prefix(b"0s") {
+        STANDARD
+            .decode(encoded)
+            .map(Zeroizing::new)
+            .map_err(|_| bad_encoding(place, "0s", "base64"))
+    } else {
+        plain_text(text, place, findings)
+    };
+    let key = match verdict {
+        Ok(key) => key,
+        Err(diagnostic) => {
+            findings.add(diagnostic);
+            return None;
+        }
+    };
+    match key.len() {
+        0 => findings.add(
+            Diagnostic::at(Code::KeyEmpty, place, "the pre-shared key is empty")
+                .label("nothing in it")
+                .why("an empty key would let everybody in")
+                .fix("make one with `s2s-gw genpsk`, and give the peer the same key"),
+        ),
+        1..KEY_MIN => findings.add(
+            Diagnostic::at(Code::KeyShort, place, "the pre-shared key is too short")
+                .label(format!("fewer than {KEY_MIN} octets"))
+                .why("whoever records one handshake can try all short keys offline")
+                .fix("make one with `s2s-gw genpsk`, and give the peer the same key"),
+        ),
+        _ => return Some(key),
+    }
+    None
+}
+
+/// Octets that a key has at least: 128 bits if they are random.
+const KEY_MIN: usize = 16;
+
+/// Octets below which text is suspected to be thought up by a person.
+const TEXT_ADVISED: usize = 32;
+
+fn plain_text(
+    text: &[u8],
+    place: &Place,
+    findings: &mut Findings,
+) -> Result<Zeroizing<Vec<u8>>, Diagnostic> {
+    if text.iter().any(|octet| matches!(octet, 0 | b'\n' | b'\r')) {
+        return Err(Diagnostic::at(Code::KeyLines, place, "the pre-shared key has a line break or NUL in it")
+            .label("a key is one line of text")
+            .why("one newline at the end is cut off; any other would be part of the key, and hardly of the peer's")
+            .fix("write the key on one line, or as `0x` and hexadecimal digits"));
+    }
+    if text.first().is_some_and(u8::is_ascii_whitespace)
+        || text.last().is_some_and(u8::is_ascii_whitespace)
+    {
+        findings.add(
+            Diagnostic::at(
+                Code::KeySpace,
+                place,
+                "the pre-shared key begins or ends with white space",
+            )
+            .label("it is part of the key")
+            .fix("remove it on both gateways, unless it is meant"),
+        );
+    }
+    if (KEY_MIN..TEXT_ADVISED).contains(&text.len()) {
+        findings.add(
+            Diagnostic::at(Code::WeakKey, place, "the pre-shared key may be weak")
+                .label(format!("text of fewer than {TEXT_ADVISED} octets"))
+                .why("text that people choose can be guessed offline from one recorded handshake")
+                .fix("make one with `s2s-gw genpsk`, and give the peer the same key"),
+        );
+    }
+    Ok(Zeroizing::new(text.to_vec()))
+}
+
+fn bad_encoding(place: &Place, prefix: &str, encoding: &str) -> Diagnostic {
+    Diagnostic::at(
+        Code::KeyEncoding,
+        place,
+        format!("the pre-shared key is not what `{prefix}` says"),
+    )
+    .label(format!("`{prefix}` must be followed by {encoding}"))
+    .fix(format!(
+        "correct it; a key that really starts with `{prefix}` has to be encoded as a whole"
+    ))
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let value =
+        |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let mut octets = Zeroizing::new(Vec::with_capacity(digits.len() / 2));
+    for pair in digits.chunks(2) {
+        let &[high, low] = pair else { return None };
+        octets.push(value(high)? << 4 | value(low)?);
+    }
+    Some(octets)
+}

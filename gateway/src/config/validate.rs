@@ -1,0 +1,194 @@
+//! From form to meaning: names to what they name, defaults filled in, everything compared with everything.
+//!
+//! ```text
+//!   Raw ─┬─ gateways ──────► Gateway ──┐
+//!        ├─ networks ──────► Networks ─┼─► Draft of each connection ─► compare ─► [Connection]
+//!        ├─ policies ──────► Policies ─┘
+//!        └─ connections ────────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::address::{address, network};
+use super::codes::Code;
+use super::connection::{Context, Draft, Networks, identity, repeated};
+use super::load::Surroundings;
+use super::model::{Connection, Gateway};
+use super::overlap::compare;
+use super::policy::{Policies, twice};
+use super::raw::{Raw, RawConnection, RawGateway, RawNetwork};
+use super::report::Diagnostic;
+use super::section::{Field, Findings};
+use super::source::At;
+use super::value::check_name;
+
+/// Checks the meaning of all files together. `None` only after an error.
+pub(super) fn validate(
+    raw: Raw,
+    surroundings: &Surroundings,
+    findings: &mut Findings,
+) -> Option<(Gateway, Vec<Connection>)> {
+    let gateway = gateway(&raw.gateways, surroundings, findings);
+    let networks = resolve_networks(&raw.networks, findings);
+    let policies = Policies::resolve(&raw.policies, findings);
+    let context =
+        Context { gateway: &gateway, networks: &networks, policies: &policies, surroundings };
+    let drafts: Vec<_> = unique(&raw.connections, findings)
+        .into_iter()
+        .map(|connection| Draft::read(connection, &context, findings))
+        .collect();
+    compare(&drafts, findings);
+    let connections: Option<Vec<_>> = drafts.into_iter().map(Draft::into_connection).collect();
+    Some((gateway, connections?))
+}
+
+/// The connections in the order of the files; of those with one name only the first.
+fn unique<'r>(raw: &'r [RawConnection], findings: &mut Findings) -> Vec<&'r RawConnection> {
+    let mut places = BTreeMap::new();
+    let mut connections = Vec::new();
+    for connection in raw {
+        let name = &connection.name;
+        match places.get(&name.value) {
+            Some(first) => findings.add(twice("connection", name, first)),
+            None => {
+                places.insert(name.value.clone(), name.place.clone());
+                connections.push(connection);
+            }
+        }
+    }
+    connections
+}
+
+fn resolve_networks(raw: &[RawNetwork], findings: &mut Findings) -> Networks {
+    let mut groups = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for group in raw {
+        let name = &group.name;
+        check_name("network", name, findings);
+        if let Some(first) = places.insert(name.value.clone(), name.place.clone()) {
+            findings.add(twice("network", name, &first));
+            continue;
+        }
+        let members = group.members.value().and_then(|list| {
+            let members: Vec<_> = list.iter().map(|member| network(member, findings)).collect();
+            members.into_iter().map(|member| member.map(|at| at.value)).collect::<Option<Vec<_>>>()
+        });
+        groups.insert(name.value.clone(), members);
+    }
+    Networks(groups)
+}
+
+fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findings) -> Gateway {
+    let mut gateway = Gateway {
+        name: surroundings.host_name.clone(),
+        id: None,
+        listen: Vec::new(),
+        ike_port: 500,
+        nat_port: 4500,
+        tun: "s2s0".into(),
+        mtu: None,
+        control: PathBuf::from("/run/s2s-gw/control.sock"),
+    };
+    let Some((first, others)) = raw.split_first() else { return gateway };
+    for other in others {
+        let second = At::new("gateway".to_owned(), other.place.clone());
+        findings.add(twice("table", &second, &first.place));
+    }
+    if let Some(name) = checked(&first.name, gateway_name_fault, findings) {
+        gateway.name = name;
+    }
+    if let Some(tun) = checked(&first.tun, interface_fault, findings) {
+        gateway.tun = tun;
+    }
+    if let Some(control) = checked(&first.control, socket_fault, findings) {
+        gateway.control = control.into();
+    }
+    gateway.id = identity(&first.id, findings);
+    gateway.listen = listen(&first.listen, findings);
+    gateway.mtu = first.mtu.value().copied().flatten().and_then(|mtu| u16::try_from(mtu).ok());
+    gateway.ike_port = port(&first.ike_port, gateway.ike_port);
+    gateway.nat_port = port(&first.nat_port, gateway.nat_port);
+    if gateway.ike_port == gateway.nat_port {
+        findings.add(same_ports(first));
+    }
+    gateway
+}
+
+/// The form has checked the range already.
+fn port(field: &Field<u64>, default: u16) -> u16 {
+    field.value().and_then(|&value| u16::try_from(value).ok()).unwrap_or(default)
+}
+
+fn same_ports(raw: &RawGateway) -> Diagnostic {
+    let place = raw.nat_port.given().or(raw.ike_port.given()).map_or(&raw.place, |at| &at.place);
+    Diagnostic::at(Code::OutOfRange, place, "`nat_port` and `ike_port` are the same")
+        .label("both sockets would have this port")
+        .why("datagrams have a marker in front of IKE on one port and none on the other (RFC 3948 §2.2)")
+        .fix("leave both out to get 500 and 4500")
+}
+
+fn listen(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for text in field.value().into_iter().flatten() {
+        let Some(at) = address("listen", text, findings) else { continue };
+        if addresses.contains(&at.value) {
+            findings.add(repeated(&at.place, &at.value.to_string()));
+        } else {
+            addresses.push(at.value);
+        }
+    }
+    addresses
+}
+
+/// A text that `fault` has nothing against.
+fn checked(
+    field: &Field<String>,
+    fault: fn(&str) -> Option<Fault>,
+    findings: &mut Findings,
+) -> Option<String> {
+    let at = field.given()?;
+    let Some(Fault { code, message, fix }) = fault(&at.value) else {
+        return Some(at.value.clone());
+    };
+    findings.add(Diagnostic::at(code, &at.place, message).label("this one").fix(fix));
+    None
+}
+
+/// What is wrong with a text of `[gateway]`.
+struct Fault {
+    code: Code,
+    message: &'static str,
+    fix: &'static str,
+}
+
+fn gateway_name_fault(name: &str) -> Option<Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (name.len() > 64 || !name.chars().all(allowed)).then_some(Fault {
+        code: Code::BadName,
+        message: "this cannot name a gateway",
+        fix: "write at most 64 letters, digits, `.`, `-` and `_`, such as \"fra1\"",
+    })
+}
+
+/// What the kernel accepts as the name of an interface, and no pattern (`%d`).
+fn interface_fault(name: &str) -> Option<Fault> {
+    let bad = |c: char| matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control();
+    (name.len() > 15 || matches!(name, "." | "..") || name.chars().any(bad)).then_some(Fault {
+        code: Code::BadName,
+        message: "this cannot name an interface",
+        fix: "write 1 to 15 letters and digits, such as \"s2s0\"",
+    })
+}
+
+fn socket_fault(path: &str) -> Option<Fault> {
+    (path.len() > SOCKET_PATH_MAX).then_some(Fault {
+        code: Code::OutOfRange,
+        message: "the path of a socket has at most 107 octets",
+        fix: "choose a shorter path, such as \"/run/s2s-gw/control.sock\"",
+    })
+}
+
+/// `sun_path` without its closing NUL.
+const SOCKET_PATH_MAX: usize = 107;
