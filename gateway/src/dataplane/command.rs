@@ -197,9 +197,17 @@ pub(crate) fn mailbox<C>(
     Ok((sender, Mailbox { queue: queue_out, filled }))
 }
 
+/// What lies in a mailbox.
+enum Letter<C> {
+    /// Do this.
+    Command(C),
+    /// Say when you have done what came before.
+    Receipt(SyncSender<()>),
+}
+
 /// Control's end of a command queue.
 pub(crate) struct MailboxSender<C> {
-    queue: SyncSender<C>,
+    queue: SyncSender<Letter<C>>,
     filled: Arc<AtomicBool>,
     waker: mio::Waker,
 }
@@ -208,7 +216,18 @@ impl<C> MailboxSender<C> {
     /// Queues `command`, waiting if the queue is full. A pump that ended has said so by `Upcall::Broken`; what is sent to
     /// it afterwards is dropped, keys and all.
     pub(crate) fn send(&self, command: C) {
-        if self.queue.send(command).is_err() {
+        self.post(Letter::Command(command));
+    }
+
+    /// Asks for a receipt: it arrives when everything sent before has been done, and fails if the pump has ended.
+    pub(crate) fn receipt(&self) -> Receiver<()> {
+        let (done, receipt) = sync_channel(1);
+        self.post(Letter::Receipt(done));
+        receipt
+    }
+
+    fn post(&self, letter: Letter<C>) {
+        if self.queue.send(letter).is_err() {
             return;
         }
         self.filled.store(true, Ordering::Release);
@@ -220,7 +239,7 @@ impl<C> MailboxSender<C> {
 
 /// A pump's end of a command queue.
 pub(crate) struct Mailbox<C> {
-    queue: Receiver<C>,
+    queue: Receiver<Letter<C>>,
     filled: Arc<AtomicBool>,
 }
 
@@ -239,10 +258,14 @@ impl<C> Mailbox<C> {
 
     /// The next command. `Err` if control dropped its end.
     pub(crate) fn next(&self) -> Result<Option<C>, Abandoned> {
-        match self.queue.try_recv() {
-            Ok(command) => Ok(Some(command)),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(Abandoned),
+        loop {
+            match self.queue.try_recv() {
+                Ok(Letter::Command(command)) => return Ok(Some(command)),
+                // Nobody may be waiting for it any more, which is no concern of a pump.
+                Ok(Letter::Receipt(done)) => drop(done.try_send(())),
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected) => return Err(Abandoned),
+            }
         }
     }
 }

@@ -27,7 +27,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
 pub use counters::{ChildCounters, Counters, IoLoss};
@@ -116,6 +118,20 @@ impl Dataplane {
     /// Commands the rx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
     pub fn rx(&self, command: RxCommand) {
         self.rx.commands.send(command);
+    }
+
+    /// Waits until both pumps have done what they were told so far: some tens of microseconds, a second at most.
+    ///
+    /// A new inbound SA has to be in place before the message leaves that lets the peer use it (RFC 7296 §2.8), so call this
+    /// between installing and sending.
+    pub fn settle(&self) {
+        let receipts = [self.tx.commands.receipt(), self.rx.commands.receipt()];
+        for receipt in receipts {
+            // A pump that ended answers by closing; one that is stuck has been waited for long enough.
+            if let Err(RecvTimeoutError::Timeout) = receipt.recv_timeout(SETTLE_WAIT) {
+                tracing::error!("a data-plane thread does not react");
+            }
+        }
     }
 
     /// Ends both threads and waits for them; the device and the sockets close.
@@ -212,3 +228,6 @@ fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
 /// Packets that a pump handles before it looks at its commands again; chosen so that a command waits well under a
 /// millisecond and the look costs nothing per packet.
 const BUDGET_PACKETS: usize = 64;
+
+/// How long [`Dataplane::settle`] waits for one pump.
+const SETTLE_WAIT: Duration = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use std::net::UdpSocket as Plain;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use esp::{DropReason, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite};
 use ipnet::IpNet;
@@ -84,6 +84,7 @@ impl Side {
         let install =
             TxCommand::Install { slot: SLOT, sa: tx, to, hold: false, counters: counters() };
         self.dataplane().tx(install);
+        self.dataplane().settle();
     }
 
     /// Waits until `number` says `wanted`: counters are written after the packet was handed on.
@@ -96,6 +97,12 @@ impl Side {
     }
 }
 
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}", self.counters, self.dataplane.as_ref().map(Dataplane::counters))
+    }
+}
+
 /// Opens everything inside the namespace of the calling thread.
 fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets, Vec<RawEsp>) {
     let tun = Tun::open("s2s0", TUN_MTU).unwrap();
@@ -103,6 +110,7 @@ fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets
     for address in addresses {
         netlink.add_address(tun.index(), address.parse().unwrap()).unwrap();
     }
+    local_routes(tun.name());
     for route in routes {
         let route = Route::through(tun.index(), route.parse().unwrap(), 0, 4);
         netlink.add_route(&route).unwrap();
@@ -112,6 +120,24 @@ fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets
     ike.extend(UdpSocket::bind_all(&[], 500, Port::Ike).unwrap());
     let raw = ["0.0.0.0", "::"].map(|any| RawEsp::bind(any.parse().unwrap()).unwrap());
     (tun, nat, UdpSockets(ike), Vec::from(raw))
+}
+
+/// Waits until packets to the IPv6 address of `device` are taken for local: the kernel adds that route from a work queue.
+fn local_routes(device: &str) {
+    let is_local = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        matches!(words[..], [to, "80", .., flags, on]
+            if on == device && to.starts_with("20010db8") && flags.starts_with('8'))
+    };
+    let deadline = crate::clock::now() + PATIENCE;
+    while crate::clock::now() < deadline {
+        let table = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+        if table.lines().any(is_local) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("the kernel does not take the IPv6 address of {device} for its own");
 }
 
 /// Both ends; `None` if namespaces are not permitted here.
@@ -213,10 +239,15 @@ fn talk(left: &mut Side, right: &mut Side, outer: (&str, &str), transport: Trans
         for len in [0, 1, 17, 512, 1300] {
             let payload: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0]).collect();
             client.send_to(&payload, (far, 7)).unwrap();
-            let (got, from) = server.recv_from(&mut buffer).unwrap();
+            let Ok((got, from)) = server.recv_from(&mut buffer) else {
+                panic!("{len} octets from {near} to {far} are lost: {left:?} {right:?}");
+            };
             assert_eq!((&buffer[..got], from.ip()), (&payload[..], near.parse().unwrap()));
             server.send_to(&buffer[..got], from).unwrap();
-            assert_eq!(client.recv(&mut buffer).unwrap(), payload.len());
+            let Ok(got) = client.recv(&mut buffer) else {
+                panic!("{len} octets from {far} to {near} are lost: {left:?} {right:?}");
+            };
+            assert_eq!(got, payload.len());
         }
     }
     let spi = |number| NonZeroU32::new(number).unwrap();
@@ -230,7 +261,7 @@ fn talk(left: &mut Side, right: &mut Side, outer: (&str, &str), transport: Trans
         let octets = 2 * (1 + 17 + 512 + 1300) + 5 * (28 + 48);
         assert_eq!((side.counters.octets_in(), side.counters.octets_out()), (octets, octets));
         assert_eq!(side.counters.drops().count(), 0);
-        assert!(side.counters.last_inbound().is_some_and(|last| is_recent(last)));
+        assert!(side.counters.last_inbound().is_some_and(is_recent));
     }
 }
 
@@ -359,6 +390,7 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
 
         let spi = NonZeroU32::new(0x202).unwrap();
         left.dataplane().tx(TxCommand::Remove { slot: SLOT, spi });
+        left.dataplane().settle();
         for _ in 0..3 {
             client.send_to(b"no sa", "10.2.0.1:7").unwrap();
         }
@@ -380,6 +412,7 @@ fn losses_on_the_way_out_are_counted() {
         let spi = NonZeroU32::new(0x202).unwrap();
         let send = |left: &Side, to: Destination, len: usize| {
             left.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to });
+            left.dataplane().settle();
             client.send_to(&vec![0; len], "10.2.0.1:7").unwrap();
         };
         // The largest packet that the TUN takes is one that the cable takes; four octets of MTU more are too many.
@@ -455,5 +488,6 @@ fn a_device_that_goes_is_reported() {
         for _ in 0..1000 {
             left.dataplane().tx(TxCommand::Policy(Arc::new(Policy::default())));
         }
+        left.dataplane().settle();
     });
 }

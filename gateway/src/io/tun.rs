@@ -37,7 +37,6 @@ impl Tun {
         let device = DeviceBuilder::new()
             .name(name)
             .layer(Layer::L3)
-            .tx_queue_len(QUEUE_LEN)
             .enable(false)
             .build_sync()
             .map_err(|cause| why_not(name, cause))?;
@@ -126,6 +125,3 @@ impl event::Source for &Tun {
 fn raw_fd(tun: &Tun) -> RawFd {
     tun.device.as_raw_fd()
 }
-
-/// Packets that the kernel keeps for us; the kernel's own default, said here because latency under load depends on it.
-const QUEUE_LEN: u32 = 500;
