@@ -1,6 +1,9 @@
 //! Test-only: what proves that the other crates work. Nothing here ends up in a product.
 //!
 //! ```text
+//!   ikev2 alone  world ── Hosts with an Endpoint each          link ── loss, delay, order, NAT, from a seed
+//!                         and a virtual clock
+//!
 //!   real peers   netns ── Sites: hosts, gateways, NAT          flow ── TCP, octet by octet, stalls measured
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
 //!                       └─ strongswan: charon-systemd
@@ -10,6 +13,8 @@
 
 pub mod flow;
 pub mod gateway;
+pub mod link;
 pub mod netns;
 pub mod peer;
 pub mod strongswan;
+pub mod world;

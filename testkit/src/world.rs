@@ -1,0 +1,629 @@
+//! Two or more endpoints on a virtual clock, joined by seeded [`Link`]s. A scenario takes milliseconds and repeats
+//! octet for octet, since time and chance are arguments of everything in it.
+//!
+//! ```text
+//!            ┌───────────── World: now, rng, everything in flight, in order of arrival ─────────────┐
+//!  Host 0    │ drain: poll_event ─► record, install children   poll_transmit ─► Nat ─► attacker ─► Link │   Host 1
+//!  Endpoint ─┤                                                                                      ├─ Endpoint
+//!            │ step:  the earliest of all arrivals and all poll_timeout ─► handle_datagram / _timeout │
+//!            └──────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! ```
+//! use std::time::Duration;
+//! use testkit::link::Link;
+//! use testkit::world::{World, psk_pair};
+//!
+//! let mut world = World::new(7).link(Link::default().loss(100)).peers(psk_pair());
+//! world.run_until(World::both_up, Duration::from_secs(60));
+//! world.assert_mirrored();
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ikev2::{
+    ChildConfig, ChildId, ChildSa, Disposition, Endpoint, EndpointConfig, Event, Identity,
+    IkeSaInfo, Path, PeerConfig, PeerId, Proposal, Psk, RemoteId, Start, TrafficSelector,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::link::{Link, Nat};
+
+/// Index of the first host of [`World::peers`].
+pub const LEFT: usize = 0;
+/// Index of the second host of [`World::peers`].
+pub const RIGHT: usize = 1;
+/// Address of the left host.
+pub const LEFT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+/// Address of the right host.
+pub const RIGHT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
+
+/// A datagram on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where it says that it comes from.
+    pub source: SocketAddr,
+    /// Where it goes.
+    pub destination: SocketAddr,
+    /// The UDP payload, without non-ESP marker.
+    pub payload: Vec<u8>,
+}
+
+/// A datagram that a host sent, before links, boxes and attackers saw it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// Since the world began.
+    pub at: Duration,
+    /// Index of the sender.
+    pub host: usize,
+    /// As the sender sees it.
+    pub path: Path,
+    /// The UDP payload.
+    pub payload: Arc<[u8]>,
+}
+
+/// One endpoint and what its caller would know.
+pub struct Host {
+    /// For failure reports.
+    pub name: &'static str,
+    /// Its address; behind a NAT box, the inside one.
+    pub address: IpAddr,
+    /// The endpoint. Commands go through [`World::command`], which drains it.
+    pub endpoint: Endpoint,
+    /// Its peers, in the order in which they were added.
+    pub peers: Vec<PeerId>,
+    /// Every event, with its time since the world began.
+    pub events: Vec<(Duration, Event)>,
+    /// Every disposition of a datagram that was not accepted.
+    pub drops: Vec<(Duration, ikev2::DropReason)>,
+    /// Peers that are up, and with what.
+    pub up: BTreeMap<PeerId, IkeSaInfo>,
+    /// Children that are installed, as indices of `events`.
+    installed: BTreeMap<ChildId, usize>,
+    /// Children that the peers' configurations want.
+    wanted: usize,
+}
+
+impl Host {
+    /// The children that are installed.
+    pub fn children(&self) -> impl Iterator<Item = &ChildSa> {
+        self.installed.values().filter_map(|index| match self.events.get(*index) {
+            Some((_, Event::ChildUp { child, .. })) => Some(&**child),
+            _ => None,
+        })
+    }
+
+    /// How many children are installed.
+    #[must_use]
+    pub fn child_count(&self) -> usize {
+        self.installed.len()
+    }
+
+    /// Whether every peer is up with every child that is configured.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.up.len() == self.peers.len() && self.child_count() >= self.wanted
+    }
+
+    /// How many events satisfy `wanted`.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(_, event)| wanted(event)).count()
+    }
+}
+
+/// What an attacker on the path makes of a datagram: nothing (it vanishes), itself, or others.
+pub type Attacker = Box<dyn FnMut(Datagram, &mut ChaCha20Rng) -> Vec<Datagram>>;
+
+/// The world. See the module's documentation.
+pub struct World {
+    seed: u64,
+    rng: ChaCha20Rng,
+    start: Instant,
+    now: Instant,
+    hosts: Vec<Host>,
+    link: Link,
+    /// When the last datagram from one host to another arrived.
+    earliest: BTreeMap<(IpAddr, IpAddr), Instant>,
+    nat: Option<Nat>,
+    attacker: Option<Attacker>,
+    cut: bool,
+    in_flight: BTreeMap<(Instant, u64), Datagram>,
+    serial: u64,
+    sent: Vec<Sent>,
+}
+
+impl World {
+    /// An empty world with faultless links. Everything that follows is decided by `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an origin; the clock is not read again")]
+        let start = Instant::now();
+        Self {
+            seed,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            start,
+            now: start,
+            hosts: Vec::new(),
+            link: Link::default(),
+            earliest: BTreeMap::new(),
+            nat: None,
+            attacker: None,
+            cut: false,
+            in_flight: BTreeMap::new(),
+            serial: 0,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Makes every way between hosts like this one.
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.link = link;
+        self
+    }
+
+    /// Puts a NAT box before the host with its inside address.
+    #[must_use]
+    pub fn nat(mut self, nat: Nat) -> Self {
+        self.nat = Some(nat);
+        self
+    }
+
+    /// Adds a left and a right host with one peer each.
+    #[must_use]
+    pub fn peers(mut self, [left, right]: [PeerConfig; 2]) -> Self {
+        let behind_nat = self.nat.as_ref().map(|nat| nat.inside);
+        let left_host = self.add_host("left", behind_nat.unwrap_or(LEFT_ADDRESS));
+        let right_host = self.add_host("right", RIGHT_ADDRESS);
+        self.add_peer(left_host, left);
+        self.add_peer(right_host, right);
+        self
+    }
+
+    /// Adds a host without peers; its index comes back.
+    pub fn add_host(&mut self, name: &'static str, address: IpAddr) -> usize {
+        let endpoint = self.new_endpoint();
+        self.hosts.push(Host {
+            name,
+            address,
+            endpoint,
+            peers: Vec::new(),
+            events: Vec::new(),
+            drops: Vec::new(),
+            up: BTreeMap::new(),
+            installed: BTreeMap::new(),
+            wanted: 0,
+        });
+        self.hosts.len() - 1
+    }
+
+    fn new_endpoint(&mut self) -> Endpoint {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        Endpoint::new(EndpointConfig::default(), seed)
+    }
+
+    /// Adds a peer to a host.
+    pub fn add_peer(&mut self, host: usize, config: PeerConfig) -> PeerId {
+        self.host_mut(host).wanted += config.children.len();
+        let id = self.command(host, |endpoint, now| endpoint.add_peer(now, config));
+        self.host_mut(host).peers.push(id);
+        id
+    }
+
+    /// Takes the power from a host and gives it back: its endpoint forgets everything and says nothing.
+    pub fn restart(&mut self, host: usize, configs: Vec<PeerConfig>) {
+        let endpoint = self.new_endpoint();
+        let host_state = self.host_mut(host);
+        host_state.endpoint = endpoint;
+        host_state.peers.clear();
+        host_state.up.clear();
+        host_state.installed.clear();
+        host_state.wanted = 0;
+        for config in configs {
+            self.add_peer(host, config);
+        }
+    }
+
+    /// Lets an attacker see and change every datagram from here on.
+    pub fn attack(
+        &mut self,
+        attacker: impl FnMut(Datagram, &mut ChaCha20Rng) -> Vec<Datagram> + 'static,
+    ) {
+        self.attacker = Some(Box::new(attacker));
+    }
+
+    /// Sends the attacker home.
+    pub fn relent(&mut self) {
+        self.attacker = None;
+    }
+
+    /// Cuts every wire, or joins them again. What is in flight is lost.
+    pub fn cut(&mut self, cut: bool) {
+        self.cut = cut;
+        if cut {
+            self.in_flight.clear();
+        }
+    }
+
+    /// Replaces the link from here on.
+    pub fn set_link(&mut self, link: Link) {
+        self.link = link;
+    }
+
+    /// The NAT box.
+    pub fn nat_mut(&mut self) -> Option<&mut Nat> {
+        self.nat.as_mut()
+    }
+
+    /// Gives a command to a host's endpoint, then drains it.
+    pub fn command<T>(&mut self, host: usize, run: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
+        let now = self.now;
+        let result = run(&mut self.host_mut(host).endpoint, now);
+        self.drain(host);
+        result
+    }
+
+    /// Hands a datagram to a host as if it came from the wire, at once.
+    pub fn inject(
+        &mut self,
+        host: usize,
+        source: SocketAddr,
+        local_port: u16,
+        payload: &[u8],
+    ) -> Disposition {
+        let local = SocketAddr::new(self.host(host).address, local_port);
+        self.deliver(host, Path { local, remote: source }, payload.to_vec())
+    }
+
+    /// Runs until `done`, then says how long that took.
+    ///
+    /// # Panics
+    /// If it takes longer than `limit`, or if nothing is left that could happen.
+    #[track_caller]
+    pub fn run_until(&mut self, done: impl Fn(&Self) -> bool, limit: Duration) -> Duration {
+        let began = self.now;
+        let deadline = began + limit;
+        while !done(self) {
+            match self.next_at() {
+                Some(at) if at <= deadline => self.step(),
+                Some(_) => panic!("not done after {limit:?}\n{}", self.report()),
+                None => panic!("not done, and nothing is left to happen\n{}", self.report()),
+            }
+        }
+        self.now - began
+    }
+
+    /// Runs for this long, to the moment.
+    pub fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.next_at().is_some_and(|at| at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Runs until nobody has sent anything for ten seconds, which is longer than the gap between repetitions.
+    ///
+    /// # Panics
+    /// If that does not happen within `limit`.
+    #[track_caller]
+    pub fn run_until_quiet(&mut self, limit: Duration) {
+        let deadline = self.now + limit;
+        loop {
+            let before = self.sent.len();
+            self.run_for(Duration::from_secs(10));
+            if self.sent.len() == before {
+                return;
+            }
+            assert!(self.now <= deadline, "not quiet after {limit:?}\n{}", self.report());
+        }
+    }
+
+    /// Goes to the next arrival or deadline and lets it happen. Without one, nothing happens.
+    ///
+    /// # Panics
+    /// If an endpoint's deadline does not move when it is served.
+    pub fn advance_to_next(&mut self) {
+        if self.next_at().is_some() {
+            self.step();
+        }
+    }
+
+    fn next_at(&self) -> Option<Instant> {
+        let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
+        let deadlines = self.hosts.iter().filter_map(|host| host.endpoint.poll_timeout());
+        deadlines.map(|deadline| deadline.at).chain(arrival).min()
+    }
+
+    fn step(&mut self) {
+        let Some(at) = self.next_at() else { return };
+        self.now = self.now.max(at);
+        if let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= self.now)
+        {
+            let datagram = entry.remove();
+            self.arrive(datagram);
+            return;
+        }
+        for host in 0..self.hosts.len() {
+            let due = |world: &Self| {
+                world.host(host).endpoint.poll_timeout().filter(|d| d.at <= world.now)
+            };
+            if due(self).is_some() {
+                self.command(host, |endpoint, now| endpoint.handle_timeout(now));
+                if let Some(deadline) = due(self) {
+                    panic!("the deadline {:?} does not move\n{}", deadline.why, self.report());
+                }
+            }
+        }
+    }
+
+    /// A datagram comes off the wire.
+    fn arrive(&mut self, datagram: Datagram) {
+        let Datagram { source, destination, payload } = datagram;
+        let destination = match &self.nat {
+            Some(nat) => nat.inward(destination),
+            None => Some(destination),
+        };
+        let Some(local) = destination else { return };
+        let host = self.hosts.iter().position(|host| host.address == local.ip());
+        if let Some(host) = host {
+            self.deliver(host, Path { local, remote: source }, payload);
+        }
+    }
+
+    fn deliver(&mut self, host: usize, path: Path, mut payload: Vec<u8>) -> Disposition {
+        let at = self.elapsed();
+        let disposition =
+            self.command(host, |endpoint, now| endpoint.handle_datagram(now, path, &mut payload));
+        if let Disposition::Dropped(reason) = disposition {
+            self.host_mut(host).drops.push((at, reason));
+        }
+        disposition
+    }
+
+    /// Events first, then datagrams: the endpoint's drain contract.
+    fn drain(&mut self, host: usize) {
+        let at = self.elapsed();
+        while let Some(event) = self.host_mut(host).endpoint.poll_event() {
+            self.host_mut(host).record(at, event);
+        }
+        while let Some(transmit) = self.host_mut(host).endpoint.poll_transmit() {
+            let (path, payload) = (transmit.path, transmit.payload);
+            self.sent.push(Sent { at, host, path, payload: Arc::clone(&payload) });
+            self.send(path, &payload);
+        }
+    }
+
+    fn send(&mut self, path: Path, payload: &[u8]) {
+        let source = match &mut self.nat {
+            Some(nat) => nat.outward(path.local),
+            None => path.local,
+        };
+        let datagram = Datagram { source, destination: path.remote, payload: payload.to_vec() };
+        let datagrams = match &mut self.attacker {
+            Some(attacker) => attacker(datagram, &mut self.rng),
+            None => vec![datagram],
+        };
+        for datagram in datagrams {
+            let way = (datagram.source.ip(), datagram.destination.ip());
+            let earliest = self.earliest.entry(way).or_insert(self.now);
+            let len = datagram.payload.len();
+            for at in self.link.carry(self.now, earliest, len, &mut self.rng) {
+                if !self.cut {
+                    self.serial += 1;
+                    self.in_flight.insert((at, self.serial), datagram.clone());
+                }
+            }
+        }
+    }
+
+    /// How long the world has existed.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Everything that anybody sent, in order.
+    #[must_use]
+    pub fn sent(&self) -> &[Sent] {
+        &self.sent
+    }
+
+    /// A host by its index.
+    ///
+    /// # Panics
+    /// If there is no such host.
+    #[must_use]
+    pub fn host(&self, host: usize) -> &Host {
+        self.hosts.get(host).expect("a host that was added")
+    }
+
+    fn host_mut(&mut self, host: usize) -> &mut Host {
+        self.hosts.get_mut(host).expect("a host that was added")
+    }
+
+    /// The left host.
+    #[must_use]
+    pub fn left(&self) -> &Host {
+        self.host(LEFT)
+    }
+
+    /// The right host.
+    #[must_use]
+    pub fn right(&self) -> &Host {
+        self.host(RIGHT)
+    }
+
+    /// Whether every host has every peer up with every child.
+    #[must_use]
+    pub fn both_up(&self) -> bool {
+        self.hosts.iter().all(Host::is_up)
+    }
+
+    /// Whether nobody has a peer or a child.
+    #[must_use]
+    pub fn all_down(&self) -> bool {
+        self.hosts.iter().all(|host| host.up.is_empty() && host.child_count() == 0)
+    }
+
+    /// Demands that the left and the right host have the same children, seen from either side.
+    ///
+    /// # Panics
+    /// If a child of one is not the mirror image of one of the other: SPIs, keys, selectors, algorithms.
+    #[track_caller]
+    pub fn assert_mirrored(&self) {
+        let counts = (self.left().child_count(), self.right().child_count());
+        assert!(counts.0 == counts.1, "children: {counts:?}\n{}", self.report());
+        for left in self.left().children() {
+            let mirrored = self.right().children().find(|right| right.spi_in == left.spi_out);
+            let Some(right) = mirrored else {
+                panic!("the right host does not receive on {:?}\n{}", left.spi_out, self.report())
+            };
+            assert_eq!(left.spi_in, right.spi_out, "SPIs");
+            assert!(left.keys_in.encr == right.keys_out.encr, "cipher keys, right to left");
+            assert!(left.keys_out.encr == right.keys_in.encr, "cipher keys, left to right");
+            assert!(left.keys_in.integ == right.keys_out.integ, "integrity keys, right to left");
+            assert!(left.keys_out.integ == right.keys_in.integ, "integrity keys, left to right");
+            assert!(
+                left.keys_in.encr != left.keys_out.encr,
+                "the directions have keys of their own"
+            );
+            assert_eq!(left.local_ts, right.remote_ts, "selectors");
+            assert_eq!(left.remote_ts, right.local_ts, "selectors");
+            assert_eq!(left.suite, right.suite, "algorithms");
+            assert_eq!(left.udp_encap, right.udp_encap, "encapsulation");
+        }
+    }
+
+    /// What happened, for a failure: the seed, and the last events and datagrams of each host.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut text = format!("WORLD_SEED={} at {:?}\n", self.seed, self.elapsed());
+        for host in &self.hosts {
+            let _fits = writeln!(
+                text,
+                "{}: up {:?}, {} children of {}, timer {:?}",
+                host.name,
+                host.up.keys(),
+                host.child_count(),
+                host.wanted,
+                host.endpoint
+                    .poll_timeout()
+                    .map(|d| (d.at.saturating_duration_since(self.now), d.why)),
+            );
+            for (at, event) in host.events.iter().rev().take(12).rev() {
+                let _fits = writeln!(text, "  {at:?} {event:?}");
+            }
+            if let Some((at, reason)) = host.drops.last() {
+                let _fits =
+                    writeln!(text, "  {} drops, the last at {at:?}: {reason:?}", host.drops.len());
+            }
+        }
+        for sent in self.sent.iter().rev().take(12).rev() {
+            let header = ikev2::wire::header::Header::parse(&sent.payload).map(|header| {
+                let kind = if header.flags.response { "response" } else { "request" };
+                format!("{} {kind} {}", header.exchange, header.message_id)
+            });
+            let name = self.host(sent.host).name;
+            let _fits = writeln!(text, "  {:?} {name} {} {header:?}", sent.at, sent.path);
+        }
+        text
+    }
+}
+
+impl Host {
+    fn record(&mut self, at: Duration, event: Event) {
+        let index = self.events.len();
+        match &event {
+            Event::PeerUp { peer, info } | Event::PeerRekeyed { peer, info } => {
+                self.up.insert(*peer, IkeSaInfo::clone(info));
+            }
+            Event::PeerDown { peer, .. } => drop(self.up.remove(peer)),
+            Event::ChildUp { child, .. } => drop(self.installed.insert(child.id, index)),
+            Event::ChildDown { child, .. } => drop(self.installed.remove(child)),
+            _ => {}
+        }
+        self.events.push((at, event));
+    }
+}
+
+/// Runs a scenario with the seeds 0, 1, ... `count`; with the environment variable `WORLD_SEED` only with that one.
+///
+/// # Panics
+/// If the scenario does; the seed is printed first.
+pub fn for_each_seed(count: u64, scenario: impl Fn(u64)) {
+    let only = std::env::var("WORLD_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = only.map_or(0..count, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        if let Err(cause) = catch_unwind(AssertUnwindSafe(|| scenario(seed))) {
+            let test = std::thread::current().name().unwrap_or("?").to_string();
+            eprintln!("again: WORLD_SEED={seed} cargo test {test}");
+            resume_unwind(cause);
+        }
+    }
+}
+
+/// A path from a port 500 to a port 500.
+#[must_use]
+pub fn path(local: IpAddr, remote: IpAddr) -> Path {
+    Path { local: SocketAddr::new(local, 500), remote: SocketAddr::new(remote, 500) }
+}
+
+/// The subnet `10.number.0.0/16`.
+#[must_use]
+pub fn subnet(number: u8) -> TrafficSelector {
+    TrafficSelector::subnet(IpAddr::V4(Ipv4Addr::new(10, number, 0, 0)), 16)
+}
+
+/// A pair of configurations that fit each other: pre-shared key, one child between `10.1.0.0/16` and `10.2.0.0/16`.
+/// The left one connects, the right one waits.
+#[must_use]
+pub fn psk_pair() -> [PeerConfig; 2] {
+    pair_of("aes256gcm16-prfsha256-curve25519", "aes256gcm16-noesn")
+}
+
+/// [`psk_pair`] with these proposals, in keywords.
+///
+/// # Panics
+/// If the keywords are not understood.
+#[must_use]
+pub fn pair_of(ike: &str, esp: &str) -> [PeerConfig; 2] {
+    let side = |name: &str, own: &str, other: &str, way: Path| {
+        let proposal = Proposal::ike_from_keywords(ike).expect("keywords of an IKE proposal");
+        let psk = Psk::new(b"correct horse battery staple".to_vec());
+        let mut config = PeerConfig::new(name, psk, vec![proposal]);
+        config.paths = vec![way];
+        config.local_id = Some(Identity::Fqdn(own.into()));
+        config.remote_id = RemoteId::Exact(Identity::Fqdn(other.into()));
+        config
+    };
+    let mut left = side("right", "left.test", "right.test", path(LEFT_ADDRESS, RIGHT_ADDRESS));
+    let mut right = side("left", "right.test", "left.test", path(RIGHT_ADDRESS, LEFT_ADDRESS));
+    right.start = Start::RespondOnly;
+    left.children = vec![child_of("net", 1, 2, esp)];
+    right.children = vec![child_of("net", 2, 1, esp)];
+    [left, right]
+}
+
+/// A child between `10.local.0.0/16` and `10.remote.0.0/16`.
+///
+/// # Panics
+/// If the keywords are not understood.
+#[must_use]
+pub fn child_of(name: &str, local: u8, remote: u8, esp: &str) -> ChildConfig {
+    let proposal = Proposal::esp_from_keywords(esp).expect("keywords of an ESP proposal");
+    ChildConfig::new(name, vec![subnet(local)], vec![subnet(remote)], vec![proposal])
+}
