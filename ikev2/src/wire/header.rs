@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn a_header_alone_is_a_message() {
+        let mut datagram = request();
+        datagram.truncate(Header::LEN);
+        datagram[24..].copy_from_slice(&28u32.to_be_bytes());
+        assert_eq!(Header::parse(&datagram).map(|header| header.len), Ok(28));
+    }
+
+    #[test]
     fn every_flag_octet_is_understood() {
         for octet in 0..=u8::MAX {
             let flags = Flags::from_octet(octet);

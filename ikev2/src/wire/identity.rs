@@ -384,6 +384,7 @@ mod tests {
             ("keyid:branch-7", key_id(b"branch-7"), "keyid:branch-7"),
             ("keyid:#6162", key_id(b"ab"), "keyid:ab"),
             ("keyid:a b", key_id(b"a b"), "@#612062"),
+            ("@#236162", key_id(b"#ab"), "@#236162"),
             ("{9}:#3000", Identity::Other(IdType::DER_ASN1_DN, vec![0x30, 0]), "{9}:#3000"),
             ("{2}:#6777", fqdn("gw"), "gw"),
         ] {
