@@ -180,7 +180,7 @@ impl Default for Dpd {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             action: DpdAction::Restart,
         }
     }

@@ -279,9 +279,8 @@ impl Endpoint {
         self.refresh(spi);
         while let Some(news) = self.shared.out.news.pop_front() {
             match news {
-                News::Up { spi, peer, initial_contact } => {
-                    self.on_up(now, spi, peer, initial_contact);
-                }
+                News::Up { spi, peer } => self.on_up(now, spi, peer),
+                News::InitialContact { spi, peer } => self.on_initial_contact(now, spi, peer),
                 News::Lost { spi, peer, reason } => self.on_lost(now, spi, peer, reason),
                 News::Born { sa, peer, replaces } => self.on_born(*sa, peer, replaces),
                 News::ChildOf { child, spi } => drop(self.children.insert(child, spi)),
@@ -307,7 +306,7 @@ impl Endpoint {
         }
     }
 
-    fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId, initial_contact: bool) {
+    fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
         let Ok(peer) = self.peer_mut(id) else { return };
         if !peer.sas.contains(&spi) {
             peer.sas.push(spi);
@@ -319,33 +318,47 @@ impl Endpoint {
             match self.sas.get(&other).map(IkeSa::stage) {
                 // The peer was faster; our own attempt is not needed.
                 Some(Stage::Knocking) => self.close(now, other, CloseReason::Local),
-                Some(Stage::Up) => self.on_second(now, spi, other, initial_contact),
-                _ => {}
+                Some(Stage::Up) => self.on_second(now, spi, other),
+                Some(Stage::HalfOpen | Stage::Closing | Stage::Closed) | None => {}
             }
         }
     }
 
-    /// A second SA with the same peer. Either the peer has forgotten the first, or both sides began one at once; then
-    /// the one with the lowest nonce goes, as for a rekey (RFC 7296 §2.8.1).
-    fn on_second(&mut self, now: Instant, new: IkeSpi, old: IkeSpi, initial_contact: bool) {
+    /// A second SA with the same peer. If both sides began one at once, the one with the lowest nonce goes, as for a
+    /// rekey (RFC 7296 §2.8.1): deleted by whoever made it.
+    fn on_second(&mut self, now: Instant, new: IkeSpi, old: IkeSpi) {
         let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else { return };
-        let crossed = first.up_since() >= Some(second.born());
-        match (crossed, first.lowest_nonce(), second.lowest_nonce()) {
-            (true, Some((a, Origin::Local)), Some((b, Origin::Remote))) if ours_goes(a, b) => {
+        if !crossed(first, second) {
+            return;
+        }
+        let (Some(a), Some(b)) = (first.lowest_nonce(), second.lowest_nonce()) else { return };
+        match (a, b) {
+            ((a, Origin::Local), (b, Origin::Remote)) if ours_goes(a, b) => {
                 self.close(now, old, CloseReason::Rekeyed);
             }
-            (true, Some((a, Origin::Remote)), Some((b, Origin::Local))) if ours_goes(b, a) => {
+            ((a, Origin::Remote), (b, Origin::Local)) if ours_goes(b, a) => {
                 self.close(now, new, CloseReason::Rekeyed);
             }
-            (true, ..) => {}
-            (false, ..) if initial_contact => {
+            _ => {}
+        }
+    }
+
+    /// The peer has forgotten every other SA with us: so do we, without a word. One that was being made at the same
+    /// time is not meant.
+    fn on_initial_contact(&mut self, now: Instant, new: IkeSpi, id: PeerId) {
+        let Ok(peer) = self.peer_mut(id) else { return };
+        let sas = peer.sas.clone();
+        for old in sas.into_iter().filter(|spi| *spi != new) {
+            let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else {
+                continue;
+            };
+            if first.stage() == Stage::Up && !crossed(first, second) {
                 if let Some(sa) = self.sas.get_mut(&old) {
                     let cx = &mut Cx { now, shared: &mut self.shared };
                     sa.forget(&CloseReason::InitialContact, cx);
                 }
                 self.refresh(old);
             }
-            (false, ..) => {}
         }
     }
 
@@ -411,4 +424,9 @@ impl Endpoint {
         self.sas.insert(spi, sa);
         self.refresh(spi);
     }
+}
+
+/// Whether the later SA was begun before the earlier one was up, so that neither side knew of the other's.
+fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
+    earlier.up_since() >= Some(later.born())
 }

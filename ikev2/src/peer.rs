@@ -91,7 +91,14 @@ impl Peer {
             CloseReason::PeerDeleted | CloseReason::InitialContact | CloseReason::Rekeyed => {
                 Some(Duration::from_secs(1))
             }
-            _ => {
+            CloseReason::IkeProposalMismatch { .. }
+            | CloseReason::ChildProposalMismatch { .. }
+            | CloseReason::SelectorMismatch
+            | CloseReason::AuthRefusedByPeer { .. }
+            | CloseReason::WrongKey { .. }
+            | CloseReason::WrongIdentity { .. }
+            | CloseReason::Notified(_)
+            | CloseReason::Protocol(_) => {
                 let doublings = self.refusals.min(6);
                 self.refusals = self.refusals.saturating_add(1);
                 Some((Duration::from_secs(1) * (1 << doublings)).min(LONGEST_WAIT))

@@ -41,7 +41,9 @@ pub(crate) struct Outbox {
 /// What an SA tells its endpoint.
 pub(crate) enum News {
     /// It is up.
-    Up { spi: IkeSpi, peer: PeerId, initial_contact: bool },
+    Up { spi: IkeSpi, peer: PeerId },
+    /// The peer says that it has no other SA with us (RFC 7296 §2.4).
+    InitialContact { spi: IkeSpi, peer: PeerId },
     /// It is of no use any more (it may still exchange last messages).
     Lost { spi: IkeSpi, peer: PeerId, reason: CloseReason },
     /// A rekey made this one, which takes the place of `replaces`.

@@ -139,7 +139,7 @@ impl Gcm {
         let nonce = self.nonce(iv).expect("invariant: next_iv gives eight octets");
         match self.key.len() {
             16 => gcm_seal::<Aes128Gcm>(&self.key, nonce, aad, body),
-            24 => gcm_seal::<Aes192Gcm>(&self.key, nonce, aad, body),
+            24 => gcm_seal::<AesGcm<Aes192, U12>>(&self.key, nonce, aad, body),
             _ => gcm_seal::<Aes256Gcm>(&self.key, nonce, aad, body),
         }
     }
@@ -149,7 +149,7 @@ impl Gcm {
         let icv = icv.try_into().map_err(|_| DropReason::Malformed)?;
         let good = match self.key.len() {
             16 => gcm_open::<Aes128Gcm>(&self.key, nonce, aad, body, icv),
-            24 => gcm_open::<Aes192Gcm>(&self.key, nonce, aad, body, icv),
+            24 => gcm_open::<AesGcm<Aes192, U12>>(&self.key, nonce, aad, body, icv),
             _ => gcm_open::<Aes256Gcm>(&self.key, nonce, aad, body, icv),
         };
         if good { Ok(()) } else { Err(DropReason::BadIcv) }
@@ -222,9 +222,6 @@ fn cbc_decrypt<C: BlockModeDecrypt + KeyIvInit>(key: &[u8], iv: &[u8], body: &mu
 fn secret(key: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(key.to_vec())
 }
-
-/// AES-GCM with a 192-bit key, which the crate has no name for.
-type Aes192Gcm = AesGcm<Aes192, U12>;
 
 /// Octets of the explicit IV (RFC 5282 §3.1).
 const GCM_IV_LEN: usize = 8;

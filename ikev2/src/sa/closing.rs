@@ -13,6 +13,7 @@ use super::{Cx, Message, State};
 use crate::event::Deadline;
 use crate::registry::{ExchangeType, NotifyType};
 use crate::wire::message::Chain;
+use crate::wire::payload::Delete;
 
 /// How long a DELETE may take. Short: the SAs are down already, and a program that ends waits for it.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -22,12 +23,12 @@ const LINGER: Duration = Duration::from_secs(10);
 /// An IKE SA that is no longer of use.
 pub(super) struct Closing {
     pub(super) channel: Channel,
-    delete: Delete,
+    delete: LastWord,
     until: Instant,
 }
 
 #[derive(PartialEq, Eq)]
-enum Delete {
+enum LastWord {
     /// Goes out as soon as no request waits.
     Wanted,
     /// Is out, or another last request is.
@@ -39,32 +40,32 @@ enum Delete {
 impl Closing {
     /// Sends a DELETE for the IKE SA.
     pub(super) fn deleting(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        let mut this = Self { channel, delete: Delete::Wanted, until: cx.now + CLOSING };
+        let mut this = Self { channel, delete: LastWord::Wanted, until: cx.now + CLOSING };
         this.send_delete(cx);
         this
     }
 
     /// A last request is outstanding.
     pub(super) fn waiting(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        Self { channel, delete: Delete::Sent, until: cx.now + CLOSING }
+        Self { channel, delete: LastWord::Sent, until: cx.now + CLOSING }
     }
 
     /// Only answers repeats.
     pub(super) fn lingering(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        Self { channel, delete: Delete::None, until: cx.now + LINGER }
+        Self { channel, delete: LastWord::None, until: cx.now + LINGER }
     }
 
     /// Whether the peer still owes or is owed something that is worth waiting for.
     pub(super) fn is_lingering(&self) -> bool {
-        self.delete == Delete::None
+        self.delete == LastWord::None
     }
 
     fn send_delete(&mut self, cx: &mut Cx<'_>) {
-        if self.delete == Delete::Wanted && !self.channel.is_busy() {
+        if self.delete == LastWord::Wanted && !self.channel.is_busy() {
             let mut chain = Chain::new();
             chain.delete_ike();
             self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
-            self.delete = Delete::Sent;
+            self.delete = LastWord::Sent;
         }
     }
 
@@ -75,7 +76,7 @@ impl Closing {
         cx: &mut Cx<'_>,
     ) -> State {
         if response {
-            if self.delete == Delete::Sent {
+            if self.delete == LastWord::Sent {
                 return State::Closed;
             }
             self.send_delete(cx);
@@ -86,9 +87,9 @@ impl Closing {
             chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
         }
         self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
-        let deleted = message.body.deletes.iter().any(|delete| delete.is_ike());
+        let deleted = message.body.deletes.iter().any(Delete::is_ike);
         if deleted {
-            self.delete = Delete::None;
+            self.delete = LastWord::None;
             self.until = cx.now + LINGER;
         }
         State::Closing(self)

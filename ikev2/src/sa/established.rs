@@ -52,7 +52,8 @@ pub(super) struct Established {
     paused_until: Option<Instant>,
     retries: Vec<Retry>,
     lowest_nonce: Vec<u8>,
-    _proof: PeerAuthenticated,
+    /// Only `auth::verify_psk` makes one: without it there is no such state.
+    proof: PeerAuthenticated,
 }
 
 /// Something that we want to ask of the peer.
@@ -91,14 +92,13 @@ impl Established {
         ids: (Identity, Identity),
         nonces: &(Vec<u8>, Vec<u8>),
         proof: PeerAuthenticated,
-        initial_contact: bool,
         cx: &mut Cx<'_>,
     ) -> Self {
         let spi = channel.ours;
         let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
         let state = Self::assemble(channel, peer, ids, lowest_nonce, proof, cx);
         cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
-        cx.news(News::Up { spi, peer, initial_contact });
+        cx.news(News::Up { spi, peer });
         state
     }
 
@@ -110,7 +110,7 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> (Self, Channel) {
         let ids = (self.local_id, self.remote_id);
-        let mut state = Self::assemble(channel, self.peer, ids, lowest_nonce, self._proof, cx);
+        let mut state = Self::assemble(channel, self.peer, ids, lowest_nonce, self.proof, cx);
         for child in &self.children {
             cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
         }
@@ -147,7 +147,7 @@ impl Established {
             paused_until: None,
             retries: Vec::new(),
             lowest_nonce,
-            _proof: proof,
+            proof,
         }
     }
 
@@ -200,7 +200,7 @@ impl Established {
             Some(Pending::RekeyChild(old, offer)) => {
                 self.on_rekey_child_response(old, offer, message, cx)
             }
-            Some(Pending::RekeyIke(offer)) => self.on_rekey_ike_response(offer, message, cx),
+            Some(Pending::RekeyIke(offer)) => self.on_rekey_ike_response(&offer, message, cx),
             Some(Pending::DeleteChild(child)) => self.on_child_deleted(child, cx),
             Some(Pending::DeleteSpi | Pending::Liveness) | None => self.pump(cx),
         }

@@ -13,6 +13,7 @@ use crate::error::CloseReason;
 use crate::event::{ChildId, EspSpi};
 use crate::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::message::Chain;
+use crate::wire::payload::Delete;
 
 impl Established {
     pub(super) fn on_informational_request(
@@ -21,7 +22,7 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         let body = &message.body;
-        if body.deletes.iter().any(|delete| delete.is_ike()) {
+        if body.deletes.iter().any(Delete::is_ike) {
             self.respond(message, &Chain::new(), cx);
             return self.on_deleted(cx);
         }

@@ -378,7 +378,7 @@ impl AuthSent {
     ) -> State {
         let nonces = (self.nonce_i, self.nonce_r);
         let ids = (self.local_id, remote_id);
-        let mut state = Established::begin(self.channel, self.peer, ids, &nonces, proof, false, cx);
+        let mut state = Established::begin(self.channel, self.peer, ids, &nonces, proof, cx);
         if let Some(offer) = self.offer {
             let sk_d = state.channel.sk_d.clone();
             let keying =

@@ -131,7 +131,7 @@ impl IkeSa {
         let (exchange, id, response) = (header.exchange, header.message_id, header.flags.response);
         let state = mem::replace(&mut self.state, State::Closed);
         self.state = match body {
-            Ok(body) => state.handle(Message { exchange, response, id, ticket, path, body }, cx),
+            Ok(body) => state.handle(&Message { exchange, response, id, ticket, path, body }, cx),
             Err(_) => state.on_syntax_error(exchange, id, response, &ticket, cx),
         };
         if self.stage() == Stage::Up {
@@ -154,8 +154,13 @@ impl IkeSa {
                 self.state = state;
                 disposition
             }
-            state => {
-                self.state = state;
+            other @ (State::InitSent(_)
+            | State::AuthSent(_)
+            | State::AuthAwaited(_)
+            | State::Established(_)
+            | State::Closing(_)
+            | State::Closed) => {
+                self.state = other;
                 Disposition::Dropped(DropReason::Unprotected)
             }
         }
@@ -257,29 +262,25 @@ impl IkeSa {
 
     /// The lowest nonce of its IKE_SA_INIT exchange, once up: settles which of two crossing SAs stays.
     pub(crate) fn lowest_nonce(&self) -> Option<(&[u8], Origin)> {
-        match &self.state {
-            State::Established(state) => Some((state.lowest_nonce(), state.origin())),
-            _ => None,
-        }
+        let State::Established(state) = &self.state else { return None };
+        Some((state.lowest_nonce(), state.origin()))
     }
 
     fn established(&mut self) -> Result<&mut Established, Unknown> {
-        match &mut self.state {
-            State::Established(state) => Ok(state),
-            _ => Err(Unknown),
-        }
+        let State::Established(state) = &mut self.state else { return Err(Unknown) };
+        Ok(state)
     }
 }
 
 impl State {
     /// Gate 3: the one place where a protected message meets a state.
-    fn handle(self, message: Message<'_>, cx: &mut Cx<'_>) -> Self {
+    fn handle(self, message: &Message<'_>, cx: &mut Cx<'_>) -> Self {
         match (self, message.response) {
-            (Self::AuthSent(state), true) => state.on_auth_response(&message, cx),
-            (Self::AuthAwaited(state), false) => state.on_auth_request(&message, cx),
-            (Self::Established(state), false) => state.on_request(&message, cx),
-            (Self::Established(state), true) => state.on_response(&message, cx),
-            (Self::Closing(state), response) => state.on_message(&message, response, cx),
+            (Self::AuthSent(state), true) => state.on_auth_response(message, cx),
+            (Self::AuthAwaited(state), false) => state.on_auth_request(message, cx),
+            (Self::Established(state), false) => state.on_request(message, cx),
+            (Self::Established(state), true) => state.on_response(message, cx),
+            (Self::Closing(state), response) => state.on_message(message, response, cx),
             (state, _) => state,
         }
     }

@@ -74,12 +74,9 @@ pub(super) fn first_ke(proposals: &[Proposal]) -> Option<KeMethod> {
 
 /// Every key exchange method that the proposals name, in order.
 pub(super) fn ke_methods(proposals: &[Proposal]) -> impl Iterator<Item = KeMethod> + '_ {
-    proposals.iter().flat_map(|proposal| &proposal.transforms).filter_map(|transform| {
-        match transform {
-            Transform::Ke(method) if *method != KeMethod::NONE => Some(*method),
-            _ => None,
-        }
-    })
+    let transforms = proposals.iter().flat_map(|proposal| &proposal.transforms);
+    let ke = transforms.filter(|transform| transform.kind() == TransformType::KE);
+    ke.map(|transform| KeMethod(transform.id())).filter(|method| *method != KeMethod::NONE)
 }
 
 fn choose<'a>(

@@ -54,11 +54,11 @@ impl Established {
 
     pub(super) fn on_rekey_ike_response(
         mut self: Box<Self>,
-        offer: IkeOffer,
+        offer: &IkeOffer,
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        match (self.successor(&offer, &message.body), self.rival.take()) {
+        match (self.successor(offer, &message.body), self.rival.take()) {
             (Some(ours), None) => self.move_to(ours, cx),
             (Some(ours), Some(theirs)) => {
                 if ours_goes(&ours.lowest_nonce, &theirs.lowest_nonce) {
@@ -72,7 +72,7 @@ impl Established {
             }
             (None, Some(theirs)) => self.yield_to(*theirs, cx),
             (None, None) => {
-                self.on_rekey_ike_refused(&offer, &message.body, cx);
+                self.on_rekey_ike_refused(offer, &message.body, cx);
                 self.pump(cx)
             }
         }

@@ -25,6 +25,7 @@ use crate::crypto::keymat::IkeKeys;
 use crate::error::{CloseReason, DropReason};
 use crate::event::{Deadline, Event, Path, PeerId};
 use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
+use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain, message};
@@ -69,8 +70,9 @@ pub(crate) fn respond_to_init(
         return Err(refuse_proposal(request, &peers, sa, cx));
     };
     // Peers of one address that do not take this suite are out.
-    let takes =
-        |peer: &PeerConfig| negotiate::choose_ike(&peer.proposals, &[chosen.clone()]).is_some();
+    let takes = |peer: &PeerConfig| {
+        negotiate::choose_ike(&peer.proposals, std::slice::from_ref(&chosen)).is_some()
+    };
     let candidates: Vec<_> = peers.iter().filter(|(_, p)| takes(p)).map(|(id, _)| *id).collect();
     let force = peers.iter().any(|(_, peer)| peer.encap == Encap::Force);
     if ke.method != suite.ke {
@@ -252,9 +254,11 @@ impl AuthAwaited {
         chain.id_r(&local_id);
         chain.auth(AuthMethod::SHARED_KEY, &auth);
         let nonces = (this.nonce_i, this.nonce_r);
-        let fresh = message.body.notify(NotifyType::INITIAL_CONTACT).is_some();
         let ids = (local_id, remote_id);
-        let mut state = Established::begin(this.channel, peer, ids, &nonces, proof, fresh, cx);
+        let mut state = Established::begin(this.channel, peer, ids, &nonces, proof, cx);
+        if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
+            cx.news(News::InitialContact { spi: state.channel.ours, peer });
+        }
         if message.body.sa.is_some() {
             let answer = first_answer(&state, &message.body, &config, &nonces, cx);
             match &answer {

@@ -315,11 +315,7 @@ fn atan_of_inverse(n: u32, scale: &BigUint) -> BigUint {
             break;
         }
         let term = &power / (2 * k + 1);
-        if k % 2 == 0 {
-            plus += term
-        } else {
-            minus += term
-        }
+        *if k % 2 == 0 { &mut plus } else { &mut minus } += term;
         power /= n * n;
     }
     plus - minus
