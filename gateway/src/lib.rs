@@ -7,12 +7,14 @@
 //!            dataplane  tx pump: TUN ─► esp ─► UDP      rx pump: UDP ─► esp ─► TUN
 //! ```
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod dataplane;
 pub mod demo;
 pub mod io;
+pub mod log;
 pub mod route;
 pub mod status;
 pub mod sys;

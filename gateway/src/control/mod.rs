@@ -1,1 +1,342 @@
-//! Placeholder.
+//! The control thread: one event loop over IKE, signals, the control socket and time. It never touches a data packet.
+//!
+//! ```text
+//!   mio::Poll ── UDP 500 ───────┐                         ┌─► poll_event     install.rs, connection.rs, log    1st
+//!             ── upcalls (4500) ├─► ikev2::Endpoint ──────┼─► poll_transmit  UDP 500 or 4500                   2nd
+//!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
+//!             ── time ──────────┘    drained to the end)
+//!             ── signals ─► shutdown
+//!
+//!   start.rs      opens everything           connection.rs  where each connection stands
+//!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
+//!   resolver.rs   names of peers             tunnel.rs      kernel routes
+//!   commands.rs   up, down, rekey ..         server.rs      the control socket
+//!   upkeep.rs     once a second              snapshot.rs    what status shows
+//! ```
+//!
+//! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
+//! its answer leaves (RFC 7296 §2.8).
+
+mod commands;
+mod connection;
+mod events;
+mod install;
+mod paths;
+mod resolver;
+mod server;
+mod snapshot;
+mod start;
+mod tunnel;
+mod upkeep;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use ikev2::{Disposition, Endpoint, Path, PeerId};
+use mio::{Events, Poll, Token};
+use signal_hook::consts::SIGHUP;
+use signal_hook_mio::v1_0::Signals;
+
+use self::connection::Connection;
+use self::install::Installer;
+use self::resolver::Resolver;
+use self::server::Server;
+use self::start::{CONTROL_SOCKET, IKE_SOCKETS, SIGNALS, WAKER};
+use self::tunnel::Tunnel;
+use crate::clock;
+use crate::config::{Config, Gateway};
+use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
+use crate::io::UdpSockets;
+use crate::status::Refusal;
+
+pub use self::server::SocketError;
+pub use self::start::StartError;
+
+/// Why the gateway is not running any more, or never did.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It ran, and something that it cannot do without broke.
+    #[error("{0}; the gateway stopped, start it again")]
+    Broken(String),
+}
+
+/// Runs the gateway in this thread until a signal ends it.
+///
+/// # Errors
+/// [`RunError`]; whatever it says, no route, device or socket is left behind.
+pub fn run(config: Config) -> Result<(), RunError> {
+    let now = clock::now();
+    tracing::info!(
+        target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
+        name = config.gateway.name, connections = config.connections.len()
+    );
+    let control = start::start(config, now)?;
+    tracing::info!(
+        target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
+        control = %control.devices.server.path().display()
+    );
+    control.run()
+}
+
+/// Everything that the control thread owns.
+struct Control {
+    endpoint: Endpoint,
+    /// In the order of the configuration; everything else names a connection by its place here.
+    connections: Vec<Connection>,
+    installer: Installer,
+    dataplane: Dataplane,
+    tunnel: Tunnel,
+    resolver: Resolver,
+    devices: Devices,
+    gateway: Gateway,
+    /// Of the TUN, octets.
+    mtu: u16,
+    /// Codes of the warnings about the configuration and the host.
+    warnings: Vec<String>,
+    /// IKE datagrams that were dropped.
+    drops: BTreeMap<ikev2::DropReason, u64>,
+    /// The last few peers that were turned away.
+    refused: VecDeque<Refusal>,
+    refused_this_second: u32,
+    /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
+    unwanted: Vec<PeerId>,
+    started: Instant,
+    tick_at: Instant,
+    upkeep_at: Instant,
+    run: Run,
+    /// Something was left for the next round, so that one busy source does not starve the others: do not sleep.
+    busy: bool,
+}
+
+/// What the loop listens to.
+struct Devices {
+    poll: Poll,
+    signals: Signals,
+    server: Server,
+    /// Those for plain IKE, then clones of those for the NAT port, which are only sent on.
+    sockets: UdpSockets,
+    ike_sockets: usize,
+    upcalls: UpcallReceiver,
+}
+
+/// How far the life of the daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Run {
+    On,
+    /// Peers are being told; at `until` we go, whether they answered or not.
+    Stopping {
+        until: Instant,
+        why: Stop,
+    },
+    Over(Stop),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stop {
+    Signal,
+    Broken(String),
+}
+
+impl Control {
+    fn run(mut self) -> Result<(), RunError> {
+        let mut events = Events::with_capacity(EVENTS);
+        let stop = loop {
+            let timeout =
+                if self.busy { Duration::ZERO } else { self.until_deadline(clock::now()) };
+            match self.devices.poll.poll(&mut events, Some(timeout)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => break Stop::Broken(format!("cannot wait for events: {error}")),
+            }
+            let now = clock::now();
+            let unread = std::mem::take(&mut self.busy);
+            for event in &events {
+                self.on_event(now, event.token());
+            }
+            if unread {
+                (0..self.devices.ike_sockets).for_each(|index| self.on_ike_socket(now, index));
+            }
+            self.on_upcalls(now);
+            self.answer_clients(now);
+            self.on_time(now);
+            if let Run::Over(stop) = &self.run {
+                break stop.clone();
+            }
+        };
+        self.close(stop)
+    }
+
+    /// How long nothing has to be done.
+    fn until_deadline(&self, now: Instant) -> Duration {
+        let stop = match &self.run {
+            Run::Stopping { until, .. } => Some(*until),
+            Run::On | Run::Over(_) => None,
+        };
+        let deadlines = [
+            self.endpoint.poll_timeout().map(|deadline| deadline.at),
+            self.installer.deadline(),
+            stop,
+        ];
+        let first = deadlines.into_iter().flatten().fold(self.tick_at, Instant::min);
+        // epoll counts whole milliseconds; rounding up keeps it from waking a moment too early, again and again.
+        first.saturating_duration_since(now) + Duration::from_millis(1)
+    }
+
+    fn on_event(&mut self, now: Instant, token: Token) {
+        match token {
+            WAKER => {} // upcalls and answers of the resolver are looked at in every round
+            SIGNALS => self.on_signals(now),
+            token if token < CONTROL_SOCKET => self.on_ike_socket(now, token.0 - IKE_SOCKETS.0),
+            token => self.devices.server.on_event(self.devices.poll.registry(), token, now),
+        }
+    }
+
+    fn on_signals(&mut self, now: Instant) {
+        let signals: Vec<i32> = self.devices.signals.pending().collect();
+        for signal in signals {
+            if signal == SIGHUP {
+                tracing::warn!(
+                    target: "gateway", event = "reload-unsupported",
+                    msg = "changing the configuration of a running gateway is not supported; restart it"
+                );
+                continue;
+            }
+            match self.run {
+                Run::On => self.stop(now, Stop::Signal),
+                Run::Stopping { .. } | Run::Over(_) => self.run = Run::Over(Stop::Signal),
+            }
+        }
+    }
+
+    /// Begins to stop: peers are told, for [`FAREWELL`] at most.
+    fn stop(&mut self, now: Instant, why: Stop) {
+        tracing::info!(target: "gateway", event = "stopping");
+        self.run = Run::Stopping { until: now + FAREWELL, why };
+        self.endpoint.shutdown(now);
+        self.drain(now);
+    }
+
+    /// Reads one socket for plain IKE, at most [`ROUND`] datagrams.
+    fn on_ike_socket(&mut self, now: Instant, index: usize) {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        for _ in 0..ROUND {
+            let Some(socket) = self.devices.sockets.0.get(index) else { return };
+            match socket.receive(&mut buffer) {
+                Ok(received) => {
+                    if let Some(payload) = buffer.get_mut(..received.len) {
+                        self.on_datagram(now, received.path, payload);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if crate::io::is_transient(&error) => {
+                    tracing::debug!(target: "ike", event = "receive-failed", %error);
+                }
+                Err(error) => {
+                    let what = format!("the UDP socket on {} broke: {error}", socket.local());
+                    self.run = Run::Over(Stop::Broken(what));
+                    return;
+                }
+            }
+        }
+        self.busy = true;
+    }
+
+    fn on_upcalls(&mut self, now: Instant) {
+        for _ in 0..ROUND {
+            match self.devices.upcalls.try_recv() {
+                None => return,
+                Some(Upcall::Ike { path, mut payload }) => {
+                    self.on_datagram(now, path, &mut payload);
+                }
+                Some(Upcall::FirstInbound { slot, spi }) => {
+                    self.installer.on_first_inbound(&self.dataplane, slot, spi);
+                }
+                Some(Upcall::Acquire { slot }) => self.on_acquire(now, slot),
+                Some(Upcall::Broken { what }) => {
+                    tracing::error!(target: "dataplane", event = "broken", what);
+                    self.stop(now, Stop::Broken(what));
+                }
+            }
+        }
+        self.busy = true;
+    }
+
+    fn on_datagram(&mut self, now: Instant, path: Path, payload: &mut [u8]) {
+        match self.endpoint.handle_datagram(now, path, payload) {
+            Disposition::Accepted => {}
+            Disposition::Dropped(reason) => *self.drops.entry(reason).or_default() += 1,
+        }
+        self.drain(now);
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if self.endpoint.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            self.endpoint.handle_timeout(now);
+            self.drain(now);
+        }
+        self.installer.handle_timeout(&self.dataplane, now);
+        if self.resolver.take_answers(now) {
+            self.refresh_paths(now);
+        }
+        if self.tick_at <= now {
+            self.tick_at = now + TICK;
+            self.on_tick(now);
+        }
+        if let Run::Stopping { until, why } = &self.run
+            && (*until <= now || self.endpoint.is_idle())
+        {
+            self.run = Run::Over(why.clone());
+        }
+    }
+
+    /// Empties the endpoint after an input: events, then datagrams. The deadline is read before sleeping.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            while let Some(event) = self.endpoint.poll_event() {
+                self.on_endpoint_event(now, event);
+            }
+            while let Some(transmit) = self.endpoint.poll_transmit() {
+                let sent = self.devices.sockets.send_ike(&transmit.path, &transmit.payload);
+                if let Err(error) = sent {
+                    // It is sent again when its time is up (RFC 7296 §2.1).
+                    let path = &transmit.path;
+                    tracing::debug!(target: "ike", event = "send-failed", %path, %error);
+                }
+            }
+            let Some(peer) = self.unwanted.pop() else { return };
+            // The peer vanished from under us only if the endpoint forgot it; then there is nothing to close.
+            let _ = self.endpoint.disconnect(now, peer);
+        }
+    }
+
+    /// Closes everything in the order in which nothing leaks: the data plane first, then the routes into it.
+    fn close(mut self, why: Stop) -> Result<(), RunError> {
+        self.dataplane.stop();
+        self.tunnel.clear();
+        drop(self.devices);
+        tracing::info!(target: "gateway", event = "stopped");
+        match why {
+            Stop::Signal => Ok(()),
+            Stop::Broken(what) => Err(RunError::Broken(what)),
+        }
+    }
+}
+
+/// Rates, usage, keepalives and state changes are looked at this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long peers have to answer that we go; the process is gone within two seconds.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// What one source may bring in one round.
+const ROUND: usize = 256;
+
+/// Readiness events taken in one round; more wait in the kernel.
+const EVENTS: usize = 256;
+
+/// The largest UDP payload, octets.
+const MAX_DATAGRAM: usize = 65_535;

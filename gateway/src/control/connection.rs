@@ -1,0 +1,311 @@
+//! What we know of one configured connection: where it stands, why, since when, and what its children carry.
+//!
+//! ```text
+//!            ┌────────── Connecting ─► PeerUp ──────────┐
+//!   Idle ────┤                                          ├─► Up ──PeerDown──► Idle (told to) or Failed (why, retry at)
+//!            └─ Failed ◄── PeerDown (attempt failed) ◄──┘
+//! ```
+//!
+//! The state that people see is computed from this, from the children and from what the operator wants; it is stored
+//! nowhere, only the moment when it last changed is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ikev2::{CloseReason, IkeSaInfo, Path, PeerId, Start};
+use jiff::Timestamp;
+
+use crate::config;
+use crate::dataplane::{ChildCounters, SlotId};
+use crate::status::reason::{self, Gravity};
+use crate::status::{Reason, State};
+
+/// One configured connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) config: config::Connection,
+    /// Its name in `ikev2`; `None` until it is enabled for the first time.
+    pub(super) peer: Option<PeerId>,
+    /// Whether the operator lets it live: `enabled` in the configuration, then `up` and `down`.
+    pub(super) wanted: bool,
+    pub(super) phase: Phase,
+    /// Why the last attempt failed; forgotten when one succeeds.
+    failure: Option<Failure>,
+    /// The paths by which the peer may be reached, in order of preference.
+    pub(super) paths: Vec<Path>,
+    /// Why there is no path to the peer, if there is none.
+    pub(super) no_path: Option<Reason>,
+    pub(super) children: Vec<Child>,
+    /// How often the IKE SA was replaced since the connection came up.
+    pub(super) rekeys: u64,
+    /// When the next NAT keepalive is due.
+    pub(super) keepalive_at: Option<Instant>,
+    shown: State,
+    pub(super) since: Instant,
+    pub(super) since_wall: Timestamp,
+}
+
+/// Where a connection stands. What is valid only there is only there.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Nothing was tried, or it was closed on purpose.
+    Idle,
+    /// An attempt runs.
+    Connecting { attempt: u32, path: Path },
+    /// The IKE SA stands.
+    Up { info: Box<IkeSaInfo> },
+    /// The last attempt failed, or the SA broke.
+    Failed { retry_at: Option<Instant> },
+}
+
+#[derive(Debug)]
+struct Failure {
+    reason: Reason,
+    gravity: Gravity,
+    /// How often in a row it was the same code.
+    times: u32,
+}
+
+/// One configured child of it.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) slot: SlotId,
+    pub(super) counters: Arc<ChildCounters>,
+    /// Installed SA pairs; two while one replaces the other.
+    pub(super) installed: u32,
+    /// Why it could not be made.
+    pub(super) failure: Option<Reason>,
+    /// How often it was replaced since it came up.
+    pub(super) rekeys: u64,
+    /// The rates of the last second and what they were computed from.
+    pub(super) rate: Rate,
+    /// When it came up, and the packets sent until then; for seeing that nothing comes back.
+    up: Option<(Instant, u64)>,
+}
+
+/// Octets per second in both directions.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    pub(super) rx: u64,
+    pub(super) tx: u64,
+    last: Option<(Instant, u64, u64)>,
+}
+
+impl Connection {
+    /// A connection in which nothing has happened. `slots` are its children's.
+    pub(super) fn new(
+        config: config::Connection,
+        slots: impl Iterator<Item = SlotId>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Self {
+        let child = |slot| Child {
+            slot,
+            counters: Arc::new(ChildCounters::new(now)),
+            installed: 0,
+            failure: None,
+            rekeys: 0,
+            rate: Rate::default(),
+            up: None,
+        };
+        let mut connection = Self {
+            peer: None,
+            wanted: config.enabled,
+            phase: Phase::Idle,
+            failure: None,
+            paths: Vec::new(),
+            no_path: None,
+            children: slots.map(child).collect(),
+            rekeys: 0,
+            keepalive_at: None,
+            shown: State::Disabled,
+            since: now,
+            since_wall: wall,
+            config,
+        };
+        connection.shown = connection.state(now);
+        connection
+    }
+
+    /// The state of its packets at this moment.
+    pub(super) fn state(&self, now: Instant) -> State {
+        if !self.wanted {
+            return State::Disabled;
+        }
+        match &self.phase {
+            Phase::Up { .. } => {
+                let whole = self.children.iter().all(|child| child.installed > 0);
+                let one_way = self.children.iter().any(|child| child.is_one_way(now));
+                if whole && !one_way { State::Up } else { State::Degraded }
+            }
+            Phase::Connecting { .. } | Phase::Failed { .. } if self.needs_edit() => State::Error,
+            Phase::Connecting { .. } => State::Connecting,
+            Phase::Failed { .. } => State::Down,
+            Phase::Idle if self.no_path.is_some() => State::Down,
+            Phase::Idle if self.failure.is_some() => State::Down,
+            Phase::Idle if self.config.start == Start::Always => State::Connecting,
+            Phase::Idle => State::Waiting,
+        }
+    }
+
+    /// Whether it should be up now, whoever begins.
+    pub(super) fn desired_up(&self) -> bool {
+        self.wanted && (self.config.start == Start::Always || !matches!(self.phase, Phase::Idle))
+    }
+
+    /// Why it is not up, or not fully.
+    pub(super) fn reason(&self, now: Instant) -> Option<Reason> {
+        if !self.wanted {
+            return None;
+        }
+        match &self.phase {
+            Phase::Up { .. } => {
+                let failed = self.children.iter().find_map(|child| child.failure.clone());
+                failed.or_else(|| {
+                    let one_way = self.children.iter().find(|child| child.is_one_way(now))?;
+                    Some(reason::no_return_traffic(one_way.counters.packets_out()))
+                })
+            }
+            Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
+                let failure = self.failure.as_ref().map(|failure| failure.reason.clone());
+                self.no_path.clone().or(failure)
+            }
+        }
+    }
+
+    /// Notes when the state changed; returns the new state if it did.
+    pub(super) fn refresh(&mut self, now: Instant, wall: Timestamp) -> Option<State> {
+        let state = self.state(now);
+        if state == self.shown {
+            return None;
+        }
+        self.shown = state;
+        self.since = now;
+        self.since_wall = wall;
+        Some(state)
+    }
+
+    /// An attempt begins.
+    pub(super) fn on_connecting(&mut self, path: Path, attempt: u32) {
+        self.phase = Phase::Connecting { attempt, path };
+    }
+
+    /// The IKE SA stands.
+    pub(super) fn on_up(&mut self, info: Box<IkeSaInfo>, now: Instant) {
+        self.keepalive_at = Some(now + self.config.nat_keepalive);
+        self.phase = Phase::Up { info };
+        self.failure = None;
+        self.rekeys = 0;
+    }
+
+    /// The IKE SA was replaced.
+    pub(super) fn on_rekeyed(&mut self, info: Box<IkeSaInfo>) {
+        self.phase = Phase::Up { info };
+        self.rekeys += 1;
+    }
+
+    /// The peer is elsewhere.
+    pub(super) fn on_moved(&mut self, to: Path) {
+        if let Phase::Up { info } = &mut self.phase {
+            info.path = to;
+        }
+    }
+
+    /// The IKE SA is gone, or the attempt to make one failed.
+    pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>) {
+        self.keepalive_at = None;
+        let gravity = reason::code(why).gravity;
+        if gravity == Gravity::Wanted {
+            self.phase = Phase::Idle;
+            self.failure = None;
+        } else {
+            self.phase = Phase::Failed { retry_at };
+            self.blame(why);
+        }
+        for child in &mut self.children {
+            child.failure = None;
+            child.up = None;
+        }
+    }
+
+    /// We turned away somebody who seems to be this peer; of interest while it is not up.
+    pub(super) fn on_refused(&mut self, why: &CloseReason) {
+        if matches!(self.phase, Phase::Idle | Phase::Failed { .. }) {
+            self.blame(why);
+        }
+    }
+
+    fn blame(&mut self, why: &CloseReason) {
+        let reason = reason::explain(why, &self.config.name);
+        let gravity = reason::code(why).gravity;
+        let before = self.failure.as_ref().filter(|failure| failure.reason.code == reason.code);
+        let times = before.map_or(1, |failure| failure.times.saturating_add(1));
+        self.failure = Some(Failure { reason, gravity, times });
+    }
+
+    /// Forgets why it failed, because somebody wants it tried afresh.
+    pub(super) fn forgive(&mut self) {
+        self.failure = None;
+    }
+
+    fn needs_edit(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| {
+            failure.gravity == Gravity::NeedsEdit && failure.times >= PATIENCE
+        })
+    }
+}
+
+impl Child {
+    /// A pair of SAs was installed; `replaces` another one.
+    pub(super) fn on_up(&mut self, replaces: bool, now: Instant) {
+        self.installed += 1;
+        self.failure = None;
+        if replaces {
+            self.rekeys += 1;
+        } else {
+            self.rekeys = 0;
+            self.up = Some((now, self.counters.packets_out()));
+        }
+    }
+
+    /// A pair of SAs was removed.
+    pub(super) fn on_down(&mut self) {
+        self.installed = self.installed.saturating_sub(1);
+        if self.installed == 0 {
+            self.up = None;
+        }
+    }
+
+    /// Computes the rates; called about once a second.
+    pub(super) fn measure(&mut self, now: Instant) {
+        let (rx, tx) = (self.counters.octets_in(), self.counters.octets_out());
+        if let Some((then, last_rx, last_tx)) = self.rate.last {
+            let millis =
+                u64::try_from(now.saturating_duration_since(then).as_millis()).unwrap_or(0);
+            if millis < 200 {
+                return;
+            }
+            self.rate.rx = rx.saturating_sub(last_rx).saturating_mul(1000) / millis;
+            self.rate.tx = tx.saturating_sub(last_tx).saturating_mul(1000) / millis;
+        }
+        self.rate.last = Some((now, rx, tx));
+    }
+
+    /// Whether packets leave and none has come since the child came up.
+    fn is_one_way(&self, now: Instant) -> bool {
+        let Some((up, sent_before)) = self.up else { return false };
+        let heard = self.counters.last_inbound().is_some_and(|last| last >= up);
+        let sent = self.counters.packets_out().saturating_sub(sent_before);
+        !heard && sent >= ONE_WAY_PACKETS && now.saturating_duration_since(up) >= ONE_WAY_AFTER
+    }
+}
+
+/// So many failures of one kind that somebody has to edit, and we call it an error.
+const PATIENCE: u32 = 3;
+
+/// One-way traffic is worth a word after so long and so many packets: a TCP handshake or a ping would have been answered.
+const ONE_WAY_AFTER: Duration = Duration::from_secs(30);
+const ONE_WAY_PACKETS: u64 = 10;
+
+#[cfg(test)]
+mod tests;

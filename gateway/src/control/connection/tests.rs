@@ -1,0 +1,198 @@
+//! The state that people see, from what happened.
+
+use ikev2::{Identity, Proposal, Psk};
+
+use super::*;
+use crate::clock;
+use crate::config::{Child as ConfiguredChild, Host, HostName, Peer, Policy, Routes};
+
+fn configured(start: Start) -> config::Connection {
+    let address = "192.0.2.2".parse().expect("an address");
+    let networks = |text: &str| vec![text.parse().expect("a network")];
+    config::Connection {
+        name: "berlin".into(),
+        description: None,
+        enabled: true,
+        peer: Peer::Hosts(vec![Host { name: HostName::Address(address), port: None }]),
+        local_id: None,
+        peer_id: None,
+        psk: Psk::new(b"sixteen octets..".to_vec()),
+        policy: Policy {
+            name: "default".into(),
+            ike: Vec::<Proposal>::new(),
+            esp: Vec::new(),
+            ike_lifetime: ikev2::Lifetime::of(Duration::from_hours(8)),
+            esp_lifetime: ikev2::Lifetime::of(Duration::from_hours(1)),
+            dpd: None,
+        },
+        children: vec![ConfiguredChild {
+            name: "lan-1".into(),
+            local: networks("10.1.0.0/16"),
+            remote: networks("10.2.0.0/16"),
+        }],
+        start,
+        encap: ikev2::Encap::Force,
+        replay_window: 4096,
+        mtu: None,
+        routes: Routes::Auto,
+        metric: 100,
+        nat_keepalive: Duration::from_secs(20),
+    }
+}
+
+fn connection(start: Start, now: Instant) -> Connection {
+    Connection::new(configured(start), std::iter::once(SlotId(0)), now, clock::wall())
+}
+
+fn path() -> Path {
+    Path {
+        local: "192.0.2.1:500".parse().expect("an address"),
+        remote: "192.0.2.2:500".parse().expect("an address"),
+    }
+}
+
+fn info(now: Instant) -> Box<IkeSaInfo> {
+    use ikev2::registry::{EncrId, KeMethod, PrfId};
+    Box::new(IkeSaInfo {
+        initiator: true,
+        local_id: Identity::Ipv4("192.0.2.1".parse().expect("an address")),
+        remote_id: Identity::Ipv4("192.0.2.2".parse().expect("an address")),
+        suite: ikev2::IkeSuite {
+            encr: EncrId::AES_GCM_16,
+            key_bits: 256,
+            prf: PrfId::HMAC_SHA2_384,
+            integ: None,
+            ke: KeMethod::ECP_384,
+        },
+        path: path(),
+        nat_local: false,
+        nat_remote: false,
+        spis: (1, 2),
+        rekey_at: now,
+    })
+}
+
+fn auth_failure() -> CloseReason {
+    let sent = Identity::Fqdn("fra1.example.com".into());
+    CloseReason::AuthRefusedByPeer { sent, expected: None }
+}
+
+#[test]
+fn a_connection_that_nobody_wants_is_disabled_and_needs_no_reason() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_down(&CloseReason::NoAnswer, None);
+    connection.wanted = false;
+    assert_eq!(connection.state(now), State::Disabled);
+    assert_eq!(connection.reason(now), None);
+    assert!(!connection.desired_up());
+}
+
+#[test]
+fn one_that_only_answers_waits() {
+    let now = clock::now();
+    for start in [Start::RespondOnly, Start::OnDemand, Start::Manual] {
+        let connection = connection(start, now);
+        assert_eq!(connection.state(now), State::Waiting, "{start:?}");
+        assert!(!connection.desired_up(), "{start:?}");
+    }
+    assert_eq!(connection(Start::Always, now).state(now), State::Connecting);
+}
+
+#[test]
+fn it_is_up_when_every_child_is() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_connecting(path(), 1);
+    assert_eq!(connection.state(now), State::Connecting);
+    connection.on_up(info(now), now);
+    assert_eq!(connection.state(now), State::Degraded);
+    connection.children[0].on_up(false, now);
+    assert_eq!(connection.state(now), State::Up);
+    connection.children[0].on_up(true, now);
+    connection.children[0].on_down();
+    assert_eq!(connection.state(now), State::Up, "a rekey changes nothing");
+    assert_eq!(connection.children[0].rekeys, 1);
+    connection.children[0].on_down();
+    assert_eq!(connection.state(now), State::Degraded);
+}
+
+#[test]
+fn the_reason_stays_while_the_next_attempt_runs_and_goes_when_it_succeeds() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_down(&CloseReason::NoAnswer, Some(now));
+    assert_eq!(connection.state(now), State::Down);
+    connection.on_connecting(path(), 2);
+    assert_eq!(connection.state(now), State::Connecting);
+    let code = connection.reason(now).map(|reason| reason.code);
+    assert_eq!(code.as_deref(), Some("E1001"));
+    connection.on_up(info(now), now);
+    connection.children[0].on_up(false, now);
+    assert_eq!(connection.reason(now), None);
+}
+
+#[test]
+fn the_third_refusal_of_one_kind_is_an_error_that_lasts() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    for times in 1..=3 {
+        connection.on_down(&auth_failure(), Some(now));
+        let expected = if times < 3 { State::Down } else { State::Error };
+        assert_eq!(connection.state(now), expected, "{times}");
+    }
+    connection.on_connecting(path(), 4);
+    assert_eq!(connection.state(now), State::Error, "while it is tried again, too");
+    connection.on_down(&CloseReason::NoAnswer, Some(now));
+    assert_eq!(connection.state(now), State::Down, "something else is wrong now");
+}
+
+#[test]
+fn closing_on_purpose_is_no_failure() {
+    let now = clock::now();
+    let mut connection = connection(Start::OnDemand, now);
+    connection.on_up(info(now), now);
+    connection.on_down(&CloseReason::Local, None);
+    assert_eq!(connection.state(now), State::Waiting);
+    assert_eq!(connection.reason(now), None);
+}
+
+#[test]
+fn packets_without_any_answer_degrade_it() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_up(info(now), now);
+    connection.children[0].on_up(false, now);
+    for _ in 0..ONE_WAY_PACKETS {
+        connection.children[0].counters.sent(100);
+    }
+    let later = now + ONE_WAY_AFTER;
+    assert_eq!(connection.state(now), State::Up);
+    assert_eq!(connection.state(later), State::Degraded);
+    let alert = connection.reason(later).map(|reason| reason.alert);
+    assert_eq!(alert.as_deref(), Some("no-return-traffic"));
+    connection.children[0].counters.alive(later);
+    assert_eq!(connection.state(later), State::Up);
+}
+
+#[test]
+fn a_refused_peer_leaves_its_reason_with_a_connection_that_waits() {
+    let now = clock::now();
+    let mut connection = connection(Start::RespondOnly, now);
+    connection.on_refused(&CloseReason::WrongKey { claimed: Identity::Fqdn("b".into()) });
+    assert_eq!(connection.state(now), State::Down);
+    let code = connection.reason(now).map(|reason| reason.code);
+    assert_eq!(code.as_deref(), Some("E1008"));
+}
+
+#[test]
+fn rates_are_per_second() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    let child = &mut connection.children[0];
+    child.measure(now);
+    child.counters.sent(3000);
+    child.counters.delivered(500);
+    child.measure(now + Duration::from_secs(2));
+    assert_eq!((child.rate.rx, child.rate.tx), (250, 1500));
+}

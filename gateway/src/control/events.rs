@@ -1,0 +1,260 @@
+//! What the endpoint tells, in effect: SAs are installed and removed, connections change, a line is logged.
+//!
+//! ```text
+//!   ChildUp, ChildDown, PeerMoved      ──► install.rs     before any datagram is sent
+//!   Connecting, PeerUp, PeerDown, ..   ──► connection.rs
+//!   all of them                        ──► one line of log with a fixed event name
+//! ```
+
+use std::time::Instant;
+
+use ikev2::{ChildId, ChildSa, CloseReason, Event, IkeSaInfo, Path, PeerId};
+
+use super::Control;
+use super::connection::Phase;
+use super::install::Place;
+use crate::clock;
+use crate::status::reason::{self, Gravity};
+use crate::status::{Refusal, words};
+
+impl Control {
+    pub(super) fn on_endpoint_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connecting { peer, path, attempt } => self.on_connecting(peer, path, attempt),
+            Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
+            Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
+            Event::PeerMoved { peer, path } => self.on_peer_moved(peer, path),
+            Event::PeerDown { peer, reason, retry_at } => {
+                self.on_peer_down(now, peer, &reason, retry_at);
+            }
+            Event::Refused { peer, path, reason } => self.on_refused(peer, path, &reason),
+            Event::ChildUp { child, replaces } => self.on_child_up(now, *child, replaces),
+            Event::ChildFailed { peer, config, reason, retry_at } => {
+                self.on_child_failed(now, peer, config, &reason, retry_at);
+            }
+            Event::ChildDown { child, reason } => self.on_child_down(now, child, &reason),
+            // The enum may grow; an event that we do not know asks nothing of us.
+            event => tracing::debug!(target: "ike", event = "unknown", ?event),
+        }
+        let wall = clock::wall();
+        for connection in &mut self.connections {
+            connection.refresh(now, wall);
+        }
+    }
+
+    /// The place of the connection that has this peer.
+    pub(super) fn place_of(&self, peer: PeerId) -> Option<usize> {
+        self.connections.iter().position(|connection| connection.peer == Some(peer))
+    }
+
+    fn on_connecting(&mut self, peer: PeerId, path: Path, attempt: u32) {
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.on_connecting(path, attempt);
+        let conn = &connection.config.name;
+        tracing::info!(
+            target: "ike", event = "connecting", %conn, peer = %path.remote, local = %path.local, attempt
+        );
+    }
+
+    fn on_peer_up(&mut self, now: Instant, peer: PeerId, info: Box<IkeSaInfo>) {
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        tracing::info!(
+            target: "ike", event = "up", %conn, peer = %info.path.remote,
+            local_id = words::identity(&info.local_id), remote_id = words::identity(&info.remote_id),
+            suite = %info.suite, started_by = if info.initiator { "us" } else { "peer" },
+            nat_local = info.nat_local, nat_remote = info.nat_remote
+        );
+        connection.on_up(info, now);
+        if !connection.wanted {
+            self.unwanted.push(peer);
+        }
+    }
+
+    fn on_peer_rekeyed(&mut self, peer: PeerId, info: Box<IkeSaInfo>) {
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        tracing::info!(target: "ike", event = "rekeyed", %conn, suite = %info.suite);
+        connection.on_rekeyed(info);
+    }
+
+    fn on_peer_moved(&mut self, peer: PeerId, path: Path) {
+        self.installer.relocate(&self.dataplane, peer, &path);
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        tracing::info!(target: "ike", event = "moved", %conn, peer = %path.remote);
+        connection.on_moved(path);
+    }
+
+    fn on_peer_down(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        why: &CloseReason,
+        retry_at: Option<Instant>,
+    ) {
+        // Each child has told of its end already; this is for the one that has not.
+        for child in self.installer.of_peer(peer) {
+            self.on_child_down(now, child, why);
+        }
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = connection.config.name.clone();
+        let explained = reason::explain(why, &conn);
+        let retry_in = retry_at
+            .map(|at| words::duration(at.saturating_duration_since(now)))
+            .map(tracing::field::display);
+        if reason::code(why).gravity == Gravity::Wanted {
+            tracing::info!(target: "ike", event = "down", %conn, reason = explained.alert, retry_in);
+        } else {
+            tracing::warn!(
+                target: "ike", event = "down", %conn, reason = explained.alert, retry_in,
+                code = explained.code, msg = explained.message, fix = explained.fix
+            );
+            for line in &explained.detail {
+                tracing::info!(target: "ike", event = "detail", %conn, code = explained.code, line);
+            }
+            self.hurry_names(index, now);
+        }
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.on_down(why, retry_at);
+        }
+    }
+
+    fn on_refused(&mut self, peer: Option<PeerId>, path: Path, why: &CloseReason) {
+        let index = peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(&path));
+        let connection = index.and_then(|index| self.connections.get_mut(index));
+        let name = connection.as_ref().map(|connection| connection.config.name.clone());
+        let explained = reason::explain(why, name.as_deref().unwrap_or("NAME"));
+        if let Some(connection) = connection {
+            connection.on_refused(why);
+        }
+        // Anybody can make us refuse them: the log must not be theirs.
+        self.refused_this_second = self.refused_this_second.saturating_add(1);
+        if self.refused_this_second <= MAX_REFUSED_LOGS {
+            tracing::warn!(
+                target: "ike", event = "refused", conn = name, peer = %path.remote,
+                reason = explained.alert, code = explained.code, msg = explained.message,
+                fix = explained.fix
+            );
+        }
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(Refusal {
+            time: clock::wall(),
+            connection: name,
+            from: path.remote.to_string(),
+            reason: explained,
+        });
+    }
+
+    /// The connection that talks to this address, for somebody who did not come so far as to say who it is.
+    fn place_near(&self, path: &Path) -> Option<usize> {
+        self.connections.iter().position(|connection| {
+            connection.paths.iter().any(|known| known.remote.ip() == path.remote.ip())
+        })
+    }
+
+    fn on_child_up(&mut self, now: Instant, child: ChildSa, replaces: Option<ChildId>) {
+        let Some(index) = self.place_of(child.peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        let Some(configured) = connection.config.children.get(child.config) else { return };
+        let Some(state) = connection.children.get_mut(child.config) else { return };
+        let name = &configured.name;
+        let (spi_in, spi_out) = (hex(child.spi_in.0.get()), hex(child.spi_out.0.get()));
+        let (suite, local, remote) = (child.suite, list(&child.local_ts), list(&child.remote_ts));
+        let place = Place {
+            slot: state.slot,
+            replay_window: connection.config.replay_window,
+            counters: &state.counters,
+        };
+        match self.installer.install(&self.dataplane, child, &place) {
+            Ok(()) => {
+                state.on_up(replaces.is_some(), now);
+                tracing::info!(
+                    target: "child", event = if replaces.is_some() { "rekeyed" } else { "up" },
+                    %conn, child = name, %suite, spi_in, spi_out, local, remote
+                );
+            }
+            Err(error) => {
+                tracing::error!(target: "child", event = "install-failed", %conn, child = name, %error);
+                state.failure = Some(reason::install_failed(&error.to_string()));
+            }
+        }
+    }
+
+    fn on_child_failed(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        config: usize,
+        why: &CloseReason,
+        retry_at: Option<Instant>,
+    ) {
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        let explained = reason::explain(why, conn);
+        let child = connection.config.children.get(config).map(|child| child.name.as_str());
+        let retry_in = retry_at
+            .map(|at| words::duration(at.saturating_duration_since(now)))
+            .map(tracing::field::display);
+        tracing::warn!(
+            target: "child", event = "failed", %conn, child, reason = explained.alert,
+            code = explained.code, msg = explained.message, fix = explained.fix, retry_in
+        );
+        if let Some(state) = connection.children.get_mut(config) {
+            state.failure = Some(explained);
+        }
+    }
+
+    fn on_child_down(&mut self, now: Instant, child: ChildId, why: &CloseReason) {
+        let Some(gone) = self.installer.remove(&self.dataplane, now, child, why) else { return };
+        let Some(index) = self.place_of(gone.peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = &connection.config.name;
+        let place = connection.children.iter().position(|state| state.slot == gone.slot);
+        let Some(place) = place else { return };
+        let name = connection.config.children.get(place).map(|child| child.name.as_str());
+        if *why == CloseReason::Rekeyed {
+            tracing::debug!(
+                target: "child", event = "replaced", %conn, child = name,
+                spi_in = hex(gone.spi_in.0.get())
+            );
+        } else {
+            let alert = reason::code(why).alert;
+            tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
+        }
+        if let Some(state) = connection.children.get_mut(place) {
+            state.on_down();
+        }
+    }
+
+    /// Whether an attempt of the endpoint is under way or comes by itself.
+    pub(super) fn is_tended(phase: &Phase) -> bool {
+        matches!(
+            phase,
+            Phase::Connecting { .. } | Phase::Up { .. } | Phase::Failed { retry_at: Some(_) }
+        )
+    }
+}
+
+pub(super) fn hex(spi: u32) -> String {
+    format!("{spi:08x}")
+}
+
+fn list(selectors: &[ikev2::TrafficSelector]) -> String {
+    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Refusals that status shows.
+const MAX_REFUSED: usize = 16;
+
+/// Refusals that are logged in one second; the others are only counted.
+const MAX_REFUSED_LOGS: u32 = 5;

@@ -1,0 +1,340 @@
+//! Where negotiated SAs become installed ones: the one file that knows both `ikev2` and `esp`.
+//!
+//! ```text
+//!   ikev2::ChildSa ──► esp::InboundSa  ──RxCommand::Install──► rx pump      first: the peer may send as soon as it has our answer
+//!                  └─► esp::OutboundSa ──TxCommand::Install──► tx pump      held while the peer may not be ready (RFC 7296 §2.8)
+//!   FirstInbound   ──► TxCommand::Activate
+//!   ChildDown      ──► TxCommand::Remove at once, RxCommand::Remove at once or, after a rekey, when the packets in flight are in
+//!   PeerMoved      ──► TxCommand::Move for every child of the peer
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use esp::{InboundSa, OutboundSa, SaParams, Selector, Selectors, Sha2, Suite};
+use ikev2::registry::{EncrId, IntegId};
+use ikev2::{
+    ChildId, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId, SendWhen,
+    TrafficSelector,
+};
+
+use crate::dataplane::{
+    ChildCounters, Dataplane, Destination, RxCommand, SlotId, Transport, TxCommand,
+};
+
+/// An SA pair could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InstallError {
+    /// The data plane does not know the algorithms.
+    #[error("the data plane cannot do {0}")]
+    Suite(ChildSuite),
+    /// The keys do not fit.
+    #[error(transparent)]
+    Key(#[from] esp::KeyError),
+}
+
+/// What does not depend on one SA: the configured child that it serves.
+#[derive(Debug)]
+pub(super) struct Place<'c> {
+    /// Its slot in the data plane.
+    pub(super) slot: SlotId,
+    /// Packets.
+    pub(super) replay_window: u32,
+    /// Shared by all SAs of the slot.
+    pub(super) counters: &'c Arc<ChildCounters>,
+}
+
+/// Every installed SA pair.
+#[derive(Debug, Default)]
+pub(super) struct Installer {
+    installed: BTreeMap<ChildId, Installed>,
+    /// Inbound SAs that were replaced and still take what is in flight, with the end of their time.
+    retiring: VecDeque<(Instant, NonZeroU32)>,
+}
+
+/// One installed SA pair.
+#[derive(Debug)]
+pub(super) struct Installed {
+    pub(super) peer: PeerId,
+    pub(super) slot: SlotId,
+    pub(super) spi_in: EspSpi,
+    pub(super) spi_out: EspSpi,
+    pub(super) suite: ChildSuite,
+    pub(super) udp_encap: bool,
+    pub(super) local_ts: Vec<TrafficSelector>,
+    pub(super) remote_ts: Vec<TrafficSelector>,
+    pub(super) rekey_at: Instant,
+    counters: Arc<ChildCounters>,
+    /// What the slot had counted before: usage is told per SA, the counters run on.
+    before: ChildUsage,
+}
+
+impl Installer {
+    /// Installs both directions of `child`, inbound first.
+    ///
+    /// # Errors
+    /// [`InstallError`] if the data plane cannot carry what was negotiated; nothing is installed then.
+    pub(super) fn install(
+        &mut self,
+        dataplane: &Dataplane,
+        child: ChildSa,
+        place: &Place<'_>,
+    ) -> Result<(), InstallError> {
+        let suite = suite(&child.suite)?;
+        let selectors = Arc::new(selectors(&child.local_ts, &child.remote_ts));
+        let replay_window = place.replay_window.min(MAX_REPLAY_WINDOW);
+        let inbound = SaParams {
+            spi: child.spi_in.0,
+            suite,
+            encr_key: &child.keys_in.encr,
+            integ_key: &child.keys_in.integ,
+            esn: child.suite.esn,
+            selectors: Arc::clone(&selectors),
+            replay_window,
+        };
+        let outbound = SaParams {
+            spi: child.spi_out.0,
+            encr_key: &child.keys_out.encr,
+            integ_key: &child.keys_out.integ,
+            selectors,
+            ..inbound.clone()
+        };
+        let inbound = Box::new(InboundSa::new(inbound)?);
+        let outbound = Box::new(OutboundSa::new(outbound)?);
+        let counters = place.counters;
+        // A retiring SA that happened to have this SPI would be removed under the new one's feet.
+        self.retiring.retain(|(_, spi)| *spi != child.spi_in.0);
+        dataplane.rx(RxCommand::Install {
+            slot: place.slot,
+            sa: inbound,
+            counters: Arc::clone(counters),
+        });
+        dataplane.tx(TxCommand::Install {
+            slot: place.slot,
+            sa: outbound,
+            to: destination(&child.path, child.udp_encap),
+            hold: child.send == SendWhen::AfterInbound,
+            counters: Arc::clone(counters),
+        });
+        let installed = Installed {
+            peer: child.peer,
+            slot: place.slot,
+            spi_in: child.spi_in,
+            spi_out: child.spi_out,
+            suite: child.suite,
+            udp_encap: child.udp_encap,
+            local_ts: child.local_ts,
+            remote_ts: child.remote_ts,
+            rekey_at: child.rekey_at,
+            counters: Arc::clone(counters),
+            before: counters.usage(),
+        };
+        self.installed.insert(child.id, installed);
+        Ok(())
+    }
+
+    /// Removes a child. After a rekey its inbound half stays for [`LINGER`].
+    pub(super) fn remove(
+        &mut self,
+        dataplane: &Dataplane,
+        now: Instant,
+        child: ChildId,
+        reason: &CloseReason,
+    ) -> Option<Installed> {
+        let gone = self.installed.remove(&child)?;
+        dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
+        if *reason == CloseReason::Rekeyed {
+            self.retiring.push_back((now + LINGER, gone.spi_in.0));
+        } else {
+            dataplane.rx(RxCommand::Remove { spi: gone.spi_in.0 });
+        }
+        Some(gone)
+    }
+
+    /// The peer uses an SA: we may, too (RFC 7296 §2.8).
+    pub(super) fn on_first_inbound(&self, dataplane: &Dataplane, slot: SlotId, spi: NonZeroU32) {
+        let heard = |sa: &&Installed| sa.slot == slot && sa.spi_in.0 == spi;
+        if let Some(sa) = self.installed.values().find(heard) {
+            dataplane.tx(TxCommand::Activate { slot, spi: sa.spi_out.0 });
+        }
+    }
+
+    /// Sends the packets of every child of `peer` elsewhere.
+    pub(super) fn relocate(&self, dataplane: &Dataplane, peer: PeerId, path: &Path) {
+        for sa in self.installed.values().filter(|sa| sa.peer == peer) {
+            let to = destination(path, sa.udp_encap);
+            dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to });
+        }
+    }
+
+    /// Removes the inbound SAs whose time is over.
+    pub(super) fn handle_timeout(&mut self, dataplane: &Dataplane, now: Instant) {
+        while let Some((_, spi)) = self.retiring.pop_front_if(|(until, _)| *until <= now) {
+            dataplane.rx(RxCommand::Remove { spi });
+        }
+    }
+
+    /// When `handle_timeout` has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.retiring.front().map(|(until, _)| *until)
+    }
+
+    /// What each child has carried since it was installed.
+    pub(super) fn usages(&self) -> impl Iterator<Item = (ChildId, ChildUsage)> + '_ {
+        self.installed.iter().map(|(id, sa)| {
+            let total = sa.counters.usage();
+            let usage = ChildUsage {
+                octets: total.octets.saturating_sub(sa.before.octets),
+                packets: total.packets.saturating_sub(sa.before.packets),
+                last_inbound: total.last_inbound,
+            };
+            (*id, usage)
+        })
+    }
+
+    /// The children of a slot, oldest first; two while one replaces the other.
+    pub(super) fn of_slot(&self, slot: SlotId) -> impl Iterator<Item = (ChildId, &Installed)> {
+        self.installed.iter().filter(move |(_, sa)| sa.slot == slot).map(|(id, sa)| (*id, sa))
+    }
+
+    /// The children of a peer.
+    pub(super) fn of_peer(&self, peer: PeerId) -> Vec<ChildId> {
+        let of_peer = self.installed.iter().filter(|(_, sa)| sa.peer == peer);
+        of_peer.map(|(id, _)| *id).collect()
+    }
+}
+
+/// The data plane's word for negotiated algorithms.
+fn suite(suite: &ChildSuite) -> Result<Suite, InstallError> {
+    let key_bits = suite.key_bits;
+    match (suite.encr, suite.integ) {
+        (EncrId::AES_GCM_16, None) => Ok(Suite::AesGcm16 { key_bits }),
+        (EncrId::AES_CBC, Some(integ)) => {
+            let hash = match integ {
+                IntegId::HMAC_SHA2_256_128 => Sha2::Sha256,
+                IntegId::HMAC_SHA2_384_192 => Sha2::Sha384,
+                IntegId::HMAC_SHA2_512_256 => Sha2::Sha512,
+                _ => return Err(InstallError::Suite(*suite)),
+            };
+            Ok(Suite::AesCbcHmacSha2 { key_bits, hash })
+        }
+        _ => Err(InstallError::Suite(*suite)),
+    }
+}
+
+/// The data plane's word for every suite that a configured ESP proposal can end in; for sizes.
+pub(super) fn possible_suites(proposal: &ikev2::Proposal) -> Vec<Suite> {
+    let mut suites = Vec::new();
+    for transform in &proposal.transforms {
+        let ikev2::Transform::Encr(encr, Some(key_bits)) = *transform else { continue };
+        let integs = proposal.transforms.iter().filter_map(|transform| match *transform {
+            ikev2::Transform::Integ(id) if id != IntegId::NONE => Some(Some(id)),
+            _ => None,
+        });
+        for integ in integs.chain([None]) {
+            let chosen = ChildSuite { encr, key_bits, integ, esn: false, ke: None };
+            suites.extend(suite(&chosen));
+        }
+    }
+    suites
+}
+
+fn selectors(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Selectors {
+    Selectors {
+        local: local.iter().map(selector).collect(),
+        remote: remote.iter().map(selector).collect(),
+    }
+}
+
+/// One selector, field by field; both sides write ANY and OPAQUE ports alike.
+pub(super) fn selector(selector: &TrafficSelector) -> Selector {
+    Selector {
+        protocol: selector.protocol,
+        ports: selector.ports,
+        start: selector.start,
+        end: selector.end,
+    }
+}
+
+/// Where ESP goes: the addresses of the IKE SA, and with UDP its ports.
+const fn destination(path: &Path, udp_encap: bool) -> Destination {
+    Destination {
+        local: path.local.ip(),
+        remote: path.remote,
+        local_port: path.local.port(),
+        transport: if udp_encap { Transport::Udp } else { Transport::Raw },
+    }
+}
+
+/// How long a replaced inbound SA still takes packets: longer than any that is in flight stays in flight.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The largest window that `esp` accepts, packets.
+const MAX_REPLAY_WINDOW: u32 = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ikev2::registry::{KeMethod, ProtocolId, SnId};
+    use ikev2::{Proposal, Transform};
+
+    fn child(encr: EncrId, key_bits: u16, integ: Option<IntegId>) -> ChildSuite {
+        ChildSuite { encr, key_bits, integ, esn: true, ke: None }
+    }
+
+    #[test]
+    fn every_suite_that_we_offer_has_its_word() {
+        let cbc = |hash| Suite::AesCbcHmacSha2 { key_bits: 256, hash };
+        let cases = [
+            (child(EncrId::AES_GCM_16, 128, None), Suite::AesGcm16 { key_bits: 128 }),
+            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_256_128)), cbc(Sha2::Sha256)),
+            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_384_192)), cbc(Sha2::Sha384)),
+            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_512_256)), cbc(Sha2::Sha512)),
+        ];
+        for (negotiated, expected) in cases {
+            assert_eq!(suite(&negotiated).expect("known"), expected);
+        }
+        for unknown in [
+            child(EncrId::AES_CBC, 256, None),
+            child(EncrId::AES_GCM_16, 256, Some(IntegId::HMAC_SHA2_256_128)),
+            child(EncrId(28), 256, None),
+            child(EncrId::AES_CBC, 128, Some(IntegId(2))),
+        ] {
+            assert!(suite(&unknown).is_err(), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_proposal_lists_every_suite_that_it_can_end_in() {
+        let proposal = Proposal {
+            number: 1,
+            protocol: ProtocolId::ESP,
+            spi: Vec::new(),
+            transforms: vec![
+                Transform::Encr(EncrId::AES_CBC, Some(128)),
+                Transform::Encr(EncrId::AES_CBC, Some(256)),
+                Transform::Integ(IntegId::HMAC_SHA2_256_128),
+                Transform::Integ(IntegId::HMAC_SHA2_512_256),
+                Transform::Ke(KeMethod::ECP_256),
+                Transform::Sn(SnId::EXTENDED),
+            ],
+        };
+        assert_eq!(possible_suites(&proposal).len(), 4);
+    }
+
+    #[test]
+    fn esp_leaves_from_the_port_that_ike_uses() {
+        let path = Path {
+            local: "192.0.2.1:4500".parse().expect("an address"),
+            remote: "192.0.2.2:61234".parse().expect("an address"),
+        };
+        let udp = destination(&path, true);
+        assert_eq!(
+            (udp.local_port, udp.remote, udp.transport),
+            (4500, path.remote, Transport::Udp)
+        );
+        assert_eq!(destination(&path, false).transport, Transport::Raw);
+    }
+}

@@ -1,0 +1,324 @@
+//! The control socket: accepts clients, cuts their octets into requests, sends answers; never waits for any of them.
+//!
+//! ```text
+//!   accept ──► Client { inbox <= 4 KiB, outbox } ──line──► requests ──► control ──► reply ──► outbox ──► client
+//!                 a client with an unsent answer is not read: one answer per client is the most that we hold
+//! ```
+//!
+//! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustix::fs::Mode;
+
+use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
+
+/// The control socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another daemon answers on it.
+    #[error("another s2s-gw listens on {0}; stop it, or set `control` in [gateway] to another path", .path.display())]
+    Live {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something else is there.
+    #[error("{0} exists and is not a socket; remove it, or set `control` in [gateway] to another path", .path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {what} {0}: {source}; run as root, or set `control` in [gateway] to a path that you may write", .path.display())]
+    Io {
+        /// What we tried.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The listening socket and all its clients. Dropping it removes the socket file.
+#[derive(Debug)]
+pub(super) struct Server {
+    listener: UnixListener,
+    file: SocketFile,
+    listener_token: Token,
+    clients: BTreeMap<Token, Client>,
+    next_client: usize,
+    requests: VecDeque<(Token, Result<Request, String>)>,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    /// A request of this client waits for its answer.
+    asked: bool,
+    /// Closed once `outbox` is sent.
+    last_answer: bool,
+    active_at: Instant,
+}
+
+/// What became of a client's octets.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing more to do until the client moves.
+    Waiting,
+    /// A whole line.
+    Line(Vec<u8>),
+    /// The client asks for more than it may.
+    TooLong,
+    /// It is gone.
+    Gone,
+}
+
+impl Server {
+    /// Listens on `path`. The socket of a dead daemon is replaced. `token` is the listener's; clients get the numbers
+    /// above it.
+    ///
+    /// # Errors
+    /// [`SocketError`].
+    pub(super) fn bind(
+        path: &Path,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<Self, SocketError> {
+        let failed = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
+        clear_the_way(path)?;
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
+        }
+        // Nobody but the owner may open it, from the first moment on. There is one thread yet, so the mask is ours.
+        let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(mask);
+        let mut listener = bound.map_err(failed("listen on"))?;
+        let file = SocketFile::of(path).map_err(failed("look at"))?;
+        registry.register(&mut listener, token, Interest::READABLE).map_err(failed("watch"))?;
+        let next_client = token.0 + 1;
+        Ok(Self {
+            listener,
+            file,
+            listener_token: token,
+            clients: BTreeMap::new(),
+            next_client,
+            requests: VecDeque::new(),
+        })
+    }
+
+    /// Where it listens.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// Whether requests wait to be answered.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// The listener or a client has something for us.
+    pub(super) fn on_event(&mut self, registry: &Registry, token: Token, now: Instant) {
+        if token == self.listener_token {
+            self.accept(registry, now);
+        } else {
+            self.advance(token, now);
+        }
+    }
+
+    /// The next request and who asked. `Err` is a sentence about what is wrong with it.
+    pub(super) fn next_request(&mut self) -> Option<(Token, Result<Request, String>)> {
+        self.requests.pop_front()
+    }
+
+    /// Answers the request of a client; a client that left meanwhile is no error.
+    pub(super) fn reply(&mut self, token: Token, response: &Response, now: Instant) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        client.outbox = response.to_line();
+        client.asked = false;
+        self.advance(token, now);
+    }
+
+    /// Drops clients that neither ask nor read.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.clients.retain(|_, client| now.saturating_duration_since(client.active_at) < PATIENCE);
+    }
+
+    fn accept(&mut self, registry: &Registry, now: Instant) {
+        loop {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::warn!(target: "status", event = "accept-failed", %error);
+                    return;
+                }
+            };
+            if self.clients.len() >= MAX_CLIENTS {
+                tracing::debug!(target: "status", event = "too-many-clients");
+                continue;
+            }
+            let token = Token(self.next_client);
+            self.next_client += 1;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = registry.register(&mut stream, token, both) {
+                tracing::warn!(target: "status", event = "accept-failed", %error);
+                continue;
+            }
+            let client = Client {
+                stream,
+                inbox: Vec::new(),
+                outbox: Vec::new(),
+                asked: false,
+                last_answer: false,
+                active_at: now,
+            };
+            self.clients.insert(token, client);
+            self.advance(token, now);
+        }
+    }
+
+    /// Sends what is to be sent, then reads up to the next whole request.
+    fn advance(&mut self, token: Token, now: Instant) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        match client.progress(now) {
+            Progress::Waiting => {}
+            Progress::Line(line) => {
+                client.asked = true;
+                let request = serde_json::from_slice(&line).map_err(|error| error.to_string());
+                self.requests.push_back((token, request));
+            }
+            Progress::TooLong => {
+                client.last_answer = true;
+                let kind = RefusalKind::BadRequest;
+                let message = format!("a request has at most {MAX_REQUEST_LEN} octets");
+                self.reply(token, &Response::Refused { kind, message }, now);
+            }
+            Progress::Gone => {
+                self.clients.remove(&token);
+            }
+        }
+    }
+}
+
+impl Client {
+    fn progress(&mut self, now: Instant) -> Progress {
+        if let Err(error) = self.flush(now) {
+            return if error.kind() == io::ErrorKind::WouldBlock {
+                Progress::Waiting
+            } else {
+                Progress::Gone
+            };
+        }
+        if self.last_answer {
+            return Progress::Gone;
+        }
+        if self.asked {
+            return Progress::Waiting;
+        }
+        loop {
+            if let Some(end) = self.inbox.iter().position(|octet| *octet == b'\n') {
+                let rest = self.inbox.split_off(end + 1);
+                return Progress::Line(std::mem::replace(&mut self.inbox, rest));
+            }
+            if self.inbox.len() >= MAX_REQUEST_LEN {
+                return Progress::TooLong;
+            }
+            let mut buffer = [0; 512];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Progress::Gone,
+                Ok(len) => {
+                    self.active_at = now;
+                    self.inbox.extend(buffer.iter().take(len));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Progress::Waiting;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Progress::Gone,
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Instant) -> io::Result<()> {
+        while !self.outbox.is_empty() {
+            match self.stream.write(&self.outbox) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => {
+                    self.active_at = now;
+                    self.outbox.drain(..len);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.outbox = Vec::new();
+        Ok(())
+    }
+}
+
+/// The socket in the file system; removed on drop if it is still the one that we made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| there.dev() == self.device && there.ino() == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket of a daemon that died; refuses to touch anything else.
+fn clear_the_way(path: &Path) -> Result<(), SocketError> {
+    let path_buf = || path.to_owned();
+    let failed = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed("look at")(source)),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(SocketError::NotASocket { path: path_buf() });
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Live { path: path_buf() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("remove the stale socket"))
+        }
+        Err(source) => Err(failed("ask")(source)),
+    }
+}
+
+/// Clients at a time; more are turned away at once.
+const MAX_CLIENTS: usize = 64;
+
+/// A client that neither sends nor takes an octet for this long is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

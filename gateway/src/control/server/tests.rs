@@ -1,0 +1,154 @@
+//! Clients of every temper: fast, slow, greedy, silent, gone.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixStream as Std;
+
+use super::*;
+use crate::clock;
+
+struct Fixture {
+    poll: mio::Poll,
+    server: Server,
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let poll = mio::Poll::new().expect("a poll");
+        let path = directory.path().join("run/control.sock");
+        let server = Server::bind(&path, poll.registry(), Token(10)).expect("binds");
+        Self { poll, server, directory }
+    }
+
+    fn connect(&self) -> Std {
+        Std::connect(self.server.path()).expect("connects")
+    }
+
+    /// Serves until nothing happens for 50 ms; every good request is answered with `answer`.
+    fn serve(&mut self, answer: &Response) -> usize {
+        let mut events = mio::Events::with_capacity(64);
+        let mut answered = 0;
+        loop {
+            self.poll.poll(&mut events, Some(Duration::from_millis(50))).expect("polls");
+            if events.is_empty() {
+                return answered;
+            }
+            let now = clock::now();
+            for event in &events {
+                self.server.on_event(self.poll.registry(), event.token(), now);
+            }
+            while let Some((token, request)) = self.server.next_request() {
+                answered += usize::from(request.is_ok());
+                self.server.reply(token, answer, now);
+            }
+        }
+    }
+}
+
+fn done() -> Response {
+    Response::Done { message: "ok".into() }
+}
+
+#[test]
+fn requests_are_answered_in_order_and_on_one_connection() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client
+        .write_all(b"{\"command\":\"status\"}\n{\"command\":\"up\",\"name\":\"a\"}\n")
+        .expect("writes");
+    assert_eq!(fixture.serve(&done()), 2);
+    let mut lines = BufReader::new(client).lines();
+    for _ in 0..2 {
+        let line = lines.next().expect("a line").expect("UTF-8");
+        assert_eq!(serde_json::from_str::<Response>(&line).expect("parses"), done());
+    }
+}
+
+#[test]
+fn octets_that_trickle_in_make_a_request() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    for octet in b"{\"command\":\"status\"}" {
+        client.write_all(&[*octet]).expect("writes");
+        assert_eq!(fixture.serve(&done()), 0);
+    }
+    client.write_all(b"\n").expect("writes");
+    assert_eq!(fixture.serve(&done()), 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_one_answer_and_nobody_up() {
+    let mut fixture = Fixture::new();
+    let mut greedy = fixture.connect();
+    greedy.set_nonblocking(true).expect("nonblocking");
+    let big = Response::Done { message: "x".repeat(1 << 20) };
+    for _ in 0..200 {
+        let _ = greedy.write_all(b"{\"command\":\"status\"}\n");
+    }
+    assert_eq!(fixture.serve(&big), 1, "it is not read while its answer is unsent");
+    let mut client = fixture.connect();
+    client.write_all(b"{\"command\":\"status\"}\n").expect("writes");
+    assert_eq!(fixture.serve(&done()), 1, "others are served meanwhile");
+    let late = clock::now() + PATIENCE;
+    fixture.server.handle_timeout(late);
+    assert!(fixture.server.clients.is_empty(), "silence ends the patience");
+}
+
+#[test]
+fn a_request_without_end_is_refused() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(&vec![b'x'; MAX_REQUEST_LEN + 1]).expect("writes");
+    fixture.serve(&done());
+    let mut line = String::new();
+    BufReader::new(&client).read_line(&mut line).expect("an answer");
+    assert!(line.contains("bad-request"), "{line}");
+    assert!(fixture.server.clients.is_empty());
+}
+
+#[test]
+fn rubbish_is_handed_up_as_such() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    client.write_all(b"\xff\xfe\n{}\n[[[\n").expect("writes");
+    assert_eq!(fixture.serve(&done()), 0);
+}
+
+#[test]
+fn more_clients_than_allowed_are_turned_away() {
+    let mut fixture = Fixture::new();
+    let clients: Vec<Std> = (0..MAX_CLIENTS + 5).map(|_| fixture.connect()).collect();
+    fixture.serve(&done());
+    assert_eq!(fixture.server.clients.len(), MAX_CLIENTS);
+    drop(clients);
+    fixture.serve(&done());
+    assert_eq!(fixture.server.clients.len(), 0);
+}
+
+#[test]
+fn a_dead_socket_is_replaced_a_live_one_is_not_a_file_is_spared() {
+    let fixture = Fixture::new();
+    let registry = fixture.poll.registry();
+    let live = Server::bind(fixture.server.path(), registry, Token(500));
+    assert!(matches!(live, Err(SocketError::Live { .. })), "{live:?}");
+
+    let dead = fixture.directory.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&dead).expect("binds"));
+    let server = Server::bind(&dead, registry, Token(600)).expect("replaces it");
+    drop(server);
+    assert!(!dead.exists(), "the socket file goes with the server");
+
+    let file = fixture.directory.path().join("file");
+    fs::write(&file, "mine").expect("writes");
+    let refused = Server::bind(&file, registry, Token(700));
+    assert!(matches!(refused, Err(SocketError::NotASocket { .. })), "{refused:?}");
+    assert_eq!(fs::read_to_string(&file).expect("reads"), "mine");
+}
+
+#[test]
+fn only_the_owner_may_open_it() {
+    let fixture = Fixture::new();
+    let mode = fs::metadata(fixture.server.path()).expect("there").mode();
+    assert_eq!(mode & 0o777, 0o700 & mode, "mode {mode:o}");
+}

@@ -1,0 +1,188 @@
+//! The state of everything, as status shows it. Nothing here changes anything.
+//!
+//! ```text
+//!   connections, installer, counters, routes ──► status::Snapshot
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Control;
+use super::connection::{Child, Connection, Phase};
+use super::events::hex;
+use super::install::Installed;
+use crate::config;
+use crate::status::{
+    ChildStatus, ConnectionStatus, Drops, IkeStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State,
+    TunStatus, words,
+};
+
+impl Control {
+    pub(super) fn snapshot(&self, now: Instant, wall: Timestamp) -> Snapshot {
+        Snapshot {
+            schema: SCHEMA.to_owned(),
+            gateway: self.gateway.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            time: wall,
+            uptime_seconds: now.saturating_duration_since(self.started).as_secs(),
+            external: self.external(),
+            tun: TunStatus { name: self.gateway.tun.clone(), mtu: self.mtu },
+            connections: self.connections.iter().map(|c| self.connection(c, now)).collect(),
+            drops: self.drops(),
+            refused: self.refused.iter().cloned().collect(),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    /// Our addresses that peers talk to: as configured, otherwise those of the paths in use.
+    fn external(&self) -> Vec<String> {
+        let mut addresses = self.gateway.listen.clone();
+        for connection in &self.connections {
+            let used = match &connection.phase {
+                Phase::Up { info } => Some(info.path),
+                Phase::Connecting { path, .. } => Some(*path),
+                Phase::Idle | Phase::Failed { .. } => None,
+            };
+            for path in used.iter().chain(&connection.paths) {
+                if !addresses.contains(&path.local.ip()) {
+                    addresses.push(path.local.ip());
+                }
+            }
+        }
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    fn drops(&self) -> Drops {
+        let counters = self.dataplane.counters();
+        let mut esp: BTreeMap<String, u64> = BTreeMap::new();
+        for (word, count) in counters
+            .drops()
+            .map(|(reason, count)| (reason.word(), count))
+            .chain(counters.losses().map(|(loss, count)| (loss.word(), count)))
+        {
+            *esp.entry(word.to_owned()).or_default() += count;
+        }
+        let ike = self.drops.iter().map(|(reason, count)| (reason.word().to_owned(), *count));
+        Drops { esp, ike: ike.collect() }
+    }
+
+    fn connection(&self, connection: &Connection, now: Instant) -> ConnectionStatus {
+        let config = &connection.config;
+        let state = connection.state(now);
+        let until = |at: Instant| at.saturating_duration_since(now).as_secs();
+        let (attempt, retry_at) = match &connection.phase {
+            Phase::Connecting { attempt, .. } => (Some(*attempt), None),
+            Phase::Failed { retry_at } => (None, *retry_at),
+            Phase::Idle | Phase::Up { .. } => (None, None),
+        };
+        let mut warnings = Vec::new();
+        if self.tunnel.is_incomplete(config) {
+            warnings.push("W0503".to_owned());
+        }
+        ConnectionStatus {
+            name: config.name.clone(),
+            description: config.description.clone(),
+            state,
+            since: connection.since_wall,
+            since_seconds: now.saturating_duration_since(connection.since).as_secs(),
+            desired_up: connection.desired_up(),
+            vpnaas_status: state.vpnaas().to_owned(),
+            cloudstack_state: state.cloudstack().to_owned(),
+            reason: connection.reason(now),
+            attempt,
+            retry_in_seconds: retry_at.map(until),
+            policy: config.policy.name.clone(),
+            peer: peer(connection),
+            ike: ike(connection, now),
+            children: self.children(connection, now),
+            routes: self.tunnel.of(config),
+            warnings,
+        }
+    }
+
+    fn children(&self, connection: &Connection, now: Instant) -> Vec<ChildStatus> {
+        let configured = connection.config.children.iter().zip(&connection.children);
+        configured.map(|(config, child)| self.child(config, child, now)).collect()
+    }
+
+    fn child(&self, config: &config::Child, child: &Child, now: Instant) -> ChildStatus {
+        let counters = &child.counters;
+        let newest = self.installer.of_slot(child.slot).last();
+        let last_rx = counters.last_inbound().map(|at| now.saturating_duration_since(at));
+        let drops = counters.drops().map(|(reason, count)| (reason.word().to_owned(), count));
+        ChildStatus {
+            name: config.name.clone(),
+            local: config.local.iter().map(ToString::to_string).collect(),
+            remote: config.remote.iter().map(ToString::to_string).collect(),
+            state: if newest.is_some() { State::Up } else { State::Down },
+            reason: child.failure.clone(),
+            sa: newest.map(|(_, sa)| self::sa(sa, now)),
+            rekeys: child.rekeys,
+            rx_bytes: counters.octets_in(),
+            tx_bytes: counters.octets_out(),
+            rx_packets: counters.packets_in(),
+            tx_packets: counters.packets_out(),
+            rx_bytes_per_second: child.rate.rx,
+            tx_bytes_per_second: child.rate.tx,
+            last_rx_seconds: last_rx.map(tenths),
+            drops: drops.collect(),
+        }
+    }
+}
+
+/// To a tenth of a second: more would be noise.
+fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+fn peer(connection: &Connection) -> PeerStatus {
+    let configured = match &connection.config.peer {
+        config::Peer::Any => vec!["any".to_owned()],
+        config::Peer::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect(),
+    };
+    let mut status = PeerStatus { configured, ..PeerStatus::default() };
+    let path = match &connection.phase {
+        Phase::Up { info } => {
+            status.nat_local = info.nat_local;
+            status.nat_remote = info.nat_remote;
+            status.nat = info.nat_local || info.nat_remote;
+            Some(info.path)
+        }
+        Phase::Connecting { path, .. } => Some(*path),
+        Phase::Idle | Phase::Failed { .. } => None,
+    };
+    status.active = path.map(|path| path.remote.to_string());
+    status.local = path.map(|path| path.local.to_string());
+    status
+}
+
+fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {
+    let Phase::Up { info } = &connection.phase else { return None };
+    Some(IkeStatus {
+        suite: info.suite.to_string(),
+        started_by: if info.initiator { "us" } else { "peer" }.to_owned(),
+        local_id: words::identity(&info.local_id),
+        remote_id: words::identity(&info.remote_id),
+        spi_i: format!("{:016x}", info.spis.0),
+        spi_r: format!("{:016x}", info.spis.1),
+        rekey_in_seconds: info.rekey_at.saturating_duration_since(now).as_secs(),
+        rekeys: connection.rekeys,
+    })
+}
+
+fn sa(sa: &Installed, now: Instant) -> SaStatus {
+    let list =
+        |selectors: &[ikev2::TrafficSelector]| selectors.iter().map(ToString::to_string).collect();
+    SaStatus {
+        suite: sa.suite.to_string(),
+        encapsulation: if sa.udp_encap { "udp" } else { "esp" }.to_owned(),
+        spi_in: hex(sa.spi_in.0.get()),
+        spi_out: hex(sa.spi_out.0.get()),
+        narrowed_local: list(&sa.local_ts),
+        narrowed_remote: list(&sa.remote_ts),
+        rekey_in_seconds: sa.rekey_at.saturating_duration_since(now).as_secs(),
+    }
+}

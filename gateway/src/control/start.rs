@@ -1,0 +1,240 @@
+//! Opens everything that the gateway needs, in an order in which a failure leaves nothing behind.
+//!
+//! ```text
+//!   control socket     first: it also tells whether another daemon runs
+//!   UDP 500 and 4500   raw ESP too, if a connection may do without UDP
+//!   TUN                MTU from the configuration or from the narrowest path
+//!   data plane         owns the TUN and receives on 4500
+//!   routes             leftovers of a crash first
+//! ```
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ikev2::{Encap, Endpoint, EndpointConfig};
+use mio::{Interest, Poll, Token, Waker};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use zeroize::Zeroize as _;
+
+use super::connection::Connection;
+use super::install::{self, Installer};
+use super::resolver::Resolver;
+use super::server::{Server, SocketError};
+use super::tunnel::{self, Tunnel};
+use super::{Control, Devices, Run};
+use crate::clock;
+use crate::config::{Config, HostName, Peer};
+use crate::dataplane::{Dataplane, SlotId, upcalls};
+use crate::io::{OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::route::Routes;
+use crate::sys::netlink::Netlink;
+
+/// The gateway could not start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A device or a network socket.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
+    /// Too many children.
+    #[error("{wanted} children are configured, but at most {} are possible; use fewer and larger networks", u32::from(SlotId::MAX.0) + 1)]
+    TooManyChildren {
+        /// How many are configured.
+        wanted: usize,
+    },
+    /// The system refused something that it rarely refuses.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What we tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Tokens of the control loop. IKE sockets and clients are numbered from theirs upwards.
+pub(super) const WAKER: Token = Token(0);
+pub(super) const SIGNALS: Token = Token(1);
+pub(super) const IKE_SOCKETS: Token = Token(2);
+/// A host has fewer addresses than lie between this and [`IKE_SOCKETS`].
+pub(super) const CONTROL_SOCKET: Token = Token(1 << 20);
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// Opens everything and brings every enabled connection under way.
+pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError> {
+    let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
+    let registry = poll.registry();
+    let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("watch for signals"))?;
+    registry
+        .register(&mut signals, SIGNALS, Interest::READABLE)
+        .map_err(failed("watch for signals"))?;
+    let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
+
+    let gateway = config.gateway;
+    let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
+    let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
+    for (index, mut socket) in ike.iter().enumerate() {
+        registry
+            .register(&mut socket, Token(IKE_SOCKETS.0 + index), Interest::READABLE)
+            .map_err(failed("watch a UDP socket"))?;
+    }
+    let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
+    let ike_sockets = ike.len();
+    let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
+    let sockets = UdpSockets(sockets.collect());
+    for socket in &sockets.0 {
+        tracing::info!(target: "gateway", event = "listening", local = %socket.local());
+    }
+    let raw = raw_sockets(&config.connections, &gateway.listen)?;
+
+    let mtu = gateway.mtu.unwrap_or_else(|| inner_mtu(&config.connections));
+    let tun = Tun::open(&gateway.tun, mtu)?;
+    let routes = Routes::open(tun.index()).map_err(failed("open a netlink socket"))?;
+    let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
+    let dataplane =
+        Dataplane::start(tun, nat, raw, &upcall_sender).map_err(failed("start the data plane"))?;
+    let resolver = Resolver::start(names(&config.connections), waker, now)
+        .map_err(failed("start the resolver"))?;
+
+    let connections = connections(config.connections, now)?;
+    let mut control = Control {
+        endpoint: endpoint(&gateway)?,
+        devices: Devices { poll, signals, server, sockets, ike_sockets, upcalls: upcall_receiver },
+        tunnel: Tunnel::new(routes, &gateway.tun),
+        installer: Installer::default(),
+        connections,
+        resolver,
+        dataplane,
+        gateway,
+        mtu,
+        warnings: config.warnings.iter().map(|warning| warning.code.to_string()).collect(),
+        drops: std::collections::BTreeMap::new(),
+        refused: std::collections::VecDeque::new(),
+        refused_this_second: 0,
+        unwanted: Vec::new(),
+        started: now,
+        tick_at: now,
+        upkeep_at: now,
+        run: Run::On,
+        busy: false,
+    };
+    control.tunnel.begin();
+    control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
+    control.publish_policy();
+    for index in 0..control.connections.len() {
+        control.enable(now, index);
+    }
+    Ok(control)
+}
+
+/// Numbers every configured child, in the order of the configuration.
+fn connections(
+    configured: Vec<crate::config::Connection>,
+    now: Instant,
+) -> Result<Vec<Connection>, StartError> {
+    let wanted = configured.iter().map(|connection| connection.children.len()).sum();
+    let number = u32::try_from(wanted).ok().filter(|number| *number <= SlotId::MAX.0 + 1);
+    let mut slots = (0..number.ok_or(StartError::TooManyChildren { wanted })?).map(SlotId);
+    let wall = clock::wall();
+    let each = configured.into_iter().map(|config| {
+        let count = config.children.len();
+        Connection::new(config, slots.by_ref().take(count), now, wall)
+    });
+    Ok(each.collect())
+}
+
+fn endpoint(gateway: &crate::config::Gateway) -> Result<Endpoint, StartError> {
+    let mut config = EndpointConfig::default();
+    config.ike_port = gateway.ike_port;
+    config.nat_port = gateway.nat_port;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| failed("get random numbers")(io::Error::other(error)))?;
+    let endpoint = Endpoint::new(config, seed);
+    seed.zeroize();
+    Ok(endpoint)
+}
+
+/// IP protocol 50, only where a connection may use it: it needs a privilege that the rest does not.
+fn raw_sockets(
+    connections: &[crate::config::Connection],
+    listen: &[IpAddr],
+) -> Result<Vec<RawEsp>, OpenError> {
+    if connections.iter().all(|connection| connection.encap == Encap::Force) {
+        return Ok(Vec::new());
+    }
+    if !listen.is_empty() {
+        return listen.iter().map(|address| RawEsp::bind(*address)).collect();
+    }
+    let mut sockets = vec![RawEsp::bind(Ipv4Addr::UNSPECIFIED.into())?];
+    match RawEsp::bind(Ipv6Addr::UNSPECIFIED.into()) {
+        Ok(socket) => sockets.push(socket),
+        // A host without IPv6 has no peers there.
+        Err(error) => tracing::debug!(target: "gateway", event = "no-raw-ipv6", %error),
+    }
+    Ok(sockets)
+}
+
+fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
+    let hosts = connections.iter().filter_map(|connection| match &connection.peer {
+        Peer::Any => None,
+        Peer::Hosts(hosts) => Some(hosts),
+    });
+    hosts.flatten().filter_map(|host| match &host.name {
+        HostName::Dns(name) => Some(name.clone()),
+        HostName::Address(_) => None,
+    })
+}
+
+/// The largest inner packet that fits every configured connection, whatever is negotiated.
+fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
+    let mut netlink = Netlink::open().ok();
+    let of_connection = |connection: &crate::config::Connection| -> u16 {
+        let suites = || connection.policy.esp.iter().flat_map(install::possible_suites);
+        let paths = outer_paths(&connection.peer, netlink.as_mut());
+        let sizes = paths
+            .into_iter()
+            .flat_map(|(mtu, v6)| suites().map(move |suite| esp::inner_mtu(mtu, v6, true, suite)));
+        let computed = sizes.min().unwrap_or(MIN_MTU);
+        connection.mtu.map_or(computed, |wanted| wanted.min(computed))
+    };
+    let smallest = connections.iter().map(of_connection).min();
+    smallest.unwrap_or(ETHERNET_MTU).max(MIN_MTU)
+}
+
+/// The MTU of the interface towards each address of a peer, at most that of Ethernet, and whether it is IPv6.
+/// A name may turn out to be either.
+fn outer_paths(peer: &Peer, mut netlink: Option<&mut Netlink>) -> Vec<(u16, bool)> {
+    let Peer::Hosts(hosts) = peer else { return vec![(ETHERNET_MTU, true)] };
+    let each = hosts.iter().map(|host| match host.name {
+        HostName::Address(address) => {
+            let mtu = netlink.as_mut().and_then(|netlink| egress_mtu(netlink, address));
+            (mtu.unwrap_or(ETHERNET_MTU), address.is_ipv6())
+        }
+        HostName::Dns(_) => (ETHERNET_MTU, true),
+    });
+    each.collect()
+}
+
+fn egress_mtu(netlink: &mut Netlink, address: IpAddr) -> Option<u16> {
+    let device = netlink.route_to(address).ok()?.device?;
+    let link = netlink.links().ok()?.into_iter().find(|link| link.index == device)?;
+    // A jumbo link leads to an ordinary path sooner or later.
+    Some(u16::try_from(link.mtu).unwrap_or(ETHERNET_MTU).min(ETHERNET_MTU))
+}
+
+/// Octets; the path that we assume where we know nothing better.
+const ETHERNET_MTU: u16 = 1500;
+
+/// Octets; IPv6 needs this much (RFC 8200 §5), and nothing smaller is worth a tunnel.
+const MIN_MTU: u16 = 1280;

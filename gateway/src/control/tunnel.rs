@@ -1,0 +1,179 @@
+//! The kernel routes of all connections: there from start to stop, whether the tunnel is up or not.
+//!
+//! So nothing for a protected network ever leaves in clear: while the tunnel is down its packets still go into the TUN,
+//! where the data plane drops them and asks for an SA.
+//!
+//! ```text
+//!   routes = auto            ──► one route per remote network      10.2.0.0/16 dev s2s0 metric 100 src 10.1.0.1
+//!   the peer's own addresses ──► kept out of them                  198.51.100.20 via 203.0.113.1
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+use ikev2::Path;
+use ipnet::IpNet;
+
+use super::connection::Connection;
+use crate::config;
+use crate::io::source_for;
+use crate::route::Routes;
+
+/// The routes into the tunnel and around it.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    routes: Routes,
+    device: String,
+    /// Every route that was tried: its preferred source, or `Err` if the kernel refused it.
+    tried: BTreeMap<(IpNet, u32), Result<Option<IpAddr>, ()>>,
+}
+
+impl Tunnel {
+    /// No routes yet; `device` is the TUN that `routes` leads into.
+    pub(super) fn new(routes: Routes, device: &str) -> Self {
+        Self { routes, device: device.to_owned(), tried: BTreeMap::new() }
+    }
+
+    /// Removes what a crash has left.
+    pub(super) fn begin(&mut self) {
+        match self.routes.purge_leftovers() {
+            Ok(removed) => {
+                for route in removed {
+                    tracing::info!(target: "gateway", event = "leftover-removed", %route);
+                }
+            }
+            Err(error) => tracing::warn!(target: "gateway", event = "route-failed", %error),
+        }
+    }
+
+    /// Makes the routes of a connection what they should be; nothing is done for those that are. Called again and again,
+    /// since addresses of ours and the way to the peer may change.
+    pub(super) fn install(&mut self, connection: &Connection, paths: &[Path]) {
+        let destinations = destinations(&connection.config);
+        for path in paths {
+            if let Err(error) = self.routes.protect_peer(path.remote.ip(), &destinations) {
+                let conn = &connection.config.name;
+                tracing::warn!(target: "gateway", event = "route-failed", %conn, %error);
+            }
+        }
+        for destination in destinations {
+            let source = inner_source(&connection.config, destination);
+            self.install_one(&connection.config, destination, source);
+        }
+    }
+
+    fn install_one(
+        &mut self,
+        connection: &config::Connection,
+        destination: IpNet,
+        source: Option<IpAddr>,
+    ) {
+        let key = (destination, connection.metric);
+        let before = self.tried.get(&key);
+        if before == Some(&Ok(source)) {
+            return;
+        }
+        let conn = &connection.name;
+        match self.routes.add(destination, connection.metric, source) {
+            Ok(()) => {
+                let device = &self.device;
+                tracing::info!(
+                    target: "gateway", event = "route-added", %conn, %destination, %device,
+                    metric = connection.metric, source = source.map(tracing::field::display)
+                );
+                self.tried.insert(key, Ok(source));
+            }
+            Err(error) => {
+                // It is tried again and again, but said once.
+                if before != Some(&Err(())) {
+                    tracing::error!(target: "gateway", event = "route-failed", %conn, %error);
+                }
+                self.tried.insert(key, Err(()));
+            }
+        }
+    }
+
+    /// The routes of a connection, for people.
+    pub(super) fn of(&self, connection: &config::Connection) -> Vec<String> {
+        let metric = connection.metric;
+        let mut lines = Vec::new();
+        for destination in destinations(connection) {
+            match self.tried.get(&(destination, metric)) {
+                Some(Ok(source)) => {
+                    let source = source.map(|ip| format!(" src {ip}")).unwrap_or_default();
+                    let device = &self.device;
+                    lines.push(format!("{destination} dev {device} metric {metric}{source}"));
+                }
+                Some(Err(())) => lines.push(format!("{destination} (the kernel refused it)")),
+                None => {}
+            }
+        }
+        lines
+    }
+
+    /// Whether the kernel refused a route of this connection.
+    pub(super) fn is_incomplete(&self, connection: &config::Connection) -> bool {
+        destinations(connection)
+            .into_iter()
+            .any(|destination| self.tried.get(&(destination, connection.metric)) == Some(&Err(())))
+    }
+
+    /// Removes every route.
+    pub(super) fn clear(&mut self) {
+        for error in self.routes.clear() {
+            tracing::warn!(target: "gateway", event = "route-failed", %error);
+        }
+        self.tried.clear();
+    }
+}
+
+/// Where the routes of a connection lead, each once.
+fn destinations(connection: &config::Connection) -> Vec<IpNet> {
+    let mut all: Vec<IpNet> = match &connection.routes {
+        config::Routes::None => Vec::new(),
+        config::Routes::List(list) => list.clone(),
+        config::Routes::Auto => {
+            connection.children.iter().flat_map(|child| child.remote.iter().copied()).collect()
+        }
+    };
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// An address of ours inside the local networks, so that what this host itself sends into the tunnel fits the selectors.
+fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<IpAddr> {
+    let is_v4 = matches!(destination, IpNet::V4(_));
+    let networks = connection.children.iter().flat_map(|child| &child.local);
+    networks
+        .filter(|network| matches!(network, IpNet::V4(_)) == is_v4 && network.prefix_len() > 0)
+        .find_map(|network| {
+            let neighbour = SocketAddr::new(network.hosts().next()?, DISCARD_PORT);
+            source_for(neighbour).ok().filter(|source| network.contains(source))
+        })
+}
+
+/// What of this host keeps tunnels from working: forwarding that is switched off (W0501).
+pub(super) fn host_warnings(connections: &[Connection]) -> Option<&'static str> {
+    let families = |v4: bool| {
+        let networks = connections.iter().flat_map(|c| &c.config.children).flat_map(|c| &c.local);
+        networks.into_iter().any(|network| matches!(network, IpNet::V4(_)) == v4)
+    };
+    let off = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
+    let warned = families(true) && off("/proc/sys/net/ipv4/ip_forward")
+        || families(false) && off("/proc/sys/net/ipv6/conf/all/forwarding");
+    warned.then(|| {
+        tracing::warn!(
+            target: "gateway", event = "forwarding-off", code = FORWARDING_OFF,
+            fix = "sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
+        );
+        FORWARDING_OFF
+    })
+}
+
+/// The code of the warning that this host does not forward packets.
+const FORWARDING_OFF: &str = "W0501";
+
+/// Any port does: nothing is sent.
+const DISCARD_PORT: u16 = 9;

@@ -1,0 +1,184 @@
+//! What has to be looked at now and then: usage, rates, keepalives, paths, routes.
+//!
+//! ```text
+//!   every second      usage ─► endpoint (lifetimes, liveness); rates; states; NAT keepalives; silent clients
+//!   every 10 seconds  routes to peers and our addresses, which may have changed
+//!   on an answer      names of peers
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ikev2::Start;
+
+use super::connection::Phase;
+use super::install;
+use super::paths::{self, Paths};
+use super::{Control, Run};
+use crate::clock;
+use crate::config::{HostName, Peer};
+use crate::dataplane::{Policy, Rule, SlotId, TxCommand};
+use crate::status::reason;
+
+impl Control {
+    /// Once a second.
+    pub(super) fn on_tick(&mut self, now: Instant) {
+        let usages: Vec<_> = self.installer.usages().collect();
+        for (child, usage) in usages {
+            self.endpoint.report_usage(now, child, usage);
+            self.drain(now);
+        }
+        let wall = clock::wall();
+        for connection in &mut self.connections {
+            for child in &mut connection.children {
+                child.measure(now);
+            }
+            if let Some(state) = connection.refresh(now, wall) {
+                let conn = &connection.config.name;
+                let reason = connection.reason(now).map(|reason| reason.alert);
+                tracing::info!(target: "ike", event = "state", %conn, state = state.word(), reason);
+            }
+        }
+        self.send_keepalives(now);
+        self.devices.server.handle_timeout(now);
+        self.resolver.handle_timeout(now);
+        if self.refused_this_second > 0 {
+            let count = std::mem::take(&mut self.refused_this_second);
+            tracing::debug!(target: "ike", event = "refused-last-second", count);
+        }
+        if self.upkeep_at <= now {
+            self.upkeep_at = now + UPKEEP;
+            self.refresh_paths(now);
+        }
+    }
+
+    /// Keeps the binding of a NAT before us alive (RFC 3948 §4). Sent whether or not the tunnel was idle: it is one octet.
+    fn send_keepalives(&mut self, now: Instant) {
+        for connection in &mut self.connections {
+            let Phase::Up { info } = &connection.phase else { continue };
+            if info.nat_local && connection.keepalive_at.is_some_and(|at| at <= now) {
+                connection.keepalive_at = Some(now + connection.config.nat_keepalive);
+                if let Err(error) = self.devices.sockets.send_keepalive(&info.path) {
+                    let conn = &connection.config.name;
+                    tracing::debug!(target: "ike", event = "keepalive-failed", %conn, %error);
+                }
+            }
+        }
+    }
+
+    /// Tells the data plane which packets belong to which child: those of every connection that was ever enabled.
+    pub(super) fn publish_policy(&self) {
+        let mut rules = Vec::new();
+        for connection in self.connections.iter().filter(|c| c.wanted || c.peer.is_some()) {
+            for (configured, child) in connection.config.children.iter().zip(&connection.children) {
+                let side = |networks: &[ipnet::IpNet]| {
+                    let selectors = networks.iter().map(paths::selector);
+                    selectors.map(|selector| install::selector(&selector)).collect()
+                };
+                let selectors = esp::Selectors {
+                    local: side(&configured.local),
+                    remote: side(&configured.remote),
+                };
+                rules.push(Rule {
+                    slot: child.slot,
+                    selectors: Arc::new(selectors),
+                    metric: connection.config.metric,
+                });
+            }
+        }
+        self.dataplane.tx(TxCommand::Policy(Arc::new(Policy::new(&rules))));
+    }
+
+    /// Makes an enabled connection known to the endpoint and to the kernel's routing; done once for each.
+    pub(super) fn enable(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !connection.wanted || connection.peer.is_some() {
+            return;
+        }
+        let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
+        // Routes first: from here on nothing for the protected networks leaves in clear.
+        self.tunnel.install(connection, &found.usable);
+        connection.on_paths(found);
+        let config = paths::peer_config(&connection.config, connection.paths.clone());
+        connection.peer = Some(self.endpoint.add_peer(now, config));
+        self.drain(now);
+    }
+
+    /// Looks up routes and names again and tells the endpoint what changed.
+    pub(super) fn refresh_paths(&mut self, now: Instant) {
+        if self.run != Run::On {
+            return;
+        }
+        for index in 0..self.connections.len() {
+            let Some(connection) = self.connections.get_mut(index) else { continue };
+            let Some(peer) = connection.peer else { continue };
+            let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
+            self.tunnel.install(connection, &found.usable);
+            let waited = connection.paths.is_empty();
+            if !connection.on_paths(found) {
+                continue;
+            }
+            let conn = &connection.config.name;
+            let paths = connection.paths.clone();
+            tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
+            let eager = waited && connection.wanted && connection.config.start == Start::Always;
+            // It knows the peer: `enable` made it.
+            let _ = self.endpoint.set_paths(now, peer, paths);
+            self.drain(now);
+            if eager {
+                let _ = self.endpoint.connect(now, peer);
+                self.drain(now);
+            }
+        }
+    }
+
+    /// A peer did not answer: perhaps its name leads elsewhere by now.
+    pub(super) fn hurry_names(&mut self, index: usize, now: Instant) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let Peer::Hosts(hosts) = &connection.config.peer else { return };
+        for host in hosts {
+            if let HostName::Dns(name) = &host.name {
+                self.resolver.hurry(name, now);
+            }
+        }
+    }
+
+    /// A packet wants a child that is not up.
+    pub(super) fn on_acquire(&mut self, now: Instant, slot: SlotId) {
+        let has_slot = |c: &&super::Connection| c.children.iter().any(|child| child.slot == slot);
+        let Some(connection) = self.connections.iter().find(has_slot) else { return };
+        let may = match connection.config.start {
+            Start::Always | Start::OnDemand => connection.wanted,
+            Start::RespondOnly | Start::Manual => false,
+        };
+        // What the endpoint tries by itself, with its own pauses, is not hurried by packets.
+        if !may || Self::is_tended(&connection.phase) || self.run != Run::On {
+            return;
+        }
+        let Some(peer) = connection.peer else { return };
+        let conn = &connection.config.name;
+        tracing::debug!(target: "ike", event = "acquire", %conn);
+        let _ = self.endpoint.connect(now, peer);
+        self.drain(now);
+    }
+}
+
+impl super::Connection {
+    /// Takes what was found; true if the paths are others than before. Paths that worked once are kept when all fail.
+    fn on_paths(&mut self, found: Paths) -> bool {
+        let failed = found.usable.is_empty() && !found.failures.is_empty();
+        self.no_path = failed.then(|| reason::peer_address_failed(&found.failures.join("; ")));
+        if found.usable.is_empty() || found.usable == self.paths {
+            return false;
+        }
+        self.paths = found.usable;
+        true
+    }
+}
+
+fn listed(paths: &[ikev2::Path]) -> String {
+    paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Routes and addresses of the host are looked at this often.
+const UPKEEP: Duration = Duration::from_secs(10);

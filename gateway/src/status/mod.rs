@@ -1,0 +1,449 @@
+//! What the daemon tells about itself: one snapshot feeds the text, the JSON and whatever else wants to know.
+//!
+//! ```text
+//!   control ──► Snapshot ──► newline JSON over the control socket ──► client ──► text (people)
+//!                                                                           └──► --json (programs)
+//! ```
+//!
+//! The JSON only ever grows: fields are added, never renamed or removed ("schema": [`SCHEMA`]). Times are RFC 3339 and
+//! their distances are `_seconds`; numbers are numbers.
+
+pub mod client;
+pub mod protocol;
+pub mod reason;
+pub mod text;
+pub mod words;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use reason::Reason;
+
+/// The name and version of the JSON form.
+pub const SCHEMA: &str = "s2s-gw/status/1";
+
+/// Everything that the daemon knows about itself at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Name of the gateway.
+    pub gateway: String,
+    /// Version of the program.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// When this snapshot was taken.
+    pub time: Timestamp,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// Our addresses that peers talk to.
+    pub external: Vec<String>,
+    /// The device that inner packets go through.
+    pub tun: TunStatus,
+    /// Every configured connection, in the order of the configuration.
+    pub connections: Vec<ConnectionStatus>,
+    /// Dropped packets and datagrams that belong to no connection.
+    pub drops: Drops,
+    /// Peers that were turned away, newest last; only the last few.
+    #[serde(default)]
+    pub refused: Vec<Refusal>,
+    /// Codes of the warnings about the configuration.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// The TUN device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunStatus {
+    /// Its name.
+    pub name: String,
+    /// Its MTU: the largest inner packet, octets.
+    pub mtu: u16,
+}
+
+/// Dropped packets by reason; reasons that never happened are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// By the data plane: inner packets and ESP packets.
+    pub esp: BTreeMap<String, u64>,
+    /// IKE datagrams.
+    pub ike: BTreeMap<String, u64>,
+}
+
+/// Somebody whom we turned away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// When.
+    pub time: Timestamp,
+    /// The connection that it claimed or came close to.
+    pub connection: Option<String>,
+    /// Its address and port.
+    pub from: String,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The state of a connection: the state of its packets, not of anybody's intentions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Switched off in the configuration or by `down`.
+    Disabled,
+    /// Nothing wrong, nothing up: it waits for the peer, a packet or a command.
+    Waiting,
+    /// An attempt runs.
+    Connecting,
+    /// Every child has its SAs.
+    Up,
+    /// Some children are missing, or nothing comes back.
+    Degraded,
+    /// It should be up, and the last attempt failed.
+    Down,
+    /// It cannot work until somebody edits something; attempts go on.
+    Error,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::Disabled,
+        Self::Waiting,
+        Self::Connecting,
+        Self::Up,
+        Self::Degraded,
+        Self::Down,
+        Self::Error,
+    ];
+
+    /// The word for it, as in the JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Waiting => "waiting",
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Error => "error",
+        }
+    }
+
+    /// The same in the words of OpenStack VPNaaS.
+    #[must_use]
+    pub const fn vpnaas(self) -> &'static str {
+        match self {
+            Self::Up | Self::Degraded => "ACTIVE",
+            Self::Connecting => "BUILD",
+            Self::Error => "ERROR",
+            Self::Disabled | Self::Waiting | Self::Down => "DOWN",
+        }
+    }
+
+    /// The same in the words of CloudStack.
+    #[must_use]
+    pub const fn cloudstack(self) -> &'static str {
+        match self {
+            Self::Up | Self::Degraded => "Connected",
+            Self::Connecting => "Connecting",
+            Self::Error => "Error",
+            Self::Disabled | Self::Waiting | Self::Down => "Disconnected",
+        }
+    }
+}
+
+/// One configured connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Its name.
+    pub name: String,
+    /// What the operator wrote about it.
+    pub description: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// When it entered this state.
+    pub since: Timestamp,
+    /// How long ago that was.
+    pub since_seconds: u64,
+    /// Whether it should be up.
+    pub desired_up: bool,
+    /// The state in the words of OpenStack VPNaaS.
+    pub vpnaas_status: String,
+    /// The state in the words of CloudStack.
+    pub cloudstack_state: String,
+    /// Why it is not up, or not fully.
+    pub reason: Option<Reason>,
+    /// The number of the running attempt, 1 for the first.
+    pub attempt: Option<u32>,
+    /// Until the next attempt.
+    pub retry_in_seconds: Option<u64>,
+    /// Name of the policy.
+    pub policy: String,
+    /// The peer.
+    pub peer: PeerStatus,
+    /// The IKE SA, while there is one.
+    pub ike: Option<IkeStatus>,
+    /// Every configured child, in order.
+    pub children: Vec<ChildStatus>,
+    /// The kernel routes into the tunnel.
+    pub routes: Vec<String>,
+    /// Codes of warnings.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Where the peer is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// As configured: addresses, names or `any`.
+    pub configured: Vec<String>,
+    /// The address and port in use or tried last.
+    pub active: Option<String>,
+    /// Our address and port on that path.
+    pub local: Option<String>,
+    /// A NAT stands on either side.
+    pub nat: bool,
+    /// A NAT stands before us.
+    pub nat_local: bool,
+    /// A NAT stands before the peer, or the peer forces encapsulation.
+    pub nat_remote: bool,
+    /// The round trip time, where it is known.
+    pub rtt_seconds: Option<f64>,
+}
+
+/// What the IKE SA agreed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeStatus {
+    /// The algorithms, IANA names.
+    pub suite: String,
+    /// `us` or `peer`.
+    pub started_by: String,
+    /// Our identity.
+    pub local_id: String,
+    /// The peer's.
+    pub remote_id: String,
+    /// SPI of the original initiator, hexadecimal.
+    pub spi_i: String,
+    /// SPI of the original responder, hexadecimal.
+    pub spi_r: String,
+    /// Until we replace it.
+    pub rekey_in_seconds: u64,
+    /// How often it was replaced since the connection came up.
+    pub rekeys: u64,
+}
+
+/// One configured child. The counters survive rekeying.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChildStatus {
+    /// Its name.
+    pub name: String,
+    /// Our networks.
+    pub local: Vec<String>,
+    /// The peer's networks.
+    pub remote: Vec<String>,
+    /// `up` or `down`.
+    pub state: State,
+    /// Why it is not up.
+    pub reason: Option<Reason>,
+    /// The SA pair in use, while there is one; its fields lie beside these.
+    #[serde(flatten)]
+    pub sa: Option<SaStatus>,
+    /// How often it was replaced since it came up.
+    pub rekeys: u64,
+    /// Octets of inner packets received.
+    pub rx_bytes: u64,
+    /// Octets of inner packets sent.
+    pub tx_bytes: u64,
+    /// Inner packets received.
+    pub rx_packets: u64,
+    /// Inner packets sent.
+    pub tx_packets: u64,
+    /// Octets received in the last second.
+    pub rx_bytes_per_second: u64,
+    /// Octets sent in the last second.
+    pub tx_bytes_per_second: u64,
+    /// Since the last packet came in.
+    pub last_rx_seconds: Option<f64>,
+    /// Dropped packets by reason.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// A pair of ESP SAs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaStatus {
+    /// The algorithms, IANA names.
+    pub suite: String,
+    /// `udp` (RFC 3948) or `esp` (IP protocol 50).
+    pub encapsulation: String,
+    /// SPI of packets to us, hexadecimal.
+    pub spi_in: String,
+    /// SPI of packets to the peer, hexadecimal.
+    pub spi_out: String,
+    /// Our selectors after narrowing.
+    pub narrowed_local: Vec<String>,
+    /// The peer's selectors after narrowing.
+    pub narrowed_remote: Vec<String>,
+    /// Until we replace it.
+    pub rekey_in_seconds: u64,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A snapshot with one connection up and one down.
+    pub(crate) fn sample() -> Snapshot {
+        let time: Timestamp = "2026-11-20T08:01:21Z".parse().expect("a time");
+        Snapshot {
+            schema: SCHEMA.into(),
+            gateway: "fra1".into(),
+            version: "0.1.0".into(),
+            pid: 4711,
+            time,
+            uptime_seconds: 273_600,
+            external: vec!["203.0.113.10".into(), "2001:db8::10".into()],
+            tun: TunStatus { name: "s2s0".into(), mtu: 1422 },
+            connections: vec![up(time), down(time)],
+            drops: Drops {
+                esp: BTreeMap::from([("unknown-spi".to_owned(), 3)]),
+                ike: BTreeMap::from([("malformed".to_owned(), 2)]),
+            },
+            refused: Vec::new(),
+            warnings: vec!["W0302".into()],
+        }
+    }
+
+    fn up(time: Timestamp) -> ConnectionStatus {
+        ConnectionStatus {
+            name: "berlin".into(),
+            description: Some("Berlin office".into()),
+            state: State::Up,
+            since: time,
+            since_seconds: 93_600,
+            desired_up: true,
+            vpnaas_status: State::Up.vpnaas().into(),
+            cloudstack_state: State::Up.cloudstack().into(),
+            reason: None,
+            attempt: None,
+            retry_in_seconds: None,
+            policy: "default".into(),
+            peer: PeerStatus {
+                configured: vec!["198.51.100.20".into()],
+                active: Some("198.51.100.20:4500".into()),
+                local: Some("203.0.113.10:4500".into()),
+                nat: false,
+                nat_local: false,
+                nat_remote: false,
+                rtt_seconds: None,
+            },
+            ike: Some(IkeStatus {
+                suite: "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384".into(),
+                started_by: "us".into(),
+                local_id: "fra1.example.com".into(),
+                remote_id: "berlin.example.com".into(),
+                spi_i: "0011223344556677".into(),
+                spi_r: "8899aabbccddeeff".into(),
+                rekey_in_seconds: 13_260,
+                rekeys: 3,
+            }),
+            children: vec![ChildStatus {
+                name: "lan".into(),
+                local: vec!["10.1.0.0/16".into(), "10.9.0.0/24".into()],
+                remote: vec!["10.2.0.0/16".into()],
+                state: State::Up,
+                reason: None,
+                sa: Some(SaStatus {
+                    suite: "AES_GCM_16_256/ESN".into(),
+                    encapsulation: "udp".into(),
+                    spi_in: "c1a20001".into(),
+                    spi_out: "9f0e0002".into(),
+                    narrowed_local: vec!["10.1.0.0/16".into(), "10.9.0.0/24".into()],
+                    narrowed_remote: vec!["10.2.0.0/16".into()],
+                    rekey_in_seconds: 1320,
+                }),
+                rekeys: 26,
+                rx_bytes: 100_873_011,
+                tx_bytes: 52_428_800,
+                rx_packets: 100_000,
+                tx_packets: 60_000,
+                rx_bytes_per_second: 12_100_000,
+                tx_bytes_per_second: 890_000,
+                last_rx_seconds: Some(0.2),
+                drops: BTreeMap::from([("replayed".to_owned(), 1)]),
+            }],
+            routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
+            warnings: Vec::new(),
+        }
+    }
+
+    fn down(time: Timestamp) -> ConnectionStatus {
+        let mut connection = up(time);
+        connection.name = "paris".into();
+        connection.description = None;
+        connection.state = State::Down;
+        connection.since_seconds = 12;
+        connection.vpnaas_status = State::Down.vpnaas().into();
+        connection.cloudstack_state = State::Down.cloudstack().into();
+        connection.reason = Some(Reason {
+            code: "E1003".into(),
+            alert: "proposal-mismatch-ike".into(),
+            message: "no IKE proposal suits both sides; the peer offered aes256-sha256-modp1024"
+                .into(),
+            fix: "add one of ours on the peer".into(),
+            detail: vec!["ours    1: aes256-sha256-modp2048".into()],
+        });
+        connection.retry_in_seconds = Some(12);
+        connection.peer.configured = vec!["paris.example.com".into()];
+        connection.ike = None;
+        for child in &mut connection.children {
+            child.state = State::Down;
+            child.sa = None;
+            child.last_rx_seconds = None;
+        }
+        connection
+    }
+
+    #[test]
+    fn the_json_has_the_promised_shape() {
+        let json = serde_json::to_value(sample()).expect("serializes");
+        assert_eq!(json["schema"], "s2s-gw/status/1");
+        assert_eq!(json["uptime_seconds"], 273_600);
+        assert_eq!(json["external"][1], "2001:db8::10");
+        let paris = &json["connections"][1];
+        assert_eq!(paris["state"], "down");
+        assert_eq!(paris["since"], "2026-11-20T08:01:21Z");
+        assert_eq!(paris["desired_up"], true);
+        assert_eq!(paris["vpnaas_status"], "DOWN");
+        assert_eq!(paris["cloudstack_state"], "Disconnected");
+        assert_eq!(paris["reason"]["code"], "E1003");
+        assert_eq!(paris["reason"]["alert"], "proposal-mismatch-ike");
+        assert_eq!(paris["retry_in_seconds"], 12);
+        assert_eq!(paris["peer"]["configured"][0], "paris.example.com");
+        assert_eq!(paris["peer"]["nat"], false);
+        assert!(paris["peer"]["rtt_seconds"].is_null());
+        let lan = &json["connections"][0]["children"][0];
+        assert_eq!(lan["name"], "lan");
+        assert_eq!(lan["rx_bytes"], 100_873_011);
+        assert_eq!(lan["spi_in"], "c1a20001");
+        assert!(paris["children"][0]["spi_in"].is_null());
+        assert_eq!(lan["drops"]["replayed"], 1);
+        assert_eq!(json["drops"]["ike"]["malformed"], 2);
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let line = serde_json::to_string(&sample()).expect("serializes");
+        let back: Snapshot = serde_json::from_str(&line).expect("parses");
+        assert_eq!(back, sample());
+    }
+
+    #[test]
+    fn the_word_of_a_state_is_its_json() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_value(state).expect("serializes"), state.word());
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Why a connection is not up, in words: the one table from [`CloseReason`] to code, alert word, sentence and remedy.
+//!
+//! ```text
+//!   CloseReason ──► kind()     E1003  proposal-mismatch-ike        fixed for ever: scripts and dashboards match on them
+//!               ──► message    no IKE proposal suits both sides    what happened, with the names at hand
+//!               ──► fix        add .. on one side                  what to do about it
+//!               ──► detail     ours / theirs / closest             only where both sides are known
+//! ```
+
+use ikev2::{CloseReason, Proposal, Transform};
+use serde::{Deserialize, Serialize};
+
+use super::words::{self, Kind};
+
+/// A reason as shown to people and programs; the same in status, JSON and logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable code, `E1003`.
+    pub code: String,
+    /// Stable word, `proposal-mismatch-ike`.
+    pub alert: String,
+    /// What happened, one sentence without full stop.
+    pub message: String,
+    /// What to do about it, one sentence without full stop.
+    pub fix: String,
+    /// More lines, where they help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
+}
+
+/// How grave a reason is for the state of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gravity {
+    /// Nothing is wrong.
+    Wanted,
+    /// It may mend itself.
+    Passing,
+    /// Somebody has to edit something, here or at the peer.
+    NeedsEdit,
+}
+
+/// The fixed part of a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// `E1003`.
+    pub code: &'static str,
+    /// `proposal-mismatch-ike`.
+    pub alert: &'static str,
+    /// How grave.
+    pub gravity: Gravity,
+}
+
+impl Code {
+    const fn new(code: &'static str, alert: &'static str, gravity: Gravity) -> Self {
+        Self { code, alert, gravity }
+    }
+}
+
+/// The fixed part for each [`CloseReason`].
+#[must_use]
+pub const fn code(reason: &CloseReason) -> Code {
+    match reason {
+        CloseReason::Local => Code::new("E1000", "closed-locally", Gravity::Wanted),
+        CloseReason::Rekeyed => Code::new("E1000", "rekeyed", Gravity::Wanted),
+        CloseReason::NoAnswer => Code::new("E1001", "peer-init-unreachable", Gravity::Passing),
+        CloseReason::IkeProposalMismatch { .. } => {
+            Code::new("E1003", "proposal-mismatch-ike", Gravity::NeedsEdit)
+        }
+        CloseReason::ChildProposalMismatch { .. } => {
+            Code::new("E1004", "proposal-mismatch-child", Gravity::NeedsEdit)
+        }
+        CloseReason::SelectorMismatch => Code::new("E1005", "ts-mismatch", Gravity::NeedsEdit),
+        CloseReason::AuthRefusedByPeer { .. } => {
+            Code::new("E1007", "peer-auth-failed", Gravity::NeedsEdit)
+        }
+        CloseReason::WrongKey { .. } => Code::new("E1008", "local-auth-failed", Gravity::NeedsEdit),
+        CloseReason::WrongIdentity { .. } => {
+            Code::new("E1009", "local-auth-failed", Gravity::NeedsEdit)
+        }
+        CloseReason::DpdTimeout => Code::new("E1010", "dpd-timeout", Gravity::Passing),
+        CloseReason::PeerDeleted => Code::new("E1012", "peer-deleted", Gravity::Passing),
+        CloseReason::InitialContact => Code::new("E1013", "peer-restarted", Gravity::Passing),
+        CloseReason::Notified(_) => Code::new("E1014", "peer-refused", Gravity::Passing),
+        CloseReason::Protocol(_) => Code::new("E1015", "protocol-error", Gravity::Passing),
+    }
+}
+
+/// Explains why an SA with this connection's peer ended or never began.
+#[must_use]
+pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
+    let code = code(reason);
+    let (message, fix) = sentences(reason, connection);
+    let detail = match reason {
+        CloseReason::IkeProposalMismatch { ours, theirs }
+        | CloseReason::ChildProposalMismatch { ours, theirs } => difference(ours, theirs),
+        CloseReason::Local
+        | CloseReason::Rekeyed
+        | CloseReason::NoAnswer
+        | CloseReason::SelectorMismatch
+        | CloseReason::AuthRefusedByPeer { .. }
+        | CloseReason::WrongKey { .. }
+        | CloseReason::WrongIdentity { .. }
+        | CloseReason::DpdTimeout
+        | CloseReason::PeerDeleted
+        | CloseReason::InitialContact
+        | CloseReason::Notified(_)
+        | CloseReason::Protocol(_) => Vec::new(),
+    };
+    Reason { code: code.code.into(), alert: code.alert.into(), message, fix, detail }
+}
+
+/// What happened, and what to do about it.
+fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
+    let same = |text: &str| text.to_owned();
+    match reason {
+        CloseReason::Local => (
+            same("closed by a command here"),
+            format!("bring it back with `s2s-gw up {connection}`"),
+        ),
+        CloseReason::Rekeyed => (same("replaced by a newer SA"), same("nothing to do")),
+        CloseReason::NoAnswer => (
+            same("the peer did not answer IKE_SA_INIT"),
+            same(
+                "check that the address is right, that the peer runs, and that UDP 500 and 4500 pass every firewall",
+            ),
+        ),
+        CloseReason::IkeProposalMismatch { theirs, .. } => {
+            (mismatch("IKE", theirs), remedy(theirs, "ike"))
+        }
+        CloseReason::ChildProposalMismatch { theirs, .. } => {
+            (mismatch("ESP", theirs), remedy(theirs, "esp"))
+        }
+        CloseReason::SelectorMismatch => (
+            same("the two sides have no networks in common (TS_UNACCEPTABLE)"),
+            same(
+                "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones",
+            ),
+        ),
+        CloseReason::AuthRefusedByPeer { sent, expected } => (
+            format!(
+                "the peer rejected IKE_AUTH (AUTHENTICATION_FAILED); we sent identity {} ({}){}",
+                words::identity(sent),
+                words::identity_type(sent),
+                expected
+                    .as_ref()
+                    .map(|id| format!(" and expected {}", words::identity(id)))
+                    .unwrap_or_default(),
+            ),
+            same(
+                "compare the pre-shared keys, and see that the peer has an entry for our identity",
+            ),
+        ),
+        CloseReason::WrongKey { claimed } => (
+            format!(
+                "the peer proved identity {} with another key than ours",
+                words::identity(claimed)
+            ),
+            same(
+                "put the same pre-shared key on both sides (look for a missing or extra line end)",
+            ),
+        ),
+        CloseReason::WrongIdentity { claimed, expected } => (
+            format!(
+                "the peer claims to be {} ({}), but we expect {}",
+                words::identity(claimed),
+                words::identity_type(claimed),
+                list_of(expected.iter().map(words::identity), "nobody from that address"),
+            ),
+            format!(
+                "set peer_id = \"{}\" if that is the right peer, or correct the peer's own identity",
+                words::identity(claimed)
+            ),
+        ),
+        CloseReason::DpdTimeout => (
+            same("nothing authentic came from the peer for the whole DPD timeout"),
+            same("check that the peer runs and that the path to it is up"),
+        ),
+        CloseReason::PeerDeleted => (
+            same("the peer closed the SA"),
+            same("see the peer's log; an idle timeout or a restart there looks like this"),
+        ),
+        CloseReason::InitialContact => (
+            same("the peer came back without memory of the SA (INITIAL_CONTACT)"),
+            same(
+                "nothing to do if it was restarted; otherwise look for two gateways with one identity",
+            ),
+        ),
+        CloseReason::Notified(notify) => (
+            format!("the peer answered {notify}"),
+            same("see the peer's log for what it did not like"),
+        ),
+        CloseReason::Protocol(what) => (
+            format!("the peer broke the protocol: {what}"),
+            same("report this with a capture of UDP 500 and 4500; it is a defect here or there"),
+        ),
+    }
+}
+
+fn mismatch(protocol: &str, theirs: &[Proposal]) -> String {
+    if theirs.is_empty() {
+        format!("the peer accepts none of our {protocol} proposals (NO_PROPOSAL_CHOSEN)")
+    } else {
+        let offered = list_of(theirs.iter().map(words::proposal), "nothing");
+        format!("no {protocol} proposal suits both sides; the peer offered {offered}")
+    }
+}
+
+fn remedy(theirs: &[Proposal], key: &str) -> String {
+    match theirs.first() {
+        None => format!(
+            "put one of our `{key}` proposals on the peer, or one of the peer's into `{key}` here"
+        ),
+        Some(first) => format!(
+            "add one of ours on the peer, or `{key} = [\"{}\"]` here if that is strong enough for you",
+            words::proposal(first)
+        ),
+    }
+}
+
+/// Ours, theirs, and the pair that comes closest, so that the one wrong word is plain to see.
+fn difference(ours: &[Proposal], theirs: &[Proposal]) -> Vec<String> {
+    let mut lines = vec![format!("ours    {}", numbered(ours))];
+    if !theirs.is_empty() {
+        lines.push(format!("theirs  {}", numbered(theirs)));
+        lines.extend(closest(ours, theirs));
+    }
+    lines
+}
+
+fn numbered(proposals: &[Proposal]) -> String {
+    let each = proposals.iter().enumerate();
+    each.map(|(i, p)| format!("{}: {}", i + 1, words::proposal(p))).collect::<Vec<_>>().join("   ")
+}
+
+/// The pair of proposals that differs in the fewest transform types.
+fn closest(ours: &[Proposal], theirs: &[Proposal]) -> Option<String> {
+    let pairs = theirs.iter().enumerate().flat_map(|(number, their)| {
+        ours.iter().map(move |our| (number + 1, disagreements(our, their)))
+    });
+    let (number, kinds) = pairs.min_by_key(|(_, kinds)| kinds.len())?;
+    if kinds.is_empty() {
+        return None;
+    }
+    let each = kinds.iter().map(|d| format!("{}: {} vs {}", d.kind.word(), d.theirs, d.ours));
+    let only = if kinds.len() == 1 { "only " } else { "" };
+    Some(format!(
+        "closest their #{number} differs {only}in {}",
+        each.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// One transform type on which two proposals have nothing in common.
+struct Disagreement {
+    kind: Kind,
+    ours: String,
+    theirs: String,
+}
+
+fn disagreements(ours: &Proposal, theirs: &Proposal) -> Vec<Disagreement> {
+    let of = |proposal: &Proposal, kind: Kind| -> Vec<Transform> {
+        proposal.transforms.iter().copied().filter(|t| Kind::of(t) == kind).collect()
+    };
+    let names = |transforms: &[Transform]| list_of(transforms.iter().map(words::transform), "none");
+    let mut found = Vec::new();
+    for kind in Kind::ALL {
+        let (our, their) = (of(ours, kind), of(theirs, kind));
+        let common = our.iter().any(|t| their.contains(t)) || (our.is_empty() && their.is_empty());
+        if !common {
+            found.push(Disagreement { kind, ours: names(&our), theirs: names(&their) });
+        }
+    }
+    found
+}
+
+fn list_of(items: impl Iterator<Item = String>, none: &str) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { none.to_owned() } else { items.join(", ") }
+}
+
+/// The name of a peer could not be resolved, or no route leads there.
+#[must_use]
+pub fn peer_address_failed(what: &str) -> Reason {
+    Reason {
+        code: "E1002".into(),
+        alert: "peer-addr-failed".into(),
+        message: what.to_owned(),
+        fix: "check the name with `getent hosts`, the resolver, and the route to the peer".into(),
+        detail: Vec::new(),
+    }
+}
+
+/// Packets leave, but none ever came back.
+#[must_use]
+pub fn no_return_traffic(sent: u64) -> Reason {
+    Reason {
+        code: "E1016".into(),
+        alert: "no-return-traffic".into(),
+        message: format!("{sent} packets sent, none received; the peer or a firewall drops ESP, or nobody answers"),
+        fix: "check the peer's packet counters, its firewall for UDP 4500, and the route back on its hosts".into(),
+        detail: Vec::new(),
+    }
+}
+
+/// An SA was negotiated that the data plane cannot carry.
+#[must_use]
+pub fn install_failed(what: &str) -> Reason {
+    Reason {
+        code: "E1017".into(),
+        alert: "install-failed".into(),
+        message: format!("the child SA could not be installed: {what}"),
+        fix: "report this: the gateway negotiated something that it cannot do".into(),
+        detail: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Every reason has its code, word, sentence and remedy; the proposal diff names the one wrong word.
+
+use super::*;
+use ikev2::Identity;
+use ikev2::registry::{EncrId, IntegId, KeMethod, NotifyType, PrfId, ProtocolId};
+
+fn aes256_sha256(group: u16) -> Proposal {
+    Proposal {
+        number: 1,
+            protocol: ProtocolId::IKE,
+        spi: Vec::new(),
+        transforms: vec![
+            Transform::Encr(EncrId::AES_CBC, Some(256)),
+            Transform::Prf(PrfId::HMAC_SHA2_256),
+            Transform::Integ(IntegId::HMAC_SHA2_256_128),
+            Transform::Ke(KeMethod(group)),
+        ],
+    }
+}
+
+fn every_reason() -> Vec<CloseReason> {
+    let id = || Identity::Fqdn("berlin.example.com".into());
+    vec![
+        CloseReason::Local,
+        CloseReason::PeerDeleted,
+        CloseReason::Rekeyed,
+        CloseReason::DpdTimeout,
+        CloseReason::NoAnswer,
+        CloseReason::InitialContact,
+        CloseReason::IkeProposalMismatch { ours: vec![aes256_sha256(14)], theirs: Vec::new() },
+        CloseReason::IkeProposalMismatch {
+            ours: vec![aes256_sha256(14)],
+            theirs: vec![aes256_sha256(2)],
+        },
+        CloseReason::ChildProposalMismatch { ours: Vec::new(), theirs: Vec::new() },
+        CloseReason::SelectorMismatch,
+        CloseReason::AuthRefusedByPeer { sent: id(), expected: None },
+        CloseReason::WrongKey { claimed: id() },
+        CloseReason::WrongIdentity { claimed: id(), expected: Vec::new() },
+        CloseReason::Notified(NotifyType::TEMPORARY_FAILURE),
+        CloseReason::Protocol("a delete for an SA of another peer"),
+    ]
+}
+
+#[test]
+fn every_reason_is_explained() {
+    for reason in every_reason() {
+        let explained = explain(&reason, "berlin");
+        let number = explained.code.strip_prefix('E').and_then(|n| n.parse::<u16>().ok());
+        assert!(
+            number.is_some_and(|n| (1000..1100).contains(&n)),
+            "{reason:?}: {}",
+            explained.code
+        );
+        for (what, text) in
+            [("alert", &explained.alert), ("message", &explained.message), ("fix", &explained.fix)]
+        {
+            assert!(!text.is_empty(), "{reason:?} has no {what}");
+            assert!(!text.ends_with('.'), "{reason:?}: {what} is composed into sentences");
+        }
+        assert!(
+            explained.alert.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+            "{reason:?}: {}",
+            explained.alert
+        );
+    }
+}
+
+#[test]
+fn codes_are_told_apart() {
+    let mut seen = std::collections::BTreeMap::new();
+    for reason in every_reason() {
+        let code = code(&reason);
+        if code.gravity == Gravity::Wanted {
+            continue;
+        }
+        let before = seen.insert(code.code, std::mem::discriminant(&reason));
+        assert!(before.is_none_or(|b| b == std::mem::discriminant(&reason)), "{} twice", code.code);
+    }
+}
+
+#[test]
+fn the_difference_names_the_one_wrong_word() {
+    let reason = CloseReason::IkeProposalMismatch {
+        ours: vec![aes256_sha256(14)],
+        theirs: vec![aes256_sha256(2), aes256_sha256(5)],
+    };
+    let explained = explain(&reason, "paris");
+    assert_eq!(explained.code, "E1003");
+    assert_eq!(
+        explained.detail,
+        [
+            "ours    1: aes256-sha256-modp2048",
+            "theirs  1: aes256-sha256-modp1024   2: aes256-sha256-modp1536",
+            "closest their #1 differs only in key exchange group: modp1024 vs modp2048",
+        ]
+    );
+}
+
+#[test]
+fn proposals_that_differ_in_nothing_have_no_closest_line() {
+    let same = [aes256_sha256(14)];
+    assert_eq!(closest(&same, &same), None);
+}

@@ -1,0 +1,314 @@
+//! How proposals, identities, sizes and times are written for people; one spelling for status, logs and messages.
+//!
+//! ```text
+//!   Proposal    aes256-sha256-modp2048                         the keywords of the configuration file
+//!   Identity    fra1.example.com                               and its type, for messages
+//!   Duration    0.2s  12s  4m  3h41m  1d02h                    two units at most
+//!   octets      512 B  96.2 MiB       rate  890 kB/s
+//! ```
+
+use std::time::Duration;
+
+use ikev2::registry::{IntegId, SnId};
+use ikev2::{Identity, Proposal, Transform};
+
+/// A proposal in the keywords of the configuration: ciphers, integrity, PRF, key exchange, sequence numbers.
+/// A PRF with the hash of the integrity algorithm is left out, as it is when configured.
+#[must_use]
+pub fn proposal(proposal: &Proposal) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for kind in Kind::ALL {
+        for transform in proposal.transforms.iter().filter(|t| Kind::of(t) == kind) {
+            if implied(transform, proposal) {
+                continue;
+            }
+            words.push(self::transform(transform));
+        }
+    }
+    words.join("-")
+}
+
+/// One transform in the keywords of the configuration.
+#[must_use]
+pub fn transform(transform: &Transform) -> String {
+    match *transform {
+        Transform::Encr(id, bits) => cipher(id.0, bits),
+        Transform::Prf(id) => {
+            hash(id.0, &PRFS).map_or_else(|| format!("prf{}", id.0), |word| format!("prf{word}"))
+        }
+        Transform::Integ(id) => {
+            hash(id.0, &INTEGRITY).map_or_else(|| format!("integ{}", id.0), str::to_owned)
+        }
+        Transform::Ke(id) => key_exchange(id.0),
+        Transform::Sn(SnId::EXTENDED) => "esn".to_owned(),
+        Transform::Sn(SnId::SHORT) => "noesn".to_owned(),
+        Transform::Sn(id) => format!("sn{}", id.0),
+        Transform::Unknown { kind, id } => format!("transform{kind}:{id}"),
+    }
+}
+
+/// What a transform decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Cipher.
+    Encr,
+    /// Integrity.
+    Integ,
+    /// Pseudorandom function.
+    Prf,
+    /// Key exchange.
+    Ke,
+    /// Sequence numbers.
+    Sn,
+    /// A transform type that we do not know.
+    Unknown,
+}
+
+impl Kind {
+    /// In the order in which they are written.
+    pub const ALL: [Self; 6] =
+        [Self::Encr, Self::Integ, Self::Prf, Self::Ke, Self::Sn, Self::Unknown];
+
+    /// The kind of a transform.
+    #[must_use]
+    pub const fn of(transform: &Transform) -> Self {
+        match transform {
+            Transform::Encr(..) => Self::Encr,
+            Transform::Prf(_) => Self::Prf,
+            Transform::Integ(_) => Self::Integ,
+            Transform::Ke(_) => Self::Ke,
+            Transform::Sn(_) => Self::Sn,
+            Transform::Unknown { .. } => Self::Unknown,
+        }
+    }
+
+    /// For sentences.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Encr => "cipher",
+            Self::Integ => "integrity",
+            Self::Prf => "PRF",
+            Self::Ke => "key exchange group",
+            Self::Sn => "sequence numbers",
+            Self::Unknown => "an unknown transform",
+        }
+    }
+}
+
+/// Whether a transform goes without saying: the PRF of the integrity hash, "no integrity" beside an AEAD cipher, and
+/// 32-bit sequence numbers.
+fn implied(transform: &Transform, proposal: &Proposal) -> bool {
+    match *transform {
+        Transform::Prf(prf) => proposal.transforms.iter().any(|other| match *other {
+            Transform::Integ(integ) => {
+                hash(integ.0, &INTEGRITY).is_some_and(|word| hash(prf.0, &PRFS) == Some(word))
+            }
+            _ => false,
+        }),
+        Transform::Integ(id) => id == IntegId::NONE,
+        Transform::Sn(id) => id == SnId::SHORT,
+        Transform::Encr(..) | Transform::Ke(_) | Transform::Unknown { .. } => false,
+    }
+}
+
+fn cipher(id: u16, bits: Option<u16>) -> String {
+    let bits = bits.map(|bits| bits.to_string()).unwrap_or_default();
+    match id {
+        3 => "3des".to_owned(),
+        12 => format!("aes{bits}"),
+        13 => format!("aes{bits}ctr"),
+        14 => format!("aes{bits}ccm8"),
+        15 => format!("aes{bits}ccm12"),
+        16 => format!("aes{bits}ccm16"),
+        18 => format!("aes{bits}gcm8"),
+        19 => format!("aes{bits}gcm12"),
+        20 => format!("aes{bits}gcm16"),
+        23 => format!("camellia{bits}"),
+        28 => "chacha20poly1305".to_owned(),
+        other => format!("cipher{other}"),
+    }
+}
+
+fn key_exchange(id: u16) -> String {
+    let word = match id {
+        0 => "none",
+        1 => "modp768",
+        2 => "modp1024",
+        5 => "modp1536",
+        14 => "modp2048",
+        15 => "modp3072",
+        16 => "modp4096",
+        17 => "modp6144",
+        18 => "modp8192",
+        19 => "ecp256",
+        20 => "ecp384",
+        21 => "ecp521",
+        25 => "ecp192",
+        26 => "ecp224",
+        31 => "curve25519",
+        32 => "curve448",
+        other => return format!("group{other}"),
+    };
+    word.to_owned()
+}
+
+fn hash(id: u16, table: &[(u16, &'static str)]) -> Option<&'static str> {
+    table.iter().find(|(number, _)| *number == id).map(|(_, word)| *word)
+}
+
+/// Also names what we never accept: a message about a mismatch has to name what the peer wants.
+const PRFS: [(u16, &str); 6] =
+    [(1, "md5"), (2, "sha1"), (5, "sha256"), (6, "sha384"), (7, "sha512"), (4, "aesxcbc")];
+const INTEGRITY: [(u16, &str); 6] =
+    [(1, "md5"), (2, "sha1"), (12, "sha256"), (13, "sha384"), (14, "sha512"), (5, "aesxcbc")];
+
+/// An identity as the configuration writes it, in at most 256 characters.
+#[must_use]
+pub fn identity(identity: &Identity) -> String {
+    // The octets came from a peer and end in terminals and logs: control characters must not.
+    let text = identity.to_string();
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(256).collect()
+}
+
+/// The type of an identity, for messages.
+#[must_use]
+pub const fn identity_type(identity: &Identity) -> &'static str {
+    match identity {
+        Identity::Ipv4(_) => "IPv4 address",
+        Identity::Ipv6(_) => "IPv6 address",
+        Identity::Fqdn(_) => "FQDN",
+        Identity::Email(_) => "e-mail",
+        Identity::KeyId(_) => "key id",
+        Identity::Other(..) => "other type",
+    }
+}
+
+/// A duration with two units at most: `0.2s`, `12s`, `4m`, `3h41m`, `1d02h`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{}.{}s", seconds, duration.subsec_millis() / 100),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86400, seconds % 86400 / 3600),
+    }
+}
+
+/// An amount of octets in binary units: `512 B`, `96.2 MiB`.
+#[must_use]
+pub fn octets(octets: u64) -> String {
+    scaled(octets, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+/// A rate in decimal units, as interfaces are rated: `0`, `890 kB/s`, `12.1 MB/s`.
+#[must_use]
+pub fn rate(octets_per_second: u64) -> String {
+    if octets_per_second == 0 {
+        return "0".to_owned();
+    }
+    scaled(octets_per_second, 1000, ["B/s", "kB/s", "MB/s", "GB/s", "TB/s", "PB/s"])
+}
+
+/// One decimal below 100, none above; integers only, so that the text is the same everywhere.
+fn scaled(amount: u64, base: u64, units: [&str; 6]) -> String {
+    let mut divisor = 1_u64;
+    let mut unit = units[0];
+    for next in &units[1..] {
+        if amount / divisor < base {
+            break;
+        }
+        divisor = divisor.saturating_mul(base);
+        unit = next;
+    }
+    let whole = amount / divisor;
+    if divisor == 1 || whole >= 100 {
+        format!("{whole} {unit}")
+    } else {
+        format!("{whole}.{} {unit}", amount % divisor * 10 / divisor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ikev2::registry::{EncrId, KeMethod, PrfId, ProtocolId};
+
+    #[test]
+    fn a_proposal_reads_like_the_configuration() {
+        let cases: [(&[Transform], &str); 3] = [
+            (
+                &[
+                    Transform::Encr(EncrId::AES_CBC, Some(256)),
+                    Transform::Prf(PrfId::HMAC_SHA2_256),
+                    Transform::Integ(IntegId::HMAC_SHA2_256_128),
+                    Transform::Ke(KeMethod::MODP_2048),
+                ],
+                "aes256-sha256-modp2048",
+            ),
+            (
+                &[
+                    Transform::Encr(EncrId::AES_GCM_16, Some(256)),
+                    Transform::Prf(PrfId::HMAC_SHA2_384),
+                    Transform::Ke(KeMethod::ECP_384),
+                ],
+                "aes256gcm16-prfsha384-ecp384",
+            ),
+            (
+                &[
+                    Transform::Sn(SnId::EXTENDED),
+                    Transform::Sn(SnId::SHORT),
+                    Transform::Encr(EncrId(3), None),
+                    Transform::Integ(IntegId(2)),
+                    Transform::Ke(KeMethod(2)),
+                    Transform::Unknown { kind: 9, id: 7 },
+                ],
+                "3des-sha1-modp1024-esn-transform9:7",
+            ),
+        ];
+        for (transforms, expected) in cases {
+            let proposal = Proposal {
+                number: 1,
+            protocol: ProtocolId::IKE,
+                spi: Vec::new(),
+                transforms: transforms.to_vec(),
+            };
+            assert_eq!(self::proposal(&proposal), expected);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let cases = [
+            (200, "0.2s"),
+            (12_000, "12s"),
+            (59_999, "59s"),
+            (240_000, "4m"),
+            (13_260_000, "3h41m"),
+            (93_600_000, "1d02h"),
+        ];
+        for (millis, expected) in cases {
+            assert_eq!(duration(Duration::from_millis(millis)), expected);
+        }
+    }
+
+    #[test]
+    fn amounts_are_scaled() {
+        assert_eq!(octets(0), "0 B");
+        assert_eq!(octets(1023), "1023 B");
+        assert_eq!(octets(1024), "1.0 KiB");
+        assert_eq!(octets(100_873_011), "96.2 MiB");
+        assert_eq!(octets(u64::MAX), "16384 PiB");
+        assert_eq!(rate(0), "0");
+        assert_eq!(rate(890_000), "890 kB/s");
+        assert_eq!(rate(12_100_000), "12.1 MB/s");
+    }
+
+    #[test]
+    fn an_identity_cannot_drive_a_terminal() {
+        let identity = Identity::Fqdn("a\u{1b}[2Jb\nc".to_owned());
+        assert!(self::identity(&identity).chars().all(|c| !c.is_control()));
+    }
+}
