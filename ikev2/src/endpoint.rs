@@ -145,10 +145,10 @@ impl Endpoint {
 
     /// The peers that may be at the far end of this path: those configured for its address first.
     fn candidates(&self, path: Path) -> Vec<PeerId> {
+        let open = || self.peers.iter().filter(|peer| !peer.barred);
         let at = |peer: &&Peer| peer.is_at(path.remote.ip());
         let anywhere = |peer: &&Peer| !peer.is_at(path.remote.ip()) && peer.any_address;
-        let ids = self.peers.iter().filter(at).map(|peer| peer.id);
-        ids.chain(self.peers.iter().filter(anywhere).map(|peer| peer.id)).collect()
+        open().filter(at).chain(open().filter(anywhere)).map(|peer| peer.id).collect()
     }
 
     /// Does what is due. Spurious calls do nothing.
@@ -173,18 +173,20 @@ impl Endpoint {
     pub fn connect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
         let state = self.peer_mut(peer)?;
         state.wanted = true;
+        state.barred = false;
         state.retry_at = None;
         self.pursue(now, peer);
         Ok(())
     }
 
-    /// Deletes every SA with the peer and stays down until `connect` or the peer comes.
+    /// Deletes every SA with the peer and stays down until `connect`: until then the peer may not begin one either.
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn disconnect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
         let state = self.peer_mut(peer)?;
         state.wanted = false;
+        state.barred = true;
         state.retry_at = None;
         for spi in state.sas.clone() {
             self.close(now, spi, CloseReason::Local);

@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     /// Whether we bring it up by ourselves.
     pub(crate) wanted: bool,
     pub(crate) retry_at: Option<Instant>,
+    /// Whether it was taken down by command: then it may not come by itself either.
+    pub(crate) barred: bool,
     attempt: u32,
     refusals: u32,
     next_path: usize,
@@ -43,6 +45,7 @@ impl Peer {
             sas: Vec::new(),
             wanted: config.start == Start::Always,
             retry_at: None,
+            barred: false,
             attempt: 0,
             refusals: 0,
             next_path: 0,
