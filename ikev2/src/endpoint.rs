@@ -313,6 +313,10 @@ impl Endpoint {
         if !peer.sas.contains(&spi) {
             peer.sas.push(spi);
         }
+        if peer.barred {
+            // It was taken down while its IKE_AUTH was on the way.
+            return self.close(now, spi, CloseReason::Local);
+        }
         peer.is_up();
         let others: Vec<IkeSpi> = peer.sas.iter().copied().filter(|other| *other != spi).collect();
         self.timers.clear(Timer::Peer(id));
