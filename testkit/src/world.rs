@@ -19,30 +19,25 @@
 //! world.assert_mirrored();
 //! ```
 
+mod host;
+mod report;
+mod setup;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ikev2::{
-    ChildConfig, ChildId, ChildSa, Disposition, Endpoint, EndpointConfig, Event, Identity,
-    IkeSaInfo, Path, PeerConfig, PeerId, Proposal, Psk, RemoteId, Start, TrafficSelector,
-};
+use ikev2::{Disposition, Endpoint, EndpointConfig, Path, PeerConfig, PeerId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
+pub use self::host::Host;
+pub use self::setup::{
+    LEFT, LEFT_ADDRESS, RIGHT, RIGHT_ADDRESS, child_of, pair_of, path, psk_pair, subnet,
+};
 use crate::link::{Link, Nat};
-
-/// Index of the first host of [`World::peers`].
-pub const LEFT: usize = 0;
-/// Index of the second host of [`World::peers`].
-pub const RIGHT: usize = 1;
-/// Address of the left host.
-pub const LEFT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-/// Address of the right host.
-pub const RIGHT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 
 /// A datagram on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,55 +61,6 @@ pub struct Sent {
     pub path: Path,
     /// The UDP payload.
     pub payload: Arc<[u8]>,
-}
-
-/// One endpoint and what its caller would know.
-pub struct Host {
-    /// For failure reports.
-    pub name: &'static str,
-    /// Its address; behind a NAT box, the inside one.
-    pub address: IpAddr,
-    /// The endpoint. Commands go through [`World::command`], which drains it.
-    pub endpoint: Endpoint,
-    /// Its peers, in the order in which they were added.
-    pub peers: Vec<PeerId>,
-    /// Every event, with its time since the world began.
-    pub events: Vec<(Duration, Event)>,
-    /// Every disposition of a datagram that was not accepted.
-    pub drops: Vec<(Duration, ikev2::DropReason)>,
-    /// Peers that are up, and with what.
-    pub up: BTreeMap<PeerId, IkeSaInfo>,
-    /// Children that are installed, as indices of `events`.
-    installed: BTreeMap<ChildId, usize>,
-    /// Children that the peers' configurations want.
-    wanted: usize,
-}
-
-impl Host {
-    /// The children that are installed.
-    pub fn children(&self) -> impl Iterator<Item = &ChildSa> {
-        self.installed.values().filter_map(|index| match self.events.get(*index) {
-            Some((_, Event::ChildUp { child, .. })) => Some(&**child),
-            _ => None,
-        })
-    }
-
-    /// How many children are installed.
-    #[must_use]
-    pub fn child_count(&self) -> usize {
-        self.installed.len()
-    }
-
-    /// Whether every peer is up with every child that is configured.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.up.len() == self.peers.len() && self.child_count() >= self.wanted
-    }
-
-    /// How many events satisfy `wanted`.
-    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
-        self.events.iter().filter(|(_, event)| wanted(event)).count()
-    }
 }
 
 /// What an attacker on the path makes of a datagram: nothing (it vanishes), itself, or others.
@@ -189,17 +135,7 @@ impl World {
     /// Adds a host without peers; its index comes back.
     pub fn add_host(&mut self, name: &'static str, address: IpAddr) -> usize {
         let endpoint = self.new_endpoint();
-        self.hosts.push(Host {
-            name,
-            address,
-            endpoint,
-            peers: Vec::new(),
-            events: Vec::new(),
-            drops: Vec::new(),
-            up: BTreeMap::new(),
-            installed: BTreeMap::new(),
-            wanted: 0,
-        });
+        self.hosts.push(Host::new(name, address, endpoint));
         self.hosts.len() - 1
     }
 
@@ -220,12 +156,7 @@ impl World {
     /// Takes the power from a host and gives it back: its endpoint forgets everything and says nothing.
     pub fn restart(&mut self, host: usize, configs: Vec<PeerConfig>) {
         let endpoint = self.new_endpoint();
-        let host_state = self.host_mut(host);
-        host_state.endpoint = endpoint;
-        host_state.peers.clear();
-        host_state.up.clear();
-        host_state.installed.clear();
-        host_state.wanted = 0;
+        self.host_mut(host).restart(endpoint);
         for config in configs {
             self.add_peer(host, config);
         }
@@ -507,57 +438,6 @@ impl World {
             assert_eq!(left.udp_encap, right.udp_encap, "encapsulation");
         }
     }
-
-    /// What happened, for a failure: the seed, and the last events and datagrams of each host.
-    #[must_use]
-    pub fn report(&self) -> String {
-        let mut text = format!("WORLD_SEED={} at {:?}\n", self.seed, self.elapsed());
-        for host in &self.hosts {
-            let _fits = writeln!(
-                text,
-                "{}: up {:?}, {} children of {}, timer {:?}",
-                host.name,
-                host.up.keys(),
-                host.child_count(),
-                host.wanted,
-                host.endpoint
-                    .poll_timeout()
-                    .map(|d| (d.at.saturating_duration_since(self.now), d.why)),
-            );
-            for (at, event) in host.events.iter().rev().take(12).rev() {
-                let _fits = writeln!(text, "  {at:?} {event:?}");
-            }
-            if let Some((at, reason)) = host.drops.last() {
-                let _fits =
-                    writeln!(text, "  {} drops, the last at {at:?}: {reason:?}", host.drops.len());
-            }
-        }
-        for sent in self.sent.iter().rev().take(12).rev() {
-            let header = ikev2::wire::header::Header::parse(&sent.payload).map(|header| {
-                let kind = if header.flags.response { "response" } else { "request" };
-                format!("{} {kind} {}", header.exchange, header.message_id)
-            });
-            let name = self.host(sent.host).name;
-            let _fits = writeln!(text, "  {:?} {name} {} {header:?}", sent.at, sent.path);
-        }
-        text
-    }
-}
-
-impl Host {
-    fn record(&mut self, at: Duration, event: Event) {
-        let index = self.events.len();
-        match &event {
-            Event::PeerUp { peer, info } | Event::PeerRekeyed { peer, info } => {
-                self.up.insert(*peer, IkeSaInfo::clone(info));
-            }
-            Event::PeerDown { peer, .. } => drop(self.up.remove(peer)),
-            Event::ChildUp { child, .. } => drop(self.installed.insert(child.id, index)),
-            Event::ChildDown { child, .. } => drop(self.installed.remove(child)),
-            _ => {}
-        }
-        self.events.push((at, event));
-    }
 }
 
 /// Runs a scenario with the seeds 0, 1, ... `count`; with the environment variable `WORLD_SEED` only with that one.
@@ -574,56 +454,4 @@ pub fn for_each_seed(count: u64, scenario: impl Fn(u64)) {
             resume_unwind(cause);
         }
     }
-}
-
-/// A path from a port 500 to a port 500.
-#[must_use]
-pub fn path(local: IpAddr, remote: IpAddr) -> Path {
-    Path { local: SocketAddr::new(local, 500), remote: SocketAddr::new(remote, 500) }
-}
-
-/// The subnet `10.number.0.0/16`.
-#[must_use]
-pub fn subnet(number: u8) -> TrafficSelector {
-    TrafficSelector::subnet(IpAddr::V4(Ipv4Addr::new(10, number, 0, 0)), 16)
-}
-
-/// A pair of configurations that fit each other: pre-shared key, one child between `10.1.0.0/16` and `10.2.0.0/16`.
-/// The left one connects, the right one waits.
-#[must_use]
-pub fn psk_pair() -> [PeerConfig; 2] {
-    pair_of("aes256gcm16-prfsha256-curve25519", "aes256gcm16-noesn")
-}
-
-/// [`psk_pair`] with these proposals, in keywords.
-///
-/// # Panics
-/// If the keywords are not understood.
-#[must_use]
-pub fn pair_of(ike: &str, esp: &str) -> [PeerConfig; 2] {
-    let side = |name: &str, own: &str, other: &str, way: Path| {
-        let proposal = Proposal::ike_from_keywords(ike).expect("keywords of an IKE proposal");
-        let psk = Psk::new(b"correct horse battery staple".to_vec());
-        let mut config = PeerConfig::new(name, psk, vec![proposal]);
-        config.paths = vec![way];
-        config.local_id = Some(Identity::Fqdn(own.into()));
-        config.remote_id = RemoteId::Exact(Identity::Fqdn(other.into()));
-        config
-    };
-    let mut left = side("right", "left.test", "right.test", path(LEFT_ADDRESS, RIGHT_ADDRESS));
-    let mut right = side("left", "right.test", "left.test", path(RIGHT_ADDRESS, LEFT_ADDRESS));
-    right.start = Start::RespondOnly;
-    left.children = vec![child_of("net", 1, 2, esp)];
-    right.children = vec![child_of("net", 2, 1, esp)];
-    [left, right]
-}
-
-/// A child between `10.local.0.0/16` and `10.remote.0.0/16`.
-///
-/// # Panics
-/// If the keywords are not understood.
-#[must_use]
-pub fn child_of(name: &str, local: u8, remote: u8, esp: &str) -> ChildConfig {
-    let proposal = Proposal::esp_from_keywords(esp).expect("keywords of an ESP proposal");
-    ChildConfig::new(name, vec![subnet(local)], vec![subnet(remote)], vec![proposal])
 }
