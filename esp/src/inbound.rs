@@ -51,8 +51,9 @@ impl InboundSa {
 
     /// Opens one ESP packet in place.
     ///
-    /// `packet` is the UDP payload or the payload of IP protocol 50, from the SPI to the end of the ICV. Returns where
-    /// the inner IP packet lies in it; TFC padding behind the inner packet is left out. On failure the octets of `packet` are unspecified.
+    /// `packet` is the UDP payload or the payload of IP protocol 50, from the SPI to the end of the ICV. Returns
+    /// where the inner IP packet lies in it; TFC padding behind the inner packet is left out. On failure the
+    /// octets of `packet` are unspecified.
     ///
     /// # Errors
     /// Before any cryptography, nothing has changed: `TooShort`, `BadLength`, `UnknownSpi`, `Replayed`, `TooOld`.

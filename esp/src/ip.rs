@@ -1,11 +1,16 @@
 //! The checked view of an IPv4 or IPv6 packet: what selectors and policies need, read once.
 //!
 //! ```text
-//! IPv4 (RFC 791)  | ver ihl | tos | total length | id | fl frag | ttl | protocol | sum | source | destination | options | upper
-//! IPv6 (RFC 8200) | ver class flow | payload length | next header | hop | source | destination | extension headers | upper
-//!                                                                                               ^ 0, 43, 44, 60 are skipped
-//! upper           TCP, UDP, UDP-Lite, DCCP, SCTP: ports   ICMP, ICMPv6, Mobility: type   anything else, later fragments: opaque
+//!        0        4                        8              12       16            20
+//! IPv4   | v ihl tos length | id DF MF offset | ttl protocol sum | source | destination | options | upper
+//!        0        4                               8           24            40
+//! IPv6   | v class flow | length, next header, hop | source    | destination | extension headers | upper
+//!                                                                              0, 43, 44, 60 are skipped
+//! upper  TCP, UDP, UDP-Lite, DCCP, SCTP: ports    ICMP, ICMPv6, Mobility: type
+//!        anything else, and all of a later fragment: opaque
 //! ```
+//!
+//! RFC 791 §3.1, RFC 8200 §3 and §4.
 //!
 //! [`View::parse`] never reads past the total length and never fails for what lies above the IP header:
 //! an upper header that is cut off is [`Upper::Opaque`], which only selectors for all ports match.
@@ -128,7 +133,7 @@ impl View {
         ] = *header;
         let header_len = usize::from(first & 0x0f) * 4;
         let total_len = usize::from(u16::from_be_bytes([len_hi, len_lo]));
-        if header_len < V4_HEADER_LEN || total_len < header_len {
+        if header_len < V4_HEADER_LEN {
             return None;
         }
         let packet = octets.get(..total_len)?;
@@ -151,7 +156,7 @@ impl View {
     fn parse_v6(octets: &[u8]) -> Option<Self> {
         let (header, _) = octets.split_first_chunk::<V6_HEADER_LEN>()?;
         let [v0, v1, _, _, len_hi, len_lo, next_header, _, addresses @ ..] = *header;
-        // A payload length of 0 with a jumbo option (RFC 2675) is read as an empty packet: no path here carries jumbograms.
+        // Length 0 with a jumbo option (RFC 2675) is read as an empty packet: no path here carries jumbograms.
         let total_len = V6_HEADER_LEN + usize::from(u16::from_be_bytes([len_hi, len_lo]));
         let packet = octets.get(..total_len)?;
         let (source, destination) = addresses.split_first_chunk::<16>()?;

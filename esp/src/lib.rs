@@ -14,7 +14,8 @@
 //! - [`ip`] reads IP headers, [`udp`] tells IKE from ESP on port 4500, [`replay`] is the replay window,
 //!   [`inner_mtu`] says what fits.
 //!
-//! Suites: AES-GCM-16 (RFC 4106), AES-CBC with HMAC-SHA2 (RFC 3602, RFC 4868), with 32-bit or extended sequence numbers.
+//! Suites: AES-GCM-16 (RFC 4106), AES-CBC with HMAC-SHA2 (RFC 3602, RFC 4868); sequence numbers of 32 bits or
+//! extended ones of 64.
 //!
 //! # Example
 //! ```

@@ -52,8 +52,9 @@ impl OutboundSa {
     /// Encapsulates one inner packet in place.
     ///
     /// `inner` is where the IP packet lies in `buffer`; octets of `inner` behind the packet's total length are not
-    /// sent. [`HEADROOM`](crate::HEADROOM) octets before and [`TAILROOM`](crate::TAILROOM) octets behind it always
-    /// suffice, and only as many as the suite needs are written. Returns where the ESP packet lies, from the SPI to the end of the ICV.
+    /// sent. [`HEADROOM`](crate::HEADROOM) octets before and [`TAILROOM`](crate::TAILROOM) octets behind it
+    /// always suffice, and only as many as the suite needs are written. Returns where the ESP packet lies, from
+    /// the SPI to the end of the ICV.
     ///
     /// # Errors
     /// `NotIp` or `SelectorMismatch` for the inner packet, `NoRoom`, `SequenceExhausted`. In all of these `buffer` is

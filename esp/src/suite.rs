@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_rfcs() {
         let cbc = |key_bits, hash| Suite::AesCbcHmacSha2 { key_bits, hash };
-        // (suite, key + salt, integrity key, IV, ICV): RFC 4106 §3, §4, §8.1; RFC 3602 §2, §3; RFC 4868 §2.1, §2.3.
+        // (suite, key + salt, integrity key, IV, ICV):
+        // RFC 4106 §3, §4, §8.1; RFC 3602 §2, §3; RFC 4868 §2.1, §2.3.
         let table = [
             (Suite::AesGcm16 { key_bits: 128 }, 20, 0, 8, 16),
             (Suite::AesGcm16 { key_bits: 256 }, 36, 0, 8, 16),

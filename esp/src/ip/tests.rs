@@ -116,6 +116,7 @@ fn ipv4_fragments() {
     };
     assert_eq!((with(0, false).fragment, with(0, false).ports()), (Fragment::Whole, Some((1, 2))));
     assert_eq!((with(0, true).fragment, with(0, true).ports()), (Fragment::First, Some((1, 2))));
+    assert_eq!((with(4096, false).fragment, with(4096, false).ports()), (Fragment::Later, None));
     assert_eq!((with(1, true).fragment, with(1, true).ports()), (Fragment::Later, None));
     assert_eq!(
         (with(8191, false).fragment, with(8191, false).upper),
@@ -191,7 +192,7 @@ fn ipv6_fragments() {
     let later = with(17, 8 << 3);
     assert_eq!((later.fragment, later.upper, later.protocol), (Fragment::Later, Upper::Opaque, 17));
     // What follows a later fragment header is data, even if it looks like a chain of headers.
-    let hidden = with(60, 8 << 3 | 1);
+    let hidden = v6(44, &[60, 0, 0, 8 << 3 | 1, 0, 0, 0, 1, 17, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((hidden.protocol, hidden.header_len), (60, 48));
 }
 

@@ -169,6 +169,7 @@ fn authentic_packets_with_the_wrong_content_are_refused_and_move_the_window() {
         ("version 5", patched(0, 0x55), DropReason::NotIp),
         ("header of 16 octets", patched(0, 0x44), DropReason::NotIp),
         ("total length beyond the payload", patched(3, 200), DropReason::NotIp),
+        ("total length that ends in the padding", patched(3, 46), DropReason::NotIp),
         ("nothing but a trailer", trailed(&[], Version::V4, 16), DropReason::NotIp),
         ("source outside", foreign("10.3.0.1", "10.2.0.1"), DropReason::SelectorMismatch),
         ("destination outside", foreign("10.1.0.1", "10.3.0.1"), DropReason::SelectorMismatch),
