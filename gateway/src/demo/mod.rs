@@ -1,1 +1,103 @@
-//! Placeholder.
+//! `s2s-gw demo`: from nothing to an encrypted ping in one command, without root, configuration or other programs.
+//!
+//! ```text
+//!   s2s-gw demo                       makes a directory, removes it at the end, whatever happens
+//!     └─ s2s-gw demo-inside           root of a user and network namespace of its own: this is "the internet"
+//!          ├─ namespaces              host-a ── gw-a ══ internet ══ gw-b ── host-b        topology.rs
+//!          ├─ s2s-gw demo-enter ► s2s-gw run     the real daemon, in gw-b                 gateways.rs
+//!          ├─ s2s-gw demo-enter ► s2s-gw run     the real daemon, in gw-a
+//!          ├─ pings and TCP from host-a to host-b                                         ping.rs, speed.rs
+//!          └─ eyes on the wire: what crosses the internet, and is any of it readable?     wire.rs
+//! ```
+//!
+//! The order of the story is in `story.rs`, what it proves in `evidence.rs`, how it looks in `stage.rs`. Every process
+//! dies with its parent, every namespace with its last process, so there is nothing to clean up but the directory.
+//!
+//! A `main` function uses it like this:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//! use clap::Parser;
+//! use gateway::demo::{self, DemoArgs};
+//!
+//! #[derive(Parser)]
+//! enum Command {
+//!     /// See an encrypted tunnel on this machine; needs no root
+//!     Demo(DemoArgs),
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     // First of all, while there is one thread: the kernel gives a user namespace to nobody else.
+//!     if let Some(code) = demo::run_inner() {
+//!         return code;
+//!     }
+//!     match Command::parse() {
+//!         Command::Demo(args) => demo::run(&args),
+//!     }
+//! }
+//! ```
+
+mod evidence;
+mod gateways;
+mod hexview;
+mod launch;
+mod ping;
+mod speed;
+mod stage;
+mod story;
+mod topology;
+mod wire;
+
+use std::io;
+
+use crate::sys::netlink::NetlinkError;
+
+pub use self::launch::{run, run_inner};
+
+/// What `s2s-gw demo` can be told.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct DemoArgs {
+    /// Print one JSON object at the end instead of the story
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why the demo cannot go on, as a sentence for the user.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DemoError {
+    #[error("this system lets only root make network namespaces ({why}); try: sudo s2s-gw demo")]
+    NeedsRoot { why: String },
+    #[error(
+        "even root may not make network namespaces here ({why}); \
+         a container needs --cap-add SYS_ADMIN --cap-add NET_ADMIN --device /dev/net/tun"
+    )]
+    Caged { why: String },
+    #[error(
+        "the kernel offers no TUN device (/dev/net/tun: {0}); try: sudo modprobe tun, \
+         or --device /dev/net/tun for a container"
+    )]
+    NoTun(io::Error),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("cannot {what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("gateway {name} ended while the tunnel was coming up; the last it said:\n{log}")]
+    GatewayEnded { name: &'static str, log: String },
+    #[error(
+        "the tunnel did not come up within {seconds} s: {reason}; the last that {name} said:\n{log}"
+    )]
+    NotUp { seconds: u64, reason: String, name: &'static str, log: String },
+    #[error("the demo saw something that it must not see: {}", .0.join("; "))]
+    Doubts(Vec<String>),
+}
+
+/// Says what was being done when an [`io::Error`] came.
+trait During<T> {
+    fn during(self, what: impl Into<String>) -> Result<T, DemoError>;
+}
+
+impl<T, E: Into<io::Error>> During<T> for Result<T, E> {
+    fn during(self, what: impl Into<String>) -> Result<T, DemoError> {
+        self.map_err(|source| DemoError::Io { what: what.into(), source: source.into() })
+    }
+}

@@ -1,0 +1,303 @@
+//! The story of the demo, step by step, each with something to see.
+//!
+//! ```text
+//!   network    five namespaces and four cables
+//!   before     without a tunnel, a ping is readable on the internet, and lost there: the alarm works
+//!   gateways   two daemons, a new key, five lines of configuration each
+//!   tunnel     IKE_SA_INIT, IKE_AUTH, up
+//!   ping       host-a to host-b and back
+//!   wire       what the internet has seen of it
+//!   speed      TCP for two seconds
+//! ```
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+
+use super::evidence::{Evidence, Pings};
+use super::gateways::{Gateway, connection, write_key};
+use super::hexview::side_by_side;
+use super::ping::Pinger;
+use super::stage::{Paint, Stage};
+use super::topology::{SITE_A, SITE_B, Topology, inside};
+use super::wire::{Eye, Sighting, classify};
+use super::{DemoError, During as _, speed};
+use crate::clock;
+use crate::sys::netlink::Netlink;
+
+/// Tells it. `user_namespace`: we are root only of our own little world. `started`: when the user began to wait.
+pub(super) fn tell(
+    stage: &Stage,
+    directory: &Path,
+    user_namespace: bool,
+    started: Instant,
+) -> Result<(), DemoError> {
+    stage.say(&picture(stage));
+    std::fs::OpenOptions::new().read(true).write(true).open(TUN).map_err(DemoError::NoTun)?;
+
+    stage.working("network", "plugging in cables…");
+    let topology = Topology::build()?;
+    let root = if user_namespace { "no root needed" } else { "apart from this machine's" };
+    stage.done("network", &format!("5 namespaces, 4 cables, {root} ({})", milliseconds(started)));
+
+    let mut tale = Tale { stage, topology, started, evidence: Evidence::default() };
+    tale.evidence.unprivileged = user_namespace;
+    tale.before()?;
+    let alarm = tale.alarm()?;
+    let everything = tale.everything()?;
+    let gateways = tale.gateways(directory)?;
+    let sent = tale.pings()?;
+    tale.wire(&everything, &sent)?;
+    drop(everything);
+    tale.speed(&alarm)?;
+    let Tale { evidence, .. } = tale;
+
+    let doubts = evidence.doubts();
+    if !doubts.is_empty() {
+        return Err(DemoError::Doubts(doubts));
+    }
+    stage.working("", "cleaning up…");
+    drop(gateways);
+    stage.succeed(&evidence);
+    stage.say(&closing(stage, started));
+    Ok(())
+}
+
+struct Tale<'a> {
+    stage: &'a Stage,
+    topology: Topology,
+    started: Instant,
+    evidence: Evidence,
+}
+
+impl Tale<'_> {
+    /// The control experiment: what would a packet in the clear look like, and would we see it?
+    fn before(&mut self) -> Result<(), DemoError> {
+        self.stage.working("before", "host-a pings host-b without a tunnel…");
+        let alarm = self.alarm()?;
+        inside(&self.topology.host_a, || {
+            Pinger::open(SITE_B.host).and_then(|mut pinger| pinger.send()).during("send a ping")
+        })?;
+        let what = "watch the wire";
+        if alarm.wait(PATIENCE).during(what)? {
+            let mut seen = false;
+            alarm
+                .drain(|frame| seen |= classify(frame, &sites()) == Sighting::Clear)
+                .during(what)?;
+            self.evidence.alarm_works = seen;
+        }
+        let text = "without a tunnel, a ping to host-b is there for all to read, and gets lost:\n\
+                    the internet knows no way to private addresses";
+        self.stage.done("before", text);
+        Ok(())
+    }
+
+    /// Key, configuration, two daemons, and the tunnel between them.
+    fn gateways(&mut self, directory: &Path) -> Result<[Gateway; 2], DemoError> {
+        self.stage.working("gateways", "starting two daemons…");
+        let key = write_key(directory)?;
+        let responder = connection(&SITE_B, &SITE_A, &key) + "start          = \"respond-only\"\n";
+        let mut b = Gateway::start(&SITE_B, &responder, &self.topology.gateway_b, directory)?;
+        b.until_ready()?;
+        let initiator = connection(&SITE_A, &SITE_B, &key);
+        let launched = clock::now();
+        let mut a = Gateway::start(&SITE_A, &initiator, &self.topology.gateway_a, directory)?;
+        let text = format!(
+            "two s2s-gw daemons with a new 256-bit key; this is all that gw-a was told:\n{}",
+            self.stage.paint(Paint::Cyan, initiator.trim_end()),
+        );
+        self.stage.done("gateways", &text);
+
+        self.stage.working("tunnel", "waiting for the handshake…");
+        let status = a.until_up()?;
+        b.until_up()?;
+        let evidence = &mut self.evidence;
+        evidence.handshake_seconds = (clock::now() - launched).as_secs_f64();
+        evidence.ike_suite = status.ike.map(|ike| ike.suite).unwrap_or_default();
+        let sa = status.children.into_iter().find_map(|child| child.sa);
+        (evidence.esp_suite, evidence.spi) =
+            sa.map(|sa| (sa.suite, sa.spi_out)).unwrap_or_default();
+        let text = format!(
+            "up, {:.0} ms after gw-a was started\nIKE  {}\nESP  {}",
+            evidence.handshake_seconds * 1e3,
+            evidence.ike_suite,
+            evidence.esp_suite,
+        );
+        self.stage.done("tunnel", &text);
+        Ok([a, b])
+    }
+
+    /// Pings from host to host; returns the first request as host-a has sent it.
+    fn pings(&mut self) -> Result<Vec<u8>, DemoError> {
+        let host = &self.topology.host_a;
+        let eye = inside(host, || Eye::everything(Vec::new()).during("watch host-a's cable"))?;
+        let mut pinger = inside(host, || Pinger::open(SITE_B.host).during("open a raw socket"))?;
+        let mut round_trips = Vec::new();
+        for number in 1..=PINGS {
+            self.stage.working("ping", &format!("host-a to host-b, {number} of {PINGS}…"));
+            let reply = pinger.ping(PATIENCE).during("send a ping")?;
+            if reply.is_some() && round_trips.iter().all(Option::is_none) {
+                self.evidence.first_ping_seconds = (clock::now() - self.started).as_secs_f64();
+            }
+            round_trips.push(reply);
+        }
+        let mut first = Vec::new();
+        eye.drain(|frame| {
+            // The eye on a host's own cable sees what anybody may see: the packet itself.
+            if first.is_empty() && classify(frame, &sites()) == Sighting::Clear {
+                first = frame.get(ETHERNET_HEADER_LEN..).unwrap_or_default().to_vec();
+            }
+        })
+        .during("watch host-a's cable")?;
+        self.evidence.pings = Pings::new(&round_trips);
+        let pings = &self.evidence.pings;
+        let text = format!(
+            "{} of {} came back, {:.0} % lost, round trip {:.2} / {:.2} / {:.2} ms\n\
+             the first one {:.2} s after the start of this demo",
+            pings.received,
+            pings.sent,
+            pings.loss_percent,
+            pings.min_seconds * 1e3,
+            pings.mean_seconds * 1e3,
+            pings.max_seconds * 1e3,
+            self.evidence.first_ping_seconds,
+        );
+        self.stage.done("ping", &text);
+        Ok(first)
+    }
+
+    /// What the internet has seen since the gateways were started.
+    fn wire(&mut self, eye: &Eye, sent: &[u8]) -> Result<(), DemoError> {
+        let mut esp = Vec::new();
+        let tally = &mut self.evidence.wire;
+        eye.drain(|frame| {
+            let sighting = classify(frame, &sites());
+            tally.count(&sighting, SITE_A.wan);
+            if let Sighting::Esp { from, packet } = sighting
+                && from == SITE_A.wan
+                && esp.is_empty()
+            {
+                esp = packet;
+            }
+        })
+        .during("watch the wire")?;
+        let spi = esp.first_chunk::<4>().map(|spi| u32::from_be_bytes(*spi));
+        self.evidence.spi_on_wire = spi.map(|spi| format!("{spi:08x}")).unwrap_or_default();
+        let tally = &self.evidence.wire;
+        let text = format!(
+            "{} IKE messages, {} ESP packets, {} packets that anybody can read",
+            tally.ike,
+            tally.esp_from_a + tally.esp_from_b,
+            tally.clear,
+        );
+        self.stage.done("wire", &text);
+        let title = |text| self.stage.paint(Paint::Bold, text);
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "    {:<36}{}",
+                title("what host-a has sent"),
+                title("what the internet has seen")
+            ),
+        ];
+        lines.extend(side_by_side(sent, &esp, ROWS).into_iter().map(|line| format!("    {line}")));
+        self.stage.say(&(lines.join("\n") + "\n"));
+        Ok(())
+    }
+
+    /// TCP through the tunnel, with the alarm on.
+    fn speed(&mut self, alarm: &Eye) -> Result<(), DemoError> {
+        self.stage.working("speed", "TCP from host-a to host-b for two seconds…");
+        let Topology { host_a, host_b, .. } = &self.topology;
+        let throughput = speed::measure(host_a, host_b, SITE_B.host, SPEED_TIME)?;
+        self.evidence.throughput = throughput;
+        let mut clear = 0;
+        alarm.drain(|_| clear += 1).during("watch the wire")?;
+        self.evidence.clear_packets = clear;
+        let text = format!(
+            "TCP from host-a to host-b: {} for {:.1} s, {clear} packets that anybody can read",
+            rate(throughput.bits_per_second),
+            throughput.seconds,
+        );
+        self.stage.done("speed", &text);
+        Ok(())
+    }
+
+    fn alarm(&self) -> Result<Eye, DemoError> {
+        inside(&self.topology.internet, || Eye::alarm(&sites()).during("watch the wire"))
+    }
+
+    fn everything(&self) -> Result<Eye, DemoError> {
+        inside(&self.topology.internet, || {
+            let links = Netlink::open().during("open netlink")?.links()?;
+            let own = links.into_iter().map(|link| link.address).collect();
+            Eye::everything(own).during("watch the wire")
+        })
+    }
+}
+
+fn picture(stage: &Stage) -> String {
+    let bold = |text| stage.paint(Paint::Bold, text);
+    let tunnel = stage.paint(Paint::Green, "═══════════");
+    format!(
+        "\n  {}\n\n    site A 10.1.0.0/16                                  site B 10.2.0.0/16\n    \
+         {} ───── {} {tunnel} {} {tunnel} {} ───── {}\n    \
+         10.1.0.2     192.0.2.10                     192.0.2.210     10.2.0.2\n",
+        bold("Two sites, two gateways and an internet, all inside this machine"),
+        bold("host-a"),
+        bold("gw-a"),
+        bold("internet"),
+        bold("gw-b"),
+        bold("host-b"),
+    )
+}
+
+fn closing(stage: &Stage, started: Instant) -> String {
+    let bold = |text| stage.paint(Paint::Bold, text);
+    format!(
+        "\n  {} ({:.1} s, nothing is left behind)\n\n  \
+         Next, between two machines of yours:\n    \
+         {}        make a key, copy it to both\n    \
+         {}          check what you have written\n    \
+         {}         start the gateway\n",
+        bold("The sites can talk, and the internet cannot listen."),
+        (clock::now() - started).as_secs_f64(),
+        bold("s2s-gw genpsk > site.psk"),
+        bold("s2s-gw check FILE.toml"),
+        bold("s2s-gw run -c FILE.toml"),
+    )
+}
+
+fn milliseconds(since: Instant) -> String {
+    format!("{} ms", (clock::now() - since).as_millis())
+}
+
+fn rate(bits_per_second: f64) -> String {
+    if bits_per_second >= 1e9 {
+        format!("{:.2} Gbit/s", bits_per_second / 1e9)
+    } else {
+        format!("{:.0} Mbit/s", bits_per_second / 1e6)
+    }
+}
+
+/// The networks whose addresses must not be seen on the internet.
+fn sites() -> [Ipv4Net; 2] {
+    [SITE_A.network(), SITE_B.network()]
+}
+
+const TUN: &str = "/dev/net/tun";
+
+/// How many pings.
+const PINGS: u32 = 10;
+
+/// For one ping, and for the alarm. Much longer than any needs, so that a busy machine does not fail the demo.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long TCP is measured.
+const SPEED_TIME: Duration = Duration::from_secs(2);
+
+/// Rows of hexadecimal: an IPv4 packet with a ping has 84 octets, 11 rows.
+const ROWS: usize = 11;
+
+const ETHERNET_HEADER_LEN: usize = 14;
