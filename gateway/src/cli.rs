@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, genpsk};
+use crate::demo::{self, DemoArgs};
 use crate::status::client::{self, ClientError};
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::text::{self, Colour};
@@ -28,13 +29,17 @@ use crate::{clock, control, log};
 /// Parses the command line, does what it says, and tells how it went.
 #[must_use]
 pub fn main() -> ExitCode {
+    // The demo starts this program again for its inner parts; they come first, while there is one thread.
+    if let Some(code) = demo::run_inner() {
+        return code;
+    }
     let cli = Cli::parse();
     let done = match cli.command {
         Some(command) => command.run(),
-        None => bare(),
+        None => bare().map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             if let Some(sentence) = &failure.sentence {
                 complain(sentence);
@@ -101,6 +106,8 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// See an encrypted tunnel between two gateways on this machine; needs no root
+    Demo(DemoArgs),
     /// Print a new pre-shared key
     Genpsk {
         /// Random octets in it
@@ -132,8 +139,9 @@ struct Daemon {
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
-        match self {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let done = match self {
+            Self::Demo(args) => return Ok(demo::run(&args)),
             Self::Run { config, log } => run(&config, &log),
             Self::Check { file, json } => check(&file, json),
             Self::Status { name, json, quiet, daemon } => {
@@ -156,7 +164,8 @@ impl Command {
             }
             Self::Genpsk { bytes } => print(&format!("{}\n", genpsk(usize::from(bytes)))),
             Self::Version => print(&format!("s2s-gw {}\n", env!("CARGO_PKG_VERSION"))),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -417,7 +426,7 @@ mod tests {
     fn spans_have_a_unit() {
         assert_eq!(span("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(span("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(span("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "10", "s", "10h", "-1s", "1.5s"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
