@@ -287,7 +287,7 @@ impl World {
                 world.host(host).endpoint.poll_timeout().filter(|d| d.at <= world.now)
             };
             if due(self).is_some() {
-                self.command(host, |endpoint, now| endpoint.handle_timeout(now));
+                self.command(host, Endpoint::handle_timeout);
                 if let Some(deadline) = due(self) {
                     panic!("the deadline {:?} does not move\n{}", deadline.why, self.report());
                 }

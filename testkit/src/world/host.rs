@@ -65,7 +65,11 @@ impl Host {
             Event::PeerDown { peer, .. } => drop(self.up.remove(peer)),
             Event::ChildUp { child, .. } => drop(self.installed.insert(child.id, index)),
             Event::ChildDown { child, .. } => drop(self.installed.remove(child)),
-            _ => {}
+            Event::Connecting { .. }
+            | Event::PeerMoved { .. }
+            | Event::Refused { .. }
+            | Event::ChildFailed { .. }
+            | _ => {}
         }
         self.events.push((at, event));
     }

@@ -82,13 +82,16 @@ fn tell_sent(sent: &Sent) -> String {
 }
 
 fn tell(event: &Event) -> String {
-    match event {
-        Event::ChildUp { child, replaces } => format!(
+    if let Event::ChildUp { child, replaces } = event {
+        format!(
             "ChildUp {}: in 0x{:08x}, out 0x{:08x}, send {:?}, replaces {replaces:?}",
             child.id.0, child.spi_in.0, child.spi_out.0, child.send
-        ),
-        Event::PeerUp { info, .. } => format!("PeerUp {:016x?} on {}", info.spis, info.path),
-        Event::PeerRekeyed { info, .. } => format!("PeerRekeyed {:016x?}", info.spis),
-        other => format!("{other:?}"),
+        )
+    } else if let Event::PeerUp { info, .. } = event {
+        format!("PeerUp {:016x?} on {}", info.spis, info.path)
+    } else if let Event::PeerRekeyed { info, .. } = event {
+        format!("PeerRekeyed {:016x?}", info.spis)
+    } else {
+        format!("{event:?}")
     }
 }

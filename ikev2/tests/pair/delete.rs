@@ -1,0 +1,98 @@
+//! Ending things (RFC 7296 §1.4.1), from either side.
+
+use std::time::Duration;
+
+use ikev2::{CloseReason, Endpoint, Event};
+use testkit::link::Link;
+use testkit::world::{LEFT, RIGHT, World, for_each_seed, psk_pair};
+
+use crate::{MINUTE, assert_healthy, up};
+
+fn disconnect(world: &mut World, host: usize) {
+    let peer = world.host(host).peers[0];
+    world.command(host, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
+}
+
+fn last_reason(world: &World, host: usize) -> Option<CloseReason> {
+    world.host(host).events.iter().rev().find_map(|(_, event)| match event {
+        Event::PeerDown { reason, .. } => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_initiator_ends_it_and_it_stays_down() {
+    let mut world = up(World::new(1).peers(psk_pair()));
+    disconnect(&mut world, LEFT);
+    let took = world.run_until(World::all_down, MINUTE);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(last_reason(&world, LEFT), Some(CloseReason::Local));
+    assert_eq!(last_reason(&world, RIGHT), Some(CloseReason::PeerDeleted));
+    world.run_for(30 * MINUTE);
+    assert!(world.all_down());
+    let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+    world.run_until(World::both_up, MINUTE);
+    world.assert_mirrored();
+}
+
+#[test]
+fn the_responder_ends_it_and_turns_the_initiator_away_until_it_is_wanted_again() {
+    let mut world = up(World::new(1).peers(psk_pair()));
+    disconnect(&mut world, RIGHT);
+    world.run_until(World::all_down, MINUTE);
+    assert_eq!(last_reason(&world, LEFT), Some(CloseReason::PeerDeleted));
+    assert_eq!(last_reason(&world, RIGHT), Some(CloseReason::Local));
+    world.run_for(5 * MINUTE);
+    assert!(world.all_down(), "{}", world.report());
+    let peer = world.right().peers[0];
+    world.command(RIGHT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+    world.run_until(World::both_up, MINUTE);
+    world.run_until_quiet(MINUTE);
+    assert_healthy(&world, 1);
+}
+
+#[test]
+fn both_end_it_at_once_on_a_bad_link() {
+    for_each_seed(100, |seed| {
+        let link = Link::default().delay_ms(5..80).loss(300);
+        let mut world = World::new(seed).link(link).peers(psk_pair());
+        world.run_until(World::both_up, 5 * MINUTE);
+        disconnect(&mut world, LEFT);
+        disconnect(&mut world, RIGHT);
+        world.run_until(World::all_down, MINUTE);
+        world.run_for(MINUTE);
+        assert!(world.all_down(), "{}", world.report());
+    });
+}
+
+#[test]
+fn a_shutdown_is_done_when_the_peer_has_answered() {
+    let mut world = up(World::new(1).peers(psk_pair()));
+    assert!(!world.left().endpoint.is_idle());
+    world.command(LEFT, Endpoint::shutdown);
+    let took = world.run_until(|world| world.left().endpoint.is_idle(), MINUTE);
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    world.run_until(World::all_down, MINUTE);
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_dead_peer() {
+    let mut world = up(World::new(1).peers(psk_pair()));
+    world.cut(true);
+    world.command(LEFT, Endpoint::shutdown);
+    let took = world.run_until(|world| world.left().endpoint.is_idle(), MINUTE);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+}
+
+#[test]
+fn a_connection_that_was_not_yet_up_can_be_ended() {
+    for_each_seed(50, |seed| {
+        let mut world = World::new(seed).link(Link::default().delay_ms(10..60)).peers(psk_pair());
+        world.run_for(Duration::from_millis(seed * 5));
+        disconnect(&mut world, LEFT);
+        world.run_for(5 * MINUTE);
+        assert!(world.all_down(), "{}", world.report());
+        assert!(world.left().endpoint.is_idle());
+    });
+}

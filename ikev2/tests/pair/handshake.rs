@@ -1,0 +1,179 @@
+//! The initial exchanges (RFC 7296 §1.2) and the children that follow (§1.3.1).
+
+use ikev2::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
+use ikev2::{Event, Identity, Start, TrafficSelector};
+use testkit::link::Link;
+use testkit::world::{LEFT, World, child_of, for_each_seed, pair_of, psk_pair, subnet};
+
+use crate::{MINUTE, assert_healthy, header};
+
+#[test]
+fn two_messages_each_and_both_are_up() {
+    let mut world = World::new(1).peers(psk_pair());
+    world.run_until(World::both_up, MINUTE);
+    world.assert_mirrored();
+    let exchanges: Vec<_> = world
+        .sent()
+        .iter()
+        .map(header)
+        .map(|header| (header.exchange, header.flags.response, header.message_id.0))
+        .collect();
+    assert_eq!(
+        exchanges,
+        [
+            (ExchangeType::IKE_SA_INIT, false, 0),
+            (ExchangeType::IKE_SA_INIT, true, 0),
+            (ExchangeType::IKE_AUTH, false, 1),
+            (ExchangeType::IKE_AUTH, true, 1),
+        ]
+    );
+    let (left, right) = (world.left(), world.right());
+    let (mine, theirs) = (left.up.values().next().unwrap(), right.up.values().next().unwrap());
+    assert!(mine.initiator && !theirs.initiator);
+    assert_eq!(mine.local_id, Identity::Fqdn("left.test".into()));
+    assert_eq!(mine.remote_id, theirs.local_id);
+    assert_eq!(mine.local_id, theirs.remote_id);
+    assert_eq!((mine.spis, mine.suite), (theirs.spis, theirs.suite));
+    let child = left.children().next().unwrap();
+    assert_eq!((&*child.local_ts, &*child.remote_ts), (&[subnet(1)][..], &[subnet(2)][..]));
+}
+
+#[test]
+fn every_suite_makes_equal_keys() {
+    let ciphers = [
+        ("aes128gcm16-prfsha256", EncrId::AES_GCM_16, 128, PrfId::HMAC_SHA2_256, None),
+        ("aes192gcm16-prfsha384", EncrId::AES_GCM_16, 192, PrfId::HMAC_SHA2_384, None),
+        ("aes256gcm16-prfsha512", EncrId::AES_GCM_16, 256, PrfId::HMAC_SHA2_512, None),
+        (
+            "aes128-sha256",
+            EncrId::AES_CBC,
+            128,
+            PrfId::HMAC_SHA2_256,
+            Some(IntegId::HMAC_SHA2_256_128),
+        ),
+        (
+            "aes192-sha384",
+            EncrId::AES_CBC,
+            192,
+            PrfId::HMAC_SHA2_384,
+            Some(IntegId::HMAC_SHA2_384_192),
+        ),
+        (
+            "aes256-sha512",
+            EncrId::AES_CBC,
+            256,
+            PrfId::HMAC_SHA2_512,
+            Some(IntegId::HMAC_SHA2_512_256),
+        ),
+    ];
+    let groups = [
+        ("modp2048", KeMethod::MODP_2048),
+        ("modp3072", KeMethod::MODP_3072),
+        ("modp4096", KeMethod::MODP_4096),
+        ("ecp256", KeMethod::ECP_256),
+        ("ecp384", KeMethod::ECP_384),
+        ("curve25519", KeMethod::CURVE25519),
+    ];
+    for (position, (words, encr, key_bits, prf, integ)) in ciphers.into_iter().enumerate() {
+        for (offset, (group, ke)) in groups.into_iter().enumerate() {
+            // Every cipher and every group, and both of them once with ESP of either kind.
+            if offset != position && group != "curve25519" && words != "aes256gcm16-prfsha512" {
+                continue;
+            }
+            let esp = if integ.is_some() { words.to_string() } else { words[..11].to_string() };
+            let mut world = World::new(1).peers(pair_of(&format!("{words}-{group}"), &esp));
+            world.run_until(World::both_up, MINUTE);
+            world.assert_mirrored();
+            let suite = world.left().up.values().next().unwrap().suite;
+            assert_eq!(
+                (suite.encr, suite.key_bits, suite.prf, suite.integ, suite.ke),
+                (encr, key_bits, prf, integ, ke),
+                "{words}-{group}"
+            );
+            let child = world.left().children().next().unwrap();
+            assert_eq!((child.suite.encr, child.suite.integ), (encr, integ));
+            assert!(child.suite.esn, "{esp} offers both and prefers ESN");
+            let salt = if encr == EncrId::AES_GCM_16 { 4 } else { 0 };
+            assert_eq!(child.keys_in.encr.len(), usize::from(key_bits / 8) + salt);
+        }
+    }
+}
+
+#[test]
+fn several_children_come_up_one_after_the_other() {
+    for_each_seed(10, |seed| {
+        let [mut left, mut right] = psk_pair();
+        for number in 3..7 {
+            let name = format!("net{number}");
+            left.children.push(child_of(&name, 1, number, "aes256gcm16-noesn"));
+            right.children.push(child_of(&name, number, 1, "aes256gcm16-noesn"));
+        }
+        let mut world = World::new(seed).link(Link::default().delay_ms(1..80)).peers([left, right]);
+        world.run_until(World::both_up, MINUTE);
+        world.run_until_quiet(MINUTE);
+        assert_eq!(world.left().child_count(), 5);
+        world.assert_mirrored();
+        let mut configs: Vec<_> = world.right().children().map(|child| child.config).collect();
+        configs.sort_unstable();
+        assert_eq!(
+            configs,
+            [0, 1, 2, 3, 4],
+            "each child of the responder belongs to its own entry"
+        );
+    });
+}
+
+#[test]
+fn both_may_begin_at_once() {
+    for_each_seed(100, |seed| {
+        let [left, mut right] = psk_pair();
+        right.start = Start::Always;
+        let link = Link::default().delay_ms(5..60).loss(50);
+        let mut world = World::new(seed).link(link).peers([left, right]);
+        world.run_until(World::both_up, MINUTE);
+        world.run_until_quiet(5 * MINUTE);
+        assert_healthy(&world, 1);
+        let before = world.sent().len();
+        world.run_for(MINUTE);
+        let mut spis: Vec<_> =
+            world.sent()[before..].iter().map(|sent| header(sent).spi_i).collect();
+        assert!(spis.len() >= 4, "both ask whether the other lives");
+        spis.dedup();
+        assert_eq!(spis.len(), 1, "one IKE SA is left\n{}", world.report());
+    });
+}
+
+#[test]
+fn selectors_are_narrowed_to_what_both_want() {
+    let [mut left, right] = psk_pair();
+    left.children[0].remote = vec![TrafficSelector::any_v4()];
+    let mut world = World::new(1).peers([left, right]);
+    world.run_until(World::both_up, MINUTE);
+    world.assert_mirrored();
+    assert_eq!(world.left().children().next().unwrap().remote_ts, [subnet(2)]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_octets() {
+    let run = || {
+        let link = Link::default().loss(200).delay_ms(1..100);
+        let mut world = World::new(5).link(link).peers(psk_pair());
+        world.run_until(World::both_up, MINUTE);
+        world.sent().iter().map(|sent| (sent.at, sent.payload.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_peer_that_is_wanted_on_demand_waits_for_the_demand() {
+    let [mut left, right] = psk_pair();
+    left.start = Start::OnDemand;
+    let mut world = World::new(1).peers([left, right]);
+    world.run_for(5 * MINUTE);
+    assert!(world.sent().is_empty());
+    let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+    world.run_until(World::both_up, MINUTE);
+    let connecting = |event: &Event| matches!(event, Event::Connecting { .. });
+    assert_eq!(world.left().count(connecting), 1);
+}
