@@ -25,30 +25,28 @@ use crate::status::protocol::{Request, Response};
 use crate::status::{ConnectionStatus, Snapshot, State, client};
 use crate::sys::netns::Netns;
 
-/// Writes the key that both gateways share, readable for nobody else, and returns where.
-pub(super) fn write_key(directory: &Path) -> Result<PathBuf, DemoError> {
-    let path = directory.join("demo.psk");
+/// Writes the key that both gateways share, readable for nobody else.
+pub(super) fn write_key(directory: &Path) -> Result<(), DemoError> {
+    let path = directory.join(KEY);
     OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&path)
         .and_then(|mut file| writeln!(file, "{}", genpsk(KEY_LEN)))
-        .during(format!("write {}", path.display()))?;
-    Ok(path)
+        .during(format!("write {}", path.display()))
 }
 
 /// The table of the one connection of a gateway: what a user has to write, and all of it.
-pub(super) fn connection(ours: &Site, theirs: &Site, key: &Path) -> String {
+pub(super) fn connection(ours: &Site, theirs: &Site) -> String {
     format!(
         "[connection.{name}]\n\
          peer           = \"{peer}\"\n\
-         psk            = {{ file = \"{key}\" }}\n\
+         psk            = {{ file = \"{KEY}\" }}\n\
          local_subnets  = [\"{local}\"]\n\
          remote_subnets = [\"{remote}\"]\n",
         name = theirs.name,
         peer = theirs.wan,
-        key = key.display(),
         local = ours.network(),
         remote = theirs.network(),
     )
@@ -174,6 +172,9 @@ impl Drop for Gateway {
     }
 }
 
+/// The file with the key, beside the configuration.
+const KEY: &str = "demo.psk";
+
 /// Octets of randomness in the key.
 const KEY_LEN: usize = 32;
 
@@ -200,10 +201,11 @@ mod tests {
     #[test]
     fn the_daemon_understands_what_we_write() {
         let directory = tempfile::tempdir().unwrap();
-        let key = write_key(directory.path()).unwrap();
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        write_key(directory.path()).unwrap();
+        let key = directory.path().join(KEY);
+        assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
         let file = directory.path().join("gw-a.toml");
-        fs::write(&file, connection(&SITE_A, &SITE_B, &key)).unwrap();
+        fs::write(&file, connection(&SITE_A, &SITE_B)).unwrap();
         let config = Config::load(&file).unwrap();
         let connection = &config.connections[0];
         assert_eq!(connection.name, "site-b");

@@ -1,15 +1,15 @@
 //! Two packets side by side in hexadecimal: what a host has sent, and what the internet has seen of it.
 //!
 //! ```text
-//!   45 00 00 54 1f 3a 40 00  E..T.:@.    c1 a2 00 01 00 00 00 01  ........   SPI, sequence number
-//!   40 01 05 6b 0a 01 00 02  @..k....    9d 1f 00 ..              ........   initialization vector
+//!   45 00 00 54 1f 3a 40 00 E..T.:@.   c1 a2 00 01 00 00 00 01 ........ SPI, seq
+//!   40 01 05 6b 0a 01 00 02 @..k....   00 00 00 00 00 00 00 01 ........ IV
 //! ```
 //!
 //! Eight octets a row make the rows of ESP speak for themselves (RFC 4303 §2, RFC 4106 §3): header, IV, the rest.
 
 use std::fmt::Write as _;
 
-/// Rows of at most `rows` times 8 octets of both packets, ESP on the right, each at most 79 columns.
+/// Rows of at most `rows` times 8 octets of both packets, ESP on the right, each at most 76 columns.
 pub(super) fn side_by_side(clear: &[u8], esp: &[u8], rows: usize) -> Vec<String> {
     let mut clear = clear.chunks(OCTETS);
     let mut esp = esp.chunks(OCTETS);
@@ -37,7 +37,7 @@ fn row(octets: &[u8]) -> String {
         let printable = octet.is_ascii_graphic() || *octet == b' ';
         text.push(if printable { char::from(*octet) } else { '.' });
     }
-    format!("{hex:<24} {text:<8}")
+    format!("{hex:<24}{text:<8}")
 }
 
 const OCTETS: usize = 8;
@@ -52,10 +52,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "48 69 20 74 68 65 72 65  Hi there   ff ff ff ff ff ff ff ff  ........ SPI, seq",
-                "2c 20 61 6c 6c           , all      ff ff ff ff ff ff ff ff  ........ IV",
-                "                                    ff ff ff ff ff ff ff ff  ........ sealed",
-                "                                    ff                       .",
+                "48 69 20 74 68 65 72 65 Hi there   ff ff ff ff ff ff ff ff ........ SPI, seq",
+                "2c 20 61 6c 6c          , all      ff ff ff ff ff ff ff ff ........ IV",
+                "                                   ff ff ff ff ff ff ff ff ........ sealed",
+                "                                   ff                      .",
             ]
         );
         assert_eq!(side_by_side(&[0; 80], &[0; 80], 2).len(), 2);

@@ -20,7 +20,8 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::thread;
 
 use rustix::process::{
-    Pid, Signal, geteuid, getpid, getppid, kill_process, set_parent_process_death_signal,
+    Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
+    set_parent_process_death_signal, wait,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -67,6 +68,8 @@ pub(super) fn inside_namespace(descriptor: i32) -> Command {
 }
 
 fn tell(args: &DemoArgs, directory: &Path) -> Result<ExitStatus, DemoError> {
+    // Grandchildren that outlive their parent by a moment become ours, so that we can wait for them, too.
+    set_child_subreaper(Some(getpid())).during("adopt grandchildren")?;
     // From here on a signal ends the inner process, and we live on to remove the directory.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).during("watch for signals")?;
     let mut command = Command::new(OURSELVES);
@@ -84,6 +87,7 @@ fn tell(args: &DemoArgs, directory: &Path) -> Result<ExitStatus, DemoError> {
         }
     });
     let status = child.wait().during("wait for the inner process");
+    while let Ok(Some(_)) = wait(WaitOptions::empty()) {} // until there is no child left
     handle.close();
     let _ = forwarder.join();
     status

@@ -46,6 +46,13 @@ impl Stage {
         }
     }
 
+    /// Takes the line of a step back that has nothing to say.
+    pub(super) fn erase(&self) {
+        if self.terminal {
+            self.print(format_args!("\r\x1b[K"));
+        }
+    }
+
     /// A step has ended well; further lines of `text` are put below the first.
     pub(super) fn done(&self, title: &str, text: &str) {
         let erase = if self.terminal { "\r\x1b[K" } else { "" };

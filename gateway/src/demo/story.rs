@@ -38,7 +38,7 @@ pub(super) fn tell(
 
     stage.working("network", "plugging in cables…");
     let topology = Topology::build()?;
-    let root = if user_namespace { "no root needed" } else { "apart from this machine's" };
+    let root = if user_namespace { "no root needed" } else { "apart from this machine's own" };
     stage.done("network", &format!("5 namespaces, 4 cables, {root} ({})", milliseconds(started)));
 
     let mut tale = Tale { stage, topology, started, evidence: Evidence::default() };
@@ -57,8 +57,9 @@ pub(super) fn tell(
     if !doubts.is_empty() {
         return Err(DemoError::Doubts(doubts));
     }
-    stage.working("", "cleaning up…");
+    stage.working("end", "the gateways say goodbye…");
     drop(gateways);
+    stage.erase();
     stage.succeed(&evidence);
     stage.say(&closing(stage, started));
     Ok(())
@@ -87,8 +88,8 @@ impl Tale<'_> {
                 .during(what)?;
             self.evidence.alarm_works = seen;
         }
-        let text = "without a tunnel, a ping to host-b is there for all to read, and gets lost:\n\
-                    the internet knows no way to private addresses";
+        let text = "without a tunnel, anybody can read host-a's ping to host-b,\n\
+                    and it is lost: the internet knows no way to private addresses";
         self.stage.done("before", text);
         Ok(())
     }
@@ -96,15 +97,15 @@ impl Tale<'_> {
     /// Key, configuration, two daemons, and the tunnel between them.
     fn gateways(&mut self, directory: &Path) -> Result<[Gateway; 2], DemoError> {
         self.stage.working("gateways", "starting two daemons…");
-        let key = write_key(directory)?;
-        let responder = connection(&SITE_B, &SITE_A, &key) + "start          = \"respond-only\"\n";
+        write_key(directory)?;
+        let responder = connection(&SITE_B, &SITE_A) + "start          = \"respond-only\"\n";
         let mut b = Gateway::start(&SITE_B, &responder, &self.topology.gateway_b, directory)?;
         b.until_ready()?;
-        let initiator = connection(&SITE_A, &SITE_B, &key);
+        let initiator = connection(&SITE_A, &SITE_B);
         let launched = clock::now();
         let mut a = Gateway::start(&SITE_A, &initiator, &self.topology.gateway_a, directory)?;
         let text = format!(
-            "two s2s-gw daemons with a new 256-bit key; this is all that gw-a was told:\n{}",
+            "two daemons with a new 256-bit key; all that gw-a was told:\n{}",
             self.stage.paint(Paint::Cyan, initiator.trim_end()),
         );
         self.stage.done("gateways", &text);
@@ -192,17 +193,10 @@ impl Tale<'_> {
             tally.clear,
         );
         self.stage.done("wire", &text);
-        let title = |text| self.stage.paint(Paint::Bold, text);
-        let mut lines = vec![
-            String::new(),
-            format!(
-                "    {:<36}{}",
-                title("what host-a has sent"),
-                title("what the internet has seen")
-            ),
-        ];
-        lines.extend(side_by_side(sent, &esp, ROWS).into_iter().map(|line| format!("    {line}")));
-        self.stage.say(&(lines.join("\n") + "\n"));
+        let title = format!("{:<35}{}", "what host-a has sent", "what the internet has seen");
+        let mut lines = vec![String::new(), self.stage.paint(Paint::Bold, &title)];
+        lines.extend(side_by_side(sent, &esp, ROWS));
+        self.stage.say(&(lines.join("\n  ") + "\n"));
         Ok(())
     }
 
@@ -216,7 +210,7 @@ impl Tale<'_> {
         alarm.drain(|_| clear += 1).during("watch the wire")?;
         self.evidence.clear_packets = clear;
         let text = format!(
-            "TCP from host-a to host-b: {} for {:.1} s, {clear} packets that anybody can read",
+            "TCP from host-a to host-b: {} for {:.1} s,\n{clear} packets that anybody can read",
             rate(throughput.bits_per_second),
             throughput.seconds,
         );
@@ -256,7 +250,7 @@ fn picture(stage: &Stage) -> String {
 fn closing(stage: &Stage, started: Instant) -> String {
     let bold = |text| stage.paint(Paint::Bold, text);
     format!(
-        "\n  {} ({:.1} s, nothing is left behind)\n\n  \
+        "\n  {}\n  All of it took {:.1} s and is gone again.\n\n  \
          Next, between two machines of yours:\n    \
          {}        make a key, copy it to both\n    \
          {}          check what you have written\n    \
