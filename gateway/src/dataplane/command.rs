@@ -279,3 +279,62 @@ const UPCALL_QUEUE_LEN: usize = 512;
 
 /// Commands that may wait; chosen so that some hundred children can be installed without waiting.
 const COMMAND_QUEUE_LEN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control() -> (UpcallSender, UpcallReceiver, mio::Poll) {
+        let poll = mio::Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
+        let (sender, receiver) = upcalls(Arc::new(waker));
+        (sender, receiver, poll)
+    }
+
+    #[test]
+    fn a_receipt_comes_after_what_was_sent_before() {
+        let poll = mio::Poll::new().unwrap();
+        let (sender, mailbox) = mailbox::<u32>(&poll, mio::Token(0)).unwrap();
+        assert!(!mailbox.is_filled());
+        sender.send(1);
+        sender.send(2);
+        let receipt = sender.receipt();
+        assert!(mailbox.is_filled());
+        mailbox.open();
+        assert!(!mailbox.is_filled());
+        assert_eq!((mailbox.next().unwrap(), mailbox.next().unwrap()), (Some(1), Some(2)));
+        assert_eq!(receipt.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(mailbox.next().unwrap(), None);
+        assert_eq!(receipt.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn neither_end_waits_for_one_that_is_gone() {
+        let poll = mio::Poll::new().unwrap();
+        let (sender, mailbox) = mailbox::<u32>(&poll, mio::Token(0)).unwrap();
+        drop(mailbox);
+        for number in 0..2 * COMMAND_QUEUE_LEN {
+            sender.send(u32::try_from(number).unwrap());
+        }
+        assert_eq!(sender.receipt().try_recv(), Err(TryRecvError::Disconnected));
+        let poll = mio::Poll::new().unwrap();
+        let (sender, mailbox) = super::mailbox::<u32>(&poll, mio::Token(0)).unwrap();
+        drop(sender);
+        assert!(mailbox.next().is_err());
+    }
+
+    #[test]
+    fn a_full_upcall_queue_refuses_but_never_loses_that_a_pump_broke() {
+        let (sender, receiver, _poll) = control();
+        let acquire = |slot| Upcall::Acquire { slot: SlotId(slot) };
+        let taken = (0..1000).take_while(|&slot| sender.try_send(acquire(slot))).count();
+        assert_eq!(taken, UPCALL_QUEUE_LEN);
+        sender.broken("first".to_owned());
+        sender.broken("second".to_owned());
+        for slot in 0..u32::try_from(taken).unwrap() {
+            assert_eq!(receiver.try_recv(), Some(acquire(slot)));
+        }
+        assert_eq!(receiver.try_recv(), Some(Upcall::Broken { what: "first".to_owned() }));
+        assert_eq!(receiver.try_recv(), None);
+    }
+}

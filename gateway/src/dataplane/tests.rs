@@ -166,6 +166,7 @@ fn world() -> Option<(Side, Side)> {
                 for address in addresses {
                     netlink.add_address(index, address.parse().unwrap()).unwrap();
                 }
+                local_routes(device);
             })
             .unwrap();
     }
@@ -193,6 +194,10 @@ fn with_world(name: &str, test: impl FnOnce(Side, Side)) {
         (false, Some(output)) if !String::from_utf8_lossy(&output.stderr).contains("unshare:") => {
             let words = String::from_utf8_lossy(&output.stdout).into_owned();
             assert!(output.status.success(), "{words}{}", String::from_utf8_lossy(&output.stderr));
+            words
+                .lines()
+                .filter(|line| line.contains("skipped:"))
+                .for_each(|line| println!("{line}"));
         }
         _ => println!("skipped: {name} needs the right to make network namespaces"),
     }
@@ -475,13 +480,8 @@ fn stopping_ends_the_threads_and_takes_the_device_away() {
 #[test]
 fn a_device_that_goes_is_reported() {
     with_world("a_device_that_goes_is_reported", |mut left, _right| {
-        left.netns
-            .run(|| {
-                assert!(
-                    Command::new("ip").args(["link", "del", "s2s0"]).status().unwrap().success()
-                )
-            })
-            .unwrap();
+        let delete = || Command::new("ip").args(["link", "del", "s2s0"]).status();
+        assert!(left.netns.run(delete).unwrap().unwrap().success());
         let Some(Upcall::Broken { what }) = left.upcall(PATIENCE) else { panic!("no word of it") };
         assert!(what.starts_with("the tx pump ended: cannot read from the TUN device: "), "{what}");
         // Nobody waits for a pump that ended.

@@ -125,3 +125,25 @@ pub enum OpenError {
 pub fn is_transient(error: &io::Error) -> bool {
     !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EBADFD))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dead_descriptor_ends_a_pump() {
+        let cases = [
+            (libc::EBADFD, false),
+            (libc::EBADF, false),
+            (libc::ENOTSOCK, false),
+            (libc::EIO, true),
+            (libc::EINVAL, true),
+            (libc::ECONNREFUSED, true),
+            (libc::EMSGSIZE, true),
+        ];
+        for (number, transient) in cases {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(is_transient(&error), transient, "{error}");
+        }
+    }
+}
