@@ -6,6 +6,9 @@
 //!
 //! Where the kernel gives no network namespaces, each test says so and is skipped.
 
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+#![expect(clippy::indexing_slicing, reason = "a missing field of the JSON fails the test")]
+
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};

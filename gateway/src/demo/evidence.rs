@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_noticed() {
-        let faults: [(fn(&mut Evidence), &str); 9] = [
+        type Fault = (fn(&mut Evidence), &'static str);
+        let faults: [Fault; 9] = [
             (|e| e.alarm_works = false, "the alarm for readable packets was never seen to work"),
             (|e| e.pings.received = 9, "1 of 10 pings did not come back"),
             (|e| e.wire.clear = 1, "1 packets crossed the internet in the clear"),

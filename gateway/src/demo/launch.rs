@@ -29,6 +29,7 @@ use signal_hook::iterator::Signals;
 use super::stage::Stage;
 use super::{DemoArgs, DemoError, During as _, story};
 use crate::clock;
+use crate::sys::netlink::plain;
 use crate::sys::netns::{become_root, enter};
 
 /// Runs the demo and tells the story on stdout, errors on stderr.
@@ -145,7 +146,11 @@ fn blocked(error: &io::Error) -> DemoError {
     });
     let why = match culprit {
         Some((_, _, name)) => (*name).to_owned(),
-        None => error.to_string().to_lowercase(),
+        // The kernel's ENOSPC is about the number of namespaces here (namespaces(7)).
+        None if error.kind() == io::ErrorKind::StorageFull => {
+            "there are too many already".to_owned()
+        }
+        None => plain(error),
     };
     if geteuid().is_root() { DemoError::Caged { why } } else { DemoError::NeedsRoot { why } }
 }
@@ -172,7 +177,10 @@ struct Directory {
 
 impl Directory {
     fn new() -> Result<Self, DemoError> {
-        let path = std::env::temp_dir().join(format!("s2s-gw-demo-{}", own_pid()));
+        let wanted =
+            Some(std::env::temp_dir()).filter(|path| path.as_os_str().len() <= MAX_TMP_LEN);
+        let parent = wanted.unwrap_or_else(|| PathBuf::from("/tmp"));
+        let path = parent.join(format!("s2s-gw-demo-{}", own_pid()));
         // Fails if the name exists, so nobody can have put a link or a directory of his own there.
         DirBuilder::new().mode(0o700).create(&path).during(format!("make {}", path.display()))?;
         Ok(Self { path })
@@ -185,6 +193,9 @@ impl Drop for Directory {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
+
+/// Octets of a directory's path that leave room for the name of a control socket, 107 octets in all (unix(7)).
+const MAX_TMP_LEN: usize = 72;
 
 const INSIDE: &str = "demo-inside";
 const ENTER: &str = "demo-enter";

@@ -50,7 +50,7 @@ mod wire;
 
 use std::io;
 
-use crate::sys::netlink::NetlinkError;
+use crate::sys::netlink::{NetlinkError, plain};
 
 pub use self::launch::{run, run_inner};
 
@@ -73,13 +73,14 @@ pub(super) enum DemoError {
     )]
     Caged { why: String },
     #[error(
-        "the kernel offers no TUN device (/dev/net/tun: {0}); try: sudo modprobe tun, \
-         or --device /dev/net/tun for a container"
+        "the kernel offers no TUN device (/dev/net/tun: {}); try: sudo modprobe tun, \
+         or --device /dev/net/tun for a container",
+        plain(.0)
     )]
     NoTun(io::Error),
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {}", plain(.source))]
     Io { what: String, source: io::Error },
     #[error("gateway {name} ended while the tunnel was coming up; the last it said:\n{log}")]
     GatewayEnded { name: &'static str, log: String },

@@ -366,17 +366,20 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// What went wrong, without the number and the capital letter of the C library's texts.
 fn reason(error: &io::Error, explained: Option<&str>) -> String {
+    match explained {
+        Some(words) => format!("{} ({words})", plain(error)),
+        None => plain(error),
+    }
+}
+
+/// What went wrong, without the number and the capital letter of the C library's texts, to go on with in a sentence.
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut characters = text.chars();
     let first = characters.next().map(|c| c.to_ascii_lowercase());
-    let reason: String = first.into_iter().chain(characters).collect();
-    match explained {
-        Some(words) => format!("{reason} ({words})"),
-        None => reason,
-    }
+    first.into_iter().chain(characters).collect()
 }
 
 fn advice(error: &io::Error) -> &'static str {
