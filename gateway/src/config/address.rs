@@ -168,22 +168,18 @@ fn parse_host(text: &str) -> Result<Host, (String, String)> {
         return Err(fault("not an IPv4 address: four numbers up to 255"));
     }
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    match is_dns_name(&name) {
-        true => Ok(Host { name: HostName::Dns(name), port }),
-        false => Err(fault(
-            "not a DNS name: letters, digits and `-` in labels of 1 to 63, joined by dots",
-        )),
+    if is_dns_name(&name) {
+        return Ok(Host { name: HostName::Dns(name), port });
     }
+    Err(fault("not a DNS name: letters, digits and `-` in labels of 1 to 63, joined by dots"))
 }
 
 fn usable(address: IpAddr) -> Result<HostName, (String, String)> {
     let Some(complaint) = unusable(address) else {
         return Ok(HostName::Address(address));
     };
-    let fix = match address.is_unspecified() {
-        true => "write \"any\" for a peer that may call from everywhere",
-        false => HOST_FIX,
-    };
+    let any = "write \"any\" for a peer that may call from everywhere";
+    let fix = if address.is_unspecified() { any } else { HOST_FIX };
     Err((complaint.to_owned(), fix.to_owned()))
 }
 

@@ -79,11 +79,12 @@ impl Draft {
     ) -> Self {
         check_name("connection", &raw.name, findings);
         let (any, hosts) = read_peer(raw, context, findings);
-        let local = subnets(&raw.local_subnets, context.networks, findings);
-        let remote = subnets(&raw.remote_subnets, context.networks, findings);
-        let children = match (&local, &remote) {
-            (Some(local), Some(remote)) => children(raw, local, remote, findings),
-            _ => Vec::new(),
+        let (local, local_complete) = subnets(&raw.local_subnets, context.networks, findings);
+        let (remote, remote_complete) = subnets(&raw.remote_subnets, context.networks, findings);
+        let children = if local_complete && remote_complete {
+            children(raw, &local, &remote, findings)
+        } else {
+            Vec::new()
         };
         let policy = match &raw.policy {
             Field::Given(name) => context.policies.find(name, "policy", findings),
@@ -108,8 +109,8 @@ impl Draft {
             psk_place: raw.psk.given().map(|at| at.place.clone()),
             key: raw.psk.value().and_then(|source| fetch(source, context.surroundings, findings)),
             policy,
-            local: local.unwrap_or_default(),
-            remote: remote.unwrap_or_default(),
+            local,
+            remote,
             children,
             start: read_start(raw, any, findings),
             encap: raw.encap.value().copied().unwrap_or_default(),
@@ -190,10 +191,8 @@ impl Draft {
 
     /// The connection, if everything that it needs is there.
     pub(super) fn into_connection(self) -> Option<Connection> {
-        let peer = match self.any {
-            true => Peer::Any,
-            false => Peer::Hosts(self.hosts.into_iter().map(|host| host.value).collect()),
-        };
+        let hosts = self.hosts.into_iter().map(|host| host.value).collect();
+        let peer = if self.any { Peer::Any } else { Peer::Hosts(hosts) };
         Some(Connection {
             name: self.name.value,
             description: self.description,
@@ -241,7 +240,7 @@ fn read_peer(
     for text in list {
         let Some(host) = host(text, findings) else { continue };
         if hosts.iter().any(|other| other.value == host.value) {
-            findings.add(repeated(&host.place, &host.value.to_string()));
+            findings.add(repeated(&host.place, format!("{} is listed already", host.value)));
             continue;
         }
         check_family(&host, &context.gateway.listen, findings);
@@ -317,61 +316,60 @@ pub(super) fn identity(field: &Field<String>, findings: &mut Findings) -> Option
     }
 }
 
-/// The networks of a list, names resolved; `None` if anything in it is wrong or the list is missing.
+/// The networks of a list, names resolved, and whether that is all of them: nothing in the list is wrong or missing.
 fn subnets(
     field: &Field<Vec<At<String>>>,
     networks: &Networks,
     findings: &mut Findings,
-) -> Option<Vec<At<IpNet>>> {
-    let list = field.value()?;
+) -> (Vec<At<IpNet>>, bool) {
     let mut found: Vec<At<IpNet>> = Vec::new();
-    let mut complete = true;
-    for entry in list {
-        let members: Vec<At<IpNet>> = match entry.value.contains(['.', ':', '/']) {
-            true => network(entry, findings).into_iter().collect(),
-            false => {
-                let group = networks.find(entry, findings).unwrap_or_default();
-                group.iter().map(|&member| At::new(member, entry.place.clone())).collect()
-            }
+    let mut complete = field.value().is_some();
+    for entry in field.value().into_iter().flatten() {
+        let members: Vec<At<IpNet>> = if entry.value.contains(['.', ':', '/']) {
+            network(entry, findings).into_iter().collect()
+        } else {
+            let group = networks.find(entry, findings).unwrap_or_default();
+            group.iter().map(|&member| At::new(member, entry.place.clone())).collect()
         };
         complete &= !members.is_empty();
         for member in members {
             if found.iter().any(|other| other.value == member.value) {
-                findings.add(repeated(&member.place, &member.value.to_string()));
+                let message = format!("{} is listed already", member.value);
+                findings.add(repeated(&member.place, message));
                 continue;
             }
             if let Some(wider) = found.iter().find(|other| other.value.contains(&member.value)) {
-                let text = format!("{}, which lies within {},", member.value, wider.value);
-                findings.add(repeated(&member.place, &text));
+                let message = format!("{} lies within {} of this list", member.value, wider.value);
+                findings.add(repeated(&member.place, message));
             }
             found.push(member);
         }
     }
-    complete.then_some(found)
+    (found, complete)
 }
 
 impl Networks {
     fn find(&self, name: &At<String>, findings: &mut Findings) -> Option<Vec<IpNet>> {
-        match self.0.get(&name.value) {
-            Some(group) => group.clone(),
-            None => {
-                let names = || self.0.keys().map(String::as_str);
-                findings.add(
-                    Diagnostic::at(Code::UnknownNetwork, &name.place, format!("unknown network `{}`", name.value))
-                        .label("no group in [networks] has this name")
-                        .fix("write a network such as \"10.1.0.0/16\", or define the group in [networks]")
-                        .help(did_you_mean(&name.value, names())),
-                );
-                None
-            }
+        if let Some(group) = self.0.get(&name.value) {
+            return group.clone();
         }
+        let names = || self.0.keys().map(String::as_str);
+        findings.add(
+            Diagnostic::at(
+                Code::UnknownNetwork,
+                &name.place,
+                format!("unknown network `{}`", name.value),
+            )
+            .label("no group in [networks] has this name")
+            .fix("write a network such as \"10.1.0.0/16\", or define the group in [networks]")
+            .help(did_you_mean(&name.value, names())),
+        );
+        None
     }
 }
 
-pub(super) fn repeated(place: &Place, what: &str) -> Diagnostic {
-    Diagnostic::at(Code::Repeated, place, format!("{what} is listed already"))
-        .label("this has no effect")
-        .fix("delete it")
+pub(super) fn repeated(place: &Place, message: String) -> Diagnostic {
+    Diagnostic::at(Code::Repeated, place, message).label("this has no effect").fix("delete it")
 }
 
 /// Spreads the subnets over CHILD_SAs: IPv4 first, `lan-1`, `lan-2` ... in the order of the file.

@@ -42,9 +42,10 @@ impl<'t> Document<'t> {
             let place = Place { source: Arc::clone(&source), span: shown_span(text, error.span()) };
             let duplicate = error.message().contains("duplicate key");
             readable &= duplicate;
-            findings.add(match duplicate {
-                true => duplicate_key(&place),
-                false => syntax_error(&place, error.message()),
+            findings.add(if duplicate {
+                duplicate_key(&place)
+            } else {
+                syntax_error(&place, error.message())
             });
         }
         Self { table, source, readable }

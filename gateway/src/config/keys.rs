@@ -121,7 +121,7 @@ pub(super) fn nearest<'c>(
     let limit = (word.chars().count() / 3).max(1);
     let mut best = (limit, Vec::new());
     for candidate in candidates {
-        let distance = strsim::osa_distance(&word, candidate);
+        let distance = strsim::osa_distance(&word, &candidate.to_lowercase());
         if distance < best.0 {
             best = (distance, vec![candidate]);
         } else if distance == best.0 {

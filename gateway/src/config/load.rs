@@ -39,7 +39,7 @@ impl Config {
         let mut reading = Reading::default();
         reading.main_file(path);
         let Reading { raw, files, mut findings } = reading;
-        let config = validate(raw, surroundings, &mut findings);
+        let config = validate(&raw, surroundings, &mut findings);
         let has_errors = findings.has_errors();
         let diagnostics = in_order(findings, &files);
         match config {

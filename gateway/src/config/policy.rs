@@ -85,26 +85,23 @@ impl Policies {
         key: &str,
         findings: &mut Findings,
     ) -> Option<Policy> {
-        match self.0.get(&name.value) {
-            Some(policy) => policy.clone(),
-            None => {
-                let names = || self.0.keys().map(String::as_str);
-                let help = did_you_mean(&name.value, names()).unwrap_or_else(|| {
-                    format!("policies: {}", names().collect::<Vec<_>>().join(", "))
-                });
-                findings.add(
-                    Diagnostic::at(
-                        Code::UnknownPolicy,
-                        &name.place,
-                        format!("unknown policy `{}`", name.value),
-                    )
-                    .label(format!("`{key}` wants the name of a policy"))
-                    .fix(format!("define [policy.{}], or name one that exists", name.value))
-                    .help(Some(help)),
-                );
-                None
-            }
+        if let Some(policy) = self.0.get(&name.value) {
+            return policy.clone();
         }
+        let names = || self.0.keys().map(String::as_str);
+        let help = did_you_mean(&name.value, names())
+            .unwrap_or_else(|| format!("policies: {}", names().collect::<Vec<_>>().join(", ")));
+        findings.add(
+            Diagnostic::at(
+                Code::UnknownPolicy,
+                &name.place,
+                format!("unknown policy `{}`", name.value),
+            )
+            .label(format!("`{key}` wants the name of a policy"))
+            .fix(format!("define [policy.{}], or name one that exists", name.value))
+            .help(Some(help)),
+        );
+        None
     }
 
     /// What a connection without `policy` uses.
@@ -191,33 +188,32 @@ fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordErro
         None => text.place.clone(),
     };
     let wherein = format!("in `{key}` proposal {number}");
-    match error {
-        KeywordError::Unknown { word, .. } => Diagnostic::at(
-            Code::UnknownAlgorithm,
-            &place,
-            format!("unknown algorithm `{word}` {wherein}"),
-        )
-        .label("no algorithm has this name")
-        .fix("use keywords of strongSwan; list: s2s-gw show algorithms")
-        .help(did_you_mean(word, keywords())),
-        KeywordError::Unsupported { word, .. } => {
-            let message = format!("algorithm `{word}` {wherein} is not offered");
-            Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
-                .label("it exists, but not here")
-                .why("it is too weak for a new tunnel, or this version does not have it yet")
-                .fix(format!("use others: {}", keywords().collect::<Vec<_>>().join(", ")))
-        }
-        other => {
-            let message = format!("`{key}` proposal {number} cannot work");
-            let example = match key {
-                "ike" => "aes256gcm16-prfsha384-ecp384",
-                _ => "aes256gcm16-ecp384",
-            };
-            Diagnostic::at(Code::BadProposal, &place, message)
-                .label(other.to_string())
-                .fix(format!("complete it, as in \"{example}\""))
-        }
+    if let KeywordError::Unknown { word, .. } = error {
+        let message = format!("unknown algorithm `{word}` {wherein}");
+        let help = did_you_mean(word, keywords());
+        return Diagnostic::at(Code::UnknownAlgorithm, &place, message)
+            .label("no algorithm has this name")
+            .help(help.or_else(|| Some(format!("algorithms: {}", offered()))));
     }
+    if let KeywordError::Unsupported { word, .. } = error {
+        let message = format!("algorithm `{word}` {wherein} is not offered");
+        return Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
+            .label("it exists, but not here")
+            .why("it is too weak for a new tunnel, or this version does not have it yet")
+            .fix(format!("write one of {}", offered()));
+    }
+    let is_ike = key == "ike";
+    let example = if is_ike { "aes256gcm16-prfsha384-ecp384" } else { "aes256gcm16-ecp384" };
+    Diagnostic::at(Code::BadProposal, &place, format!("`{key}` proposal {number} cannot work"))
+        .label(error.to_string())
+        .fix(format!("write a complete set, such as \"{example}\""))
+}
+
+/// The words that a proposal may use, without their aliases.
+fn offered() -> String {
+    let alias =
+        |word: &&str| word.contains('_') || word.ends_with("gcm") || word.ends_with("gcm128");
+    keywords().filter(|word| !alias(word)).collect::<Vec<_>>().join(", ")
 }
 
 /// Puts `dpd = ..` on top of what is inherited.

@@ -124,9 +124,10 @@ impl Raw {
         let file = Section::open(&document.table, "this file".into(), start, keys::FILE, findings);
         read_version(&file, findings);
         if let Field::Given(patterns) = file.texts("include", findings) {
-            match is_main {
-                true => self.include = patterns.value,
-                false => findings.add(nested_include(&patterns.place)),
+            if is_main {
+                self.include = patterns.value;
+            } else {
+                findings.add(nested_include(&patterns.place));
             }
         }
         if let Field::Given(value) = file.raw("gateway")
@@ -317,7 +318,9 @@ impl RawConnection {
         for (key, field) in
             [("local_subnets", &raw.local_subnets), ("remote_subnets", &raw.remote_subnets)]
         {
-            if field.is_absent() {
+            // With NAT rules the local side follows from them.
+            let from_nat = key == "local_subnets" && !section.raw("nat").is_absent();
+            if field.is_absent() && !from_nat {
                 findings.add(no_subnets(section, key));
             }
         }
@@ -396,7 +399,7 @@ fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> 
             0 => findings.add(key_source(&place, "`psk` names no source").label("no source here")),
             1 => {}
             _ => {
-                findings.add(key_source(&place, "`psk` names several sources").label("which one?"))
+                findings.add(key_source(&place, "`psk` names several sources").label("which one?"));
             }
         }
         match (file, credential, inline) {

@@ -163,7 +163,10 @@ const KEY_FILE_MAX: usize = 16 * 1024;
 /// The text of an operating system error without its number.
 pub(super) fn plain_error(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+    let plain = text.split(" (os error").next().unwrap_or(&text);
+    let mut rest = plain.chars();
+    rest.next()
+        .map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + rest.as_str())
 }
 
 fn too_open(diagnostic: Diagnostic, mode: u32, path: &str) -> Diagnostic {
@@ -189,24 +192,15 @@ fn check_config_mode(place: &Place, findings: &mut Findings) {
 /// Text of a key file to the octets of the key.
 fn decode(text: &[u8], place: &Place, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
     let text = text.strip_suffix(b"\n").map_or(text, |cut| cut.strip_suffix(b"\r").unwrap_or(cut));
-    let verdict = if let Some(digits) = text.strip_prefix(b"0x") {
-        hexadecimal(digits)
-            .ok_or_else(|| bad_encoding(place, "0x", "hexadecimal digits, two per octet"))
-    } else if let Some(encoded) = text.strip_prefix(b"0s") {
-        STANDARD
-            .decode(encoded)
-            .map(Zeroizing::new)
-            .map_err(|_| bad_encoding(place, "0s", "base64"))
+    let key = if let Some(digits) = text.strip_prefix(b"0x") {
+        let key = hexadecimal(digits);
+        encoded(key, place, "0x", "hexadecimal digits, two per octet", findings)
+    } else if let Some(text) = text.strip_prefix(b"0s") {
+        let key = STANDARD.decode(text).ok().map(Zeroizing::new);
+        encoded(key, place, "0s", "base64", findings)
     } else {
         plain_text(text, place, findings)
-    };
-    let key = match verdict {
-        Ok(key) => key,
-        Err(diagnostic) => {
-            findings.add(diagnostic);
-            return None;
-        }
-    };
+    }?;
     match key.len() {
         0 => findings.add(
             Diagnostic::at(Code::KeyEmpty, place, "the pre-shared key is empty")
@@ -231,16 +225,15 @@ const KEY_MIN: usize = 16;
 /// Octets below which text is suspected to be thought up by a person.
 const TEXT_ADVISED: usize = 32;
 
-fn plain_text(
-    text: &[u8],
-    place: &Place,
-    findings: &mut Findings,
-) -> Result<Zeroizing<Vec<u8>>, Diagnostic> {
+fn plain_text(text: &[u8], place: &Place, findings: &mut Findings) -> Option<Zeroizing<Vec<u8>>> {
     if text.iter().any(|octet| matches!(octet, 0 | b'\n' | b'\r')) {
-        return Err(Diagnostic::at(Code::KeyLines, place, "the pre-shared key has a line break or NUL in it")
-            .label("a key is one line of text")
-            .why("one newline at the end is cut off; any other would be part of the key, and hardly of the peer's")
-            .fix("write the key on one line, or as `0x` and hexadecimal digits"));
+        findings.add(
+            Diagnostic::at(Code::KeyLines, place, "the pre-shared key has a line break or NUL in it")
+                .label("a key is one line of text")
+                .why("one newline at the end is cut off; any other would be part of the key, and hardly of the peer's")
+                .fix("write the key on one line, or as `0x` and hexadecimal digits"),
+        );
+        return None;
     }
     if text.first().is_some_and(u8::is_ascii_whitespace)
         || text.last().is_some_and(u8::is_ascii_whitespace)
@@ -263,19 +256,26 @@ fn plain_text(
                 .fix("make one with `s2s-gw genpsk`, and give the peer the same key"),
         );
     }
-    Ok(Zeroizing::new(text.to_vec()))
+    Some(Zeroizing::new(text.to_vec()))
 }
 
-fn bad_encoding(place: &Place, prefix: &str, encoding: &str) -> Diagnostic {
-    Diagnostic::at(
-        Code::KeyEncoding,
-        place,
-        format!("the pre-shared key is not what `{prefix}` says"),
-    )
-    .label(format!("`{prefix}` must be followed by {encoding}"))
-    .fix(format!(
-        "correct it; a key that really starts with `{prefix}` has to be encoded as a whole"
-    ))
+/// Reports E0145 if decoding has failed.
+fn encoded(
+    key: Option<Zeroizing<Vec<u8>>>,
+    place: &Place,
+    prefix: &str,
+    encoding: &str,
+    findings: &mut Findings,
+) -> Option<Zeroizing<Vec<u8>>> {
+    if key.is_none() {
+        let message = format!("the pre-shared key is not what `{prefix}` says");
+        findings.add(
+            Diagnostic::at(Code::KeyEncoding, place, message)
+                .label(format!("`{prefix}` must be followed by {encoding}"))
+                .fix(format!("correct it; a key that really starts with `{prefix}` has to be encoded as a whole")),
+        );
+    }
+    key
 }
 
 fn hexadecimal(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

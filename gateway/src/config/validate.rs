@@ -26,7 +26,7 @@ use super::value::check_name;
 
 /// Checks the meaning of all files together. `None` only after an error.
 pub(super) fn validate(
-    raw: Raw,
+    raw: &Raw,
     surroundings: &Surroundings,
     findings: &mut Findings,
 ) -> Option<(Gateway, Vec<Connection>)> {
@@ -50,13 +50,12 @@ fn unique<'r>(raw: &'r [RawConnection], findings: &mut Findings) -> Vec<&'r RawC
     let mut connections = Vec::new();
     for connection in raw {
         let name = &connection.name;
-        match places.get(&name.value) {
-            Some(first) => findings.add(twice("connection", name, first)),
-            None => {
-                places.insert(name.value.clone(), name.place.clone());
-                connections.push(connection);
-            }
+        if let Some(first) = places.get(&name.value) {
+            findings.add(twice("connection", name, first));
+            continue;
         }
+        places.insert(name.value.clone(), name.place.clone());
+        connections.push(connection);
     }
     connections
 }
@@ -134,7 +133,7 @@ fn listen(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<IpAddr
     for text in field.value().into_iter().flatten() {
         let Some(at) = address("listen", text, findings) else { continue };
         if addresses.contains(&at.value) {
-            findings.add(repeated(&at.place, &at.value.to_string()));
+            findings.add(repeated(&at.place, format!("{} is listed already", at.value)));
         } else {
             addresses.push(at.value);
         }

@@ -99,8 +99,11 @@ fn unit_text(
     let bare = match at.value {
         DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         DeValue::String(text) => text.parse().ok(),
-        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => None,
-        DeValue::Array(_) | DeValue::Table(_) => None,
+        DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
     };
     if let Some(number) = bare {
         let examples: Vec<_> = examples(number).iter().map(|one| format!("\"{one}\"")).collect();

@@ -1,0 +1,8 @@
+//! The parts of the test of the configuration.
+
+mod cases;
+mod fixture;
+mod good;
+mod lines;
+mod mutations;
+mod rendering;
