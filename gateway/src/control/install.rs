@@ -229,9 +229,9 @@ pub(super) fn possible_suites(proposal: &ikev2::Proposal) -> Vec<Suite> {
     let mut suites = Vec::new();
     for transform in &proposal.transforms {
         let ikev2::Transform::Encr(encr, Some(key_bits)) = *transform else { continue };
-        let integs = proposal.transforms.iter().filter_map(|transform| match *transform {
-            ikev2::Transform::Integ(id) if id != IntegId::NONE => Some(Some(id)),
-            _ => None,
+        let integs = proposal.transforms.iter().filter_map(|transform| {
+            let ikev2::Transform::Integ(id) = *transform else { return None };
+            (id != IntegId::NONE).then_some(Some(id))
         });
         for integ in integs.chain([None]) {
             let chosen = ChildSuite { encr, key_bits, integ, esn: false, ke: None };

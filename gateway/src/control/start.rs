@@ -42,7 +42,7 @@ pub enum StartError {
     #[error(transparent)]
     Control(#[from] SocketError),
     /// Too many children.
-    #[error("{wanted} children are configured, but at most {} are possible; use fewer and larger networks", u32::from(SlotId::MAX.0) + 1)]
+    #[error("{wanted} children are configured, but at most {} are possible; use fewer and larger networks", SlotId::MAX.0 + 1)]
     TooManyChildren {
         /// How many are configured.
         wanted: usize,

@@ -65,12 +65,13 @@ pub(crate) fn converse(mut stream: UnixStream, request: &Request) -> io::Result<
 
 fn refused(path: &Path, source: io::Error) -> ClientError {
     let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NotRunning { path }
-        }
-        io::ErrorKind::PermissionDenied => ClientError::Permission { path },
-        _ => ClientError::Conversation { path, source },
+    let kind = source.kind();
+    if matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
+        ClientError::NotRunning { path }
+    } else if kind == io::ErrorKind::PermissionDenied {
+        ClientError::Permission { path }
+    } else {
+        ClientError::Conversation { path, source }
     }
 }
 

@@ -7,7 +7,7 @@
 //!               ──► detail     ours / theirs / closest             only where both sides are known
 //! ```
 
-use ikev2::{CloseReason, Proposal, Transform};
+use ikev2::{CloseReason, Identity, Proposal, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::words::{self, Kind};
@@ -136,20 +136,9 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
                 "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones",
             ),
         ),
-        CloseReason::AuthRefusedByPeer { sent, expected } => (
-            format!(
-                "the peer rejected IKE_AUTH (AUTHENTICATION_FAILED); we sent identity {} ({}){}",
-                words::identity(sent),
-                words::identity_type(sent),
-                expected
-                    .as_ref()
-                    .map(|id| format!(" and expected {}", words::identity(id)))
-                    .unwrap_or_default(),
-            ),
-            same(
-                "compare the pre-shared keys, and see that the peer has an entry for our identity",
-            ),
-        ),
+        CloseReason::AuthRefusedByPeer { sent, expected } => {
+            refused_by_peer(sent, expected.as_ref())
+        }
         CloseReason::WrongKey { claimed } => (
             format!(
                 "the peer proved identity {} with another key than ours",
@@ -159,18 +148,7 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
                 "put the same pre-shared key on both sides (look for a missing or extra line end)",
             ),
         ),
-        CloseReason::WrongIdentity { claimed, expected } => (
-            format!(
-                "the peer claims to be {} ({}), but we expect {}",
-                words::identity(claimed),
-                words::identity_type(claimed),
-                list_of(expected.iter().map(words::identity), "nobody from that address"),
-            ),
-            format!(
-                "set peer_id = \"{}\" if that is the right peer, or correct the peer's own identity",
-                words::identity(claimed)
-            ),
-        ),
+        CloseReason::WrongIdentity { claimed, expected } => wrong_identity(claimed, expected),
         CloseReason::DpdTimeout => (
             same("nothing authentic came from the peer for the whole DPD timeout"),
             same("check that the peer runs and that the path to it is up"),
@@ -194,6 +172,31 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
             same("report this with a capture of UDP 500 and 4500; it is a defect here or there"),
         ),
     }
+}
+
+fn refused_by_peer(sent: &Identity, expected: Option<&Identity>) -> (String, String) {
+    let expected = expected.map(|id| format!(" and expected {}", words::identity(id)));
+    let message = format!(
+        "the peer rejected IKE_AUTH (AUTHENTICATION_FAILED); we sent identity {} ({}){}",
+        words::identity(sent),
+        words::identity_type(sent),
+        expected.unwrap_or_default(),
+    );
+    let fix = "compare the pre-shared keys, and see that the peer has an entry for our identity";
+    (message, fix.to_owned())
+}
+
+fn wrong_identity(claimed: &Identity, expected: &[Identity]) -> (String, String) {
+    let name = words::identity(claimed);
+    let message = format!(
+        "the peer claims to be {name} ({}), but we expect {}",
+        words::identity_type(claimed),
+        list_of(expected.iter().map(words::identity), "nobody from that address"),
+    );
+    let fix = format!(
+        "set peer_id = \"{name}\" if that is the right peer, or correct the peer's own identity"
+    );
+    (message, fix)
 }
 
 fn mismatch(protocol: &str, theirs: &[Proposal]) -> String {
@@ -260,7 +263,9 @@ fn disagreements(ours: &Proposal, theirs: &Proposal) -> Vec<Disagreement> {
     let of = |proposal: &Proposal, kind: Kind| -> Vec<Transform> {
         proposal.transforms.iter().copied().filter(|t| Kind::of(t) == kind).collect()
     };
-    let names = |transforms: &[Transform]| list_of(transforms.iter().map(words::transform), "none");
+    let names = |transforms: &[Transform]| {
+        list_of(transforms.iter().copied().map(words::transform), "none")
+    };
     let mut found = Vec::new();
     for kind in Kind::ALL {
         let (our, their) = (of(ours, kind), of(theirs, kind));

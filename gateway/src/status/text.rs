@@ -27,16 +27,17 @@ pub enum Colour {
 #[must_use]
 pub fn overview(snapshot: &Snapshot, colour: Colour) -> String {
     let mut text = headline(snapshot);
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    rows.extend(snapshot.connections.iter().map(row));
+    let headings = HEADINGS.map(str::to_owned);
+    let rows: Vec<_> = snapshot.connections.iter().map(row).collect();
     let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
+        let cells = rows.iter().chain([&headings]).filter_map(|row| row.get(column));
+        cells.map(|cell| width(cell)).max().unwrap_or(0)
     });
-    line(&mut text, &rows[0], &widths, None);
-    for (connection, row) in snapshot.connections.iter().zip(&rows[1..]) {
+    let [indent, ..] = widths.map(|width| width + 2);
+    line(&mut text, &headings, &widths, None);
+    for (connection, row) in snapshot.connections.iter().zip(&rows) {
         line(&mut text, row, &widths, painted(connection.state, colour));
         if let Some(reason) = &connection.reason {
-            let indent = widths[0] + 2;
             let _ = writeln!(text, "{:indent$}└ {}", "", sentence(reason, connection));
         }
     }

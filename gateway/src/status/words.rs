@@ -19,10 +19,10 @@ pub fn proposal(proposal: &Proposal) -> String {
     let mut words: Vec<String> = Vec::new();
     for kind in Kind::ALL {
         for transform in proposal.transforms.iter().filter(|t| Kind::of(t) == kind) {
-            if implied(transform, proposal) {
+            if implied(*transform, proposal) {
                 continue;
             }
-            words.push(self::transform(transform));
+            words.push(self::transform(*transform));
         }
     }
     words.join("-")
@@ -30,8 +30,8 @@ pub fn proposal(proposal: &Proposal) -> String {
 
 /// One transform in the keywords of the configuration.
 #[must_use]
-pub fn transform(transform: &Transform) -> String {
-    match *transform {
+pub fn transform(transform: Transform) -> String {
+    match transform {
         Transform::Encr(id, bits) => cipher(id.0, bits),
         Transform::Prf(id) => {
             hash(id.0, &PRFS).map_or_else(|| format!("prf{}", id.0), |word| format!("prf{word}"))
@@ -98,13 +98,11 @@ impl Kind {
 
 /// Whether a transform goes without saying: the PRF of the integrity hash, "no integrity" beside an AEAD cipher, and
 /// 32-bit sequence numbers.
-fn implied(transform: &Transform, proposal: &Proposal) -> bool {
-    match *transform {
-        Transform::Prf(prf) => proposal.transforms.iter().any(|other| match *other {
-            Transform::Integ(integ) => {
-                hash(integ.0, &INTEGRITY).is_some_and(|word| hash(prf.0, &PRFS) == Some(word))
-            }
-            _ => false,
+fn implied(transform: Transform, proposal: &Proposal) -> bool {
+    match transform {
+        Transform::Prf(prf) => proposal.transforms.iter().any(|other| {
+            let Transform::Integ(integ) = *other else { return false };
+            hash(integ.0, &INTEGRITY).is_some_and(|word| hash(prf.0, &PRFS) == Some(word))
         }),
         Transform::Integ(id) => id == IntegId::NONE,
         Transform::Sn(id) => id == SnId::SHORT,
@@ -271,7 +269,7 @@ mod tests {
         for (transforms, expected) in cases {
             let proposal = Proposal {
                 number: 1,
-            protocol: ProtocolId::IKE,
+                protocol: ProtocolId::IKE,
                 spi: Vec::new(),
                 transforms: transforms.to_vec(),
             };

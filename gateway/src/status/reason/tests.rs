@@ -7,7 +7,7 @@ use ikev2::registry::{EncrId, IntegId, KeMethod, NotifyType, PrfId, ProtocolId};
 fn aes256_sha256(group: u16) -> Proposal {
     Proposal {
         number: 1,
-            protocol: ProtocolId::IKE,
+        protocol: ProtocolId::IKE,
         spi: Vec::new(),
         transforms: vec![
             Transform::Encr(EncrId::AES_CBC, Some(256)),
