@@ -8,4 +8,5 @@
 //!   several.txt  one whole rendering, character by character
 //! ```
 
+#[cfg(test)]
 mod config;

@@ -192,12 +192,12 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// By file, then by place; what concerns a file as a whole first.
+/// By file, place and code; what concerns a file as a whole first.
 fn in_order(findings: Findings, files: &[PathBuf]) -> Vec<Diagnostic> {
     let mut diagnostics = findings.into_diagnostics();
     diagnostics.sort_by_key(|one| {
         let file = files.iter().position(|file| Some(file.as_path()) == one.path());
-        (file, one.line_column())
+        (file, one.line_column(), one.code)
     });
     diagnostics.dedup();
     diagnostics

@@ -4,7 +4,7 @@ use std::fs;
 
 use gateway::config::{Code, Surroundings};
 
-use super::fixture::{Fixture, compare, diagnostics, head};
+use super::fixture::{Fixture, compare, diagnostics, head, load_in};
 use super::lines::all_lines;
 
 #[test]
@@ -59,7 +59,7 @@ fn odd_surroundings() -> Vec<Code> {
     let mut seen = Vec::new();
     let mut expect = |expected: &str, phrase: &str, surroundings: Option<&Surroundings>| {
         let found = diagnostics(match surroundings {
-            Some(surroundings) => fixture.load_in(&main, surroundings),
+            Some(surroundings) => load_in(&main, surroundings),
             None => fixture.load_path(&main),
         });
         let heads: Vec<_> = found.iter().map(head).collect();

@@ -81,35 +81,32 @@ impl Fixture {
             host_name: "host".into(),
             root: Some(self.path("root")),
         };
-        self.load_in(path, &surroundings)
+        load_in(path, &surroundings)
     }
+}
 
-    pub(crate) fn load_in(
-        &self,
-        path: &Path,
-        surroundings: &Surroundings,
-    ) -> Result<Config, Report> {
-        let result = Config::load_in(path, surroundings);
-        let outputs = match &result {
-            Ok(config) => vec![
-                format!("{config:?}"),
-                config.render_warnings(false),
-                config.check_json().to_string(),
-            ],
-            Err(report) => vec![
-                format!("{report:?}"),
-                report.render(false),
-                report.render(true),
-                report.to_json().to_string(),
-            ],
-        };
-        for output in outputs {
-            for mark in MARKS {
-                assert!(!output.contains(mark), "a key is in {output}");
-            }
+/// Loads, and looks for keys in everything that comes out.
+pub(crate) fn load_in(path: &Path, surroundings: &Surroundings) -> Result<Config, Report> {
+    let result = Config::load_in(path, surroundings);
+    let outputs = match &result {
+        Ok(config) => vec![
+            format!("{config:?}"),
+            config.render_warnings(false),
+            config.check_json().to_string(),
+        ],
+        Err(report) => vec![
+            format!("{report:?}"),
+            report.render(false),
+            report.render(true),
+            report.to_json().to_string(),
+        ],
+    };
+    for output in outputs {
+        for mark in MARKS {
+            assert!(!output.contains(mark), "a key is in {output}");
         }
-        result
     }
+    result
 }
 
 /// Errors and warnings of a load.

@@ -222,6 +222,7 @@ const OF_POLICY: &[Line] = &[
         "esp = [\"aes256gcm16\", 'aes265gcm16']",
         &[("E0131", 24, &["`esp` proposal 2", "did you mean `aes256gcm16`"])],
     ),
+    Line("ike = \"rot13-sha256-ecp384\"", &[("E0131", 8, &["`rot13`", "algorithms: aes256gcm16"])]),
     Line("esp = [\"aes256\\u0067cm17\"]", &[("E0131", 8, &["`aes256gcm17`"])]),
     Line(
         "ike = \"aes256-sha256-modp1024\"",
@@ -303,10 +304,8 @@ fn check(fixture: &Fixture, line: &Line, text: &str) -> Vec<Code> {
         .1
         .iter()
         .map(|(code, column, words)| {
-            let head = match code.contains(' ') {
-                true => (*code).to_owned(),
-                false => format!("{code} 2:{column}"),
-            };
+            let has_place = code.contains(' ');
+            let head = if has_place { (*code).to_owned() } else { format!("{code} 2:{column}") };
             (head, words.iter().map(ToString::to_string).collect())
         })
         .collect();

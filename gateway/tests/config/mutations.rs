@@ -88,10 +88,9 @@ impl Kind {
     /// Whether the value may be of the right type, or reported as a wrong value rather than a wrong type.
     fn may_be(self, value: &str) -> bool {
         match self {
-            Self::Text => value.starts_with('"'),
+            Self::Text | Self::List => value.starts_with('"'),
             Self::Integer => value == "42",
             Self::Boolean => value == "true",
-            Self::List => value.starts_with('"'),
             Self::Table => value.starts_with('{'),
             Self::Several => !matches!(value, "1.5" | "1979-05-27"),
         }
@@ -131,7 +130,13 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
                 spots.values.push((Kind::List, value.span()));
                 spots.values.extend(items.iter().map(|item| (Kind::Text, item.span())));
             }
-            other => spots.values.push((kind(key.get_ref(), other), value.span())),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Boolean(_)
+            | DeValue::Float(_)
+            | DeValue::Datetime(_) => {
+                spots.values.push((kind(key.get_ref(), value.get_ref()), value.span()));
+            }
         }
     }
 }
