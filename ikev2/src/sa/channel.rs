@@ -69,7 +69,8 @@ pub(super) enum Passed<'m> {
 }
 
 impl Channel {
-    /// The channel of an SA whose first protected message has the ID `first_id`.
+    /// The channel of an SA whose original initiator's first protected request has the ID `first_id`; the other side's
+    /// requests are counted apart and begin with 0 (RFC 7296 §2.2).
     pub(super) fn new(
         (ours, theirs): (IkeSpi, IkeSpi),
         origin: Origin,
@@ -81,6 +82,10 @@ impl Channel {
         let (sk_p_ours, sk_p_theirs) = match origin {
             Origin::Local => (keys.sk_pi.clone(), keys.sk_pr.clone()),
             Origin::Remote => (keys.sk_pr.clone(), keys.sk_pi.clone()),
+        };
+        let window = match origin {
+            Origin::Local => Window::starting_at(first_id, 0),
+            Origin::Remote => Window::starting_at(0, first_id),
         };
         Self {
             ours,
@@ -95,7 +100,7 @@ impl Channel {
             sk_p_ours,
             sk_p_theirs,
             protection: Protection::new(&suite, keys, origin == Origin::Local),
-            window: Window::starting_at(first_id),
+            window,
             outstanding: None,
         }
     }

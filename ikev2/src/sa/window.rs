@@ -47,9 +47,10 @@ pub(super) struct Ticket {
 }
 
 impl Window {
-    /// A window whose first request in either direction has this ID: 1 after IKE_SA_INIT, 0 after an IKE rekey.
-    pub(super) const fn starting_at(first: u32) -> Self {
-        Self { next_request: first, outstanding: None, expected: first, answered: None }
+    /// A window whose first request of ours and of the peer have these IDs. Whoever sent IKE_SA_INIT goes on with 1,
+    /// the other begins with 0, and after an IKE rekey both begin with 0 (RFC 7296 §2.2).
+    pub(super) const fn starting_at(ours: u32, theirs: u32) -> Self {
+        Self { next_request: ours, outstanding: None, expected: theirs, answered: None }
     }
 
     /// Gate 1. Records nothing.
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_identical_repeat_gets_the_cached_answer() {
-        let mut window = Window::starting_at(1);
+        let mut window = Window::starting_at(0, 1);
         let ticket = fresh(&window, 1, false, b"request");
         window.commit(&ticket);
         window.answered(&ticket, Arc::from(&b"answer"[..]));
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_repeat_with_other_octets_is_refused() {
-        let mut window = Window::starting_at(1);
+        let mut window = Window::starting_at(0, 1);
         let ticket = fresh(&window, 1, false, b"request");
         window.commit(&ticket);
         window.answered(&ticket, Arc::from(&b"answer"[..]));
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_the_outstanding_request_can_be_answered_and_only_once() {
-        let mut window = Window::starting_at(0);
+        let mut window = Window::starting_at(0, 0);
         let unsolicited = Admit::Refuse(DropReason::Unsolicited);
         assert_eq!(window.admit(&header(0, true), b"x"), unsolicited);
         assert_eq!(window.open_request(), MessageId(0));
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn admitting_without_committing_changes_nothing() {
-        let window = Window::starting_at(7);
+        let window = Window::starting_at(0, 7);
         let _forged = fresh(&window, 7, false, b"forged");
         let _genuine = fresh(&window, 7, false, b"genuine");
     }
