@@ -153,7 +153,8 @@ impl Endpoint {
 
     /// Does what is due. Spurious calls do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        // Each once: whatever is due again at the same moment waits for the next call.
+        for timer in self.timers.take_due(now) {
             match timer {
                 Timer::Sa(spi) => {
                     if let Some(sa) = self.sas.get_mut(&spi) {

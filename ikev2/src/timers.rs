@@ -41,12 +41,16 @@ impl Timers {
         self.ordered.first_key_value().map(|((at, _), why)| Deadline { at: *at, why })
     }
 
-    /// Takes the earliest one out if it is due.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
-        let (at, timer) = *self.ordered.first_key_value()?.0;
-        (at <= now).then(|| {
+    /// Takes out all that are due, earliest first.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Timer> {
+        let mut due = Vec::new();
+        while let Some(((at, timer), _)) = self.ordered.first_key_value()
+            && *at <= now
+        {
+            let timer = *timer;
             self.clear(timer);
-            timer
-        })
+            due.push(timer);
+        }
+        due
     }
 }

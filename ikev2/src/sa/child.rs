@@ -19,7 +19,7 @@ use crate::crypto::keymat::child_keys;
 use crate::crypto::prf::Prf;
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;
-use crate::event::{ChildId, ChildKeys, ChildUsage, EspSpi};
+use crate::event::{ChildId, ChildKeys, EspSpi};
 use crate::registry::{KeMethod, NotifyType, ProtocolId};
 use crate::wire::message::{Body, Chain};
 use crate::wire::proposal::Proposal;
@@ -37,7 +37,8 @@ pub(super) struct Child {
     pub(super) phase: Phase,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
-    pub(super) usage: ChildUsage,
+    /// Whether it has carried nearly as much as it may; then `rekey_at` has come.
+    pub(super) worn: bool,
     /// The child whose place it took.
     pub(super) replaces: Option<ChildId>,
     /// The lower nonce of the exchange that made it (RFC 7296 §2.8.1).
@@ -393,7 +394,7 @@ impl Terms {
             phase: Phase::Up,
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + lifetime.mul_f64(1.1),
-            usage: ChildUsage::default(),
+            worn: false,
             replaces: None,
             lowest_nonce: keying.nonces.0.min(keying.nonces.1).to_vec(),
         }

@@ -14,7 +14,7 @@ use super::child::{Agreed, Child, ChildOffer, Phase, child_config};
 use super::closing::Closing;
 use super::rekey_ike::{IkeOffer, Rival};
 use super::{Cx, Message, Origin, State, sooner};
-use crate::config::{Dpd, Encap, PeerConfig};
+use crate::config::{Dpd, Encap, PeerConfig, Start};
 use crate::crypto::auth::PeerAuthenticated;
 use crate::error::{CloseReason, Unknown};
 use crate::event::{
@@ -308,16 +308,19 @@ impl Established {
         }
     }
 
-    /// Notes that a child could not be had and when to ask again; an initiator never gives up.
+    /// Notes that a child could not be had and, unless it is the peer's to ask, when we ask again: for ever.
     pub(super) fn child_failed(&mut self, config: usize, reason: CloseReason, cx: &mut Cx<'_>) {
         let failures = match self.retries.iter().position(|retry| retry.config == config) {
             Some(index) => self.retries.swap_remove(index).failures + 1,
             None => 1,
         };
+        let peer = self.peer;
+        if self.channel.origin == Origin::Remote && cx.peer(peer).start != Start::Always {
+            return cx.event(Event::ChildFailed { peer, config, reason, retry_at: None });
+        }
         let delay = CHILD_RETRY.saturating_mul(1 << failures.min(5)).min(Duration::from_mins(1));
         let at = cx.now + cx.jitter(delay);
         self.retries.push(Retry { config, at, failures });
-        let peer = self.peer;
         cx.event(Event::ChildFailed { peer, config, reason, retry_at: Some(at) });
     }
 
@@ -347,15 +350,14 @@ impl Established {
         }
         let config = cx.peer(self.peer);
         let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
-        child.usage = usage;
         let limit = child_config(&config, child.config).lifetime;
         // Nine tenths leave room for the exchange.
         let worn =
             |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit / 10 * 9);
-        if child.phase == Phase::Up
-            && (worn(usage.octets, limit.octets) || worn(usage.packets, limit.packets))
-        {
-            self.want(Task::RekeyChild(id, None));
+        if !child.worn && (worn(usage.octets, limit.octets) || worn(usage.packets, limit.packets)) {
+            child.worn = true;
+            child.rekey_at = cx.now;
+            self.renew_children(cx);
             self.ask(cx);
         }
     }
@@ -476,7 +478,8 @@ impl Established {
     /// When to ask whether the peer lives: `interval` after it was last heard, unless a request waits anyway.
     fn liveness_at(&self) -> Option<Instant> {
         let dpd = self.dpd?;
-        (!self.channel.is_busy()).then(|| self.last_inbound + dpd.interval)
+        let at = self.last_inbound + dpd.interval;
+        (!self.channel.is_busy()).then(|| self.paused_until.map_or(at, |until| at.max(until)))
     }
 
     /// When the peer counts as dead: a request waits, and nothing was heard for the whole timeout.

@@ -405,11 +405,21 @@ impl AuthSent {
         State::Closed
     }
 
+    /// Ends the attempt because it is not wanted any more.
+    pub(super) fn abandon(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        self.release(cx);
+        State::Closed
+    }
+
     fn lost(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        self.release(cx);
+        cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
+    }
+
+    fn release(&mut self, cx: &mut Cx<'_>) {
         if let Some(offer) = self.offer.take() {
             cx.release_esp_spi(offer.spi_in);
         }
-        cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
     }
 
     pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {

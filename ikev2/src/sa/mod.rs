@@ -228,9 +228,8 @@ impl IkeSa {
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Established(state) => state.close(reason, cx),
             State::Closing(state) => State::Closing(state),
-            State::InitSent(_) | State::AuthSent(_) | State::AuthAwaited(_) | State::Closed => {
-                State::Closed
-            }
+            State::AuthSent(state) => state.abandon(cx),
+            State::InitSent(_) | State::AuthAwaited(_) | State::Closed => State::Closed,
         };
     }
 
