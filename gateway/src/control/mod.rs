@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-use ikev2::{Disposition, Endpoint, Path, PeerId};
+use ikev2::{Disposition, Endpoint, Event, Path, PeerId};
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
@@ -296,8 +296,14 @@ impl Control {
     /// Empties the endpoint after an input: events, then datagrams. The deadline is read before sleeping.
     fn drain(&mut self, now: Instant) {
         loop {
+            let mut installed = false;
             while let Some(event) = self.endpoint.poll_event() {
+                installed |= matches!(event, Event::ChildUp { .. });
                 self.on_endpoint_event(now, event);
+            }
+            if installed {
+                // The peer may use the SA as soon as it has the datagram that follows (RFC 7296 §2.8).
+                self.dataplane.settle();
             }
             while let Some(transmit) = self.endpoint.poll_transmit() {
                 let sent = self.devices.sockets.send_ike(&transmit.path, &transmit.payload);

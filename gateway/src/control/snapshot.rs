@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -148,7 +149,8 @@ fn peer(connection: &Connection) -> PeerStatus {
         Phase::Up { info } => {
             status.nat_local = info.nat_local;
             status.nat_remote = info.nat_remote;
-            status.nat = info.nat_local || info.nat_remote;
+            status.nat =
+                info.nat_local || (info.nat_remote && is_translated(connection, info.path.remote));
             Some(info.path)
         }
         Phase::Connecting { path, .. } => Some(*path),
@@ -157,6 +159,17 @@ fn peer(connection: &Connection) -> PeerStatus {
     status.active = path.map(|path| path.remote.to_string());
     status.local = path.map(|path| path.local.to_string());
     status
+}
+
+/// Whether the peer is seen at another address or port than its own: then the NAT that it claims is real. One that wants
+/// ESP in UDP claims a NAT without having one.
+fn is_translated(connection: &Connection, remote: SocketAddr) -> bool {
+    let own_port = |port: u16| {
+        [500, 4500].contains(&port)
+            || connection.paths.iter().any(|path| path.remote.port() == port)
+    };
+    let own_address = connection.paths.iter().any(|path| path.remote.ip() == remote.ip());
+    !own_address || !own_port(remote.port())
 }
 
 fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {

@@ -114,21 +114,15 @@ impl Control {
             let Some(peer) = connection.peer else { continue };
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
-            let waited = connection.paths.is_empty();
             if !connection.on_paths(found) {
                 continue;
             }
             let conn = &connection.config.name;
             let paths = connection.paths.clone();
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
-            let eager = waited && connection.wanted && connection.config.start == Start::Always;
-            // It knows the peer: `enable` made it.
+            // It knows the peer: `enable` made it. If it is wanted it is called now.
             let _ = self.endpoint.set_paths(now, peer, paths);
             self.drain(now);
-            if eager {
-                let _ = self.endpoint.connect(now, peer);
-                self.drain(now);
-            }
         }
     }
 

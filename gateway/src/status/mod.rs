@@ -204,11 +204,11 @@ pub struct PeerStatus {
     pub active: Option<String>,
     /// Our address and port on that path.
     pub local: Option<String>,
-    /// A NAT stands on either side.
+    /// A NAT stands on either side, as far as one can see.
     pub nat: bool,
     /// A NAT stands before us.
     pub nat_local: bool,
-    /// A NAT stands before the peer, or the peer forces encapsulation.
+    /// The peer says that a NAT stands before it; one that forces encapsulation says so, too.
     pub nat_remote: bool,
     /// The round trip time, where it is known.
     pub rtt_seconds: Option<f64>,
@@ -365,7 +365,7 @@ pub(crate) mod tests {
                     rekey_in_seconds: 1320,
                 }),
                 rekeys: 26,
-                rx_bytes: 100_873_011,
+                rx_bytes: 100_873_012,
                 tx_bytes: 52_428_800,
                 rx_packets: 100_000,
                 tx_packets: 60_000,
@@ -426,7 +426,7 @@ pub(crate) mod tests {
         assert!(paris["peer"]["rtt_seconds"].is_null());
         let lan = &json["connections"][0]["children"][0];
         assert_eq!(lan["name"], "lan");
-        assert_eq!(lan["rx_bytes"], 100_873_011);
+        assert_eq!(lan["rx_bytes"], 100_873_012);
         assert_eq!(lan["spi_in"], "c1a20001");
         assert!(paris["children"][0]["spi_in"].is_null());
         assert_eq!(lan["drops"]["replayed"], 1);

@@ -269,11 +269,11 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
     if let Some(local) = &connection.peer.local {
         let _ = write!(text, "   from {local}");
     }
-    match (connection.peer.nat_local, connection.peer.nat_remote) {
-        (false, false) => {}
-        (true, false) => text.push_str("   NAT before us"),
-        (false, true) => text.push_str("   NAT before the peer"),
-        (true, true) => text.push_str("   NAT on both sides"),
+    match (connection.peer.nat, connection.peer.nat_local, connection.peer.nat_remote) {
+        (false, _, _) => {}
+        (true, true, false) => text.push_str("   NAT before us"),
+        (true, false, _) => text.push_str("   NAT before the peer"),
+        (true, true, true) => text.push_str("   NAT before us, perhaps before the peer"),
     }
     text.push('\n');
     if let Some(ike) = &connection.ike {
