@@ -99,7 +99,7 @@ impl Evidence {
                 format!("only {esp_from_b} ESP packets left gw-b for {received} replies"),
             ),
             (
-                self.spi != self.spi_on_wire,
+                esp_from_a > 0 && self.spi != self.spi_on_wire,
                 format!("gw-a sends with SPI {}, on the wire is {}", self.spi, self.spi_on_wire),
             ),
             (self.throughput.octets == 0, "no TCP octet arrived".to_owned()),
@@ -141,7 +141,10 @@ mod tests {
             (|e| e.wire.ike = 0, "no IKE message crossed the internet"),
             (|e| e.wire.esp_from_a = 9, "only 9 ESP packets left gw-a for 10 pings"),
             (|e| e.wire.esp_from_b = 0, "only 0 ESP packets left gw-b for 10 replies"),
-            (|e| e.spi_on_wire.clear(), "gw-a sends with SPI c1a20001, on the wire is "),
+            (
+                |e| e.spi_on_wire = "c1a20002".to_owned(),
+                "gw-a sends with SPI c1a20001, on the wire is c1a20002",
+            ),
             (|e| e.throughput.octets = 0, "no TCP octet arrived"),
         ];
         for (spoil, sentence) in faults {

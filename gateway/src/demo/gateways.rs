@@ -122,7 +122,7 @@ impl Gateway {
                     return Ok(found);
                 }
                 let why = snapshot.connections.into_iter().find_map(|one| one.reason);
-                reason = why.map_or(reason, |why| why.message);
+                reason = why.map_or(reason, |why| format!("{}; {}", why.message, why.fix));
             }
             if self.ended_within(GLANCE)? {
                 return Err(DemoError::GatewayEnded { name: self.name, log: self.last_words() });
@@ -188,7 +188,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Lines of a log that are worth showing.
-const LAST_LINES: usize = 12;
+const LAST_LINES: usize = 6;
 
 #[cfg(test)]
 mod tests {

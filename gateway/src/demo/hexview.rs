@@ -19,8 +19,8 @@ pub(super) fn side_by_side(clear: &[u8], esp: &[u8], rows: usize) -> Vec<String>
         if left.is_none() && right.is_none() {
             break;
         }
+        let note = NOTES.get(lines.len()).filter(|_| right.is_some()).copied().unwrap_or_default();
         let (left, right) = (row(left.unwrap_or_default()), row(right.unwrap_or_default()));
-        let note = NOTES.get(lines.len()).copied().unwrap_or_default();
         lines.push(format!("{left}   {right} {note}").trim_end().to_owned());
     }
     lines
@@ -57,6 +57,11 @@ mod tests {
                 "                                   ff ff ff ff ff ff ff ff ........ sealed",
                 "                                   ff                      .",
             ]
+        );
+        assert_eq!(
+            side_by_side(b"Hi", &[], 2),
+            ["48 69                   Hi"],
+            "no notes on nothing"
         );
         assert_eq!(side_by_side(&[0; 80], &[0; 80], 2).len(), 2);
         assert_eq!(side_by_side(&[], &[], 2), [""; 0]);

@@ -88,7 +88,7 @@ pub(super) enum DemoError {
         "the tunnel did not come up within {seconds} s: {reason}; the last that {name} said:\n{log}"
     )]
     NotUp { seconds: u64, reason: String, name: &'static str, log: String },
-    #[error("the demo saw something that it must not see: {}", .0.join("; "))]
+    #[error("this does not prove that the tunnel works: {}", .0.join("; "))]
     Doubts(Vec<String>),
 }
 

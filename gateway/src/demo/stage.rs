@@ -55,8 +55,14 @@ impl Stage {
 
     /// A step has ended well; further lines of `text` are put below the first.
     pub(super) fn done(&self, title: &str, text: &str) {
+        self.found(true, title, text);
+    }
+
+    /// A step has ended, and what it found is `good` or not.
+    pub(super) fn found(&self, good: bool, title: &str, text: &str) {
         let erase = if self.terminal { "\r\x1b[K" } else { "" };
-        let mark = self.paint(Paint::Green, "✓");
+        let mark =
+            if good { self.paint(Paint::Green, "✓") } else { self.paint(Paint::Red, "✗") };
         let title = self.paint(Paint::Bold, &format!("{title:<9}"));
         let text = text.replace('\n', &format!("\n{:14}", ""));
         self.print(format_args!("{erase}  {mark} {title} {text}\n"));

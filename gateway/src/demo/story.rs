@@ -50,7 +50,9 @@ pub(super) fn tell(
     let sent = tale.pings()?;
     tale.wire(&everything, &sent)?;
     drop(everything);
-    tale.speed(&alarm)?;
+    if tale.evidence.pings.received > 0 {
+        tale.speed(&alarm)?;
+    }
     let Tale { evidence, .. } = tale;
 
     let doubts = evidence.doubts();
@@ -90,7 +92,7 @@ impl Tale<'_> {
         }
         let text = "without a tunnel, anybody can read host-a's ping to host-b,\n\
                     and it is lost: the internet knows no way to private addresses";
-        self.stage.done("before", text);
+        self.stage.found(self.evidence.alarm_works, "before", text);
         Ok(())
     }
 
@@ -153,18 +155,19 @@ impl Tale<'_> {
         .during("watch host-a's cable")?;
         self.evidence.pings = Pings::new(&round_trips);
         let pings = &self.evidence.pings;
-        let text = format!(
-            "{} of {} came back, {:.0} % lost, round trip {:.2} / {:.2} / {:.2} ms\n\
-             the first one {:.2} s after the start of this demo",
-            pings.received,
-            pings.sent,
-            pings.loss_percent,
-            pings.min_seconds * 1e3,
-            pings.mean_seconds * 1e3,
-            pings.max_seconds * 1e3,
-            self.evidence.first_ping_seconds,
-        );
-        self.stage.done("ping", &text);
+        let mut text = format!("{} of {} came back", pings.received, pings.sent);
+        if pings.received > 0 {
+            text = format!(
+                "{text}, {:.0} % lost, round trip {:.2} / {:.2} / {:.2} ms\n\
+                 the first one {:.2} s after the start of this demo",
+                pings.loss_percent,
+                pings.min_seconds * 1e3,
+                pings.mean_seconds * 1e3,
+                pings.max_seconds * 1e3,
+                self.evidence.first_ping_seconds,
+            );
+        }
+        self.stage.found(pings.received == pings.sent, "ping", &text);
         Ok(first)
     }
 
@@ -192,7 +195,7 @@ impl Tale<'_> {
             tally.esp_from_a + tally.esp_from_b,
             tally.clear,
         );
-        self.stage.done("wire", &text);
+        self.stage.found(tally.clear == 0 && !esp.is_empty(), "wire", &text);
         let title = format!("{:<35}{}", "what host-a has sent", "what the internet has seen");
         let mut lines = vec![String::new(), self.stage.paint(Paint::Bold, &title)];
         lines.extend(side_by_side(sent, &esp, ROWS));
@@ -214,21 +217,27 @@ impl Tale<'_> {
             rate(throughput.bits_per_second),
             throughput.seconds,
         );
-        self.stage.done("speed", &text);
+        self.stage.found(clear == 0, "speed", &text);
         Ok(())
     }
 
+    /// An eye on the internet that sees only what must not be there.
     fn alarm(&self) -> Result<Eye, DemoError> {
-        inside(&self.topology.internet, || Eye::alarm(&sites()).during("watch the wire"))
-    }
-
-    fn everything(&self) -> Result<Eye, DemoError> {
         inside(&self.topology.internet, || {
-            let links = Netlink::open().during("open netlink")?.links()?;
-            let own = links.into_iter().map(|link| link.address).collect();
-            Eye::everything(own).during("watch the wire")
+            Eye::alarm(&sites(), own_devices()?).during("watch the wire")
         })
     }
+
+    /// An eye on the internet that sees each packet once, as it comes in.
+    fn everything(&self) -> Result<Eye, DemoError> {
+        inside(&self.topology.internet, || Eye::everything(own_devices()?).during("watch the wire"))
+    }
+}
+
+/// The hardware addresses of the calling thread's namespace.
+fn own_devices() -> Result<Vec<Vec<u8>>, DemoError> {
+    let links = Netlink::open().during("open netlink")?.links()?;
+    Ok(links.into_iter().map(|link| link.address).collect())
 }
 
 fn picture(stage: &Stage) -> String {

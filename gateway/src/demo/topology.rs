@@ -10,12 +10,16 @@
 //! The internet is an ordinary router that knows its two links and nothing else: it has no route to the sites, as the
 //! real one has none to private addresses. The addresses between the gateways are for documentation (RFC 5737).
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use rustix::event::{Timespec, poll};
 
 use super::{DemoError, During as _};
+use crate::clock;
 use crate::sys::netlink::{Netlink, Route};
 use crate::sys::netns::{Netns, set_sysctl};
 
@@ -95,7 +99,32 @@ impl Topology {
         topology.connect(&SITE_A, &topology.gateway_a, &topology.host_a)?;
         topology.connect(&SITE_B, &topology.gateway_b, &topology.host_b)?;
         inside(&topology.internet, || set_forwarding("1"))?;
+        topology.until_operational()?;
         Ok(topology)
+    }
+
+    /// The kernel takes notice of a cable at its leisure, at most once a second, and loses packets until then.
+    fn until_operational(&self) -> Result<(), DemoError> {
+        let started = clock::now();
+        // A kernel with tunnel drivers puts devices of theirs into every namespace, which stay off.
+        let ours = |name: &str| ["eth0", "lan", "wan", SITE_A.port, SITE_B.port].contains(&name);
+        let namespaces =
+            [&self.internet, &self.gateway_a, &self.gateway_b, &self.host_a, &self.host_b];
+        for namespace in namespaces {
+            inside(namespace, || {
+                let mut netlink = Netlink::open().during("open netlink")?;
+                while netlink.links()?.iter().any(|link| ours(&link.name) && !link.operational) {
+                    if clock::now() - started > PATIENCE {
+                        let source = io::ErrorKind::TimedOut.into();
+                        return Err(DemoError::Io { what: "plug in the cables".into(), source });
+                    }
+                    let moment = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+                    poll(&mut [], Some(&moment)).during("wait")?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Lays the two cables of one site, from the gateway outwards, and sets the addresses along them.
@@ -174,6 +203,9 @@ fn default_route(netlink: &mut Netlink, device: &str, gateway: Ipv4Addr) -> Resu
 /// Prefix length of the sites' networks.
 const LAN_PREFIX: u8 = 16;
 
+/// For the kernel to notice the cables.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// "Set by the administrator" (rtnetlink(7)).
 const RTPROT_STATIC: u8 = 4;
 
@@ -181,7 +213,6 @@ const RTPROT_STATIC: u8 = 4;
 mod tests {
     use super::super::ping::Pinger;
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn every_neighbour_answers_and_the_far_side_does_not() {
@@ -190,16 +221,19 @@ mod tests {
             return;
         };
         let topology = internet.run(Topology::build).unwrap().unwrap();
-        let answers = |from: &Netns, to: Ipv4Addr| {
+        let answers = |from: &Netns, to: Ipv4Addr, patience: Duration| {
             from.run(|| {
                 let mut pinger = Pinger::open(to).unwrap();
-                pinger.ping(Duration::from_millis(300)).unwrap().is_some()
+                pinger.ping(patience).unwrap().is_some()
             })
             .unwrap()
         };
-        assert!(answers(&topology.host_a, SITE_A.lan));
-        assert!(answers(&topology.host_b, SITE_B.lan));
-        assert!(answers(&topology.gateway_a, SITE_B.wan), "the internet forwards");
-        assert!(!answers(&topology.host_a, SITE_B.host), "but not between the sites");
+        assert!(answers(&topology.host_a, SITE_A.lan, PATIENCE));
+        assert!(answers(&topology.host_b, SITE_B.lan, PATIENCE));
+        assert!(answers(&topology.gateway_a, SITE_B.wan, PATIENCE), "the internet forwards");
+        assert!(
+            !answers(&topology.host_a, SITE_B.host, Duration::from_millis(300)),
+            "but not between the sites"
+        );
     }
 }

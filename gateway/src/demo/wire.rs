@@ -119,8 +119,8 @@ impl Eye {
     }
 
     /// Sees only IPv4 packets from or to one of the `sites`, however many others there are.
-    pub(super) fn alarm(sites: &[Ipv4Net]) -> io::Result<Self> {
-        let eye = Self::everything(Vec::new())?;
+    pub(super) fn alarm(sites: &[Ipv4Net], own: Vec<Vec<u8>>) -> io::Result<Self> {
+        let eye = Self::everything(own)?;
         eye.socket.attach_filter(&filter(sites))?;
         Ok(eye)
     }

@@ -92,24 +92,23 @@ fn both_eyes_see_a_clear_packet_on_a_real_wire_once() {
         .internet
         .run(|| {
             let links = crate::sys::netlink::Netlink::open().unwrap().links().unwrap();
-            let own = links.into_iter().map(|link| link.address).collect();
-            (Eye::everything(own).unwrap(), Eye::alarm(&sites()).unwrap())
+            let own: Vec<_> = links.into_iter().map(|link| link.address).collect();
+            (Eye::everything(own.clone()).unwrap(), Eye::alarm(&sites(), own).unwrap())
         })
         .unwrap();
-    let ping = |from: &Netns, to: Ipv4Addr| {
-        let ping = || Pinger::open(to).unwrap().ping(Duration::from_millis(200)).unwrap();
-        from.run(ping).unwrap()
+    let ping = |from: &Netns, to: Ipv4Addr, patience: Duration| {
+        from.run(|| Pinger::open(to).unwrap().ping(patience).unwrap()).unwrap()
     };
 
     // Between the gateways: seen by the one, not let through to the other, in the clear because of the text.
-    assert!(ping(&topology.gateway_a, SITE_B.wan).is_some());
+    assert!(ping(&topology.gateway_a, SITE_B.wan, Duration::from_secs(5)).is_some());
     let mut tally = Tally::default();
     everything.drain(|frame| tally.count(&classify(frame, &sites()), SITE_A.wan)).unwrap();
     assert_eq!(tally.clear, 2, "request and reply, each once: {tally:?}");
     assert!(!alarm.wait(Duration::ZERO).unwrap());
 
     // From site to site without a tunnel: both fire.
-    assert!(ping(&topology.host_a, SITE_B.host).is_none());
+    assert!(ping(&topology.host_a, SITE_B.host, Duration::from_millis(100)).is_none());
     assert!(alarm.wait(Duration::from_secs(1)).unwrap());
     let mut seen = 0;
     alarm.drain(|frame| seen += u32::from(classify(frame, &sites()) == Sighting::Clear)).unwrap();

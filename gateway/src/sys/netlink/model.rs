@@ -1,7 +1,7 @@
 //! Links and routes as this program sees them, and their shape as messages of rtnetlink(7).
 //!
 //! ```text
-//!   struct ifinfomsg | IFLA_IFNAME, IFLA_ADDRESS, IFLA_MTU, IFLA_STATS64                                   ◄─► Link
+//!   struct ifinfomsg | IFLA_IFNAME, IFLA_ADDRESS, IFLA_MTU, IFLA_OPERSTATE                                 ◄─► Link
 //!   struct rtmsg     | RTA_DST, RTA_OIF, RTA_GATEWAY or RTA_VIA, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE      ◄─► Route
 //! ```
 
@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, State};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
     RouteVia,
@@ -27,8 +27,8 @@ pub struct Link {
     pub address: Vec<u8>,
     /// The largest packet that it takes, in octets without the link header.
     pub mtu: u32,
-    /// Packets that came in since it was made.
-    pub received: u64,
+    /// Whether packets pass: switched on, plugged in, and the kernel has taken notice of both.
+    pub operational: bool,
 }
 
 /// A route, as far as this program sets and shows routes.
@@ -138,13 +138,15 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
 pub(super) fn link_from(answer: RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = answer else { return None };
     let index = message.header.index;
-    let mut link = Link { index, name: String::new(), address: Vec::new(), mtu: 0, received: 0 };
+    let mut link =
+        Link { index, name: String::new(), address: Vec::new(), mtu: 0, operational: false };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Address(address) => link.address = address,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-            LinkAttribute::Stats64(counters) => link.received = counters.rx_packets,
+            // A loopback has no state to speak of (RFC 2863 §3.1.12 calls it unknown).
+            LinkAttribute::OperState(State::Up | State::Unknown) => link.operational = true,
             _ => {}
         }
     }
