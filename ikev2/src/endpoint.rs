@@ -379,6 +379,11 @@ impl Endpoint {
                 .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
         };
         if sas.iter().any(lives) {
+            // Of two SAs that crossed one is gone; what the caller knows may be of that one.
+            let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
+            if let Some(info) = survivor.map(Box::new) {
+                self.shared.out.events.push_back(Event::PeerRekeyed { peer: id, info });
+            }
             return;
         }
         let config = Arc::clone(&Cx { now, shared: &mut self.shared }.peer(id));

@@ -87,7 +87,7 @@ pub enum Event {
         /// What was negotiated.
         info: Box<IkeSaInfo>,
     },
-    /// The IKE SA was replaced by a new one; the children moved to it.
+    /// Another IKE SA is in use now: a rekey replaced it and the children moved, or of two that crossed this one stays.
     PeerRekeyed {
         /// Who.
         peer: PeerId,

@@ -3,6 +3,7 @@
 //! ```text
 //!   deleting   our DELETE waits for its answer           ─► answered, or CLOSING passed ─► Closed
 //!   waiting    another last request waits for its answer ─► the same
+//!   replaced   the peer's DELETE is awaited             ─► it came, or REPLACED passed     ─► lingering, Closed
 //!   lingering  only repeats answers that may be lost     ─► LINGER passed               ─► Closed
 //! ```
 
@@ -19,6 +20,10 @@ use crate::wire::payload::Delete;
 const CLOSING: Duration = Duration::from_secs(5);
 /// How long the last answer is kept for repeats of its request.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// How long an SA that the peer replaced is kept: until then its maker may still ask for our answer, which was lost. As
+/// long as other stacks repeat a request.
+const REPLACED: Duration = Duration::from_secs(165);
 
 /// An IKE SA that is no longer of use.
 pub(super) struct Closing {
@@ -48,6 +53,11 @@ impl Closing {
     /// A last request is outstanding.
     pub(super) fn waiting(channel: Channel, cx: &mut Cx<'_>) -> Self {
         Self { channel, delete: LastWord::Sent, until: cx.now + CLOSING }
+    }
+
+    /// The peer made a new SA in its place and will delete it (RFC 7296 §2.8).
+    pub(super) fn replaced(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        Self { channel, delete: LastWord::None, until: cx.now + REPLACED }
     }
 
     /// Only answers repeats.

@@ -151,7 +151,8 @@ impl Established {
         }
     }
 
-    fn info(&self) -> IkeSaInfo {
+    /// What it is, for people.
+    pub(super) fn info(&self) -> IkeSaInfo {
         let spis = match self.channel.origin {
             Origin::Local => (self.channel.ours.0, self.channel.theirs.0),
             Origin::Remote => (self.channel.theirs.0, self.channel.ours.0),

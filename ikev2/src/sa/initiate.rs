@@ -100,7 +100,7 @@ impl InitSent {
         chain.sa(&negotiate::offer(&config.proposals, &[]));
         chain.ke(self.ke.method(), self.ke.public());
         chain.nonce(&self.nonce);
-        nat::announce(&mut chain, (self.ours, IkeSpi::ZERO), self.path, config.encap, cx);
+        nat::announce(&mut chain, (self.ours, IkeSpi::ZERO), self.path, config.encap);
         let header = Header {
             spi_i: self.ours,
             spi_r: IkeSpi::ZERO,

@@ -34,7 +34,7 @@ use self::initiate::{AuthSent, InitSent};
 use self::respond::AuthAwaited;
 use self::window::Ticket;
 use crate::error::{CloseReason, DropReason, Unknown};
-use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Path, PeerId};
+use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
 use crate::shared::Cx;
 use crate::wire::header::{Header, IkeSpi, MessageId};
@@ -199,6 +199,12 @@ impl IkeSa {
             State::Closing(_) => Stage::Closing,
             State::Closed => Stage::Closed,
         }
+    }
+
+    /// What it is, for people; `None` unless it is up.
+    pub(crate) fn info(&self) -> Option<IkeSaInfo> {
+        let State::Established(state) = &self.state else { return None };
+        Some(state.info())
     }
 
     /// When its first message was sent or received.

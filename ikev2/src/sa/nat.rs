@@ -5,11 +5,9 @@
 //!   N(NAT_DETECTION_DESTINATION_IP)  sha1(SPIi | SPIr | their address | their port)     differs at the peer: it is behind one
 //! ```
 //!
-//! With forced encapsulation our source hash is false on purpose, so that the peer puts ESP in UDP even without a NAT.
+//! With forced encapsulation our source hash is false on purpose (that of port 0, which nobody sends from, and the same
+//! every time, since a request that is repeated with a cookie must not change otherwise, RFC 7296 §2.6), so that the peer puts ESP in UDP even without a NAT.
 
-use rand_core::Rng;
-
-use super::Cx;
 use crate::config::Encap;
 use crate::crypto::natd::nat_detection_hash;
 use crate::event::Path;
@@ -29,17 +27,9 @@ pub(super) struct NatFound {
 }
 
 /// Adds both notifications for a message that leaves by `path`.
-pub(super) fn announce(
-    chain: &mut Chain,
-    spis: (IkeSpi, IkeSpi),
-    path: Path,
-    encap: Encap,
-    cx: &mut Cx<'_>,
-) {
-    let mut source = nat_detection_hash(spis.0, spis.1, path.local.ip(), path.local.port());
-    if encap == Encap::Force {
-        cx.shared.rng.fill_bytes(&mut source);
-    }
+pub(super) fn announce(chain: &mut Chain, spis: (IkeSpi, IkeSpi), path: Path, encap: Encap) {
+    let port = if encap == Encap::Force { 0 } else { path.local.port() };
+    let source = nat_detection_hash(spis.0, spis.1, path.local.ip(), port);
     let destination = nat_detection_hash(spis.0, spis.1, path.remote.ip(), path.remote.port());
     chain.notify(NotifyType::NAT_DETECTION_SOURCE_IP, &source);
     chain.notify(NotifyType::NAT_DETECTION_DESTINATION_IP, &destination);

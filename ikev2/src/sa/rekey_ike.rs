@@ -197,7 +197,7 @@ impl Established {
     /// The children move to the SA that the peer made; the peer deletes the old one.
     pub(super) fn yield_to(self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
         let old = self.hand_over(theirs, cx);
-        State::Closing(Box::new(Closing::lingering(old, cx)))
+        State::Closing(Box::new(Closing::replaced(old, cx)))
     }
 
     fn hand_over(self: Box<Self>, new: Rival, cx: &mut Cx<'_>) -> Channel {

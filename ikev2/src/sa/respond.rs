@@ -96,7 +96,7 @@ pub(crate) fn respond_to_init(
     chain.nonce(&nonce_r);
     if found.traversal {
         let encap = if force { Encap::Force } else { Encap::Auto };
-        nat::announce(&mut chain, spis, request.path, encap, cx);
+        nat::announce(&mut chain, spis, request.path, encap);
     }
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {

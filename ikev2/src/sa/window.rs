@@ -131,7 +131,7 @@ mod tests {
     fn fresh(window: &Window, id: u32, response: bool, octets: &[u8]) -> Ticket {
         match window.admit(&header(id, response), octets) {
             Admit::Fresh(ticket) => ticket,
-            other => panic!("{other:?}"),
+            refused @ (Admit::Retransmit | Admit::Refuse(_)) => panic!("{refused:?}"),
         }
     }
 
