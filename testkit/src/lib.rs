@@ -16,5 +16,6 @@ pub mod gateway;
 pub mod link;
 pub mod netns;
 pub mod peer;
+pub mod ping;
 pub mod strongswan;
 pub mod world;

@@ -26,6 +26,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::ping::ping;
+
 /// Two sites with their hosts and gateways, wired up; gone when dropped.
 #[derive(Debug)]
 pub struct Sites {
@@ -253,6 +255,11 @@ impl Netns {
             succeed(Command::new("ip").args(["netns", "add", &name]))?;
         }
         let netns = Self { name };
+        netns.sysctl(&[
+            // Forwarding finds no IPv6 neighbour while the link-local address is still being checked for duplicates.
+            ("ipv6/conf/default/accept_dad", "0"),
+            ("ipv4/ping_group_range", "0 0"),
+        ])?;
         netns.ip("link set lo up\n")?;
         Ok(netns)
     }
@@ -296,6 +303,17 @@ impl Netns {
         feed(self.command("nft").args(["-f", "-"]), rules)
     }
 
+    fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+        self.inside(|| {
+            for (file, value) in settings {
+                // /proc/sys/net shows the namespace of the thread that looks.
+                std::fs::write(Path::new("/proc/sys/net").join(file), value)
+                    .with_context(|| format!("cannot set {file}"))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Runs `body` on a thread of its own that lives inside: the sockets that it makes belong to this namespace and may
     /// be used anywhere.
     ///
@@ -321,19 +339,12 @@ impl Netns {
             .with_context(|| format!("cannot enter {}", self.name))
     }
 
-    /// Sends `count` pings, `gap` apart, and returns how many were answered within a second.
+    /// Sends `count` pings, `gap` apart, and returns how many were answered within a second of the last.
     ///
     /// # Errors
-    /// If `ping` cannot run at all.
-    pub fn ping(&self, to: IpAddr, count: u32, gap: Duration) -> Result<u32> {
-        let (count, gap) = (count.to_string(), format!("{:.3}", gap.as_secs_f64()));
-        let output = self
-            .command("ping")
-            .args(["-n", "-q", "-c", &count, "-i", &gap, "-W", "1", &to.to_string()])
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let received = text.split(", ").find_map(|part| part.strip_suffix(" received"));
-        Ok(received.and_then(|number| number.parse().ok()).unwrap_or(0))
+    /// If no ping can be sent at all.
+    pub fn ping(&self, to: IpAddr, count: u16, gap: Duration) -> Result<u16> {
+        self.inside(|| ping(to, count, gap, Duration::from_secs(1)))
     }
 }
 
@@ -408,19 +419,12 @@ fn veth(a: &Netns, a_name: &str, b: &Netns, b_name: &str) -> Result<()> {
 
 /// Makes a router of a namespace.
 fn forward(netns: &Netns) -> Result<()> {
-    netns.inside(|| {
-        for (file, value) in [
-            ("ipv4/ip_forward", "1"),
-            ("ipv4/conf/all/rp_filter", "0"),
-            ("ipv4/conf/default/rp_filter", "0"),
-            ("ipv6/conf/all/forwarding", "1"),
-        ] {
-            // /proc/sys/net shows the namespace of the thread that looks.
-            std::fs::write(Path::new("/proc/sys/net").join(file), value)
-                .with_context(|| format!("cannot set {file}"))?;
-        }
-        Ok(())
-    })
+    netns.sysctl(&[
+        ("ipv4/ip_forward", "1"),
+        ("ipv4/conf/all/rp_filter", "0"),
+        ("ipv4/conf/default/rp_filter", "0"),
+        ("ipv6/conf/all/forwarding", "1"),
+    ])
 }
 
 const PREFIX: &str = "s2st";

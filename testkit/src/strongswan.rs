@@ -105,6 +105,8 @@ impl StrongSwan {
       default = {level}
       asn = 1
       lib = 1
+      esp = 1
+      net = 1
     }}
   }}
 }}

@@ -123,7 +123,7 @@ fn is_root() -> bool {
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Where one of the files is (any of those separated by a space), and the package that brings it.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("/usr/sbin/swanctl", "strongswan-swanctl"),
     ("/usr/sbin/charon-systemd", "charon-systemd"),
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
@@ -131,6 +131,5 @@ const PACKAGES: [(&str, &str); 9] = [
     ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
     ("/usr/sbin/nft /sbin/nft", "nftables"),
     ("/usr/bin/ip /sbin/ip /bin/ip", "iproute2"),
-    ("/usr/bin/ping /bin/ping", "iputils-ping"),
     ("/usr/bin/setpriv", "util-linux"),
 ];

@@ -97,7 +97,7 @@ pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)], show: Show) -> Result<C
     command.args(args).current_dir(workspace()).envs(env.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
-    let start = Instant::now();
+    let mut start = Instant::now();
     let mut counts = None;
     let stdout = child.stdout.take().context("no stdout")?;
     for line in BufReader::new(stdout).lines() {
@@ -105,6 +105,10 @@ pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)], show: Show) -> Result<C
         let Ok(line) = line else { continue };
         if let Some(found) = result_line(&line) {
             *counts.get_or_insert_with(Counts::default) += found;
+        }
+        if line.starts_with("running ") {
+            // What was compiled before is not the tests' time.
+            start = Instant::now();
         }
         if show == Show::EveryTest && line.starts_with("test ") {
             println!("  {:>6.1}s  {line}", start.elapsed().as_secs_f32());

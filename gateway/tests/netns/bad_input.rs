@@ -31,10 +31,12 @@ fn bad_input(case: &mut Case) -> Result<()> {
     let captured = capture(case)?;
     let socket = case.sites.right.gateway.inside(|| Ok(UdpSocket::bind("192.0.2.2:0")?))?;
     let before = case.facts()?;
-    for (what, port, datagram, reason) in datagrams(&captured) {
+    for (what, port, datagrams, reason) in datagrams(&captured) {
         let counted = count(case, reason)?;
         let to = SocketAddr::from(([192, 0, 2, 1], port));
-        socket.send_to(&datagram, to)?;
+        for datagram in datagrams {
+            socket.send_to(&datagram, to)?;
+        }
         wait_for(&format!("{what} to be counted as {reason}"), Duration::from_secs(2), || {
             Ok((count(case, reason)? > counted).then_some(()))
         })?;
@@ -46,32 +48,38 @@ fn bad_input(case: &mut Case) -> Result<()> {
     case.ping_all()
 }
 
-/// What, to which port, the datagram, and the word under which it must be counted.
-fn datagrams(captured: &Captured) -> Vec<(&'static str, u16, Vec<u8>, &'static str)> {
+/// What, to which port, the datagrams, and the word (or one of two) under which at least one of them must be counted.
+fn datagrams(captured: &Captured) -> Vec<(&'static str, u16, Vec<Vec<u8>>, &'static str)> {
     let Captured { ike, esp } = captured;
     let version = changed(&ike_header(), 17, 0x30);
     let unknown = ike_header();
-    let mut known = ike.clone();
-    flip_last(&mut known);
-    let mut forged = esp.clone();
+    let id = ike.get(23).copied().unwrap_or(0);
+    let mut forged = ike.clone();
     flip_last(&mut forged);
-    // A sequence number that was not seen, so that the ICV is what stops it.
-    let forged = changed(&forged, 6, esp.get(6).copied().unwrap_or(0).wrapping_add(1));
+    // One of these has the message ID that comes next, so that the ICV is what stops it.
+    let forged = (1..6).map(|step| marked(&changed(&forged, 23, id.wrapping_add(step)))).collect();
+    let mut bent = esp.clone();
+    flip_last(&mut bent);
+    // And here a sequence number that was not seen.
+    let bent = changed(&bent, 6, esp.get(6).copied().unwrap_or(0).wrapping_add(1));
     let stranger = changed(esp, 1, esp.get(1).copied().unwrap_or(0) ^ 0xff);
+    let cut = |datagram: &[u8], len| vec![datagram.iter().copied().take(len).collect()];
     vec![
-        ("a cut IKE header", 500, unknown.iter().copied().take(20).collect(), "malformed"),
-        ("IKE version 3", 500, version.clone(), "version"),
-        ("IKE version 3 behind a marker", 4500, marked(&version), "version"),
-        ("IKE for no SA", 500, unknown.clone(), "unknown-spi"),
-        ("IKE with a bad ICV", 4500, marked(&known), "bad-icv"),
-        ("ESP with nothing in it", 4500, esp.iter().copied().take(12).collect(), "too-short"),
-        ("ESP for no SA", 4500, stranger, "unknown-spi"),
-        ("ESP with a bad ICV", 4500, forged, "bad-icv"),
-        ("ESP a second time", 4500, esp.clone(), "replayed"),
+        ("a cut IKE header", 500, cut(&unknown, 20), "malformed"),
+        ("a cut IKE message", 500, cut(&unknown, 40), "malformed"),
+        ("IKE version 3", 500, vec![version.clone()], "version"),
+        ("IKE version 3 behind a marker", 4500, vec![marked(&version)], "version"),
+        ("IKE for no SA", 500, vec![unknown], "unknown-spi"),
+        ("IKE with a bad ICV", 4500, forged, "bad-icv"),
+        ("IKE a second time", 4500, vec![marked(ike)], "retransmit|outside-window"),
+        ("ESP with nothing in it", 4500, cut(esp, 12), "too-short"),
+        ("ESP for no SA", 4500, vec![stranger], "unknown-spi"),
+        ("ESP with a bad ICV", 4500, vec![bent], "bad-icv"),
+        ("ESP a second time", 4500, vec![esp.clone()], "replayed"),
     ]
 }
 
-/// One IKE message (without marker) and one ESP packet to the left gateway.
+/// One IKE request (without marker) and one ESP packet to the left gateway.
 struct Captured {
     ike: Vec<u8>,
     esp: Vec<u8>,
@@ -93,7 +101,10 @@ fn capture(case: &Case) -> Result<Captured> {
         let Ok(len) = wire.read(&mut frame) else { continue };
         let Some(payload) = frame.get(..len).and_then(to_left_4500) else { continue };
         match payload.strip_prefix(&[0; 4]) {
-            Some(message) => ike = Some(message.to_vec()),
+            Some(message) if message.get(19).is_some_and(|flags| flags & RESPONSE == 0) => {
+                ike = Some(message.to_vec());
+            }
+            Some(_) => {}
             None if payload.len() > 8 => esp = Some(payload.to_vec()),
             None => {}
         }
@@ -165,7 +176,9 @@ fn count(case: &Case, word: &str) -> Result<u64> {
                 .iter()
                 .map(|(key, value)| match value.as_u64() {
                     // The counters of IKE and of ESP spell the same word with - and with _.
-                    Some(number) if key.replace('_', "-") == word => number,
+                    Some(number) if word.split('|').any(|word| key.replace('_', "-") == word) => {
+                        number
+                    }
                     _ => sum(value, word),
                 })
                 .sum(),
@@ -176,6 +189,9 @@ fn count(case: &Case, word: &str) -> Result<u64> {
     let ours = case.left.as_ours().context("the left gateway is ours")?;
     Ok(sum(&ours.json()?, word))
 }
+
+/// The response flag of the IKE header (RFC 7296 §3.1).
+const RESPONSE: u8 = 0x20;
 
 /// `ETH_P_ALL` in network byte order, as packet(7) wants it.
 const ETH_P_ALL: i32 = 0x0003_i32.swap_bytes() >> 16;

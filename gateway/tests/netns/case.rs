@@ -286,8 +286,10 @@ impl Case {
         }
         for site in [&self.sites.left, &self.sites.right] {
             let counters = site.gateway.run("nft", &["list", "counters"]).unwrap_or_default();
-            let routes =
-                site.gateway.run("ip", &["route", "show", "table", "all"]).unwrap_or_default();
+            let routes = site
+                .gateway
+                .run("ip", &["route", "show", "table", "all", "type", "unicast"])
+                .unwrap_or_default();
             let _ =
                 write!(text, "\n== {} packet counters\n{counters}{routes}", site.gateway.name());
         }

@@ -109,7 +109,7 @@ fn reasons(swan: bool) -> Option<String> {
     if !Path::new("/dev/net/tun").exists() {
         missing.push("/dev/net/tun");
     }
-    for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")] {
+    for (program, package) in [("ip", "iproute2"), ("nft", "nftables")] {
         let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
         if !dirs.iter().any(|dir| Path::new(dir).join(program).exists()) {
             missing.push(package);

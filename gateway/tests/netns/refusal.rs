@@ -37,7 +37,11 @@ const MISFITS: [Misfit; 6] = [
     Misfit {
         name: "refused/wrong-identity-of-responder",
         edit: |_, right| right.local_id = "stranger.example.org".into(),
-        left: ["E10", "stranger.example.org|right.example.org", "AUTHENTICATION_FAILED"],
+        left: [
+            "E1009|E1007",
+            "stranger.example.org|right.example.org",
+            "identity 'right.example.org' required|AUTHENTICATION_FAILED",
+        ],
         right: ["", "", "no matching peer config found|received AUTHENTICATION_FAILED"],
     },
     Misfit {
@@ -85,7 +89,7 @@ fn refused(case: &mut Case, left: [&str; 3], right: [&str; 3]) -> Result<()> {
 
 fn explains(peer: &dyn Peer, [code, ours, swan]: [&str; 3]) -> Result<()> {
     if peer.kind() == "ours" {
-        says(peer, &[("ours", code)])?;
+        any(peer, code)?;
         any(peer, ours)
     } else {
         any(peer, swan)
