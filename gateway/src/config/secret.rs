@@ -288,3 +288,40 @@ fn hexadecimal(digits: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     }
     Some(octets)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::source::Source;
+
+    fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+        let place = Place { source: Arc::new(Source::new("f".into(), "", &[])), span: 0..0 };
+        decode(text, &place, &mut Findings::default()).map(|key| key.to_vec())
+    }
+
+    #[test]
+    fn one_line_ending_is_cut_and_no_more() {
+        let key = b"0123456789abcdef".to_vec();
+        for end in ["", "\n", "\r\n"] {
+            assert_eq!(decoded(format!("0123456789abcdef{end}").as_bytes()), Some(key.clone()));
+        }
+        for end in ["\n\n", "\r", "\n\r\n", "\0"] {
+            assert_eq!(decoded(format!("0123456789abcdef{end}").as_bytes()), None, "{end:?}");
+        }
+        assert_eq!(decoded(b"0123456789abcdef "), Some(b"0123456789abcdef ".to_vec()));
+    }
+
+    #[test]
+    fn prefixes_give_the_octets_that_they_encode() {
+        let key: Vec<u8> = (0xf8..=0xff).chain(0..8).collect();
+        assert_eq!(decoded(b"0xF8f9FafbFCfdfeff0001020304050607\n"), Some(key.clone()));
+        assert_eq!(decoded(b"0s+Pn6+/z9/v8AAQIDBAUGBw==\n"), Some(key));
+        for bad in
+            ["0xf8f9fafbfcfdfeff000102030405060", "0x+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1", "0s+Pn6"]
+        {
+            assert_eq!(decoded(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -143,7 +143,7 @@ fn included_files_are_read_in_the_order_of_their_names() {
     fixture.write("conf.d/b.toml", &connection("b", 2), 0o600);
     fixture.write("conf.d/a.toml", &connection("a", 3), 0o600);
     fixture.write("conf.d/.hidden.toml", "nonsense", 0o600);
-    let main = "include = ['conf.d/*.toml', 'nowhere/*.toml']\n[networks]\nlan = '10.1.0.0/16'\n";
+    let main = "include = ['conf.d/*.toml', 'conf.d/a.toml', 'nowhere/*.toml']\n[networks]\nlan = '10.1.0.0/16'\n";
     let config = fixture.load(main).unwrap_or_else(|report| panic!("{report}"));
     let names: Vec<_> =
         config.connections.iter().map(|connection| connection.name.as_str()).collect();

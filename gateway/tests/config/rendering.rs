@@ -56,10 +56,14 @@ fn a_program_gets_the_same_as_json() {
 
 #[test]
 fn control_characters_of_a_file_do_not_reach_the_terminal() {
-    let fixture = Fixture::new();
-    let report = fixture
-        .load("[connection.berlin]\npeer = \"a\\u001b[31mb\"\n\"\\u001b[2J\" = 1\n")
-        .unwrap_err();
+    let text = "[connection.berlin]\npeer = \"a\\u001b[31mb\"\npolicy = \"\\u001b[31m\"\n\"\\u001b[2J\" = 1\n";
+    let report = Fixture::new().load(text).unwrap_err();
+    assert!(
+        report
+            .diagnostics
+            .iter()
+            .any(|one| one.fix.as_ref().is_some_and(|fix| fix.contains('\u{1b}')))
+    );
     assert!(!report.render(false).contains('\u{1b}'), "{:?}", report.render(false));
 }
 
