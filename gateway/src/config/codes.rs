@@ -1,4 +1,4 @@
-//! Every code of the configuration, once: what `s2s-gw error CODE` says about it.
+//! Every code of the configuration, once, with what there is to say about it at length.
 //!
 //! ```text
 //!   E01xx  the file and one value in it         E03xx  several connections together
@@ -149,7 +149,7 @@ codes! {
 }
 
 impl Code {
-    /// The code of this name, as in `s2s-gw error E0101`; case does not matter.
+    /// The code of this name, such as `E0101`; case does not matter.
     #[must_use]
     pub fn find(id: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.id().eq_ignore_ascii_case(id))

@@ -31,7 +31,7 @@ pub struct Report {
 /// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Stable code; `s2s-gw error CODE` explains it.
+    /// Stable code; [`Code::explanation`] says more about it.
     pub code: Code,
     /// What is wrong, in one line.
     pub message: String,
@@ -160,14 +160,12 @@ impl Diagnostic {
             group = group.element(Origin::path(file.display().to_string()));
         }
         group = group.elements(self.snippets());
-        let more = format!("s2s-gw error {}", self.code.id());
         let notes = [("why", &self.why), ("fix", &self.fix), ("help", &self.help)];
         for (name, text) in notes {
             if let Some(text) = text {
                 group = group.element(Level::NOTE.with_name(name).message(printable(text)));
             }
         }
-        group = group.element(Level::NOTE.with_name("more").message(more));
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group]).clone()
     }

@@ -114,13 +114,6 @@ fn read_key(
     modes: Modes,
     findings: &mut Findings,
 ) -> Option<Zeroizing<Vec<u8>>> {
-    let unreadable = |complaint: String| {
-        Diagnostic::at(Code::KeyFile, place, format!("key file `{shown}` cannot be read"))
-            .label(complaint)
-            .fix(format!(
-                "make one: (umask 077; s2s-gw genpsk > {shown}), and give the peer the same key"
-            ))
-    };
     match try_read_key(path) {
         Ok((_, mode)) if modes == Modes::Strict && mode & 0o077 != 0 => {
             findings.add(too_open(
@@ -136,9 +129,25 @@ fn read_key(
         }
         Ok((text, _)) => Some(text),
         Err(error) => {
-            findings.add(unreadable(plain_error(&error)));
+            let message = format!("key file `{shown}` cannot be read");
+            findings.add(
+                Diagnostic::at(Code::KeyFile, place, message)
+                    .label(plain_error(&error))
+                    .fix(unreadable_fix(error.kind(), shown)),
+            );
             None
         }
+    }
+}
+
+fn unreadable_fix(kind: std::io::ErrorKind, shown: &str) -> String {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    if kind == NotFound {
+        format!("make one: (umask 077; s2s-gw genpsk > {shown}), and give the peer the same key")
+    } else if kind == PermissionDenied {
+        format!("run this as the user that the gateway runs as, or give {shown} to that user")
+    } else {
+        "name a file with the key on one line".to_owned()
     }
 }
 
