@@ -142,9 +142,6 @@ impl Routes {
             table: MAIN_TABLE,
             ..way
         };
-        if self.to_peers.get(&peer).is_some_and(|present| *present != route) {
-            self.release_peer(peer)?;
-        }
         self.install(&route)?;
         self.to_peers.insert(peer, route);
         Ok(true)

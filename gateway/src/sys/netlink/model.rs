@@ -36,7 +36,7 @@ pub struct Link {
 pub struct Route {
     /// Where it leads to.
     pub destination: IpNet,
-    /// The next hop; `None` if the destination is on the link. Its family may differ from the destination's (RFC 5549).
+    /// The next hop; `None` if the destination is on the link. Its family may differ from the destination's (RFC 8950).
     pub gateway: Option<IpAddr>,
     /// The device, by index; `None` for blackhole and multipath routes of others.
     pub device: Option<u32>,

@@ -69,6 +69,11 @@ fn routes_of_both_families_come_back_as_they_were_set() {
                 gateway: Some("2001:db8::9".parse().unwrap()),
                 ..Route::through(left, net("::/0"), 7, 77)
             },
+            // An IPv4 route over IPv6 (RFC 8950).
+            Route {
+                gateway: Some("2001:db8::9".parse().unwrap()),
+                ..Route::through(left, net("10.3.0.0/16"), 100, 77)
+            },
         ];
         for route in &wanted {
             netlink.add_route(route).unwrap();
