@@ -29,11 +29,13 @@ impl Place {
         fs::write(&psk, "a key of more than sixteen octets").expect("writes");
         fs::set_permissions(&psk, fs::Permissions::from_mode(0o600)).expect("chmod");
         let config = self.path("s2s-gw.toml");
+        let (psk, socket) = (psk.display(), self.path("control.sock"));
         let text = format!(
-            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = {:?}\nlisten = [\"127.0.0.1\"]\nike_port = 20500\nnat_port = 24500\n\n\
-             [connection.berlin]\npeer = \"127.0.0.2\"\npsk = {{ file = {psk:?} }}\n\
+            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = \"{}\"\nlisten = [\"127.0.0.1\"]\n\
+             ike_port = 20500\nnat_port = 24500\n\n\
+             [connection.berlin]\npeer = \"127.0.0.2\"\npsk = {{ file = \"{psk}\" }}\n\
              local_subnets = [\"10.1.0.0/16\"]\nremote_subnets = [\"10.2.0.0/16\"]\n",
-            self.path("control.sock")
+            socket.display()
         );
         fs::write(&config, text).expect("writes");
         config

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
-use crate::status::reason::{self, Gravity};
+use crate::status::reason::{self, Gravity, Trouble};
 use crate::status::{Reason, State};
 
 /// One configured connection.
@@ -62,7 +62,9 @@ pub(super) enum Phase {
 struct Failure {
     reason: Reason,
     gravity: Gravity,
-    /// How often in a row it was the same code.
+    trouble: Trouble,
+    at: Instant,
+    /// How often in a row it was the same trouble, seen from either end.
     times: u32,
 }
 
@@ -73,8 +75,8 @@ pub(super) struct Child {
     pub(super) counters: Arc<ChildCounters>,
     /// Installed SA pairs; two while one replaces the other.
     pub(super) installed: u32,
-    /// Why it could not be made.
-    pub(super) failure: Option<Reason>,
+    /// Why it could not be made, and when that is tried again.
+    pub(super) failure: Option<(Reason, Option<Instant>)>,
     /// How often it was replaced since it came up.
     pub(super) rekeys: u64,
     /// The rates of the last second and what they were computed from.
@@ -134,9 +136,16 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let whole = self.children.iter().all(|child| child.installed > 0);
+                let installed = self.children.iter().filter(|child| child.installed > 0).count();
                 let one_way = self.children.iter().any(|child| child.is_one_way(now));
-                if whole && !one_way { State::Up } else { State::Degraded }
+                let failed = self.children.iter().any(|child| child.failure.is_some());
+                match installed {
+                    // No packet passes, whatever the IKE SA says.
+                    0 if failed => State::Down,
+                    0 => State::Connecting,
+                    _ if installed == self.children.len() && !one_way => State::Up,
+                    _ => State::Degraded,
+                }
             }
             Phase::Connecting { .. } | Phase::Failed { .. } if self.needs_edit() => State::Error,
             Phase::Connecting { .. } => State::Connecting,
@@ -160,8 +169,8 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let failed = self.children.iter().find_map(|child| child.failure.clone());
-                failed.or_else(|| {
+                let failed = self.children.iter().find_map(|child| child.failure.as_ref());
+                failed.map(|(reason, _)| reason.clone()).or_else(|| {
                     let one_way = self.children.iter().find(|child| child.is_one_way(now))?;
                     Some(reason::no_return_traffic(one_way.counters.packets_out()))
                 })
@@ -170,6 +179,18 @@ impl Connection {
                 let failure = self.failure.as_ref().map(|failure| failure.reason.clone());
                 self.no_path.clone().or(failure)
             }
+        }
+    }
+
+    /// When the endpoint tries again what failed.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Failed { retry_at } => *retry_at,
+            Phase::Up { .. } => {
+                let failures = self.children.iter().filter_map(|child| child.failure.as_ref());
+                failures.filter_map(|(_, retry_at)| *retry_at).min()
+            }
+            Phase::Idle | Phase::Connecting { .. } => None,
         }
     }
 
@@ -212,7 +233,7 @@ impl Connection {
     }
 
     /// The IKE SA is gone, or the attempt to make one failed.
-    pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>) {
+    pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
@@ -220,7 +241,7 @@ impl Connection {
             self.failure = None;
         } else {
             self.phase = Phase::Failed { retry_at };
-            self.blame(why);
+            self.blame(why, now);
         }
         for child in &mut self.children {
             child.failure = None;
@@ -229,18 +250,29 @@ impl Connection {
     }
 
     /// We turned away somebody who seems to be this peer; of interest while it is not up.
-    pub(super) fn on_refused(&mut self, why: &CloseReason) {
-        if matches!(self.phase, Phase::Idle | Phase::Failed { .. }) {
-            self.blame(why);
+    pub(super) fn on_refused(&mut self, why: &CloseReason, now: Instant) {
+        if !matches!(self.phase, Phase::Up { .. }) {
+            self.blame(why, now);
         }
     }
 
-    fn blame(&mut self, why: &CloseReason) {
+    /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
+    /// keys differ" says more than "the peer refused us".
+    fn blame(&mut self, why: &CloseReason, now: Instant) {
         let reason = reason::explain(why, &self.config.name);
         let gravity = reason::code(why).gravity;
-        let before = self.failure.as_ref().filter(|failure| failure.reason.code == reason.code);
-        let times = before.map_or(1, |failure| failure.times.saturating_add(1));
-        self.failure = Some(Failure { reason, gravity, times });
+        let trouble = reason::trouble(why);
+        let fresh = Failure { reason, gravity, trouble, at: now, times: 1 };
+        self.failure = Some(match self.failure.take() {
+            Some(before) if before.trouble.family == trouble.family => {
+                let times = before.times.saturating_add(1);
+                let tells_more = before.trouble.first_hand && !trouble.first_hand;
+                let is_recent = now.saturating_duration_since(before.at) < RECENT;
+                let kept = if tells_more && is_recent { before } else { fresh };
+                Failure { times, ..kept }
+            }
+            _ => fresh,
+        });
     }
 
     /// Forgets why it failed, because somebody wants it tried afresh.
@@ -302,6 +334,9 @@ impl Child {
 
 /// So many failures of one kind that somebody has to edit, and we call it an error.
 const PATIENCE: u32 = 3;
+
+/// What was seen first-hand outweighs what the peer says for this long.
+const RECENT: Duration = Duration::from_mins(3);
 
 /// One-way traffic is worth a word after so long and so many packets: a TCP handshake or a ping would have been answered.
 const ONE_WAY_AFTER: Duration = Duration::from_secs(30);

@@ -27,7 +27,7 @@ impl Control {
             Event::PeerDown { peer, reason, retry_at } => {
                 self.on_peer_down(now, peer, &reason, retry_at);
             }
-            Event::Refused { peer, path, reason } => self.on_refused(peer, path, &reason),
+            Event::Refused { peer, path, reason } => self.on_refused(now, peer, path, &reason),
             Event::ChildUp { child, replaces } => self.on_child_up(now, *child, replaces),
             Event::ChildFailed { peer, config, reason, retry_at } => {
                 self.on_child_failed(now, peer, config, &reason, retry_at);
@@ -116,22 +116,22 @@ impl Control {
                 code = explained.code, msg = explained.message, fix = explained.fix
             );
             for line in &explained.detail {
-                tracing::info!(target: "ike", event = "detail", %conn, code = explained.code, line);
+                tracing::debug!(target: "ike", event = "detail", %conn, code = explained.code, line);
             }
             self.hurry_names(index, now);
         }
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.on_down(why, retry_at);
+            connection.on_down(why, retry_at, now);
         }
     }
 
-    fn on_refused(&mut self, peer: Option<PeerId>, path: Path, why: &CloseReason) {
+    fn on_refused(&mut self, now: Instant, peer: Option<PeerId>, path: Path, why: &CloseReason) {
         let index = peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(&path));
         let connection = index.and_then(|index| self.connections.get_mut(index));
         let name = connection.as_ref().map(|connection| connection.config.name.clone());
         let explained = reason::explain(why, name.as_deref().unwrap_or("NAME"));
         if let Some(connection) = connection {
-            connection.on_refused(why);
+            connection.on_refused(why, now);
         }
         // Anybody can make us refuse them: the log must not be theirs.
         self.refused_this_second = self.refused_this_second.saturating_add(1);
@@ -184,7 +184,7 @@ impl Control {
             }
             Err(error) => {
                 tracing::error!(target: "child", event = "install-failed", %conn, child = name, %error);
-                state.failure = Some(reason::install_failed(&error.to_string()));
+                state.failure = Some((reason::install_failed(&error.to_string()), None));
             }
         }
     }
@@ -210,7 +210,7 @@ impl Control {
             code = explained.code, msg = explained.message, fix = explained.fix, retry_in
         );
         if let Some(state) = connection.children.get_mut(config) {
-            state.failure = Some(explained);
+            state.failure = Some((explained, retry_at));
         }
     }
 

@@ -27,7 +27,7 @@ impl Control {
             gateway: self.gateway.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            time: wall,
+            time: to_millis(wall),
             uptime_seconds: now.saturating_duration_since(self.started).as_secs(),
             external: self.external(),
             tun: TunStatus { name: self.gateway.tun.clone(), mtu: self.mtu },
@@ -74,10 +74,9 @@ impl Control {
         let config = &connection.config;
         let state = connection.state(now);
         let until = |at: Instant| at.saturating_duration_since(now).as_secs();
-        let (attempt, retry_at) = match &connection.phase {
-            Phase::Connecting { attempt, .. } => (Some(*attempt), None),
-            Phase::Failed { retry_at } => (None, *retry_at),
-            Phase::Idle | Phase::Up { .. } => (None, None),
+        let attempt = match &connection.phase {
+            Phase::Connecting { attempt, .. } => Some(*attempt),
+            Phase::Idle | Phase::Up { .. } | Phase::Failed { .. } => None,
         };
         let mut warnings = Vec::new();
         if self.tunnel.is_incomplete(config) {
@@ -87,14 +86,14 @@ impl Control {
             name: config.name.clone(),
             description: config.description.clone(),
             state,
-            since: connection.since_wall,
+            since: to_millis(connection.since_wall),
             since_seconds: now.saturating_duration_since(connection.since).as_secs(),
             desired_up: connection.desired_up(),
             vpnaas_status: state.vpnaas().to_owned(),
             cloudstack_state: state.cloudstack().to_owned(),
             reason: connection.reason(now),
             attempt,
-            retry_in_seconds: retry_at.map(until),
+            retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
             peer: peer(connection),
             ike: ike(connection, now),
@@ -119,7 +118,7 @@ impl Control {
             local: config.local.iter().map(ToString::to_string).collect(),
             remote: config.remote.iter().map(ToString::to_string).collect(),
             state: if newest.is_some() { State::Up } else { State::Down },
-            reason: child.failure.clone(),
+            reason: child.failure.as_ref().map(|(reason, _)| reason.clone()),
             sa: newest.map(|(_, sa)| self::sa(sa, now)),
             rekeys: child.rekeys,
             rx_bytes: counters.octets_in(),
@@ -132,6 +131,11 @@ impl Control {
             drops: drops.collect(),
         }
     }
+}
+
+/// Three digits behind the second are enough for people and programs.
+fn to_millis(time: Timestamp) -> Timestamp {
+    time.round(jiff::Unit::Millisecond).unwrap_or(time)
 }
 
 /// To a tenth of a second: more would be noise.

@@ -85,6 +85,36 @@ pub const fn code(reason: &CloseReason) -> Code {
     }
 }
 
+/// What is the matter, seen from both ends: the side that refuses knows more than the side that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// The same word for both ends of one misfortune.
+    pub family: &'static str,
+    /// Whether this end saw what is wrong, rather than being told that something is.
+    pub first_hand: bool,
+}
+
+/// The trouble behind a [`CloseReason`].
+#[must_use]
+pub const fn trouble(reason: &CloseReason) -> Trouble {
+    let (family, first_hand) = match reason {
+        CloseReason::IkeProposalMismatch { theirs, .. } => ("ike-proposal", !theirs.is_empty()),
+        CloseReason::ChildProposalMismatch { theirs, .. } => ("esp-proposal", !theirs.is_empty()),
+        CloseReason::AuthRefusedByPeer { .. } => ("auth", false),
+        CloseReason::WrongKey { .. } | CloseReason::WrongIdentity { .. } => ("auth", true),
+        CloseReason::Local
+        | CloseReason::Rekeyed
+        | CloseReason::NoAnswer
+        | CloseReason::SelectorMismatch
+        | CloseReason::DpdTimeout
+        | CloseReason::PeerDeleted
+        | CloseReason::InitialContact
+        | CloseReason::Notified(_)
+        | CloseReason::Protocol(_) => (code(reason).code, true),
+    };
+    Trouble { family, first_hand }
+}
+
 /// Explains why an SA with this connection's peer ended or never began.
 #[must_use]
 pub fn explain(reason: &CloseReason, connection: &str) -> Reason {

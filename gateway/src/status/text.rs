@@ -12,7 +12,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::words;
-use super::{ChildStatus, ConnectionStatus, PeerStatus, Reason, SaStatus, Snapshot, State};
+use super::{
+    ChildStatus, ConnectionStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot, State,
+};
 
 /// Whether to colour the state words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,19 +196,34 @@ fn tail(text: &mut String, snapshot: &Snapshot) {
             let _ = writeln!(text, "dropped {what}: {}", each.join(", "));
         }
     }
-    for refusal in snapshot.refused.iter().rev().take(3) {
-        let _ = writeln!(
-            text,
-            "refused {} at {}: {}",
-            refusal.from,
-            refusal.time.strftime("%H:%M:%SZ"),
-            refusal.reason.message
-        );
-    }
+    refusals(text, &snapshot.refused);
     if !snapshot.warnings.is_empty() {
         let _ = writeln!(text, "warnings: {} (see `s2s-gw check`)", snapshot.warnings.join(", "));
     }
 }
+
+/// The last few that were turned away, each address and reason once.
+fn refusals(text: &mut String, all: &[Refusal]) {
+    let address = |refusal: &Refusal| refusal.from.rsplit_once(':').map(|(ip, _)| ip.to_owned());
+    let mut told: Vec<&Refusal> = Vec::new();
+    for refusal in all.iter().rev() {
+        let alike = |other: &&&Refusal| {
+            address(other) == address(refusal) && other.reason.message == refusal.reason.message
+        };
+        if told.len() == SHOWN_REFUSALS || told.iter().any(|other| alike(&other)) {
+            continue;
+        }
+        told.push(refusal);
+        let times = all.iter().filter(|other| alike(&other)).count();
+        let times = if times > 1 { format!(", {times} times of late") } else { String::new() };
+        let time = refusal.time.strftime("%H:%M:%SZ");
+        let _ =
+            writeln!(text, "refused {} at {time}{times}: {}", refusal.from, refusal.reason.message);
+    }
+}
+
+/// Refusals in the overview; the JSON has more.
+const SHOWN_REFUSALS: usize = 3;
 
 /// Everything about one connection.
 #[must_use]
@@ -354,6 +371,27 @@ dropped packets: unknown-spi 3
 dropped IKE datagrams: malformed 2
 warnings: W0302 (see `s2s-gw check`)
 ";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn one_who_knocks_again_and_again_has_one_line() {
+        let refusal = |port: u16, message: &str| Refusal {
+            time: "2026-11-20T08:01:21Z".parse().expect("a time"),
+            connection: None,
+            from: format!("192.0.2.9:{port}"),
+            reason: Reason {
+                code: "E1008".into(),
+                alert: "local-auth-failed".into(),
+                message: message.into(),
+                fix: "x".into(),
+                detail: Vec::new(),
+            },
+        };
+        let mut text = String::new();
+        refusals(&mut text, &[refusal(500, "a"), refusal(4500, "b"), refusal(4501, "a")]);
+        let expected = "refused 192.0.2.9:4501 at 08:01:21Z, 2 times of late: a\n\
+                        refused 192.0.2.9:4500 at 08:01:21Z: b\n";
         assert_eq!(text, expected);
     }
 

@@ -81,7 +81,7 @@ fn auth_failure() -> CloseReason {
 fn a_connection_that_nobody_wants_is_disabled_and_needs_no_reason() {
     let now = clock::now();
     let mut connection = connection(Start::Always, now);
-    connection.on_down(&CloseReason::NoAnswer, None);
+    connection.on_down(&CloseReason::NoAnswer, None, now);
     connection.wanted = false;
     assert_eq!(connection.state(now), State::Disabled);
     assert_eq!(connection.reason(now), None);
@@ -106,7 +106,7 @@ fn it_is_up_when_every_child_is() {
     connection.on_connecting(path(), 1);
     assert_eq!(connection.state(now), State::Connecting);
     connection.on_up(info(now), now);
-    assert_eq!(connection.state(now), State::Degraded);
+    assert_eq!(connection.state(now), State::Connecting, "no packet passes yet");
     connection.children[0].on_up(false, now);
     assert_eq!(connection.state(now), State::Up);
     connection.children[0].on_up(true, now);
@@ -114,14 +114,33 @@ fn it_is_up_when_every_child_is() {
     assert_eq!(connection.state(now), State::Up, "a rekey changes nothing");
     assert_eq!(connection.children[0].rekeys, 1);
     connection.children[0].on_down();
-    assert_eq!(connection.state(now), State::Degraded);
+    let refused = reason::explain(&CloseReason::SelectorMismatch, "berlin");
+    connection.children[0].failure = Some((refused, Some(now)));
+    assert_eq!(connection.state(now), State::Down, "the IKE SA alone carries nothing");
+    assert_eq!(connection.retry_at(), Some(now));
+}
+
+#[test]
+fn what_we_saw_ourselves_outweighs_what_the_peer_says() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    let wrong_key = CloseReason::WrongKey { claimed: Identity::Fqdn("b".into()) };
+    let code = |connection: &Connection| connection.reason(now).map(|reason| reason.code);
+    connection.on_down(&auth_failure(), Some(now), now);
+    assert_eq!(code(&connection).as_deref(), Some("E1007"));
+    connection.on_refused(&wrong_key, now);
+    connection.on_down(&auth_failure(), Some(now), now);
+    assert_eq!(code(&connection).as_deref(), Some("E1008"));
+    assert_eq!(connection.state(now), State::Error, "it is one trouble, three times");
+    connection.on_down(&auth_failure(), Some(now), now + RECENT);
+    assert_eq!(code(&connection).as_deref(), Some("E1007"), "that was long ago");
 }
 
 #[test]
 fn the_reason_stays_while_the_next_attempt_runs_and_goes_when_it_succeeds() {
     let now = clock::now();
     let mut connection = connection(Start::Always, now);
-    connection.on_down(&CloseReason::NoAnswer, Some(now));
+    connection.on_down(&CloseReason::NoAnswer, Some(now), now);
     assert_eq!(connection.state(now), State::Down);
     connection.on_connecting(path(), 2);
     assert_eq!(connection.state(now), State::Connecting);
@@ -137,13 +156,13 @@ fn the_third_refusal_of_one_kind_is_an_error_that_lasts() {
     let now = clock::now();
     let mut connection = connection(Start::Always, now);
     for times in 1..=3 {
-        connection.on_down(&auth_failure(), Some(now));
+        connection.on_down(&auth_failure(), Some(now), now);
         let expected = if times < 3 { State::Down } else { State::Error };
         assert_eq!(connection.state(now), expected, "{times}");
     }
     connection.on_connecting(path(), 4);
     assert_eq!(connection.state(now), State::Error, "while it is tried again, too");
-    connection.on_down(&CloseReason::NoAnswer, Some(now));
+    connection.on_down(&CloseReason::NoAnswer, Some(now), now);
     assert_eq!(connection.state(now), State::Down, "something else is wrong now");
 }
 
@@ -152,7 +171,7 @@ fn closing_on_purpose_is_no_failure() {
     let now = clock::now();
     let mut connection = connection(Start::OnDemand, now);
     connection.on_up(info(now), now);
-    connection.on_down(&CloseReason::Local, None);
+    connection.on_down(&CloseReason::Local, None, now);
     assert_eq!(connection.state(now), State::Waiting);
     assert_eq!(connection.reason(now), None);
 }
@@ -179,7 +198,7 @@ fn packets_without_any_answer_degrade_it() {
 fn a_refused_peer_leaves_its_reason_with_a_connection_that_waits() {
     let now = clock::now();
     let mut connection = connection(Start::RespondOnly, now);
-    connection.on_refused(&CloseReason::WrongKey { claimed: Identity::Fqdn("b".into()) });
+    connection.on_refused(&CloseReason::WrongKey { claimed: Identity::Fqdn("b".into()) }, now);
     assert_eq!(connection.state(now), State::Down);
     let code = connection.reason(now).map(|reason| reason.code);
     assert_eq!(code.as_deref(), Some("E1008"));
