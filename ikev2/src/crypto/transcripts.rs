@@ -255,7 +255,7 @@ impl Message {
         };
         while kind != PayloadType::NONE {
             let (&[next, _, high, low], _) = rest.split_first_chunk()?;
-            let (payload, tail) = rest.split_at(u16::from_be_bytes([high, low]).into());
+            let (payload, tail) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
             if kind == wanted {
                 return Some(&payload[4..]);
             }
