@@ -104,9 +104,8 @@ fn capture(case: &Case) -> Result<Captured> {
             Some(message) if message.get(19).is_some_and(|flags| flags & RESPONSE == 0) => {
                 ike = Some(message.to_vec());
             }
-            Some(_) => {}
             None if payload.len() > 8 => esp = Some(payload.to_vec()),
-            None => {}
+            Some(_) | None => {}
         }
     }
     Ok(Captured { ike: ike.context("ike")?, esp: esp.context("esp")? })
