@@ -214,6 +214,9 @@ impl Control {
 
     /// Begins to stop: peers are told, for [`FAREWELL`] at most.
     fn stop(&mut self, now: Instant, why: Stop) {
+        if self.run != Run::On {
+            return;
+        }
         tracing::info!(target: "gateway", event = "stopping");
         self.run = Run::Stopping { until: now + FAREWELL, why };
         self.endpoint.shutdown(now);

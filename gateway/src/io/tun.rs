@@ -42,6 +42,8 @@ impl Tun {
             .map_err(|cause| why_not(name, cause))?;
         device.set_mtu(mtu).map_err(other("set the MTU of"))?;
         device.set_nonblocking(true).map_err(other("unblock"))?;
+        // No link-local address, so that the kernel asks no router in the tunnel; where /proc is read-only it may.
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1");
         device.enabled(true).map_err(other("bring up"))?;
         let index = device.if_index().map_err(other("find the index of"))?;
         Ok(Self { device, name: name.to_owned(), index })

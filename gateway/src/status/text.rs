@@ -56,7 +56,7 @@ fn headline(snapshot: &Snapshot) -> String {
         "{} {}  up {}",
         snapshot.gateway,
         snapshot.version,
-        words::duration(Duration::from_secs(snapshot.uptime_seconds))
+        words::seconds(snapshot.uptime_seconds)
     );
     if !snapshot.external.is_empty() {
         let _ = write!(text, "  {}", snapshot.external.join(" · "));
@@ -94,7 +94,7 @@ fn row(connection: &ConnectionStatus) -> [String; COLUMNS] {
         format!("{} {}", glyph(connection.state), connection.state.word()),
         peer(&connection.peer),
         format!("{} ⇄ {}", networks(local), networks(remote)),
-        words::duration(Duration::from_secs(connection.since_seconds)),
+        words::seconds(connection.since_seconds),
         last_rx(connection.children.iter().filter_map(|child| child.last_rx_seconds)),
         rate(rx),
         rate(tx),
@@ -182,7 +182,7 @@ fn width(text: &str) -> usize {
 fn sentence(reason: &Reason, connection: &ConnectionStatus) -> String {
     let mut text = format!("{} {}: {}.", reason.code, reason.alert, reason.message);
     if let Some(seconds) = connection.retry_in_seconds {
-        let _ = write!(text, " Retry in {}.", words::duration(Duration::from_secs(seconds)));
+        let _ = write!(text, " Retry in {}.", words::seconds(seconds));
     }
     let _ = write!(text, " Fix: {}.", reason.fix);
     text
@@ -237,7 +237,7 @@ pub fn detail(snapshot: &Snapshot, connection: &ConnectionStatus, colour: Colour
         let _ = writeln!(text, "  fix:       {}", reason.fix);
     }
     if let Some(seconds) = connection.retry_in_seconds {
-        let _ = writeln!(text, "  retry:     in {}", words::duration(Duration::from_secs(seconds)));
+        let _ = writeln!(text, "  retry:     in {}", words::seconds(seconds));
     }
     ike(&mut text, connection);
     for child in &connection.children {
@@ -265,7 +265,7 @@ fn title(connection: &ConnectionStatus, colour: Colour) -> String {
         Some(code) => format!("{code}{}\x1b[0m", connection.state.word()),
         None => connection.state.word().to_owned(),
     };
-    let since = words::duration(Duration::from_secs(connection.since_seconds));
+    let since = words::seconds(connection.since_seconds);
     let _ = write!(text, "    state: {state} for {since}, policy {}", connection.policy);
     if let Some(ike) = &connection.ike {
         let _ = write!(text, ", started by {}", ike.started_by);
@@ -303,7 +303,7 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
             text,
             "  ike:       {}   rekey in {}   spis {} {}",
             ike.suite,
-            words::duration(Duration::from_secs(ike.rekey_in_seconds)),
+            words::seconds(ike.rekey_in_seconds),
             ike.spi_i,
             ike.spi_r
         );
@@ -321,7 +321,7 @@ fn child(text: &mut String, child: &ChildStatus) {
             let _ = writeln!(
                 text,
                 "   {suite} in {encapsulation}   rekey in {}   spi in {spi_in} out {spi_out}",
-                words::duration(Duration::from_secs(*rekey_in_seconds)),
+                words::seconds(*rekey_in_seconds),
             );
         }
         None => {

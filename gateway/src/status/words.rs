@@ -195,6 +195,12 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Whole seconds in the same way: `7s`, `4m`.
+#[must_use]
+pub fn seconds(seconds: u64) -> String {
+    if seconds < 10 { format!("{seconds}s") } else { duration(Duration::from_secs(seconds)) }
+}
+
 /// An amount of octets in binary units: `512 B`, `96.2 MiB`.
 #[must_use]
 pub fn octets(octets: u64) -> String {
@@ -290,6 +296,7 @@ mod tests {
         for (millis, expected) in cases {
             assert_eq!(duration(Duration::from_millis(millis)), expected);
         }
+        assert_eq!((seconds(7), seconds(240)), ("7s".to_owned(), "4m".to_owned()));
     }
 
     #[test]
