@@ -1,10 +1,14 @@
 //! The real program: exit codes, words on stderr, and that nothing is left behind.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gateway::status::Snapshot;
+use gateway::status::protocol::{RefusalKind, Request, Response};
 use serde_json::Value;
 
 struct Place {
@@ -94,7 +98,7 @@ fn without_a_daemon_every_client_command_ends_with_3_and_one_sentence() {
 fn the_socket_of_a_dead_daemon_is_no_daemon() {
     let place = Place::new();
     let socket = place.path("dead.sock");
-    drop(std::os::unix::net::UnixListener::bind(&socket).expect("binds"));
+    drop(UnixListener::bind(&socket).expect("binds"));
     let output = run(&["status", "--control", text(&socket)]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
 }
@@ -170,6 +174,113 @@ fn without_permission_it_ends_with_1_and_leaves_nothing() {
     assert!(errors[0].contains("run as root") || errors[0].contains("CAP_NET_ADMIN"), "{said}");
     assert!(!place.path("control.sock").exists(), "the control socket is left behind");
     assert!(!Path::new("/sys/class/net/s2scli0").exists(), "the device is left behind");
+}
+
+/// A daemon that says always the same: one connection, `paris`, that is down.
+struct FakeDaemon {
+    place: Place,
+}
+
+impl FakeDaemon {
+    fn start() -> Self {
+        let place = Place::new();
+        let listener = UnixListener::bind(place.path("fake.sock")).expect("binds");
+        // It ends with the process; every client makes a connection of its own.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut line = String::new();
+                let _ = BufReader::new(&client).read_line(&mut line);
+                let answer = match serde_json::from_str(&line).expect("a request") {
+                    Request::Status => Response::Status { snapshot: Box::new(snapshot()) },
+                    Request::Up { name } | Request::Restart { name } if name == "paris" => {
+                        Response::Done { message: "paris is connecting".into() }
+                    }
+                    Request::Rekey { name, .. } if name == "paris" => Response::Refused {
+                        kind: RefusalKind::NotNow,
+                        message: "paris is not up".into(),
+                    },
+                    Request::Up { .. }
+                    | Request::Down { .. }
+                    | Request::Restart { .. }
+                    | Request::Rekey { .. } => Response::Refused {
+                        kind: RefusalKind::UnknownName,
+                        message: "no such connection".into(),
+                    },
+                };
+                let _ = (&client).write_all(&answer.to_line());
+            }
+        });
+        Self { place }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        run(&[arguments, &["--control", text(&self.place.path("fake.sock"))]].concat())
+    }
+}
+
+fn snapshot() -> Snapshot {
+    serde_json::from_value(serde_json::json!({
+        "schema": "s2s-gw/status/1", "gateway": "fra1", "version": "0.1.0", "pid": 1,
+        "time": "2026-11-20T08:01:21Z", "uptime_seconds": 60, "external": [],
+        "tun": { "name": "s2s0", "mtu": 1406 }, "drops": { "esp": {}, "ike": {} },
+        "connections": [{
+            "name": "paris", "description": null, "state": "down", "since": "2026-11-20T08:01:09Z",
+            "since_seconds": 12, "desired_up": true, "vpnaas_status": "DOWN",
+            "cloudstack_state": "Disconnected", "attempt": null, "retry_in_seconds": 12,
+            "reason": { "code": "E1001", "alert": "peer-init-unreachable",
+                        "message": "the peer did not answer IKE_SA_INIT", "fix": "check the address" },
+            "policy": "default", "ike": null, "routes": [], "children": [],
+            "peer": { "configured": ["paris.example.com"], "active": null, "local": null, "nat": false,
+                      "nat_local": false, "nat_remote": false, "rtt_seconds": null },
+        }],
+    }))
+    .expect("a snapshot of schema 1")
+}
+
+#[test]
+fn unknown_names_end_with_4() {
+    let daemon = FakeDaemon::start();
+    for command in [&["status", "rome"][..], &["up", "rome"], &["rekey", "rome"]] {
+        let output = daemon.ask(command);
+        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", stderr(&output));
+    }
+    assert!(stderr(&daemon.ask(&["status", "rome"])).contains("there is paris"));
+}
+
+#[test]
+fn what_cannot_be_done_now_ends_with_1() {
+    let output = FakeDaemon::start().ask(&["rekey", "paris"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "error: paris is not up\n");
+}
+
+#[test]
+fn waiting_in_vain_ends_with_5_and_says_why() {
+    let daemon = FakeDaemon::start();
+    assert_eq!(daemon.ask(&["up", "paris"]).status.code(), Some(0));
+    let output = daemon.ask(&["up", "paris", "--wait", "150ms"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("E1001 peer-init-unreachable"), "{said}");
+}
+
+#[test]
+fn status_is_a_table_or_json_or_just_a_code() {
+    let daemon = FakeDaemon::start();
+    let output = daemon.ask(&["status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("paris  ○ down  paris.example.com"), "{said}");
+    assert!(said.contains("Retry in 12s. Fix: check the address."), "{said}");
+    assert!(!said.contains('\u{1b}'), "colour without a terminal");
+    let output = daemon.ask(&["status", "--json"]);
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(json["connections"][0]["reason"]["code"], "E1001");
+    for quiet in [&["status", "-q"][..], &["status", "-q", "paris"]] {
+        let output = daemon.ask(quiet);
+        assert_eq!(output.status.code(), Some(1), "it should be up and is not");
+        assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
+    }
 }
 
 #[test]
