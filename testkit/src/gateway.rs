@@ -128,9 +128,11 @@ policy = {name:?}
 local_subnets = {local_subnets:?}
 remote_subnets = {remote_subnets:?}
 start = {start:?}
+{}
 ",
                 interval.as_secs(),
-                timeout.as_secs()
+                timeout.as_secs(),
+                connection.ours_extra
             )?;
         }
         Ok(toml)

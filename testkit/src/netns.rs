@@ -168,10 +168,12 @@ impl Site {
         self.gateway.nft(
             "table inet watch {
                counter esp_in_udp {}
+               counter raw_esp {}
                counter ike {}
                counter readable {}
                chain in { type filter hook prerouting priority -300;
                  iifname \"out*\" udp dport 4500 counter name esp_in_udp
+                 iifname \"out*\" meta l4proto esp counter name raw_esp
                  iifname \"out*\" udp dport 500 counter name ike
                  iifname \"out*\" ip saddr 10.0.0.0/8 counter name readable
                  iifname \"out*\" ip6 saddr 2001:db8:1::-2001:db8:20:: counter name readable
@@ -180,7 +182,8 @@ impl Site {
         )
     }
 
-    /// Packets that reached this gateway from outside: (ESP or IKE on port 4500, inner addresses readable).
+    /// Packets that reached this gateway from outside: (ESP, in UDP or not, and IKE on port 4500; inner addresses
+    /// readable).
     ///
     /// # Errors
     /// If `nft` fails.
@@ -191,7 +194,7 @@ impl Site {
             let words: Vec<&str> = after.split_whitespace().take(4).collect();
             words.get(2).and_then(|word| word.parse().ok()).unwrap_or(0)
         };
-        Ok((packets("esp_in_udp"), packets("readable")))
+        Ok((packets("esp_in_udp") + packets("raw_esp"), packets("readable")))
     }
 
     /// The outer address of the gateway as its peer sees it.

@@ -56,6 +56,10 @@ pub struct ConnectionSpec {
     pub initiate: bool,
     /// Dead peer detection: ask after so long a silence, give up after so long.
     pub dpd: (Duration, Duration),
+    /// More lines for `[connection.NAME]` of ours.
+    pub ours_extra: String,
+    /// More lines for strongSwan's daemon.
+    pub swan_extra: String,
 }
 
 impl ConnectionSpec {

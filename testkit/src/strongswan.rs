@@ -81,8 +81,8 @@ impl StrongSwan {
         let (vici, log) = (self.file("vici"), self.file("log"));
         let (vici, log) = (vici.display(), log.display());
         let level = std::env::var("S2S_CHARON_LOG").unwrap_or_else(|_| "2".into());
-        let (interval, timeout) =
-            self.spec.connections.first().context("a charon without connections")?.dpd;
+        let first = self.spec.connections.first().context("a charon without connections")?;
+        let (extra, (interval, timeout)) = (&first.swan_extra, first.dpd);
         // Four transmissions, evenly spaced, fill what is left of the timeout after the interval.
         let gap = (timeout.saturating_sub(interval) / 4).as_secs_f64();
         Ok(format!(
@@ -109,6 +109,7 @@ impl StrongSwan {
       net = 1
     }}
   }}
+  {extra}
 }}
 swanctl {{
   plugins {{

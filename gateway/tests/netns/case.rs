@@ -119,6 +119,8 @@ impl Tunnel {
             remote_subnets: nets(&sites.right),
             initiate: true,
             dpd: self.dpd,
+            ours_extra: String::new(),
+            swan_extra: String::new(),
         };
         let mut right = left.mirrored();
         if self.between == Between::Nat {
@@ -210,7 +212,7 @@ impl Case {
         for site in [&self.sites.left, &self.sites.right] {
             let (esp, readable) = site.counted()?;
             ensure!(readable == 0, "{readable} packets crossed the wire unencrypted");
-            ensure!(esp > 0, "no packet on UDP 4500 reached a gateway");
+            ensure!(esp > 0, "no ESP packet reached a gateway");
         }
         Ok(())
     }

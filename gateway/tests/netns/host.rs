@@ -143,5 +143,7 @@ fn connection() -> ConnectionSpec {
         remote_subnets: vec!["10.2.0.0/24".into()],
         initiate: true,
         dpd: (Duration::from_secs(1), Duration::from_secs(4)),
+        ours_extra: String::new(),
+        swan_extra: String::new(),
     }
 }

@@ -90,5 +90,7 @@ fn connection(name: &str, hub: &Site, local: &str, peer: &Site, initiate: bool) 
         remote_subnets: vec![peer.subnet(Family::V4, 0)],
         initiate,
         dpd: (Duration::from_secs(1), Duration::from_secs(4)),
+        ours_extra: String::new(),
+        swan_extra: String::new(),
     }
 }

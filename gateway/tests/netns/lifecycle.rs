@@ -13,6 +13,7 @@ use crate::traffic::gcm;
 pub(crate) fn list(list: &mut List) {
     list.every_pair("liveness/left-killed", gcm, |case| killed(case, true));
     list.every_pair("liveness/right-killed", gcm, |case| killed(case, false));
+    list.every_pair("liveness/left-restarted-at-once", gcm, restarted);
     list.every_pair("delete/by-left", gcm, |case| deleted(case, true));
     list.every_pair("delete/by-right", gcm, |case| deleted(case, false));
     for pair in Pair::all() {
@@ -29,6 +30,8 @@ pub(crate) fn list(list: &mut List) {
                 list.tunnel(&name, Tunnel { subnets: 2, ..gcm(pair) }, move |case| {
                     stopped(case, signal)
                 });
+                let name = format!("stop/{word}-when-the-peer-is-gone");
+                list.tunnel(&name, gcm(pair), move |case| stopped_alone(case, signal));
             }
         }
     }
@@ -56,6 +59,23 @@ fn killed(case: &mut Case, left: bool) -> Result<()> {
     let back = now();
     case.wait_ping(Duration::from_secs(5)).context("after the peer came back")?;
     case.wait_up(Duration::from_secs(5).saturating_sub(back.elapsed()))?;
+    case.ping_all()
+}
+
+/// An initiator that forgot everything calls again before anybody missed it (INITIAL_CONTACT, RFC 7296 §2.4).
+fn restarted(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let before = case.facts()?;
+    case.left.daemon().kill()?;
+    case.left.start()?;
+    let back = now();
+    case.wait_changed(&before, "a new IKE SA", |before, after| before.ike_spi != after.ike_spi)?;
+    case.wait_ping(Duration::from_secs(5).saturating_sub(back.elapsed()))?;
+    case.ping_all()?;
+    // The old SAs do not come back, and their end takes nothing along.
+    pause(case.tunnel.dpd.1 + Duration::from_secs(1));
+    let after = case.facts()?;
+    ensure!(after.iter().all(|facts| facts.up && facts.child_spis.len() == 1), "{after:?}");
     case.ping_all()
 }
 
@@ -119,6 +139,20 @@ fn stopped(case: &mut Case, signal: Signal) -> Result<()> {
     wait_for("the other side to lose the tunnel", Duration::from_secs(2), || {
         Ok((!other.facts("site")?.up).then_some(()))
     })?;
+    let site = if left { &case.sites.left } else { &case.sites.right };
+    let ours = if left { &case.left } else { &case.right };
+    crate::host::nothing_left(&site.gateway, ours.as_ours().context("ours")?)
+}
+
+/// Nobody answers the DELETE, and still it ends in time.
+fn stopped_alone(case: &mut Case, signal: Signal) -> Result<()> {
+    case.up()?;
+    let left = case.left.kind() == "ours";
+    let (ours, other) = split(case, left);
+    other.daemon().kill()?;
+    let (status, took) = ours.daemon().stop(signal)?;
+    ensure!(status.code() == Some(0), "exit: {status}");
+    ensure!(took <= Duration::from_secs(2), "it took {took:?} to end");
     let site = if left { &case.sites.left } else { &case.sites.right };
     let ours = if left { &case.left } else { &case.right };
     crate::host::nothing_left(&site.gateway, ours.as_ours().context("ours")?)

@@ -84,6 +84,9 @@ fn refused(case: &mut Case, left: [&str; 3], right: [&str; 3]) -> Result<()> {
     }
     let to = case.sites.right.host_address(testkit::netns::Family::V4, 0);
     ensure!(case.sites.left.host.ping(to, 1, crate::case::GAP)? == 0, "a ping got through");
+    for site in [&case.sites.left, &case.sites.right] {
+        ensure!(site.counted()?.1 == 0, "packets for the tunnel left in the clear");
+    }
     Ok(())
 }
 

@@ -78,7 +78,7 @@ fn in_turn(case: &mut Case) -> Result<()> {
     case.ping_all()
 }
 
-fn child_now(case: &mut Case, left: bool) -> Result<()> {
+pub(crate) fn child_now(case: &mut Case, left: bool) -> Result<()> {
     let before = case.facts()?;
     by(case, left).rekey_child("site")?;
     case.wait_changed(&before, "a new child SA", |before, after| {
@@ -90,7 +90,7 @@ fn child_now(case: &mut Case, left: bool) -> Result<()> {
     Ok(())
 }
 
-fn ike_now(case: &mut Case, left: bool) -> Result<()> {
+pub(crate) fn ike_now(case: &mut Case, left: bool) -> Result<()> {
     let before = case.facts()?;
     by(case, left).rekey_ike("site")?;
     case.wait_changed(&before, "a new IKE SA", |before, after| before.ike_spi != after.ike_spi)?;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use testkit::netns::{Between, Family};
+use testkit::peer::{ConnectionSpec, Peer as _};
 
 use crate::List;
-use crate::case::{Case, Pair, Tunnel};
+use crate::case::{Case, GAP, Pair, Tunnel};
+use crate::lifecycle::says;
 
 pub(crate) fn list(list: &mut List) {
     let harness = Tunnel::new(Pair::SwanToSwan);
@@ -54,11 +56,92 @@ pub(crate) fn list(list: &mut List) {
             from_translated_port(case)
         },
     );
+    if Pair::all().contains(&Pair::OursToOurs) {
+        ours_alone(list);
+    }
+    let groups = |pair| Tunnel {
+        edit: |left, _| {
+            left.ike = "aes256gcm16-prfsha256-ecp256-curve25519".into();
+            left.esp = "aes256gcm16-ecp256-curve25519".into();
+        },
+        ..gcm(pair).suite(GCM.0, "aes256gcm16-curve25519")
+    };
+    list.every_pair("suite/invalid-ke", groups, invalid_ke);
+    for pair in [Pair::OursToSwan, Pair::SwanToSwan] {
+        if Pair::all().contains(&pair) {
+            let edit = |_: &mut ConnectionSpec, right: &mut ConnectionSpec| {
+                right.swan_extra = COOKIES.into()
+            };
+            list.tunnel("cookie", Tunnel { edit, ..gcm(pair) }, cookie);
+        }
+    }
+}
+
+/// What strongSwan's kernel-libipsec cannot do.
+fn ours_alone(list: &mut List) {
     let esn = gcm(Pair::OursToOurs).suite(GCM.0, "aes256gcm16-esn");
     list.tunnel("esn", esn, |case| {
         ping_and_exchange(case)?;
         suite_is(case, "ESN")
     });
+    let noesn = gcm(Pair::OursToOurs).suite(GCM.0, "aes256gcm16-noesn");
+    list.tunnel("noesn", noesn, |case| {
+        ping_and_exchange(case)?;
+        let has_esn = case.facts()?.iter().any(|facts| facts.suites.contains("ESN"));
+        ensure!(!has_esn, "ESN although nobody wants it");
+        Ok(())
+    });
+    for (name, outer) in [("encap/raw-esp-v4", Family::V4), ("encap/raw-esp-v6", Family::V6)] {
+        let edit = |left: &mut ConnectionSpec, right: &mut ConnectionSpec| {
+            for side in [left, right] {
+                side.ours_extra = "encap = \"auto\"".into();
+            }
+        };
+        let tunnel = Tunnel { outer, edit, ..gcm(Pair::OursToOurs) };
+        list.tunnel(name, tunnel, |case| {
+            ping_and_exchange(case)?;
+            let udp = case
+                .sites
+                .right
+                .gateway
+                .run("nft", &["list", "counter", "inet", "watch", "esp_in_udp"])?;
+            ensure!(udp.contains("packets 0 "), "ESP went in UDP: {udp}");
+            Ok(())
+        });
+    }
+}
+
+/// The initiator guesses a group that the responder does not want, in all three exchanges with a key exchange
+/// (RFC 7296 §1.2, §1.3).
+fn invalid_ke(case: &mut Case) -> Result<()> {
+    case.up()?;
+    case.ping_all()?;
+    crate::rekey::child_now(case, true)?;
+    crate::rekey::ike_now(case, true)?;
+    crate::rekey::child_now(case, true)?;
+    suite_is(case, "CURVE25519")?;
+    case.ping_all()
+}
+
+/// A responder with a half-open SA asks for a cookie (RFC 7296 §2.6), and gets it.
+fn cookie(case: &mut Case) -> Result<()> {
+    let wire = "add rule inet watch in iifname \"out\" udp dport 4500 drop\n";
+    case.sites.right.gateway.nft(wire)?;
+    case.start()?;
+    says(case.right.as_ref(), &[("swan", "generating IKE_SA_INIT response")])?;
+    match case.left.as_ours() {
+        Some(ours) => ours.restart("site")?,
+        // Its `restart` would wait for the tunnel.
+        None => case.left.daemon().kill().and_then(|()| case.left.start())?,
+    }
+    says(case.right.as_ref(), &[("swan", "sending COOKIE notify")])?;
+    case.sites.right.gateway.nft("flush chain inet watch in\n")?;
+    case.wait_up(Duration::from_secs(10))?;
+    ensure!(
+        case.sites.left.host.ping(case.sites.right.host_address(Family::V4, 0), 5, GAP)? == 5,
+        "pings lost"
+    );
+    Ok(())
 }
 
 fn ping_and_exchange(case: &mut Case) -> Result<()> {
@@ -109,3 +192,11 @@ const IDENTITIES: [(&str, &str, &str); 2] = [
     ("identity/addresses", "192.0.2.1", "192.0.2.2"),
     ("identity/email", "left@example.org", "right@example.org"),
 ];
+
+/// The second half-open SA is one too many; and say so in the log.
+const COOKIES: &str = "cookie_threshold = 1
+  filelog {
+    log {
+      net = 2
+    }
+  }";
