@@ -6,16 +6,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use testkit::gateway::Ours;
 use testkit::netns::{Netns, unique_prefix};
-use testkit::peer::{ConnectionSpec, wait_for};
+use testkit::peer::{ConnectionSpec, Peer as _, pause, wait_for};
 
 use crate::List;
 use crate::case::{KEY, program, spec};
 
 pub(crate) fn list(list: &mut List) {
-    type Test = fn(&Bare) -> Result<()>;
-    let tests: [(&str, Test); 7] = [
+    type Test = fn(&mut Bare) -> Result<()>;
+    let tests: [(&str, Test); 8] = [
         ("host/no-tun-device", no_device),
         ("host/tun-name-taken", name_taken),
         ("host/no-permission", no_permission),
@@ -23,10 +24,11 @@ pub(crate) fn list(list: &mut List) {
         ("host/port-4500-taken", |bare| port_taken(bare, 4500)),
         ("host/address-not-here", address_not_here),
         ("host/second-daemon", second_daemon),
+        ("host/stop-while-connecting", stop_while_connecting),
     ];
     for (name, test) in tests {
         list.add(name, false, move || {
-            Bare::new().and_then(|bare| test(&bare)).map_err(|error| format!("{error:#}"))
+            Bare::new().and_then(|mut bare| test(&mut bare)).map_err(|error| format!("{error:#}"))
         });
     }
 }
@@ -67,39 +69,39 @@ impl Bare {
 }
 
 /// As in a container that was given no device: not there, and not ours to make.
-fn no_device(bare: &Bare) -> Result<()> {
+fn no_device(bare: &mut Bare) -> Result<()> {
     let hide = "mount -t tmpfs none /dev/net && exec setpriv --bounding-set -mknod \"$@\"";
     bare.refuses(&["unshare", "-m", "sh", "-c", hide, "sh"], &["/dev/net/tun"])?;
     nothing_left(&bare.netns, &bare.ours)
 }
 
-fn name_taken(bare: &Bare) -> Result<()> {
+fn name_taken(bare: &mut Bare) -> Result<()> {
     bare.netns.ip("link add s2s0 type veth peer name other\n")?;
     bare.refuses(&[], &["s2s0"])?;
     bare.netns.ip("link del s2s0\n")?;
     nothing_left(&bare.netns, &bare.ours)
 }
 
-fn no_permission(bare: &Bare) -> Result<()> {
+fn no_permission(bare: &mut Bare) -> Result<()> {
     bare.refuses(&["setpriv", "--bounding-set", "-net_admin"], &["CAP_NET_ADMIN", "root"])?;
     nothing_left(&bare.netns, &bare.ours)
 }
 
-fn port_taken(bare: &Bare, port: u16) -> Result<()> {
+fn port_taken(bare: &mut Bare, port: u16) -> Result<()> {
     let taken = bare.netns.inside(|| Ok(UdpSocket::bind(("192.0.2.1", port))?))?;
     bare.refuses(&[], &[&port.to_string()])?;
     drop(taken);
     nothing_left(&bare.netns, &bare.ours)
 }
 
-fn address_not_here(bare: &Bare) -> Result<()> {
+fn address_not_here(bare: &mut Bare) -> Result<()> {
     bare.netns.ip("addr del 192.0.2.1/24 dev lo\n")?;
     bare.refuses(&[], &["192.0.2.1"])?;
     nothing_left(&bare.netns, &bare.ours)
 }
 
 /// The second daemon refuses; the first one does not notice.
-fn second_daemon(bare: &Bare) -> Result<()> {
+fn second_daemon(bare: &mut Bare) -> Result<()> {
     let config = bare.ours.config().display().to_string();
     let first =
         bare.ours.command(&["run", "-c", &config]).stderr(std::process::Stdio::null()).spawn();
@@ -112,6 +114,16 @@ fn second_daemon(bare: &Bare) -> Result<()> {
     first.kill()?;
     first.wait()?;
     outcome
+}
+
+/// Nobody is at the other end, and never was.
+fn stop_while_connecting(bare: &mut Bare) -> Result<()> {
+    bare.ours.start()?;
+    pause(Duration::from_millis(500));
+    let (status, took) = bare.ours.daemon().stop(Signal::TERM)?;
+    ensure!(status.code() == Some(0), "exit: {status}");
+    ensure!(took <= Duration::from_secs(2), "it took {took:?} to end");
+    nothing_left(&bare.netns, &bare.ours)
 }
 
 /// No device, no route, no socket of ours is left in the namespace.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
+use testkit::netns::Family;
 use testkit::peer::pause;
 
 use crate::List;
@@ -20,6 +21,7 @@ pub(crate) fn list(list: &mut List) {
     }
     list.every_pair("rekey/ike/by-left", gcm, |case| ike(case, true));
     list.every_pair("rekey/ike/by-right", gcm, |case| ike(case, false));
+    list.every_pair("rekey/no-packet-lost", with_pfs, no_packet_lost);
     list.every_pair("rekey/all-in-turn", with_pfs, in_turn);
 }
 
@@ -78,7 +80,33 @@ fn in_turn(case: &mut Case) -> Result<()> {
     case.ping_all()
 }
 
-pub(crate) fn child_now(case: &mut Case, left: bool) -> Result<()> {
+/// TCP repairs a lost packet; a ping does not. 200 a second, both ways at once, through every kind of rekey.
+fn no_packet_lost(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let gap = Duration::from_millis(5);
+    let sides = [(&case.sites.left, &case.sites.right), (&case.sites.right, &case.sites.left)];
+    std::thread::scope(|scope| {
+        let pings = sides.map(|(from, to)| {
+            let to = to.host_address(Family::V4, 0);
+            scope.spawn(move || from.host.ping(to, PINGS, gap))
+        });
+        for left in [true, false] {
+            child_now(case, left)?;
+            ike_now(case, left)?;
+        }
+        ensure!(!pings.iter().any(|ping| ping.is_finished()), "the pings ended before the rekeys");
+        for ping in pings {
+            let answered = ping.join().map_err(|_| anyhow!("a pinging thread panicked"))??;
+            ensure!(answered == PINGS, "{answered} of {PINGS} pings answered");
+        }
+        Ok(())
+    })
+}
+
+/// Four seconds of them.
+const PINGS: u16 = 800;
+
+pub(crate) fn child_now(case: &Case, left: bool) -> Result<()> {
     let before = case.facts()?;
     by(case, left).rekey_child("site")?;
     case.wait_changed(&before, "a new child SA", |before, after| {
@@ -90,7 +118,7 @@ pub(crate) fn child_now(case: &mut Case, left: bool) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn ike_now(case: &mut Case, left: bool) -> Result<()> {
+pub(crate) fn ike_now(case: &Case, left: bool) -> Result<()> {
     let before = case.facts()?;
     by(case, left).rekey_ike("site")?;
     case.wait_changed(&before, "a new IKE SA", |before, after| before.ike_spi != after.ike_spi)?;
