@@ -1,5 +1,6 @@
 //! Rekeys by either side while TCP runs: no octet lost, no stall over a second (RFC 7296 §2.8, make before break).
 
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail, ensure};
@@ -94,7 +95,8 @@ fn no_packet_lost(case: &mut Case) -> Result<()> {
             child_now(case, left)?;
             ike_now(case, left)?;
         }
-        ensure!(!pings.iter().any(|ping| ping.is_finished()), "the pings ended before the rekeys");
+        let over = pings.iter().any(ScopedJoinHandle::is_finished);
+        ensure!(!over, "the pings ended before the rekeys");
         for ping in pings {
             let answered = ping.join().map_err(|_| anyhow!("a pinging thread panicked"))??;
             ensure!(answered == PINGS, "{answered} of {PINGS} pings answered");

@@ -70,7 +70,7 @@ pub(crate) fn list(list: &mut List) {
     for pair in [Pair::OursToSwan, Pair::SwanToSwan] {
         if Pair::all().contains(&pair) {
             let edit = |_: &mut ConnectionSpec, right: &mut ConnectionSpec| {
-                right.swan_extra = COOKIES.into()
+                right.swan_extra = COOKIES.into();
             };
             list.tunnel("cookie", Tunnel { edit, ..gcm(pair) }, cookie);
         }
