@@ -66,6 +66,28 @@ fn requests_are_answered_in_order_and_on_one_connection() {
 }
 
 #[test]
+fn a_client_is_not_read_while_its_request_waits() {
+    let mut fixture = Fixture::new();
+    let mut client = fixture.connect();
+    let mut events = mio::Events::with_capacity(8);
+    for _ in 0..2 {
+        client.write_all(b"{\"command\":\"status\"}\n").expect("writes");
+        fixture.poll.poll(&mut events, Some(Duration::from_secs(5))).expect("polls");
+        for event in &events {
+            fixture.server.on_event(fixture.poll.registry(), event.token(), clock::now());
+        }
+    }
+    let (token, request) = fixture.server.next_request().expect("the first request");
+    assert_eq!(request, Ok(Request::Status));
+    assert!(fixture.server.next_request().is_none(), "two answers would be held for one client");
+    fixture.server.reply(token, &done(), clock::now());
+    assert!(
+        fixture.server.next_request().is_some(),
+        "the second is read once the first is answered"
+    );
+}
+
+#[test]
 fn octets_that_trickle_in_make_a_request() {
     let mut fixture = Fixture::new();
     let mut client = fixture.connect();
