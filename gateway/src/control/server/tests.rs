@@ -22,7 +22,10 @@ impl Fixture {
     }
 
     fn connect(&self) -> Std {
-        Std::connect(self.server.path()).expect("connects")
+        let client = Std::connect(self.server.path()).expect("connects");
+        // A test that waits in vain fails instead of hanging.
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("sets");
+        client
     }
 
     /// Serves until nothing happens for 50 ms; every good request is answered with `answer`.
