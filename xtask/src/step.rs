@@ -147,6 +147,7 @@ fn worth_showing(line: &str) -> bool {
     !(line.is_empty()
         || quiet.iter().any(|end| line.ends_with(end))
         || line.starts_with("running ")
+        || line.starts_with("all doctests ran ")
         || line.starts_with(nothing))
 }
 

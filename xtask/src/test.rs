@@ -93,7 +93,8 @@ fn netns(options: &Options, word: &[&str]) -> Result<(Counts, String)> {
     let args = [&["test", "-p", "gateway", "--test", "netns", "--"], word].concat();
     if options.no_netns {
         // Every test then says that it was ignored, so that the count is seen.
-        return Ok((cargo(&args, &[], Show::Failures)?, "left out by --no-netns".into()));
+        let counts = cargo(&args, &[("S2S_NETNS", "0")], Show::Failures)?;
+        return Ok((counts, "left out by --no-netns".into()));
     }
     let Missing { packages, others } = peers::missing();
     let missing = [packages, others].concat();
