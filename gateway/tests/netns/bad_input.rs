@@ -14,15 +14,19 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 use testkit::netns::Family;
-use testkit::peer::{now, wait_for};
+use testkit::peer::{ConnectionSpec, now, wait_for};
 
 use crate::List;
-use crate::case::{Case, GAP, Pair};
+use crate::case::{Case, GAP, Pair, Tunnel};
 use crate::traffic::gcm;
 
 pub(crate) fn list(list: &mut List) {
     for pair in [Pair::OursToSwan, Pair::OursToOurs] {
-        list.tunnel("bad-input", gcm(pair), bad_input);
+        // The right one has to ask for a sign of life, so that there is a request to capture; the left one does not.
+        let edit = |left: &mut ConnectionSpec, _: &mut ConnectionSpec| {
+            left.dpd = (Duration::from_mins(1), Duration::from_mins(2));
+        };
+        list.tunnel("bad-input", Tunnel { edit, ..gcm(pair) }, bad_input);
     }
 }
 
