@@ -32,7 +32,10 @@ impl Place {
         let everybody = fs::Permissions::from_mode(0o755);
         fs::set_permissions(directory.path(), everybody.clone()).expect("permissions");
         let program = directory.path().join("s2s-gw");
-        fs::copy(env!("CARGO_BIN_EXE_s2s-gw"), &program).expect("a copy of the program");
+        // By another process: a test that forks on another thread would hold a file that we write open a moment longer,
+        // and the program could not run ("Text file busy").
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_s2s-gw")).arg(&program).status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy of the program");
         fs::set_permissions(&program, everybody).expect("permissions");
         fs::create_dir(directory.path().join("tmp")).expect("a directory");
         Self { directory, program }

@@ -43,10 +43,9 @@ impl StrongSwan {
             spec,
         };
         std::fs::create_dir(this.programs())?;
-        for (program, name) in [(CHARON, "charon-systemd"), (SWANCTL, "swanctl")] {
-            std::fs::copy(program, this.programs().join(name))
-                .with_context(|| format!("cannot copy {program}"))?;
-        }
+        // By another process: a file that we have open for writing is one that a fork on another thread keeps open, and
+        // then it cannot be run ("Text file busy").
+        succeed(Command::new("cp").args([CHARON, SWANCTL]).arg(this.programs()))?;
         std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
         std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
         Ok(this)
