@@ -67,6 +67,11 @@ impl Admission {
         self.by_sa.insert(sa, key);
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.by_sa.len().max(self.by_request.len())
+    }
+
     /// The SA is no longer half-open, or gone.
     pub(crate) fn end(&mut self, sa: IkeSpi) {
         if let Some(key) = self.by_sa.remove(&sa)

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -18,12 +18,13 @@ use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
 use crate::peer::Peer;
-use crate::registry::ExchangeType;
+use crate::registry::{ExchangeType, NotifyType};
 use crate::sa::collision::ours_goes;
 use crate::sa::{IkeSa, InitRequest, Origin, Stage, respond_to_init};
 use crate::shared::{Cx, News, Outbox, Shared};
 use crate::timers::{Timer, Timers};
-use crate::wire::header::{Header, IkeSpi};
+use crate::wire::header::{Flags, Header, IkeSpi};
+use crate::wire::message::{Chain, message};
 
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
 pub struct Endpoint {
@@ -33,7 +34,12 @@ pub struct Endpoint {
     children: HashMap<ChildId, IkeSpi>,
     admission: Admission,
     timers: Timers,
+    /// When somebody was last told that we do not speak its version.
+    version_told: Option<Instant>,
 }
+
+/// The least time between two answers to messages of another version.
+const BETWEEN_VERSIONS: Duration = Duration::from_millis(100);
 
 impl Endpoint {
     /// An endpoint without peers. All its randomness comes from `seed`, which must be secret and fresh.
@@ -55,6 +61,7 @@ impl Endpoint {
             children: HashMap::new(),
             admission,
             timers: Timers::default(),
+            version_told: None,
         }
     }
 
@@ -92,6 +99,7 @@ impl Endpoint {
             return Disposition::Dropped(DropReason::Malformed);
         };
         if header.major() != 2 {
+            self.on_other_version(now, &header, path);
             return Disposition::Dropped(DropReason::Version);
         }
         let first = header.exchange == ExchangeType::IKE_SA_INIT && !header.flags.response;
@@ -107,6 +115,23 @@ impl Endpoint {
         let disposition = sa.on_datagram(&header, path, payload, &mut cx);
         self.settle(now, ours);
         disposition
+    }
+
+    /// A request of a newer version is told which one we speak (RFC 7296 §2.5): in the clear, so only to addresses that
+    /// are a peer's, and never often.
+    fn on_other_version(&mut self, now: Instant, header: &Header, path: Path) {
+        let too_soon = self.version_told.is_some_and(|at| now < at + BETWEEN_VERSIONS);
+        let newer = header.major() > 2 && !header.flags.response;
+        if !newer || too_soon || self.candidates(path).is_empty() {
+            return;
+        }
+        self.version_told = Some(now);
+        let mut chain = Chain::new();
+        chain.notify(NotifyType::INVALID_MAJOR_VERSION, &[]);
+        let flags = Flags { response: true, ..Flags::default() };
+        let header = Header { version: Header::VERSION, flags, ..*header };
+        let answer = Arc::from(message(header, &chain));
+        Cx { now, shared: &mut self.shared }.transmit(path, answer);
     }
 
     /// A request that wants to begin an SA.
@@ -442,3 +467,6 @@ impl Endpoint {
 fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
     earlier.up_since() >= Some(later.born())
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,11 @@ impl Timers {
         self.ordered.first_key_value().map(|((at, _), why)| Deadline { at: *at, why })
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.ordered.len().max(self.by_owner.len())
+    }
+
     /// Takes out all that are due, earliest first.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<Timer> {
         let mut due = Vec::new();

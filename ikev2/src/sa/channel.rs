@@ -209,7 +209,12 @@ impl Channel {
         cx.transmit(self.path, payload);
     }
 
-    fn seal(
+    #[cfg(test)]
+    pub(super) fn peek<'m>(&self, datagram: &'m mut [u8]) -> Result<Authentic<'m>, DropReason> {
+        self.protection.open(datagram)
+    }
+
+    pub(super) fn seal(
         &mut self,
         exchange: ExchangeType,
         message_id: MessageId,

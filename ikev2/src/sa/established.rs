@@ -22,7 +22,6 @@ use crate::event::{
 };
 use crate::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::shared::News;
-use crate::wire::header::MessageId;
 use crate::wire::identity::Identity;
 use crate::wire::message::Chain;
 
@@ -33,6 +32,10 @@ const PATIENCE_WITHOUT_DPD: Duration = Duration::from_secs(165);
 const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
 /// How long to wait before a refused child is asked for again; doubled up to a minute.
 const CHILD_RETRY: Duration = Duration::from_secs(2);
+
+/// What we make of an answer with a payload that we do not know and must not pass over.
+pub(super) const UNSUPPORTED_CRITICAL: &str =
+    "the peer sent a critical payload that we do not know";
 
 /// An IKE SA in use.
 pub(super) struct Established {
@@ -183,7 +186,7 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => self.on_create_child_request(message, cx),
             ExchangeType::INFORMATIONAL => self.on_informational_request(message, cx),
             _ => {
-                self.refuse_syntax(message.exchange, message.id, &message.ticket, cx);
+                self.refuse_syntax(message, cx);
                 self.pump(cx)
             }
         }
@@ -196,6 +199,10 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         self.heard_from(message, cx);
+        if message.body.unsupported_critical.is_some() {
+            // It must be rejected (RFC 7296 §2.5), and then we do not know what the peer believes in.
+            return self.close(CloseReason::Protocol(UNSUPPORTED_CRITICAL), cx);
+        }
         match self.pending.take() {
             Some(Pending::NewChild(offer)) => self.on_new_child_response(offer, message, cx),
             Some(Pending::RekeyChild(old, offer)) => {
@@ -222,16 +229,10 @@ impl Established {
     }
 
     /// Answers a request that makes no sense.
-    pub(super) fn refuse_syntax(
-        &mut self,
-        exchange: ExchangeType,
-        id: MessageId,
-        ticket: &super::Ticket,
-        cx: &mut Cx<'_>,
-    ) {
+    pub(super) fn refuse_syntax(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         let mut chain = Chain::new();
         chain.notify(NotifyType::INVALID_SYNTAX, &[]);
-        self.channel.respond(exchange, id, ticket, &chain, cx);
+        self.respond(message, &chain, cx);
     }
 
     /// The child of IKE_AUTH, or why there is none.
@@ -526,12 +527,22 @@ impl Established {
         State::Closing(Box::new(Closing::deleting(self.channel, cx)))
     }
 
-    /// Takes everything down and tells the endpoint.
-    pub(super) fn end(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
-        self.take_children_down(&reason, cx);
+    /// Gives back the SPIs of pairs that never came to be.
+    pub(super) fn release(&mut self, cx: &mut Cx<'_>) {
         if let Some(offer) = self.pending.take().and_then(Pending::into_child_offer) {
             cx.release_esp_spi(offer.spi_in);
         }
+        for task in self.queue.drain(..) {
+            if let Task::DeleteSpi(spi) = task {
+                cx.release_esp_spi(spi);
+            }
+        }
+    }
+
+    /// Takes everything down and tells the endpoint.
+    pub(super) fn end(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        self.take_children_down(&reason, cx);
+        self.release(cx);
         cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
     }
 }

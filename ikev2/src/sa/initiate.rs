@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Channel, backoff};
 use super::child::{ChildOffer, Keying};
 use super::closing::Closing;
-use super::established::Established;
+use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::{Cx, Message, Origin, State, nat, negotiate};
 use crate::config::{Encap, PeerConfig, RemoteId};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
@@ -136,6 +136,10 @@ impl InitSent {
         };
         if header.message_id != MessageId(0) {
             return (State::InitSent(self), Disposition::Dropped(DropReason::Unsolicited));
+        }
+        if body.unsupported_critical.is_some() {
+            // RFC 7296 §2.5; nothing in it is authenticated, so the attempt goes on.
+            return (State::InitSent(self), Disposition::Dropped(DropReason::Unprotected));
         }
         let config = cx.peer(self.peer);
         if let Some(notify) = body.notify(NotifyType::COOKIE) {
@@ -315,6 +319,9 @@ impl AuthSent {
     ) -> State {
         let config = cx.peer(self.peer);
         let body = &message.body;
+        if body.unsupported_critical.is_some() {
+            return self.delete(CloseReason::Protocol(UNSUPPORTED_CRITICAL), cx);
+        }
         if body.auth.is_none() {
             let reason = self.refusal(body, &config);
             return self.fail(reason, cx);
@@ -398,8 +405,14 @@ impl AuthSent {
         State::Closing(Box::new(Closing::waiting(self.channel, cx)))
     }
 
+    /// Ends the attempt because of an answer that we cannot use, though the peer may believe in the SA.
+    pub(super) fn delete(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        self.lost(reason, cx);
+        State::Closing(Box::new(Closing::deleting(self.channel, cx)))
+    }
+
     /// Ends the attempt.
-    pub(super) fn fail(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+    fn fail(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
         let mut this = self;
         this.lost(reason, cx);
         State::Closed

@@ -25,6 +25,8 @@ mod respond;
 mod window;
 
 use std::mem;
+#[cfg(test)]
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::channel::{Channel, Passed};
@@ -33,12 +35,16 @@ use self::established::Established;
 use self::initiate::{AuthSent, InitSent};
 use self::respond::AuthAwaited;
 use self::window::Ticket;
+#[cfg(test)]
+use crate::crypto::sk::Authentic;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
 use crate::shared::Cx;
 use crate::wire::header::{Header, IkeSpi, MessageId};
 use crate::wire::message::Body;
+#[cfg(test)]
+use crate::wire::message::Chain;
 
 pub(crate) use self::respond::{InitRequest, respond_to_init};
 
@@ -119,6 +125,10 @@ impl IkeSa {
         if header.exchange == ExchangeType::IKE_SA_INIT {
             return self.on_init(header, path, datagram, cx);
         }
+        if matches!(self.state, State::AuthSent(_)) && !header.flags.response {
+            // It overtook the answer to IKE_AUTH. To take it now would be to lose it: its repetition finds us ready.
+            return Disposition::Dropped(DropReason::Unexpected);
+        }
         let Some(channel) = self.state.channel() else {
             return Disposition::Dropped(DropReason::Unexpected);
         };
@@ -130,9 +140,13 @@ impl IkeSa {
         let body = Body::parse(authentic.first, authentic.plain);
         let (exchange, id, response) = (header.exchange, header.message_id, header.flags.response);
         let state = mem::replace(&mut self.state, State::Closed);
-        self.state = match body {
-            Ok(body) => state.handle(&Message { exchange, response, id, ticket, path, body }, cx),
-            Err(_) => state.on_syntax_error(exchange, id, response, &ticket, cx),
+        let well_formed = body.is_ok();
+        let message =
+            Message { exchange, response, id, ticket, path, body: body.unwrap_or_default() };
+        self.state = if well_formed {
+            state.handle(&message, cx)
+        } else {
+            state.on_syntax_error(&message, cx)
         };
         if self.stage() == Stage::Up {
             self.up_since = self.up_since.or(Some(cx.now));
@@ -243,6 +257,7 @@ impl IkeSa {
     pub(crate) fn forget(&mut self, reason: &CloseReason, cx: &mut Cx<'_>) {
         if let State::Established(state) = &mut self.state {
             state.take_children_down(reason, cx);
+            state.release(cx);
         }
         self.state = State::Closed;
     }
@@ -271,6 +286,27 @@ impl IkeSa {
         Some((state.lowest_nonce(), state.origin()))
     }
 
+    /// Any message at all, sealed with our keys: what a peer that has them may send.
+    #[cfg(test)]
+    pub(crate) fn forge(
+        &mut self,
+        exchange: ExchangeType,
+        id: MessageId,
+        response: bool,
+        chain: &Chain,
+        cx: &mut Cx<'_>,
+    ) -> Arc<[u8]> {
+        let channel = self.state.channel().expect("an SA that has keys");
+        channel.seal(exchange, id, response, chain, cx)
+    }
+
+    /// Opens a message to us without taking it.
+    #[cfg(test)]
+    pub(crate) fn peek<'m>(&mut self, datagram: &'m mut [u8]) -> Authentic<'m> {
+        let channel = self.state.channel().expect("an SA that has keys");
+        channel.peek(datagram).expect("an authentic message")
+    }
+
     fn established(&mut self) -> Result<&mut Established, Unknown> {
         let State::Established(state) = &mut self.state else { return Err(Unknown) };
         Ok(state)
@@ -291,26 +327,18 @@ impl State {
     }
 
     /// An authentic message whose payloads do not add up: the peer is broken (RFC 7296 §2.21.3).
-    fn on_syntax_error(
-        self,
-        exchange: ExchangeType,
-        id: MessageId,
-        response: bool,
-        ticket: &Ticket,
-        cx: &mut Cx<'_>,
-    ) -> Self {
+    /// `message` comes without its payloads. After a request INVALID_SYNTAX tells the peer, after a response a DELETE.
+    fn on_syntax_error(self, message: &Message<'_>, cx: &mut Cx<'_>) -> Self {
         let reason = CloseReason::Protocol("the peer sent a message that does not parse");
         match self {
+            Self::Established(state) if message.response => state.close(reason, cx),
             Self::Established(mut state) => {
-                if !response {
-                    state.refuse_syntax(exchange, id, ticket, cx);
-                }
+                state.refuse_syntax(message, cx);
                 state.fail(reason, cx)
             }
-            Self::AuthSent(state) => state.fail(reason, cx),
-            Self::InitSent(_) | Self::AuthAwaited(_) | Self::Closing(_) | Self::Closed => {
-                Self::Closed
-            }
+            Self::AuthSent(state) => state.delete(reason, cx),
+            Self::AuthAwaited(state) => state.refuse_syntax(reason, message, cx),
+            Self::InitSent(_) | Self::Closing(_) | Self::Closed => Self::Closed,
         }
     }
 

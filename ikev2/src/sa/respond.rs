@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::channel::Channel;
 use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
 use super::closing::Closing;
-use super::established::Established;
+use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::initiate::{expected_identity, is_expected, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, nat, negotiate};
 use crate::config::{Encap, PeerConfig};
@@ -61,6 +61,12 @@ pub(crate) fn respond_to_init(
 ) -> Result<(IkeSa, Arc<[u8]>), DropReason> {
     let rest = request.datagram.get(Header::LEN..).ok_or(DropReason::Malformed)?;
     let body = Body::parse(request.header.next_payload, rest).map_err(|_| DropReason::Malformed)?;
+    if let Some(kind) = body.unsupported_critical {
+        let mut chain = Chain::new();
+        chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);
+        respond_in_clear(request, IkeSpi::ZERO, &chain, cx);
+        return Err(DropReason::Unexpected);
+    }
     let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
         return Err(DropReason::Malformed);
     };
@@ -175,15 +181,46 @@ impl AuthAwaited {
         // IKE_AUTH comes from port 4500 if a NAT was found (RFC 7296 §2.23); it is authentic, so its path counts.
         self.channel.path = message.path;
         if message.exchange != ExchangeType::IKE_AUTH {
-            return self.refuse(message, NotifyType::INVALID_SYNTAX, cx);
+            return self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
+        }
+        if let Some(kind) = message.body.unsupported_critical {
+            self.report(None, CloseReason::Protocol(UNSUPPORTED_CRITICAL), message, cx);
+            return self.refuse(message, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0], cx);
         }
         match self.verify(&message.body, cx) {
             Ok(proved) => self.establish(proved, message, cx),
             Err((peer, reason)) => {
-                cx.event(Event::Refused { peer, path: message.path, reason });
-                self.refuse(message, NotifyType::AUTHENTICATION_FAILED, cx)
+                self.report(peer, reason, message, cx);
+                self.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx)
             }
         }
+    }
+
+    /// Its payloads do not add up (RFC 7296 §2.21.2).
+    pub(super) fn refuse_syntax(
+        mut self: Box<Self>,
+        reason: CloseReason,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        self.channel.path = message.path;
+        self.report(None, reason, message, cx);
+        self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx)
+    }
+
+    /// Tells whom we refused: `peer`, or the only one that it can have been.
+    fn report(
+        &self,
+        peer: Option<PeerId>,
+        reason: CloseReason,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) {
+        let only = match *self.candidates {
+            [only] => Some(only),
+            _ => None,
+        };
+        cx.event(Event::Refused { peer: peer.or(only), path: message.path, reason });
     }
 
     /// Answers with an error and stays only to repeat that answer.
@@ -191,10 +228,11 @@ impl AuthAwaited {
         mut self: Box<Self>,
         message: &Message<'_>,
         kind: NotifyType,
+        data: &[u8],
         cx: &mut Cx<'_>,
     ) -> State {
         let mut chain = Chain::new();
-        chain.notify(kind, &[]);
+        chain.notify(kind, data);
         self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
         State::Closing(Box::new(Closing::lingering(self.channel, cx)))
     }
@@ -213,11 +251,7 @@ impl AuthAwaited {
         let Some((peer, config)) = peers().find(|(_, p)| is_expected(&p.remote_id, &claimed, path))
         else {
             let expected = peers().map(|(_, peer)| expected_identity(&peer, path)).collect();
-            let only = match *self.candidates {
-                [only] => Some(only),
-                _ => None,
-            };
-            return Err((only, CloseReason::WrongIdentity { claimed, expected }));
+            return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
         if auth.method != AuthMethod::SHARED_KEY {
             let reason = CloseReason::Protocol("the peer authenticates by another method than PSK");

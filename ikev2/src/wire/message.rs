@@ -321,6 +321,15 @@ impl Chain {
         })
     }
 
+    /// A payload of a type that nobody knows, with the critical bit.
+    #[cfg(test)]
+    pub(crate) fn unknown_critical(&mut self, kind: PayloadType) -> &mut Self {
+        let start = self.writer.len();
+        self.add(kind, |_| Ok(()));
+        self.writer.patch(start + 1, &[CRITICAL]);
+        self
+    }
+
     /// The type of the first payload; `NONE` if there is none.
     #[must_use]
     pub const fn first(&self) -> PayloadType {

@@ -250,6 +250,28 @@ fn answers_that_are_lost_for_long_interrupt_nothing() {
     }
 }
 
+/// The old child is of use to the peer until the peer has our answer: it may grow older than its lifetime meanwhile.
+#[test]
+fn a_replaced_child_is_not_deleted_for_its_age_while_the_answer_is_lost() {
+    for seconds in [2, 5, 9] {
+        let [left, mut right] = psk_pair();
+        right.children[0].lifetime = Lifetime::of(Duration::from_secs(20));
+        let mut world = up(World::new(seconds).peers([left, right]));
+        world.run_for(Duration::from_secs(17));
+        let silenced = world.host(RIGHT).address;
+        world.attack(move |datagram, _| {
+            if datagram.source.ip() == silenced { Vec::new() } else { vec![datagram] }
+        });
+        rekey_child(&mut world, LEFT);
+        world.run_for(Duration::from_secs(seconds));
+        world.relent();
+        world.run_for(Duration::from_secs(5));
+        assert_healthy(&world, 1);
+        assert_no_interruption(&world);
+        assert_no_black_hole(&world);
+    }
+}
+
 #[test]
 fn age_and_traffic_end_a_child_before_its_lifetime() {
     let [mut left, right] = psk_pair();

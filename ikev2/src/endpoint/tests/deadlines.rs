@@ -1,0 +1,88 @@
+//! Deadlines move: whatever happened, `handle_timeout` leaves none in the past for long.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What may happen to a pair of endpoints.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Pass,
+    Lose,
+    Wait(u32),
+    Connect(usize),
+    Disconnect(usize),
+    NoPaths(usize),
+    Paths(usize),
+    RekeyIke(usize),
+    RekeyChild(usize),
+    Usage(usize, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let end = || 0..2usize;
+    prop_oneof![
+        8 => Just(Step::Pass),
+        2 => Just(Step::Lose),
+        8 => (0..100_000u32).prop_map(Step::Wait),
+        1 => end().prop_map(Step::Connect),
+        1 => end().prop_map(Step::Disconnect),
+        1 => end().prop_map(Step::NoPaths),
+        1 => end().prop_map(Step::Paths),
+        2 => end().prop_map(Step::RekeyIke),
+        2 => end().prop_map(Step::RekeyChild),
+        1 => (end(), any::<u64>()).prop_map(|(end, used)| Step::Usage(end, used)),
+    ]
+}
+
+fn take(pair: &mut Pair, step: Step) {
+    let (now, peer) = (pair.now, PeerId(0));
+    let child = |pair: &Pair, end: usize| pair.ends[end].children.keys().copied().min();
+    match step {
+        Step::Pass if !pair.wire.is_empty() => {
+            let _dropped_or_not = pair.pass();
+        }
+        Step::Pass => {}
+        Step::Lose => drop(pair.wire.pop_front()),
+        Step::Wait(milliseconds) => pair.now += Duration::from_millis(milliseconds.into()),
+        Step::Connect(end) => pair.ends[end].connect(now, peer).unwrap(),
+        Step::Disconnect(end) => pair.ends[end].disconnect(now, peer).unwrap(),
+        Step::NoPaths(end) => pair.ends[end].set_paths(now, peer, Vec::new()).unwrap(),
+        Step::Paths(end) => pair.ends[end].set_paths(now, peer, config(end).paths).unwrap(),
+        Step::RekeyIke(end) => {
+            let _refused_if_down = pair.ends[end].rekey_ike(now, peer);
+        }
+        Step::RekeyChild(end) => {
+            if let Some(child) = child(pair, end) {
+                let _refused_if_replaced = pair.ends[end].rekey_child(now, child);
+            }
+        }
+        Step::Usage(end, octets) => {
+            let usage = ChildUsage { octets, packets: octets, last_inbound: Some(now) };
+            let child = child(pair, end).unwrap_or(ChildId(4711));
+            pair.ends[end].report_usage(now, child, usage);
+        }
+    }
+    pair.drain();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_served_deadline_moves(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut pair = Pair::new();
+        for step in steps {
+            take(&mut pair, step);
+            for end in [A, B] {
+                for calls in 0.. {
+                    let due = pair.ends[end].poll_timeout().filter(|d| d.at <= pair.now);
+                    let Some(due) = due else { break };
+                    prop_assert!(calls < 4, "{due:?} does not move");
+                    pair.ends[end].handle_timeout(pair.now);
+                    pair.drain();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a peer may do to us: without keys, with keys but no identity, and with both (RFC 7296 §2.5, §2.21).
+
+use super::*;
+
+/// RFC 7296 §2.5: "the message MUST be rejected", and a request is told why.
+#[test]
+fn a_critical_payload_in_ike_sa_init_is_refused() {
+    let mut pair = Pair::new();
+    let (_, request) = pair.wire.pop_front().unwrap();
+    let header = Header::parse(&request.payload).unwrap();
+    let disposition = pair.deliver(A, &message(header, &critical()));
+    assert_eq!(disposition, Disposition::Dropped(DropReason::Unexpected));
+    let (_, answer) = pair.wire.pop_front().unwrap();
+    assert_eq!(notifies(&answer.payload), [NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD]);
+    assert!(pair.ends[B].sas.is_empty(), "nothing is kept");
+    // The same in an answer is noise, for nothing in it is authenticated.
+    assert_eq!(pair.deliver(A, &request.payload), Disposition::Accepted);
+    let (_, answer) = pair.wire.pop_front().unwrap();
+    let mut tainted = answer.payload.to_vec();
+    // The unknown payload goes first, so that only the header has to change.
+    let first = std::mem::replace(&mut tainted[16], 200);
+    tainted.splice(28..28, [first, 0x80, 0, 4]);
+    let len = u32::try_from(tainted.len()).unwrap();
+    tainted[24..28].copy_from_slice(&len.to_be_bytes());
+    assert!(matches!(pair.deliver(B, &tainted), Disposition::Dropped(_)));
+    assert_eq!(pair.deliver(B, &answer.payload), Disposition::Accepted);
+    pair.settle();
+    assert_eq!(pair.ends[B].children.len(), 1);
+}
+
+#[test]
+fn a_critical_payload_in_ike_auth_ends_the_attempt() {
+    let mut pair = Pair::new();
+    pair.pass();
+    pair.pass();
+    let answer = pair.ask(A, ExchangeType::IKE_AUTH, 1, &critical());
+    assert_eq!(answer, [NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD]);
+    assert_eq!(count(&pair.events[B], |e| matches!(e, Event::Refused { .. })), 1);
+    assert_eq!(pair.ends[B].children.len(), 0);
+}
+
+/// The responder believes in the SA, so it is told that there is none.
+#[test]
+fn a_critical_payload_in_the_answer_to_ike_auth_ends_the_sa() {
+    let mut pair = Pair::new();
+    for _ in 0..3 {
+        pair.pass();
+    }
+    pair.wire.clear();
+    let forged = pair.forge(B, ExchangeType::IKE_AUTH, (1, true), &critical());
+    pair.deliver(B, &forged);
+    pair.settle();
+    assert_eq!(count(&pair.events[A], |e| matches!(e, Event::PeerUp { .. })), 0);
+    assert_eq!(count(&pair.events[A], |e| matches!(e, Event::PeerDown { .. })), 1);
+    let deleted = |e: &Event| matches!(e, Event::PeerDown { reason: CloseReason::PeerDeleted, .. });
+    assert_eq!(count(&pair.events[B], deleted), 1, "{:?}", pair.events[B]);
+}
+
+#[test]
+fn a_request_that_does_not_parse_is_answered_before_authentication_too() {
+    let mut pair = Pair::new();
+    pair.pass();
+    pair.pass();
+    let mut twice = Chain::new();
+    twice.id_i(&name(A)).id_i(&name(A));
+    let answer = pair.ask(A, ExchangeType::IKE_AUTH, 1, &twice);
+    assert_eq!(answer, [NotifyType::INVALID_SYNTAX]);
+    assert_eq!(count(&pair.events[B], |e| matches!(e, Event::Refused { .. })), 1);
+}
+
+/// RFC 7296 §2.5: a higher major version is dropped and told which one we speak, a lower one only dropped.
+#[test]
+fn a_newer_version_is_told_ours_but_not_too_often() {
+    let mut pair = Pair::up();
+    let header = Header {
+        spi_i: IkeSpi(7),
+        spi_r: IkeSpi::ZERO,
+        next_payload: PayloadType::NONE,
+        version: 0x30,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags { initiator: true, ..Flags::default() },
+        message_id: MessageId(0),
+        len: 0,
+    };
+    let version = Disposition::Dropped(DropReason::Version);
+    for header in [
+        Header { version: 0x10, ..header },
+        Header { flags: Flags { response: true, ..Flags::default() }, ..header },
+    ] {
+        assert_eq!(pair.deliver(A, &message(header, &Chain::new())), version);
+        assert!(pair.wire.is_empty(), "{header:?} is not answered");
+    }
+    for _ in 0..100 {
+        assert_eq!(pair.deliver(A, &message(header, &Chain::new())), version);
+    }
+    assert!((1..=10).contains(&pair.wire.len()), "{} answers", pair.wire.len());
+    let (_, answer) = pair.wire.pop_front().unwrap();
+    let told = Header::parse(&answer.payload).unwrap();
+    assert_eq!(notifies(&answer.payload), [NotifyType::INVALID_MAJOR_VERSION]);
+    assert!(told.version == Header::VERSION && told.flags.response && told.spi_i == IkeSpi(7));
+    pair.wire.clear();
+    pair.now += MINUTE;
+    pair.deliver(A, &message(header, &Chain::new()));
+    assert_eq!(pair.wire.len(), 1);
+}
+
+/// RFC 7296 §1.2: only IKE_AUTH authenticates.
+#[test]
+fn nothing_but_ike_auth_is_taken_before_authentication() {
+    for exchange in [ExchangeType::INFORMATIONAL, ExchangeType::CREATE_CHILD_SA] {
+        let mut pair = Pair::new();
+        pair.pass();
+        pair.pass();
+        let mut chain = Chain::new();
+        chain.delete_ike();
+        assert_eq!(pair.ask(A, exchange, 1, &chain), [NotifyType::INVALID_SYNTAX]);
+        assert!(pair.ends[B].children.is_empty());
+        assert_eq!(count(&pair.events[B], |e| matches!(e, Event::PeerUp { .. })), 0);
+    }
+}
+
+#[test]
+fn a_second_ike_auth_changes_nothing() {
+    let mut pair = Pair::up();
+    let mut chain = Chain::new();
+    chain.id_i(&name(A));
+    assert_eq!(pair.ask(A, ExchangeType::IKE_AUTH, 2, &chain), [NotifyType::INVALID_SYNTAX]);
+    assert_eq!(pair.ends[B].children.len(), 1);
+}
+
+/// The responder's first request overtakes its answer to IKE_AUTH: it is not taken, so that its repetition is.
+#[test]
+fn a_request_that_overtakes_the_answer_to_ike_auth_is_not_lost() {
+    let mut pair = Pair::new();
+    for _ in 0..3 {
+        pair.pass();
+    }
+    let (_, auth) = pair.wire.pop_front().unwrap();
+    pair.ends[B].disconnect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    let (_, delete) = pair.wire.pop_front().unwrap();
+    assert!(matches!(pair.deliver(B, &delete.payload), Disposition::Dropped(_)));
+    pair.deliver(B, &auth.payload);
+    assert_eq!(pair.deliver(B, &delete.payload), Disposition::Accepted);
+    assert!(pair.ends[A].children.is_empty());
+}
