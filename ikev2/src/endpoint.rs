@@ -395,6 +395,7 @@ impl Endpoint {
     }
 
     fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
+        let was_up = self.sas.get(&spi).is_some_and(|sa| sa.up_since().is_some());
         self.refresh(spi);
         let Ok(peer) = self.peer_mut(id) else { return };
         let sas = peer.sas.clone();
@@ -406,6 +407,7 @@ impl Endpoint {
         if sas.iter().any(lives) {
             // Of two SAs that crossed one is gone; what the caller knows may be of that one.
             let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
+            let survivor = survivor.filter(|_| was_up);
             if let Some(info) = survivor.map(Box::new) {
                 self.shared.out.events.push_back(Event::PeerRekeyed { peer: id, info });
             }

@@ -522,7 +522,11 @@ impl Established {
     }
 
     /// Ends the SA with a DELETE (RFC 7296 §1.4.1). If a request still waits, the DELETE goes out after its answer.
+    /// So does the one for an SA that the peer made in place of this one and that we have not moved to.
     pub(super) fn close(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        if let Some(rival) = self.rival.take() {
+            self.dismiss(rival.into_channel(), true, cx);
+        }
         self.end(reason, cx);
         State::Closing(Box::new(Closing::deleting(self.channel, cx)))
     }

@@ -292,14 +292,19 @@ impl InitSent {
 
     pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
         if self.give_up_at <= cx.now {
-            let reason = self.hint.unwrap_or(CloseReason::NoAnswer);
-            cx.news(News::Lost { spi: self.ours, peer: self.peer, reason });
-            return State::Closed;
+            let reason = self.hint.take().unwrap_or(CloseReason::NoAnswer);
+            return self.abandon(reason, cx);
         }
         if self.next_at <= cx.now {
             self.transmit(cx);
         }
         State::InitSent(self)
+    }
+
+    /// Ends the attempt: nothing is there that the peer would have to hear of.
+    pub(super) fn abandon(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        cx.news(News::Lost { spi: self.ours, peer: self.peer, reason });
+        State::Closed
     }
 
     pub(super) fn deadline(&self) -> Deadline {
@@ -405,7 +410,8 @@ impl AuthSent {
         State::Closing(Box::new(Closing::waiting(self.channel, cx)))
     }
 
-    /// Ends the attempt because of an answer that we cannot use, though the peer may believe in the SA.
+    /// Ends the attempt though the peer may believe in the SA: it was told to end, or the answer is of no use. If
+    /// IKE_AUTH still waits, the DELETE goes out after its answer.
     pub(super) fn delete(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
         self.lost(reason, cx);
         State::Closing(Box::new(Closing::deleting(self.channel, cx)))
@@ -415,12 +421,6 @@ impl AuthSent {
     fn fail(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
         let mut this = self;
         this.lost(reason, cx);
-        State::Closed
-    }
-
-    /// Ends the attempt because it is not wanted any more.
-    pub(super) fn abandon(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
-        self.release(cx);
         State::Closed
     }
 

@@ -248,8 +248,9 @@ impl IkeSa {
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::Established(state) => state.close(reason, cx),
             State::Closing(state) => State::Closing(state),
-            State::AuthSent(state) => state.abandon(cx),
-            State::InitSent(_) | State::AuthAwaited(_) | State::Closed => State::Closed,
+            State::AuthSent(state) => state.delete(reason, cx),
+            State::InitSent(state) => state.abandon(reason, cx),
+            State::AuthAwaited(_) | State::Closed => State::Closed,
         };
     }
 

@@ -211,12 +211,19 @@ impl Established {
     }
 
     /// An SA that lost the race: we delete it if we made it, or wait for the peer to do so.
-    fn dismiss(&self, channel: Channel, ours: bool, cx: &mut Cx<'_>) {
+    pub(super) fn dismiss(&self, channel: Channel, ours: bool, cx: &mut Cx<'_>) {
         let spi = channel.ours;
         let closing =
             if ours { Closing::deleting(channel, cx) } else { Closing::lingering(channel, cx) };
         let sa = Box::new(IkeSa::new(spi, State::Closing(Box::new(closing)), cx.now));
         cx.news(News::Born { sa, peer: self.peer, replaces: self.channel.ours });
+    }
+}
+
+impl Rival {
+    /// Its channel, for one that holds no children and never will.
+    pub(super) fn into_channel(self) -> Channel {
+        self.channel
     }
 }
 

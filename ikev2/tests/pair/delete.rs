@@ -96,3 +96,20 @@ fn a_connection_that_was_not_yet_up_can_be_ended() {
         assert!(world.left().endpoint.is_idle());
     });
 }
+
+/// Whoever ends an attempt hears that it is over, and the responder, which may be up already, hears it at once.
+#[test]
+fn an_attempt_that_is_ended_ends_once_and_on_both_sides() {
+    for_each_seed(100, |seed| {
+        let link = Link::default().delay_ms(10..60).loss(100);
+        let mut world = World::new(seed).link(link).peers(psk_pair());
+        world.run_for(Duration::from_millis(seed * 5));
+        disconnect(&mut world, LEFT);
+        let downs =
+            |world: &World| world.left().count(|event| matches!(event, Event::PeerDown { .. }));
+        assert_eq!(downs(&world), 1, "{}", world.report());
+        world.run_for(Duration::from_secs(20));
+        assert!(world.all_down(), "{}", world.report());
+        assert_eq!(downs(&world), 1, "{}", world.report());
+    });
+}

@@ -4,7 +4,7 @@
 //!   Event::PeerUp / PeerRekeyed / PeerDown ─► up          Event::ChildUp / ChildDown ─► children()
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub struct Host {
     pub drops: Vec<(Duration, ikev2::DropReason)>,
     /// Peers that are up, and with what.
     pub up: BTreeMap<PeerId, IkeSaInfo>,
+    /// Peers that are up or on their way: each has exactly one `PeerDown` to come, if it ever goes down.
+    pending: BTreeSet<PeerId>,
     /// Children that are installed, as indices of `events`.
     installed: BTreeMap<ChildId, usize>,
     /// How many children the peers' configurations want.
@@ -42,6 +44,7 @@ impl Host {
             events: Vec::new(),
             drops: Vec::new(),
             up: BTreeMap::new(),
+            pending: BTreeSet::new(),
             installed: BTreeMap::new(),
             wanted: 0,
         }
@@ -52,24 +55,50 @@ impl Host {
         self.endpoint = endpoint;
         self.peers.clear();
         self.up.clear();
+        self.pending.clear();
         self.installed.clear();
         self.wanted = 0;
     }
 
+    /// Notes an event, after a look whether it may come now: in every scenario every child goes once and after it came,
+    /// and every peer goes once for each time that it came or was called.
     pub(super) fn record(&mut self, at: Duration, event: Event) {
         let index = self.events.len();
+        let name = self.name;
         match &event {
-            Event::PeerUp { peer, info } | Event::PeerRekeyed { peer, info } => {
+            Event::Connecting { peer, .. } => drop(self.pending.insert(*peer)),
+            Event::PeerUp { peer, info } => {
+                self.pending.insert(*peer);
                 self.up.insert(*peer, IkeSaInfo::clone(info));
             }
-            Event::PeerDown { peer, .. } => drop(self.up.remove(peer)),
-            Event::ChildUp { child, .. } => drop(self.installed.insert(child.id, index)),
-            Event::ChildDown { child, .. } => drop(self.installed.remove(child)),
-            Event::Connecting { .. }
-            | Event::PeerMoved { .. }
-            | Event::Refused { .. }
-            | Event::ChildFailed { .. }
-            | _ => {}
+            Event::PeerRekeyed { peer, info } => {
+                let known = self.up.insert(*peer, IkeSaInfo::clone(info)).is_some();
+                assert!(known, "{name}: {event:?} of a peer that is not up");
+            }
+            Event::PeerMoved { peer, .. } => {
+                assert!(self.up.contains_key(peer), "{name}: {event:?} of a peer that is not up");
+            }
+            Event::PeerDown { peer, .. } => {
+                assert!(self.pending.remove(peer), "{name}: {event:?} comes twice");
+                self.up.remove(peer);
+                let left = self.children().find(|child| child.peer == *peer);
+                assert!(
+                    left.is_none(),
+                    "{name}: {event:?} leaves {:?}",
+                    left.map(|child| child.id)
+                );
+            }
+            Event::ChildUp { child, replaces } => {
+                let known = replaces.is_none_or(|old| self.installed.contains_key(&old));
+                assert!(known, "{name}: {:?} replaces what is not there", child.id);
+                let again = self.installed.insert(child.id, index);
+                assert!(again.is_none(), "{name}: {:?} comes twice", child.id);
+            }
+            Event::ChildDown { child, .. } => {
+                let known = self.installed.remove(child).is_some();
+                assert!(known, "{name}: {event:?} of what is not there");
+            }
+            Event::Refused { .. } | Event::ChildFailed { .. } | _ => {}
         }
         self.events.push((at, event));
     }

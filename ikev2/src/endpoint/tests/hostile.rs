@@ -144,3 +144,25 @@ fn a_request_that_overtakes_the_answer_to_ike_auth_is_not_lost() {
     assert_eq!(pair.deliver(B, &delete.payload), Disposition::Accepted);
     assert!(pair.ends[A].children.is_empty());
 }
+
+/// Both sides rekey the IKE SA, and one is told to end everything when it holds the SA that the other made but has no
+/// answer to its own request: the other hears of it.
+#[test]
+fn the_end_in_the_middle_of_crossing_ike_rekeys_reaches_both() {
+    let mut pair = Pair::up();
+    for end in [A, B] {
+        pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+    }
+    pair.drain();
+    // A's request reaches B, whose answer moves A; everything else is lost.
+    pair.pass();
+    pair.wire.pop_front();
+    pair.pass();
+    pair.wire.clear();
+    pair.ends[B].disconnect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    pair.settle();
+    let downs = |end: usize| count(&pair.events[end], |e| matches!(e, Event::PeerDown { .. }));
+    assert_eq!((downs(A), downs(B)), (1, 1), "{:?}", pair.events[A]);
+    assert!(pair.ends[A].children.is_empty());
+}
