@@ -8,7 +8,7 @@
 //!
 //! In IKE_AUTH there is no nonce and no key exchange of its own: those of IKE_SA_INIT serve.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -393,12 +393,18 @@ impl Terms {
             remote_ts: self.remote_ts,
             phase: Phase::Up,
             rekey_at: cx.rekey_time(lifetime),
-            expires_at: cx.now + lifetime.mul_f64(1.1),
+            expires_at: cx.now + longest(lifetime),
             worn: false,
             replaces: None,
             lowest_nonce: keying.nonces.0.min(keying.nonces.1).to_vec(),
         }
     }
+}
+
+/// How old an SA may become if it cannot be replaced in time: a tenth older than it should, and a minute at least, so that
+/// a replacement that is under way is not overtaken.
+pub(super) fn longest(lifetime: Duration) -> Duration {
+    lifetime + (lifetime / 10).max(Duration::from_mins(1))
 }
 
 /// The configuration of a child; its index comes from the same list.

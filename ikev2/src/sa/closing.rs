@@ -21,9 +21,9 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// How long the last answer is kept for repeats of its request.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// How long an SA that the peer replaced is kept: until then its maker may still ask for our answer, which was lost. As
+/// How long an SA, or a child, that the peer replaced is kept: until then its maker may still ask for our answer, which was lost. As
 /// long as other stacks repeat a request.
-const REPLACED: Duration = Duration::from_secs(165);
+pub(super) const REPLACED: Duration = Duration::from_secs(165);
 
 /// An IKE SA that is no longer of use.
 pub(super) struct Closing {

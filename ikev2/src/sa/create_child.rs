@@ -9,6 +9,7 @@
 //! made it, and the maker of the other deletes the old pair.
 
 use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike};
+use super::closing::REPLACED;
 use super::collision::ours_goes;
 use super::established::{Established, Pending, Task};
 use super::{Cx, Message, State};
@@ -93,6 +94,7 @@ impl Established {
         let crossing = matches!(&self.pending, Some(Pending::RekeyChild(ours, _)) if *ours == id);
         if !crossing {
             self.set_phase(id, Phase::Replaced);
+            self.keep(id, cx);
         }
         self.queue.retain(|task| !matches!(task, Task::RekeyChild(queued, _) if *queued == id));
         self.install(agreed, SendWhen::AfterInbound, Some(id), cx);
@@ -231,6 +233,13 @@ impl Established {
     fn set_phase(&mut self, id: ChildId, phase: Phase) {
         for child in self.children.iter_mut().filter(|child| child.id == id) {
             child.phase = phase;
+        }
+    }
+
+    /// The peer replaces a child: it deletes the old one when it has our answer, which may be lost for long.
+    fn keep(&mut self, id: ChildId, cx: &mut Cx<'_>) {
+        for child in self.children.iter_mut().filter(|child| child.id == id) {
+            child.expires_at = child.expires_at.max(cx.now + REPLACED);
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::child::{Agreed, Child, ChildOffer, Phase, child_config};
+use super::child::{Agreed, Child, ChildOffer, Phase, child_config, longest};
 use super::closing::Closing;
 use super::rekey_ike::{IkeOffer, Rival};
 use super::{Cx, Message, Origin, State, sooner};
@@ -144,7 +144,7 @@ impl Established {
             pending: None,
             rival: None,
             rekey_at: cx.rekey_time(lifetime),
-            expires_at: cx.now + lifetime.mul_f64(1.1),
+            expires_at: cx.now + longest(lifetime),
             last_inbound: cx.now,
             dpd: config.dpd,
             paused_until: None,
@@ -266,6 +266,8 @@ impl Established {
     ) {
         let Agreed { child, keys_in, keys_out } = agreed;
         let config = cx.peer(self.peer);
+        // The peer may have deleted the old one meanwhile.
+        let replaces = replaces.filter(|old| self.children.iter().any(|child| child.id == *old));
         self.retries.retain(|retry| retry.config != child.config);
         cx.news(News::ChildOf { child: child.id, spi: self.channel.ours });
         let sa = ChildSa {
