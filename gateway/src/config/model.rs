@@ -91,7 +91,7 @@ pub struct Connection {
     pub start: Start,
     /// Whether ESP always travels in UDP. Default [`Encap::Force`].
     pub encap: Encap,
-    /// Size of the anti-replay window in packets, 64 to 1048576. Default 4096.
+    /// Size of the anti-replay window in packets, 32 to 65536. Default 4096.
     pub replay_window: u32,
     /// Largest inner packet in octets, 576 to 65535. `None`: computed.
     pub mtu: Option<u16>,

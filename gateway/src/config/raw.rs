@@ -8,6 +8,7 @@
 //!
 //! Every value keeps its place, because what is wrong with it may only turn out when it meets the others.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ikev2::{DpdAction, Encap, Start};
@@ -300,7 +301,7 @@ impl RawConnection {
             mtu: read_mtu(section, findings),
             routes: read_routes(section, findings),
             metric: section.integer("metric", 0..=u64::from(u32::MAX), findings),
-            replay_window: section.integer("replay_window", 64..=1 << 20, findings),
+            replay_window: section.integer("replay_window", REPLAY_WINDOW, findings),
             nat_keepalive: duration(
                 section,
                 "nat_keepalive",
@@ -327,6 +328,9 @@ impl RawConnection {
         raw
     }
 }
+
+/// The windows that `esp` can keep, packets.
+const REPLAY_WINDOW: RangeInclusive<u64> = 32..=65_536;
 
 const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 const KEEPALIVE_MAX: Duration = Duration::from_hours(1);

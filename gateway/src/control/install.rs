@@ -84,7 +84,6 @@ impl Installer {
     ) -> Result<(), InstallError> {
         let suite = suite(&child.suite)?;
         let selectors = Arc::new(selectors(&child.local_ts, &child.remote_ts));
-        let replay_window = place.replay_window.min(MAX_REPLAY_WINDOW);
         let inbound = SaParams {
             spi: child.spi_in.0,
             suite,
@@ -92,7 +91,7 @@ impl Installer {
             integ_key: &child.keys_in.integ,
             esn: child.suite.esn,
             selectors: Arc::clone(&selectors),
-            replay_window,
+            replay_window: place.replay_window,
         };
         let outbound = SaParams {
             spi: child.spi_out.0,
@@ -270,9 +269,6 @@ const fn destination(path: &Path, udp_encap: bool) -> Destination {
 
 /// How long a replaced inbound SA still takes packets: longer than any that is in flight stays in flight.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// The largest window that `esp` accepts, packets.
-const MAX_REPLAY_WINDOW: u32 = 65_536;
 
 #[cfg(test)]
 mod tests {

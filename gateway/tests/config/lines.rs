@@ -51,7 +51,8 @@ const OF_CONNECTION: &[Line] = &[
     Line("metric = 99999999999999999999", &[("E0113", 10, &["out of range"])]),
     Line("mtu = 500", &[("E0113", 7, &["576 to 65535"])]),
     Line("mtu = \"automatic\"", &[("E0114", 7, &["\"auto\""])]),
-    Line("replay_window = 32", &[("E0113", 17, &["64 to 1048576"])]),
+    Line("replay_window = 31", &[("E0113", 17, &["32 to 65536"])]),
+    Line("replay_window = 65537", &[("E0113", 17, &["32 to 65536"])]),
     // durations
     Line("nat_keepalive = 20", &[("E0110", 17, &["number without unit", "\"20s\""])]),
     Line("nat_keepalive = \"20\"", &[("E0110", 17, &["\"20s\""])]),
