@@ -27,7 +27,7 @@ macro_rules! reasons {
             /// How many reasons there are: the length of an array of counters.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// Name for counters, status output and metrics: lower case with underscores, and
+            /// Name for counters, status output and metrics: lower case with hyphens, and
             /// unchanged between releases.
             #[must_use]
             pub const fn word(self) -> &'static str {
@@ -47,39 +47,39 @@ macro_rules! reasons {
 
 reasons! {
     /// Shorter than the ESP header, IV, one trailer and ICV of its SA.
-    TooShort => "too_short",
+    TooShort => "too-short",
     /// The encrypted part is not a whole number of cipher blocks or 4-octet words (RFC 4303 §2.4).
-    BadLength => "bad_length",
+    BadLength => "bad-length",
     /// No inbound SA has this SPI, or a packet was handed to an SA with another SPI.
-    UnknownSpi => "unknown_spi",
+    UnknownSpi => "unknown-spi",
     /// The sequence number was received before (RFC 4303 §3.4.3).
     Replayed => "replayed",
     /// The sequence number lies before the replay window.
-    TooOld => "too_old",
+    TooOld => "too-old",
     /// The integrity check value is wrong: forged, damaged, or sealed with other keys.
-    BadIcv => "bad_icv",
+    BadIcv => "bad-icv",
     /// Authentic, but the padding is not 1, 2, 3, .. or is longer than the plaintext (RFC 4303 §2.4).
-    BadPadding => "bad_padding",
+    BadPadding => "bad-padding",
     /// Authentic, but the next header is neither 4 nor 41, or contradicts the version of the inner packet.
-    BadNextHeader => "bad_next_header",
+    BadNextHeader => "bad-next-header",
     /// A dummy packet, next header 59: made to be dropped (RFC 4303 §2.6).
     Dummy => "dummy",
     /// The inner octets are not one whole IPv4 or IPv6 packet.
-    NotIp => "not_ip",
+    NotIp => "not-ip",
     /// The inner packet is not within the traffic selectors of its SA (RFC 4301 §5.2).
-    SelectorMismatch => "selector_mismatch",
+    SelectorMismatch => "selector-mismatch",
     /// The SA has used its last sequence number and sends nothing more (RFC 4303 §3.3.3).
-    SequenceExhausted => "sequence_exhausted",
+    SequenceExhausted => "sequence-exhausted",
     /// The buffer has too little room before or after the packet.
-    NoRoom => "no_room",
+    NoRoom => "no-room",
     /// No policy covers the packet.
-    NoPolicy => "no_policy",
+    NoPolicy => "no-policy",
     /// A policy covers the packet, but its SA is not up.
-    NoSa => "no_sa",
+    NoSa => "no-sa",
     /// The packet is larger than the path or the device takes.
-    TooBig => "too_big",
+    TooBig => "too-big",
     /// The socket or the device did not take the packet.
-    SendFailed => "send_failed",
+    SendFailed => "send-failed",
     /// A UDP datagram on the NAT traversal port that is neither IKE, ESP nor a keepalive.
     Runt => "runt",
 }
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(words.len(), DropReason::COUNT);
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), place, "{reason}");
-            assert!(reason.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{reason}");
+            assert!(reason.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{reason}");
         }
     }
 }

@@ -163,12 +163,12 @@ impl IoLoss {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::QueueFull => "queue_full",
+            Self::QueueFull => "queue-full",
             Self::Unreachable => "unreachable",
-            Self::NoSocket => "no_socket",
+            Self::NoSocket => "no-socket",
             Self::Device => "device",
             Self::Truncated => "truncated",
-            Self::ControlBusy => "control_busy",
+            Self::ControlBusy => "control-busy",
         }
     }
 
@@ -288,6 +288,7 @@ mod tests {
         for (position, loss) in IoLoss::ALL.into_iter().enumerate() {
             assert_eq!(loss.index(), position);
             assert_eq!(IoLoss::ALL.iter().filter(|other| other.word() == loss.word()).count(), 1);
+            assert!(loss.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{loss:?}");
         }
     }
 
