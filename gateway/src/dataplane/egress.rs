@@ -12,6 +12,7 @@
 //! [`esp::OutboundSa::encap`].
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -132,7 +133,8 @@ impl Egress {
             return None;
         };
         let slot = self.policy.classify(&view);
-        if slot.is_none() {
+        // Every host talks to its neighbours on every device (RFC 4861, RFC 3376): that no tunnel takes it is no news.
+        if slot.is_none() && !is_to_many(view.destination) {
             self.counters.drop_one(DropReason::NoPolicy);
         }
         slot
@@ -241,6 +243,14 @@ impl WaysOut {
     }
 }
 
+/// Whether a packet is for a group, or for everybody on the link, rather than for one host.
+fn is_to_many(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
+}
+
 /// Sorts an error of a send call other than EMSGSIZE.
 fn loss_of(error: &io::Error) -> IoLoss {
     match error.raw_os_error() {
@@ -259,3 +269,22 @@ const PACKET_MAX: usize = 65_535;
 /// How long a packet may wait for room in the socket's send buffer; chosen so that a full buffer of 4 MB drains noticeably
 /// at 1 Gbit/s.
 const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_told_from_hosts() {
+        for (destination, expected) in [
+            ("224.0.0.1", true),
+            ("255.255.255.255", true),
+            ("ff02::16", true),
+            ("10.3.0.1", false),
+            ("fe80::1", false),
+        ] {
+            let destination = destination.parse().expect("an address");
+            assert_eq!(is_to_many(destination), expected, "{destination}");
+        }
+    }
+}

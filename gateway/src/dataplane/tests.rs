@@ -390,7 +390,11 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
         unheard.set_nonblocking(true).unwrap();
         let counters = Arc::clone(left.dataplane().counters());
         let before = counters.dropped(DropReason::NoPolicy);
+        for neighbours in ["224.0.0.22:7", "239.255.255.250:1900"] {
+            client.send_to(b"of no interest", neighbours).unwrap();
+        }
         client.send_to(b"no policy", "10.3.0.1:7").unwrap();
+        // The packets to groups went first, so they would be counted by now.
         left.settles(before + 1, |side| side.dataplane().counters().dropped(DropReason::NoPolicy));
 
         let spi = NonZeroU32::new(0x202).unwrap();
