@@ -124,6 +124,25 @@ fn a_bad_configuration_ends_with_2_and_says_where() {
 }
 
 #[test]
+fn what_is_no_file_is_refused_at_once() {
+    let place = Place::new();
+    let fifo = place.path("fifo.toml");
+    let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+    assert!(made.success());
+    let directory = place.path("");
+    for (path, why) in [
+        (text(&fifo), "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        (text(&directory), "is a directory"),
+    ] {
+        let output = run(&["check", path]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{path}: {said}");
+        assert!(said.contains("error[E0102]") && said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_missing_configuration_ends_with_2() {
     let place = Place::new();
     let output = run(&["run", "-c", text(&place.path("absent.toml"))]);

@@ -140,6 +140,11 @@ impl Reading {
 
 /// The text of a file, which may have a key in it.
 fn read_file(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    // Somebody may never write to a FIFO, and a device may never end; a directory says of itself that it is one.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
     let mut octets = Zeroizing::new(Vec::new());
     File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > FILE_MAX {
