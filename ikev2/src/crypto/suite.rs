@@ -80,11 +80,12 @@ impl IkeSuite {
 
 impl ChildSuite {
     /// The suite of these transforms, one of each type. `None` if a type is missing, occurs twice or does not belong to
-    /// ESP, or if we cannot compute one of them. No key exchange, or the method NONE, means keys from SK_d alone.
+    /// ESP, or if we cannot compute one of them. No key exchange, or the method NONE, means keys from SK_d alone; no sequence numbers mean short ones.
     pub(crate) fn from_transforms(transforms: &[Transform]) -> Option<Self> {
         let chosen = Chosen::sort(transforms)?;
         let (encr, key_bits, integ) = chosen.protection()?;
-        let esn = match chosen.sn? {
+        // RFC 7296 §3.3.3 makes the type mandatory, but older peers leave it out and mean the only kind that they know.
+        let esn = match chosen.sn.unwrap_or(SnId::SHORT) {
             SnId::SHORT => false,
             SnId::EXTENDED => true,
             _ => return None,
@@ -229,6 +230,7 @@ mod tests {
 
         assert_eq!(child(&[GCM, ESN]).as_deref(), Some("AES_GCM_16_256/ESN"));
         assert_eq!(child(&[GCM, NO_INTEG, NO_ESN, NO_KE]).as_deref(), Some("AES_GCM_16_256"));
+        assert_eq!(child(&[GCM]).as_deref(), Some("AES_GCM_16_256"), "the peer does not say");
         let cbc = "AES_CBC_256/HMAC_SHA2_256_128/MODP_2048/ESN";
         assert_eq!(child(&[CBC, INTEG, ESN, KE]).as_deref(), Some(cbc));
     }
@@ -251,8 +253,7 @@ mod tests {
         for (case, transforms) in ike_cases.into_iter().enumerate() {
             assert_eq!(ike(transforms), None, "{case}");
         }
-        let child_cases: [&[Transform]; 7] = [
-            &[GCM],
+        let child_cases: [&[Transform]; 6] = [
             &[CBC, ESN],
             &[GCM, INTEG, ESN],
             &[GCM, ESN, NO_ESN],

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::negotiate::Fresh;
 use super::{Cx, negotiate};
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::ke::KeSecret;
@@ -268,7 +269,11 @@ pub(super) fn answer(
     let (config, local_ts, remote_ts) = select(peer, asked, ts_i, ts_r)?;
     let child = child_config(peer, config);
     let fresh = !matches!(asked, Asked::First);
-    let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, fresh)
+    let key_exchange = match asked {
+        Asked::First => Fresh::No,
+        Asked::Further | Asked::Rekey(_) => Fresh::Yes(body.ke.as_ref().map(|ke| ke.method)),
+    };
+    let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, key_exchange)
         .ok_or_else(|| no_proposal(&child.proposals, sa))?;
     let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(&child.proposals, sa))?;
     let (g_ir, ke) = exchange_keys(&suite, body, cx)?;

@@ -5,6 +5,11 @@
 //!   theirs 1: aes128-...       2: aes256-sha256-...   ──►    for each of theirs: one common transform of every type?
 //! ```
 //!
+//! The peer's KE payload may fit another common proposal than our first. Within an SA that one is taken, which saves an
+//! exchange; whatever is taken, we accept it. In IKE_SA_INIT our order stands: there anybody on the path may forge the
+//! INVALID_KE_PAYLOAD that makes the peer try a weaker method, and to take it would be to let him choose (RFC 7296
+//! §1.2).
+//!
 //! A transform type that only one side names must allow "none": INTEG beside an AEAD cipher, KE in IKE_AUTH, SN that an
 //! old peer leaves out. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
 
@@ -12,27 +17,58 @@ use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, SnId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
-/// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means.
-pub(super) fn choose_ike(ours: &[Proposal], theirs: &[Proposal]) -> Option<(Proposal, IkeSuite)> {
-    choose(ours, theirs, ProtocolId::IKE).find_map(|chosen| {
-        IkeSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
-    })
+/// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means. A suite with the method `sent`
+/// comes before all others.
+pub(super) fn choose_ike(
+    ours: &[Proposal],
+    theirs: &[Proposal],
+    sent: Option<KeMethod>,
+) -> Option<(Proposal, IkeSuite)> {
+    let first = |theirs: &[Proposal]| {
+        choose(ours, theirs, ProtocolId::IKE).find_map(|chosen| {
+            IkeSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
+        })
+    };
+    sent.and_then(|method| first(&with_ke(theirs, method))).or_else(|| first(theirs))
 }
 
-/// Picks an ESP suite; with `fresh_ke` false (IKE_AUTH, RFC 7296 §1.2) key exchange transforms do not count.
+/// Whether an ESP suite comes with a key exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fresh {
+    /// Not in IKE_AUTH (RFC 7296 §1.2): key exchange transforms do not count.
+    No,
+    /// As the proposals say; the peer sent a value of this method along.
+    Yes(Option<KeMethod>),
+}
+
+/// Picks an ESP suite, one with the method that the peer sent before all others.
 pub(super) fn choose_esp(
     ours: &[Proposal],
     theirs: &[Proposal],
-    fresh_ke: bool,
+    fresh: Fresh,
 ) -> Option<(Proposal, ChildSuite)> {
-    let (ours, theirs) = if fresh_ke {
-        (ours.to_vec(), theirs.to_vec())
-    } else {
-        (without_ke(ours), without_ke(theirs))
+    let first = |ours: &[Proposal], theirs: &[Proposal]| {
+        choose(ours, theirs, ProtocolId::ESP).find_map(|chosen| {
+            ChildSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
+        })
     };
-    choose(&ours, &theirs, ProtocolId::ESP).find_map(|chosen| {
-        ChildSuite::from_transforms(&chosen.transforms).map(|suite| (chosen, suite))
-    })
+    match fresh {
+        Fresh::No => first(&without_ke(ours), &without_ke(theirs)),
+        Fresh::Yes(sent) => sent
+            .and_then(|method| first(ours, &with_ke(theirs, method)))
+            .or_else(|| first(ours, theirs)),
+    }
+}
+
+/// Those of the proposals that name this key exchange method, without the others.
+fn with_ke(proposals: &[Proposal], method: KeMethod) -> Vec<Proposal> {
+    let wanted = Transform::Ke(method);
+    let mut fitting = proposals.to_vec();
+    fitting.retain(|proposal| proposal.transforms.contains(&wanted));
+    for proposal in &mut fitting {
+        proposal.transforms.retain(|t| t.kind() != TransformType::KE || *t == wanted);
+    }
+    fitting
 }
 
 /// The proposals without their key exchange transforms, as IKE_AUTH wants them.
@@ -153,7 +189,7 @@ mod tests {
         let ours = [ike("aes256gcm16-prfsha384-ecp384"), ike("aes256-sha256-modp2048")];
         let theirs =
             offer(&[ike("aes256-sha256-modp2048"), ike("aes256gcm16-prfsha384-ecp384")], &[]);
-        let (chosen, suite) = choose_ike(&ours, &theirs).unwrap();
+        let (chosen, suite) = choose_ike(&ours, &theirs, None).unwrap();
         assert_eq!(chosen.number, 2);
         assert_eq!(suite.ke, KeMethod::ECP_384);
     }
@@ -162,7 +198,7 @@ mod tests {
     fn one_differing_type_is_enough_to_refuse() {
         let ours = [ike("aes256-sha256-modp2048")];
         for other in ["aes128-sha256-modp2048", "aes256-sha384-modp2048", "aes256-sha256-ecp256"] {
-            assert!(choose_ike(&ours, &offer(&[ike(other)], &[])).is_none(), "{other}");
+            assert!(choose_ike(&ours, &offer(&[ike(other)], &[]), None).is_none(), "{other}");
         }
     }
 
@@ -170,17 +206,17 @@ mod tests {
     fn key_exchange_counts_only_where_one_is_made() {
         let ours = [esp("aes256gcm16-ecp384")];
         let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
-        assert!(choose_esp(&ours, &theirs, false).is_some());
-        assert!(choose_esp(&ours, &theirs, true).is_none());
+        assert!(choose_esp(&ours, &theirs, Fresh::No).is_some());
+        assert!(choose_esp(&ours, &theirs, Fresh::Yes(None)).is_none());
     }
 
     #[test]
     fn a_peer_without_extended_sequence_numbers_gets_short_ones() {
         let theirs = offer(&[esp("aes256gcm16-noesn")], &[1, 2, 3, 4]);
-        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, false).unwrap();
+        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, Fresh::No).unwrap();
         assert!(!suite.esn);
         let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
-        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, false).unwrap();
+        let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, Fresh::No).unwrap();
         assert!(suite.esn);
     }
 
@@ -189,14 +225,14 @@ mod tests {
         let mut foreign = ike("aes256-sha256-modp2048");
         foreign.transforms.push(Transform::Unknown { kind: 6, id: 36 });
         let theirs = offer(&[foreign, ike("aes256-sha256-modp2048")], &[]);
-        let (chosen, _) = choose_ike(&[ike("aes256-sha256-modp2048")], &theirs).unwrap();
+        let (chosen, _) = choose_ike(&[ike("aes256-sha256-modp2048")], &theirs, None).unwrap();
         assert_eq!(chosen.number, 2);
     }
 
     #[test]
     fn an_answer_has_to_be_a_part_of_the_offer() {
         let offered = offer(&[ike("aes256-sha256-modp2048")], &[]);
-        let (chosen, _) = choose_ike(&offered, &offered).unwrap();
+        let (chosen, _) = choose_ike(&offered, &offered, None).unwrap();
         assert!(accept(&offered, std::slice::from_ref(&chosen)).is_some());
         let mut wider = chosen.clone();
         wider.transforms.push(Transform::Ke(KeMethod::ECP_256));
@@ -205,5 +241,48 @@ mod tests {
         weaker.transforms[0] = Transform::Encr(EncrId::AES_CBC, Some(128));
         assert!(accept(&offered, &[weaker]).is_none());
         assert!(accept(&offered, &[chosen.clone(), chosen]).is_none());
+    }
+
+    #[test]
+    fn what_the_peer_sent_decides_among_what_both_accept() {
+        let ours = [ike("aes256-sha256-ecp384-ecp256"), ike("aes256-sha256-modp2048")];
+        let theirs = offer(&ours, &[]);
+        let pick = |sent| choose_ike(&ours, &theirs, sent).unwrap().1.ke;
+        assert_eq!(pick(None), KeMethod::ECP_384);
+        for method in [KeMethod::ECP_384, KeMethod::ECP_256, KeMethod::MODP_2048] {
+            assert_eq!(pick(Some(method)), method);
+        }
+        assert_eq!(
+            pick(Some(KeMethod::CURVE25519)),
+            KeMethod::ECP_384,
+            "not what we do not accept"
+        );
+        let ours = [esp("aes256gcm16-ecp384"), esp("aes256gcm16-modp2048")];
+        let theirs = offer(&ours, &[1, 2, 3, 4]);
+        let pick = |sent| choose_esp(&ours, &theirs, Fresh::Yes(sent)).unwrap().1.ke;
+        assert_eq!(pick(Some(KeMethod::MODP_2048)), Some(KeMethod::MODP_2048));
+        assert_eq!(pick(Some(KeMethod::ECP_256)), Some(KeMethod::ECP_384));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_speak_of_sequence_numbers_has_short_ones() {
+        let silent = |words: &str| {
+            let mut proposals = offer(&[esp(words)], &[1, 2, 3, 4]);
+            proposals[0].transforms.retain(|transform| transform.kind() != TransformType::SN);
+            proposals
+        };
+        let theirs = silent("aes256gcm16");
+        let (chosen, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, Fresh::No).unwrap();
+        assert!(!suite.esn);
+        assert_eq!(
+            chosen.transforms, theirs[0].transforms,
+            "our answer does not speak of them either"
+        );
+        assert!(choose_esp(&[esp("aes256gcm16-esn")], &theirs, Fresh::No).is_none());
+        let offered = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
+        let accepted = accept(&offered, &theirs).unwrap();
+        assert!(!ChildSuite::from_transforms(&accepted.transforms).unwrap().esn);
+        let offered = offer(&[esp("aes256gcm16-esn")], &[1, 2, 3, 4]);
+        assert!(accept(&offered, &theirs).is_none());
     }
 }

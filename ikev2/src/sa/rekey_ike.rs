@@ -162,7 +162,7 @@ impl Established {
             self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
             return None;
         };
-        let chosen = negotiate::choose_ike(&config.proposals, sa);
+        let chosen = negotiate::choose_ike(&config.proposals, sa, Some(ke.method));
         let chosen =
             chosen.and_then(|(proposal, suite)| Some((ike_spi(&proposal)?, proposal, suite)));
         let Some((spi_i, proposal, suite)) = chosen else {

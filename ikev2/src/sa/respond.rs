@@ -71,13 +71,14 @@ pub(crate) fn respond_to_init(
         return Err(DropReason::Malformed);
     };
     let peers: Vec<_> = request.candidates.iter().map(|id| (*id, cx.peer(*id))).collect();
-    let best = peers.iter().find_map(|(_, peer)| negotiate::choose_ike(&peer.proposals, sa));
+    // By our order, whatever the KE payload is: see `negotiate`.
+    let best = peers.iter().find_map(|(_, peer)| negotiate::choose_ike(&peer.proposals, sa, None));
     let Some((chosen, suite)) = best else {
         return Err(refuse_proposal(request, &peers, sa, cx));
     };
     // Peers of one address that do not take this suite are out.
     let takes = |peer: &PeerConfig| {
-        negotiate::choose_ike(&peer.proposals, std::slice::from_ref(&chosen)).is_some()
+        negotiate::choose_ike(&peer.proposals, std::slice::from_ref(&chosen), None).is_some()
     };
     let candidates: Vec<_> = peers.iter().filter(|(_, p)| takes(p)).map(|(id, _)| *id).collect();
     let force = peers.iter().any(|(_, peer)| peer.encap == Encap::Force);

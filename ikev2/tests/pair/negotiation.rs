@@ -182,3 +182,21 @@ fn a_responder_keeps_its_spi_to_itself_until_it_takes_part() {
     let world = up(World::new(1).peers([left, right]));
     assert_eq!(header(&world.sent()[1]).spi_r, IkeSpi::ZERO, "INVALID_KE_PAYLOAD keeps no state");
 }
+
+/// An attacker who forges INVALID_KE_PAYLOAD makes the initiator try its weaker group; the responder insists on the one
+/// that both prefer (RFC 7296 §1.2).
+#[test]
+fn a_forged_invalid_ke_payload_does_not_weaken_the_key_exchange() {
+    let ike = "aes256gcm16-prfsha256-ecp384-modp2048";
+    let mut world = World::new(1);
+    let mut forged = false;
+    world.attack(move |datagram, _| {
+        if is_first_request(&datagram) && !std::mem::replace(&mut forged, true) {
+            let weaker = KeMethod::MODP_2048.0.to_be_bytes();
+            return vec![answer(&datagram, NotifyType::INVALID_KE_PAYLOAD, &weaker)];
+        }
+        vec![datagram]
+    });
+    let world = up(world.peers(pair_of(ike, "aes256gcm16-noesn")));
+    assert_eq!(world.left().up.values().next().unwrap().suite.ke, KeMethod::ECP_384);
+}
