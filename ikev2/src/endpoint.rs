@@ -17,7 +17,7 @@ use crate::admission::{Admission, HalfOpen};
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
-use crate::peer::Peer;
+use crate::peers::Peers;
 use crate::registry::{ExchangeType, NotifyType};
 use crate::sa::collision::ours_goes;
 use crate::sa::{IkeSa, InitRequest, Origin, Stage, respond_to_init};
@@ -29,7 +29,7 @@ use crate::wire::message::{Chain, message};
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
 pub struct Endpoint {
     shared: Shared,
-    peers: Vec<Peer>,
+    peers: Peers,
     sas: HashMap<IkeSpi, IkeSa>,
     children: HashMap<ChildId, IkeSpi>,
     admission: Admission,
@@ -38,6 +38,8 @@ pub struct Endpoint {
     version_told: Option<Instant>,
 }
 
+/// The most IKE SAs of one peer that are kept though replaced: it may rekey as fast as it likes.
+const MOST_CLOSING: usize = 16;
 /// The least time between two answers to messages of another version.
 const BETWEEN_VERSIONS: Duration = Duration::from_millis(100);
 
@@ -56,7 +58,7 @@ impl Endpoint {
         };
         Self {
             shared,
-            peers: Vec::new(),
+            peers: Peers::default(),
             sas: HashMap::new(),
             children: HashMap::new(),
             admission,
@@ -70,10 +72,8 @@ impl Endpoint {
     /// # Panics
     /// With more than 2³² peers.
     pub fn add_peer(&mut self, now: Instant, config: PeerConfig) -> PeerId {
-        let id = PeerId(u32::try_from(self.peers.len()).expect("fewer than 2^32 peers"));
-        let config = Arc::new(config);
-        self.peers.push(Peer::new(id, &config));
-        self.shared.peers.push(config);
+        let id = self.peers.add(&config);
+        self.shared.peers.push(Arc::new(config));
         self.pursue(now, id);
         id
     }
@@ -88,7 +88,7 @@ impl Endpoint {
         peer: PeerId,
         paths: Vec<Path>,
     ) -> Result<(), Unknown> {
-        self.peer_mut(peer)?.paths = paths;
+        self.peers.set_paths(peer, paths)?;
         self.pursue(now, peer);
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Endpoint {
     fn on_other_version(&mut self, now: Instant, header: &Header, path: Path) {
         let too_soon = self.version_told.is_some_and(|at| now < at + BETWEEN_VERSIONS);
         let newer = header.major() > 2 && !header.flags.response;
-        if !newer || too_soon || self.candidates(path).is_empty() {
+        if !newer || too_soon || self.peers.candidates(path.remote.ip()).is_empty() {
             return;
         }
         self.version_told = Some(now);
@@ -150,7 +150,7 @@ impl Endpoint {
             HalfOpen::Full => return Disposition::Dropped(DropReason::Overload),
             HalfOpen::New => {}
         }
-        let candidates = self.candidates(path);
+        let candidates = self.peers.candidates(path.remote.ip());
         if candidates.is_empty() {
             return Disposition::Dropped(DropReason::UnknownPeer);
         }
@@ -166,14 +166,6 @@ impl Endpoint {
             }
             Err(reason) => Disposition::Dropped(reason),
         }
-    }
-
-    /// The peers that may be at the far end of this path: those configured for its address first.
-    fn candidates(&self, path: Path) -> Vec<PeerId> {
-        let open = || self.peers.iter().filter(|peer| !peer.barred);
-        let at = |peer: &&Peer| peer.is_at(path.remote.ip());
-        let anywhere = |peer: &&Peer| !peer.is_at(path.remote.ip()) && peer.any_address;
-        open().filter(at).chain(open().filter(anywhere)).map(|peer| peer.id).collect()
     }
 
     /// Does what is due. Spurious calls do nothing.
@@ -197,7 +189,7 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn connect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let state = self.peer_mut(peer)?;
+        let state = self.peers.one(peer)?;
         state.wanted = true;
         state.barred = false;
         state.retry_at = None;
@@ -210,7 +202,7 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn disconnect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let state = self.peer_mut(peer)?;
+        let state = self.peers.one(peer)?;
         state.wanted = false;
         state.barred = true;
         state.retry_at = None;
@@ -223,10 +215,9 @@ impl Endpoint {
 
     /// Deletes every SA with everybody; [`is_idle`](Self::is_idle) turns true when the peers have answered.
     pub fn shutdown(&mut self, now: Instant) {
-        for index in 0..self.peers.len() {
-            if let Some(id) = self.peers.get(index).map(|peer| peer.id) {
-                let _known = self.disconnect(now, id);
-            }
+        let all: Vec<PeerId> = self.peers.iter().map(|peer| peer.id).collect();
+        for id in all {
+            let _known = self.disconnect(now, id);
         }
     }
 
@@ -254,7 +245,7 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if the peer is not up.
     pub fn rekey_ike(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let spis = self.peer_mut(peer)?.sas.clone();
+        let spis = self.peers.one(peer)?.sas.clone();
         let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
         let spi = spis.into_iter().rfind(is_up).ok_or(Unknown)?;
         let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
@@ -290,11 +281,6 @@ impl Endpoint {
         self.timers.next()
     }
 
-    fn peer_mut(&mut self, peer: PeerId) -> Result<&mut Peer, Unknown> {
-        let index = usize::try_from(peer.0).map_err(|_| Unknown)?;
-        self.peers.get_mut(index).ok_or(Unknown)
-    }
-
     fn close(&mut self, now: Instant, spi: IkeSpi, reason: CloseReason) {
         if let Some(sa) = self.sas.get_mut(&spi) {
             sa.close(reason, &mut Cx { now, shared: &mut self.shared });
@@ -320,25 +306,26 @@ impl Endpoint {
     /// Sets the timer of an SA, or forgets it.
     fn refresh(&mut self, spi: IkeSpi) {
         let Some(sa) = self.sas.get(&spi) else { return };
-        if sa.stage() != Stage::HalfOpen {
+        // One that was refused counts until it is forgotten: whoever has no key must not fill us with those either.
+        if matches!(sa.stage(), Stage::Up | Stage::Closed) {
             self.admission.end(spi);
         }
         if sa.stage() == Stage::Closed {
-            self.sas.remove(&spi);
-            self.timers.clear(Timer::Sa(spi));
-            for peer in &mut self.peers {
-                peer.sas.retain(|known| *known != spi);
-            }
+            self.forget(spi);
         } else {
             self.timers.set(Timer::Sa(spi), sa.deadline());
         }
     }
 
+    fn forget(&mut self, spi: IkeSpi) {
+        self.sas.remove(&spi);
+        self.timers.clear(Timer::Sa(spi));
+        self.peers.disown(spi);
+    }
+
     fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
-        let Ok(peer) = self.peer_mut(id) else { return };
-        if !peer.sas.contains(&spi) {
-            peer.sas.push(spi);
-        }
+        self.peers.own(id, spi);
+        let Ok(peer) = self.peers.one(id) else { return };
         if peer.barred {
             // It was taken down while its IKE_AUTH was on the way.
             return self.close(now, spi, CloseReason::Local);
@@ -378,7 +365,7 @@ impl Endpoint {
     /// The peer has forgotten every other SA with us: so do we, without a word. One that was being made at the same
     /// time is not meant.
     fn on_initial_contact(&mut self, now: Instant, new: IkeSpi, id: PeerId) {
-        let Ok(peer) = self.peer_mut(id) else { return };
+        let Ok(peer) = self.peers.one(id) else { return };
         let sas = peer.sas.clone();
         for old in sas.into_iter().filter(|spi| *spi != new) {
             let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else {
@@ -397,7 +384,7 @@ impl Endpoint {
     fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
         let was_up = self.sas.get(&spi).is_some_and(|sa| sa.up_since().is_some());
         self.refresh(spi);
-        let Ok(peer) = self.peer_mut(id) else { return };
+        let Ok(peer) = self.peers.one(id) else { return };
         let sas = peer.sas.clone();
         let lives = |spi: &IkeSpi| {
             self.sas
@@ -414,8 +401,7 @@ impl Endpoint {
             return;
         }
         let config = Arc::clone(&Cx { now, shared: &mut self.shared }.peer(id));
-        let Ok(index) = usize::try_from(id.0) else { return };
-        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Ok(peer) = self.peers.one(id) else { return };
         let mut cx = Cx { now, shared: &mut self.shared };
         peer.on_down(&reason, &config, &mut cx);
         let retry_at = peer.retry_at;
@@ -426,18 +412,23 @@ impl Endpoint {
     fn on_born(&mut self, sa: IkeSa, id: PeerId, replaces: IkeSpi) {
         let spi = sa.spi;
         self.sas.insert(spi, sa);
-        if let Ok(peer) = self.peer_mut(id) {
-            peer.sas.push(spi);
-        }
+        self.peers.own(id, spi);
         self.refresh(spi);
         self.refresh(replaces);
+        let Ok(peer) = self.peers.one(id) else { return };
+        let closing =
+            |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Closing);
+        let closing: Vec<IkeSpi> = peer.sas.iter().filter(closing).copied().collect();
+        let too_many = closing.len().saturating_sub(MOST_CLOSING);
+        for spi in closing.into_iter().take(too_many) {
+            self.forget(spi);
+        }
     }
 
     /// Begins an attempt if the peer is wanted, is not up or on its way, and its time has come; else sets the timer.
     fn pursue(&mut self, now: Instant, id: PeerId) {
         self.timers.clear(Timer::Peer(id));
-        let Ok(index) = usize::try_from(id.0) else { return };
-        let Some(peer) = self.peers.get_mut(index) else { return };
+        let Ok(peer) = self.peers.one(id) else { return };
         let live = |spi: &IkeSpi| {
             self.sas
                 .get(spi)
@@ -459,7 +450,7 @@ impl Endpoint {
             return cx.event(Event::PeerDown { peer: id, reason, retry_at: None });
         };
         let spi = sa.spi;
-        peer.sas.push(spi);
+        self.peers.own(id, spi);
         self.sas.insert(spi, sa);
         self.refresh(spi);
     }

@@ -22,6 +22,7 @@ mod error;
 mod event;
 pub mod keyword;
 mod peer;
+mod peers;
 pub mod registry;
 mod sa;
 mod shared;

@@ -7,7 +7,6 @@
 //!   dead             by dpd.action: at once | not at all   Restart | Clear, Trap
 //! ```
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::{DpdAction, PeerConfig, Start};
@@ -22,7 +21,6 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// A configured peer.
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
-    pub(crate) any_address: bool,
     pub(crate) paths: Vec<Path>,
     /// Every IKE SA with it, oldest first.
     pub(crate) sas: Vec<IkeSpi>,
@@ -40,7 +38,6 @@ impl Peer {
     pub(crate) fn new(id: PeerId, config: &PeerConfig) -> Self {
         Self {
             id,
-            any_address: config.any_address,
             paths: config.paths.clone(),
             sas: Vec::new(),
             wanted: config.start == Start::Always,
@@ -50,11 +47,6 @@ impl Peer {
             refusals: 0,
             next_path: 0,
         }
-    }
-
-    /// Whether one of its paths leads to this address.
-    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
-        self.paths.iter().any(|path| path.remote.ip() == address)
     }
 
     /// Where to knock now, and the how-manieth time it is; `None` if it has no path.

@@ -78,6 +78,8 @@ pub(super) struct ChildOffer {
     pub(super) spi_in: EspSpi,
     pub(super) nonce: Vec<u8>,
     fresh: bool,
+    /// The peer asked for this key exchange method; it does not get to ask again.
+    steered: bool,
     ke: Option<KeSecret>,
     proposals: Vec<Proposal>,
     local: Vec<TrafficSelector>,
@@ -95,6 +97,7 @@ impl ChildOffer {
             spi_in,
             nonce: Vec::new(),
             fresh: false,
+            steered: false,
             ke: None,
             proposals: negotiate::offer(&negotiate::without_ke(&child.proposals), &spi),
             local: child.local.clone(),
@@ -102,23 +105,24 @@ impl ChildOffer {
         }
     }
 
-    /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one; `ke` is the method that the peer asked
-    /// for after a first try.
+    /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one: by the method `asked` that the peer
+    /// asked for after a first try, or the one `used` before.
     pub(super) fn further(
         peer: &PeerConfig,
         config: usize,
-        ke: Option<KeMethod>,
+        (asked, used): (Option<KeMethod>, Option<KeMethod>),
         cx: &mut Cx<'_>,
     ) -> Self {
         let child = child_config(peer, config);
         let spi_in = cx.fresh_esp_spi();
-        let method = ke.or_else(|| negotiate::first_ke(&child.proposals));
+        let method = asked.or(used).or_else(|| negotiate::first_ke(&child.proposals));
         let ke = method.and_then(|method| KeSecret::generate(method, &mut cx.shared.rng));
         Self {
             config,
             spi_in,
             nonce: cx.nonce(),
             fresh: true,
+            steered: asked.is_some(),
             ke,
             proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
             local: child.local.clone(),
@@ -139,10 +143,12 @@ impl ChildOffer {
         chain.ts_r(&self.remote);
     }
 
-    /// Whether the peer may ask for this key exchange method instead of the one tried.
+    /// Whether the peer may ask for this key exchange method instead of the one tried: once, lest it goes on for ever.
     pub(super) fn offers(&self, method: KeMethod) -> bool {
         let tried = self.ke.as_ref().map(KeSecret::method);
-        tried != Some(method) && negotiate::ke_methods(&self.proposals).any(|m| m == method)
+        !self.steered
+            && tried != Some(method)
+            && negotiate::ke_methods(&self.proposals).any(|m| m == method)
     }
 
     /// Checks the peer's answer and derives the keys. `keying.nonces` are (ours, the peer's).

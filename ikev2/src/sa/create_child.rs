@@ -18,12 +18,15 @@ use crate::event::{ChildId, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use crate::wire::message::{Body, Chain, Notify};
 
+/// The most children that the peer may have for each that is configured (RFC 7296 §1.3, NO_ADDITIONAL_SAS).
+const CHILDREN_FOR_ONE: usize = 8;
+
 impl Established {
     pub(super) fn ask_new_child(&mut self, config: usize, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
         if self.children.iter().any(|child| child.config == config && child.phase == Phase::Up) {
             return;
         }
-        let offer = ChildOffer::further(&cx.peer(self.peer), config, ke, cx);
+        let offer = ChildOffer::further(&cx.peer(self.peer), config, (ke, None), cx);
         let mut chain = Chain::new();
         offer.write(&mut chain);
         self.pending = Some(Pending::NewChild(offer));
@@ -36,7 +39,7 @@ impl Established {
         else {
             return;
         };
-        let offer = ChildOffer::further(&cx.peer(self.peer), config, ke.or(used), cx);
+        let offer = ChildOffer::further(&cx.peer(self.peer), config, (ke, used), cx);
         let mut chain = Chain::new();
         let spi = spi_in.0.get().to_be_bytes();
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
@@ -58,11 +61,21 @@ impl Established {
             self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
             return self.pump(cx);
         }
+        if self.is_full(cx) {
+            self.refuse(message, NotifyType::NO_ADDITIONAL_SAS, &[], cx);
+            return self.pump(cx);
+        }
         match message.body.notify(NotifyType::REKEY_SA) {
             Some(notify) => self.on_rekey_child_request(notify, message, cx),
             None => self.on_new_child_request(message, cx),
         }
         self.pump(cx)
+    }
+
+    /// Whether the peer has made so many children that it may have no more before it deletes some. In order are one
+    /// for each that is configured, and for a while, in a rekey that crosses another, two more.
+    fn is_full(&self, cx: &Cx<'_>) -> bool {
+        self.children.len() >= CHILDREN_FOR_ONE * cx.peer(self.peer).children.len()
     }
 
     fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
@@ -225,7 +238,9 @@ impl Established {
     /// Puts the pair that we made in the place of `old` and has `old` deleted.
     fn replace(&mut self, old: ChildId, mut agreed: Agreed, cx: &mut Cx<'_>) {
         agreed.child.replaces = Some(old);
-        self.install(agreed, SendWhen::Now, Some(old), cx);
+        // The peer may have deleted it while it answered.
+        let replaces = self.children.iter().any(|child| child.id == old).then_some(old);
+        self.install(agreed, SendWhen::Now, replaces, cx);
         self.set_phase(old, Phase::Replaced);
         self.queue.push_front(Task::DeleteChild(old));
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Channel, backoff};
 use super::child::{ChildOffer, Keying};
 use super::closing::Closing;
-use super::established::{Established, UNSUPPORTED_CRITICAL};
+use super::established::{Established, Task, UNSUPPORTED_CRITICAL};
 use super::{Cx, Message, Origin, State, nat, negotiate};
 use crate::config::{Encap, PeerConfig, RemoteId};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
@@ -395,7 +395,13 @@ impl AuthSent {
             let sk_d = state.channel.sk_d.clone();
             let keying =
                 Keying { prf: state.channel.prf(), sk_d: &sk_d, nonces: (&nonces.0, &nonces.1) };
-            state.first_child(offer.complete(body, &keying, config, cx), cx);
+            let spi = offer.spi_in;
+            let child = offer.complete(body, &keying, config, cx);
+            if child.is_err() && body.error_notify().is_none() {
+                // The peer believes in a pair that we cannot use.
+                state.want(Task::DeleteSpi(spi));
+            }
+            state.first_child(child, cx);
         }
         state.ask_for_missing_children(cx);
         State::Established(Box::new(state))

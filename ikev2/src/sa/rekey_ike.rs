@@ -26,6 +26,8 @@ use crate::wire::proposal::Proposal;
 pub(super) struct IkeOffer {
     spi: IkeSpi,
     nonce: Vec<u8>,
+    /// The peer asked for this key exchange method; it does not get to ask again.
+    steered: bool,
     ke: KeSecret,
     proposals: Vec<Proposal>,
 }
@@ -39,11 +41,12 @@ pub(super) struct Rival {
 impl Established {
     pub(super) fn ask_rekey_ike(&mut self, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
         let config = cx.peer(self.peer);
+        let steered = ke.is_some();
         let method = ke.unwrap_or(self.channel.suite.ke);
         let Some(ke) = KeSecret::generate(method, &mut cx.shared.rng) else { return };
         let spi = cx.fresh_ike_spi();
         let proposals = negotiate::offer(&config.proposals, &spi.octets());
-        let offer = IkeOffer { spi, nonce: cx.nonce(), ke, proposals };
+        let offer = IkeOffer { spi, nonce: cx.nonce(), steered, ke, proposals };
         let mut chain = Chain::new();
         chain.sa(&offer.proposals);
         chain.nonce(&offer.nonce);
@@ -120,7 +123,8 @@ impl Established {
                 let wanted = <[u8; 2]>::try_from(notify.data).map(u16::from_be_bytes).map(KeMethod);
                 let offered =
                     |m: &KeMethod| negotiate::ke_methods(&offer.proposals).any(|o| o == *m);
-                if let Some(method) = wanted.ok().filter(|m| *m != offer.ke.method() && offered(m))
+                if let Some(method) =
+                    wanted.ok().filter(|m| !offer.steered && *m != offer.ke.method() && offered(m))
                 {
                     self.queue.push_front(Task::RekeyIke(Some(method)));
                 }

@@ -22,7 +22,7 @@ fn kept(endpoint: &Endpoint) -> Kept {
         children: endpoint.children.len(),
         esp_spis: endpoint.shared.esp_spis.len(),
         half_open: endpoint.admission.len(),
-        peer_sas: endpoint.peers.iter().map(|peer| peer.sas.len()).sum(),
+        peer_sas: endpoint.peers.owned(),
         timers: endpoint.timers.len(),
     }
 }
@@ -149,5 +149,56 @@ fn refused_and_unfinished_attempts_leave_nothing() {
         pair.wire.clear();
     }
     take_down(&mut pair);
+    assert_kept(&mut pair, &Kept::default());
+}
+
+/// An authenticated peer that takes and takes: children without number, and IKE SAs faster than they are forgotten.
+#[test]
+fn a_greedy_peer_is_told_that_it_has_enough() {
+    let mut pair = Pair::up();
+    let mut refused = 0;
+    for id in 2..100u32 {
+        let mut proposals = vec![Proposal::esp_from_keywords(ESP).unwrap()];
+        proposals[0].spi = (1000 + id).to_be_bytes().to_vec();
+        proposals[0].number = 1;
+        let mut chain = Chain::new();
+        chain.sa(&proposals).nonce(&[7; 32]).ts_i(&[subnet(A)]).ts_r(&[subnet(B)]);
+        let answer = pair.ask(A, ExchangeType::CREATE_CHILD_SA, id, &chain);
+        refused += usize::from(answer == [NotifyType::NO_ADDITIONAL_SAS]);
+    }
+    assert_eq!(refused, 91);
+    assert_eq!(pair.ends[B].children.len(), 8);
+
+    let mut pair = Pair::up();
+    for _ in 0..100 {
+        pair.ends[A].rekey_ike(pair.now, PeerId(0)).unwrap();
+        pair.drain();
+        pair.pass();
+        pair.pass();
+        // The DELETE of the old one never comes.
+        pair.wire.clear();
+    }
+    assert!(pair.ends[B].sas.len() <= 18, "{}", pair.ends[B].sas.len());
+}
+
+/// Whoever has no key cannot make us keep more refused SAs than half-open ones.
+#[test]
+fn refused_attempts_count_as_half_open() {
+    let mut pair = Pair::empty();
+    pair.ends[B].admission = Admission::new(5);
+    pair.ends[B].add_peer(pair.now, config(B));
+    let mut wrong = config(A);
+    wrong.psk = Psk::new(b"another".to_vec());
+    pair.ends[A].add_peer(pair.now, wrong);
+    for _ in 0..20 {
+        pair.drain();
+        pair.settle();
+        pair.ends[A].disconnect(pair.now, PeerId(0)).unwrap();
+        pair.ends[A].connect(pair.now, PeerId(0)).unwrap();
+    }
+    pair.drain();
+    assert_eq!(pair.ends[B].sas.len(), 5);
+    pair.ends[A].disconnect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
     assert_kept(&mut pair, &Kept::default());
 }
