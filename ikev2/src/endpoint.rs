@@ -409,8 +409,11 @@ impl Endpoint {
         self.pursue(now, id);
     }
 
-    fn on_born(&mut self, sa: IkeSa, id: PeerId, replaces: IkeSpi) {
+    fn on_born(&mut self, mut sa: IkeSa, id: PeerId, replaces: IkeSpi) {
         let spi = sa.spi;
+        if let Some(old) = self.sas.get(&replaces) {
+            sa.continues(old);
+        }
         self.sas.insert(spi, sa);
         self.peers.own(id, spi);
         self.refresh(spi);

@@ -54,9 +54,16 @@ pub(super) struct Established {
     dpd: Option<Dpd>,
     paused_until: Option<Instant>,
     retries: Vec<Retry>,
-    lowest_nonce: Vec<u8>,
+    first: First,
     /// Only `auth::verify_psk` makes one: without it there is no such state.
     proof: PeerAuthenticated,
+}
+
+/// The IKE_SA_INIT exchange that it goes back to, however often it was rekeyed since: settles which of two SAs stays that
+/// both sides began at once.
+pub(super) struct First {
+    pub(super) lowest_nonce: Vec<u8>,
+    pub(super) origin: Origin,
 }
 
 /// Something that we want to ask of the peer.
@@ -99,21 +106,17 @@ impl Established {
     ) -> Self {
         let spi = channel.ours;
         let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
-        let state = Self::assemble(channel, peer, ids, lowest_nonce, proof, cx);
+        let first = First { lowest_nonce, origin: channel.origin };
+        let state = Self::assemble(channel, peer, ids, first, proof, cx);
         cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
         cx.news(News::Up { spi, peer });
         state
     }
 
     /// The SA that takes the place of `self`: same peer, same children, new keys (RFC 7296 §2.18).
-    pub(super) fn succeed(
-        self,
-        channel: Channel,
-        lowest_nonce: Vec<u8>,
-        cx: &mut Cx<'_>,
-    ) -> (Self, Channel) {
+    pub(super) fn succeed(self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
         let ids = (self.local_id, self.remote_id);
-        let mut state = Self::assemble(channel, self.peer, ids, lowest_nonce, self.proof, cx);
+        let mut state = Self::assemble(channel, self.peer, ids, self.first, self.proof, cx);
         for child in &self.children {
             cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
         }
@@ -128,7 +131,7 @@ impl Established {
         channel: Channel,
         peer: PeerId,
         (local_id, remote_id): (Identity, Identity),
-        lowest_nonce: Vec<u8>,
+        first: First,
         proof: PeerAuthenticated,
         cx: &mut Cx<'_>,
     ) -> Self {
@@ -149,7 +152,7 @@ impl Established {
             dpd: config.dpd,
             paused_until: None,
             retries: Vec::new(),
-            lowest_nonce,
+            first,
             proof,
         }
     }
@@ -366,12 +369,8 @@ impl Established {
         }
     }
 
-    pub(super) fn lowest_nonce(&self) -> &[u8] {
-        &self.lowest_nonce
-    }
-
-    pub(super) const fn origin(&self) -> Origin {
-        self.channel.origin
+    pub(super) const fn first(&self) -> &First {
+        &self.first
     }
 
     /// Queues a task unless the same is queued or under way.

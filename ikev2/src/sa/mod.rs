@@ -281,10 +281,17 @@ impl IkeSa {
         }
     }
 
-    /// The lowest nonce of its IKE_SA_INIT exchange, once up: settles which of two crossing SAs stays.
+    /// Takes the place of `old` in a rekey: its history goes on.
+    pub(crate) fn continues(&mut self, old: &Self) {
+        self.born = old.born;
+        self.up_since = old.up_since;
+    }
+
+    /// The lowest nonce and the maker of its IKE_SA_INIT exchange, once up: settles which of two crossing SAs stays.
     pub(crate) fn lowest_nonce(&self) -> Option<(&[u8], Origin)> {
         let State::Established(state) = &self.state else { return None };
-        Some((state.lowest_nonce(), state.origin()))
+        let first = state.first();
+        Some((&first.lowest_nonce, first.origin))
     }
 
     /// Any message at all, sealed with our keys: what a peer that has them may send.

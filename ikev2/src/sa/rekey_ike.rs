@@ -142,9 +142,15 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
+        // RFC 7296 §2.25.2. A DELETE that is on its way would be for an SA that holds no children any more.
         let busy_with_child = matches!(
             self.pending,
-            Some(Pending::NewChild(_) | Pending::RekeyChild(..) | Pending::DeleteChild(_))
+            Some(
+                Pending::NewChild(_)
+                    | Pending::RekeyChild(..)
+                    | Pending::DeleteChild(_)
+                    | Pending::DeleteSpi
+            )
         );
         if busy_with_child || self.rival.is_some() {
             self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
@@ -206,7 +212,7 @@ impl Established {
 
     fn hand_over(self: Box<Self>, new: Rival, cx: &mut Cx<'_>) -> Channel {
         let (peer, replaces) = (self.peer, self.channel.ours);
-        let (mut state, old) = self.succeed(new.channel, new.lowest_nonce, cx);
+        let (mut state, old) = self.succeed(new.channel, cx);
         let spi = state.channel.ours;
         state.ask(cx);
         let sa = IkeSa::new(spi, State::Established(Box::new(state)), cx.now);

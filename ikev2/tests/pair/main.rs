@@ -12,6 +12,7 @@
 )]
 
 mod auth_failure;
+mod chaos;
 mod delete;
 mod dpd;
 mod garbage;
