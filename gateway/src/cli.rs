@@ -1,7 +1,7 @@
 //! The command line: what people type, and the exit code that scripts get.
 //!
 //! ```text
-//!   run, check, genpsk, version               need no daemon
+//!   run, check, error, genpsk, version        need no daemon
 //!   status, up, down, restart, rekey          ask the daemon over its control socket
 //!   nothing at all                            status if a daemon runs, otherwise short help
 //!
@@ -24,7 +24,7 @@ use crate::status::client::{self, ClientError};
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::text::{self, Colour};
 use crate::status::{Snapshot, State};
-use crate::{clock, control, log};
+use crate::{clock, codes, control, log};
 
 /// Parses the command line, does what it says, and tells how it went.
 #[must_use]
@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
 
 /// A site-to-site IPsec gateway in user space.
 #[derive(Debug, Parser)]
-#[command(name = "s2s-gw", version, disable_version_flag = true, after_help = EXAMPLES)]
+#[command(name = "s2s-gw", bin_name = "s2s-gw", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -60,15 +60,25 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway in the foreground
+    #[command(
+        after_help = "Example:\n  s2s-gw run -c /etc/s2s-gw/s2s-gw.toml --log info,ike=debug"
+    )]
     Run {
         /// The configuration file
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
-        /// What to log: a level, or a list like `info,ike=debug`
-        #[arg(long, value_name = "FILTER", env = "S2S_GW_LOG", default_value = "info")]
+        /// A level, or a list like `info,ike=debug`
+        #[arg(
+            long,
+            value_name = "FILTER",
+            env = "S2S_GW_LOG",
+            default_value = "info",
+            hide_env = true
+        )]
         log: String,
     },
     /// Check a configuration file; needs no daemon and no privileges
+    #[command(after_help = "Example:\n  s2s-gw check --json s2s-gw.toml")]
     Check {
         /// The configuration file
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
@@ -78,25 +88,32 @@ enum Command {
         json: bool,
     },
     /// Show the state of all connections, or everything about one
+    #[command(
+        after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --quiet berlin && echo up"
+    )]
     Status {
         /// Only this connection
         name: Option<String>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
-        /// Print nothing; exit with 0 only if it (or everything that should be) is up
+        /// Print nothing; exit 0 only if what should be up is up
         #[arg(short, long)]
         quiet: bool,
         #[command(flatten)]
         daemon: Daemon,
     },
     /// Bring a connection up
+    #[command(after_help = "Example:\n  s2s-gw up berlin --wait 10s")]
     Up(Toggle),
     /// Take a connection down and keep it down
+    #[command(after_help = "Example:\n  s2s-gw down berlin")]
     Down(Toggle),
     /// Take a connection down and bring it up again
+    #[command(after_help = "Example:\n  s2s-gw restart berlin --wait 10s")]
     Restart(Toggle),
     /// Replace the SAs of a connection without losing a packet
+    #[command(after_help = "Examples:\n  s2s-gw rekey berlin\n  s2s-gw rekey berlin --ike")]
     Rekey {
         /// The connection
         name: String,
@@ -106,9 +123,16 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// See an encrypted tunnel between two gateways on this machine; needs no root
+    /// See an encrypted tunnel on this machine; needs no root
     Demo(DemoArgs),
+    /// Say what a code means and what to do
+    #[command(after_help = "Example:\n  s2s-gw error E1003")]
+    Error {
+        /// As in a message: E0312, W0501; all of them are listed if none is given
+        code: Option<String>,
+    },
     /// Print a new pre-shared key
+    #[command(after_help = "Example:\n  (umask 077; s2s-gw genpsk > /etc/s2s-gw/berlin.psk)")]
     Genpsk {
         /// Random octets in it
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=1024))]
@@ -123,7 +147,7 @@ enum Command {
 struct Toggle {
     /// The connection
     name: String,
-    /// Wait until it is up (or down), for this long: 10s, 1m
+    /// Wait until that is so, for this long: 10s, 1m
     #[arg(long, value_name = "TIME", value_parser = span)]
     wait: Option<Duration>,
     #[command(flatten)]
@@ -133,8 +157,16 @@ struct Toggle {
 /// Which daemon to talk to.
 #[derive(Debug, clap::Args)]
 struct Daemon {
-    /// The control socket of the daemon
-    #[arg(long, value_name = "PATH", env = "S2S_GW_CONTROL", default_value = DEFAULT_CONTROL)]
+    /// Its control socket, by default $S2S_GW_CONTROL or /run/s2s-gw/control.sock
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "S2S_GW_CONTROL",
+        default_value = DEFAULT_CONTROL,
+        hide_env = true,
+        hide_default_value = true,
+        help = "Its control socket, from $S2S_GW_CONTROL or\n/run/s2s-gw/control.sock"
+    )]
     control: PathBuf,
 }
 
@@ -163,6 +195,7 @@ impl Command {
                 command(&daemon.control, &Request::Rekey { name, ike })
             }
             Self::Genpsk { bytes } => print(&format!("{}\n", genpsk(usize::from(bytes)))),
+            Self::Error { code } => explain(code.as_deref()),
             Self::Version => print(&format!("s2s-gw {}\n", env!("CARGO_PKG_VERSION"))),
         };
         done.map(|()| ExitCode::SUCCESS)
@@ -320,6 +353,42 @@ fn unknown(name: &str, snapshot: &Snapshot) -> Failure {
     Failure::new(Code::Unknown, format!("no connection `{name}`; there is {known}"))
 }
 
+/// Everything there is to say about a code, or the titles of all.
+fn explain(code: Option<&str>) -> Result<(), Failure> {
+    let Some(code) = code else {
+        let lines: Vec<String> =
+            codes::all().map(|one| format!("{}  {}\n", one.id, one.title)).collect();
+        return print(&lines.concat());
+    };
+    let Some(found) = codes::explain(code) else {
+        let sentence = format!("no code `{code}`; `s2s-gw error` lists all of them");
+        return Err(Failure::new(Code::Unknown, sentence));
+    };
+    print(&format!("{}: {}\n\n{}\n", found.id, found.title, wrapped(found.text)))
+}
+
+/// Prose in lines of at most [`COLUMNS`] characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > COLUMNS {
+            lines.push('\n');
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
+/// Of help and prose; what every terminal has.
+const COLUMNS: usize = 80;
+
 /// No arguments: what is up if a daemon runs, otherwise what there is to type.
 fn bare() -> Result<(), Failure> {
     let socket = std::env::var_os("S2S_GW_CONTROL").map(PathBuf::from);
@@ -409,9 +478,12 @@ const DEFAULT_CONTROL: &str = "/run/s2s-gw/control.sock";
 const POLL: Duration = Duration::from_millis(100);
 
 const EXAMPLES: &str = "Examples:
-  s2s-gw demo                                   see an encrypted tunnel on this machine, no root needed
-  s2s-gw check /etc/s2s-gw/s2s-gw.toml          find every mistake in a configuration
-  s2s-gw status berlin                          what one connection does, and why it does not";
+  s2s-gw demo                  see an encrypted tunnel on this machine, no root
+  s2s-gw check s2s-gw.toml     find every mistake in a configuration
+  s2s-gw status berlin         what one connection does, and why it does not
+
+Exit codes: 0 ok, 1 failed, 2 usage or invalid configuration,
+3 no daemon, 4 no such connection or code, 5 not up in time";
 
 #[cfg(test)]
 mod tests {
@@ -420,6 +492,28 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_into_80_columns() {
+        let mut all = Cli::command();
+        all.build();
+        let each: Vec<_> = all.get_subcommands().cloned().collect();
+        for mut command in each.into_iter().chain([all]) {
+            let short = command.render_help().to_string();
+            for line in (short + &command.render_long_help().to_string()).lines() {
+                assert!(line.chars().count() <= COLUMNS, "{}: {line}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn prose_is_wrapped() {
+        for code in codes::all() {
+            let text = wrapped(code.text);
+            assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+            assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), code.text);
+        }
     }
 
     #[test]

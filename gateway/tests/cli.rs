@@ -143,6 +143,26 @@ fn what_is_no_file_is_refused_at_once() {
 }
 
 #[test]
+fn a_code_is_explained() {
+    let output = run(&["error", "e1003"]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(said.starts_with("E1003: no IKE proposal suits both sides\n\n"), "{said}");
+    let all = stdout(&run(&["error"]));
+    for code in ["E0100", "W0313", "E1001", "W0501"] {
+        assert!(all.lines().any(|line| line.starts_with(code)), "{code}: {all}");
+    }
+    let output = run(&["error", "E9999"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(stderr(&output).starts_with("error: no code `E9999`"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_version_is_told_by_flag_and_command() {
+    assert_eq!(stdout(&run(&["--version"])), stdout(&run(&["version"])));
+}
+
+#[test]
 fn a_missing_configuration_ends_with_2() {
     let place = Place::new();
     let output = run(&["run", "-c", text(&place.path("absent.toml"))]);

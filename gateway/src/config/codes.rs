@@ -4,52 +4,19 @@
 //!   E01xx  the file and one value in it         E03xx  several connections together
 //!   W03xx  works, but look at it
 //! ```
-//!
-//! A code keeps its meaning for ever: texts may become better, numbers are not used again.
 
 use super::report::Severity;
 
-/// Declares the codes: variant, code, title, explanation.
-macro_rules! codes {
-    ($($variant:ident $id:literal $title:literal $text:literal;)*) => {
-        /// A stable code of an error (`E....`) or warning (`W....`) of the configuration.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Code {
-            $(#[doc = concat!($id, ": ", $title, ".")] $variant,)*
-        }
+crate::codes::codes! {
+    "A stable code of an error (`E....`) or warning (`W....`) of the configuration."
+    Code:
 
-        impl Code {
-            /// Every code, by number.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The code as printed, for example `E0101`.
-            #[must_use]
-            pub const fn id(self) -> &'static str {
-                match self { $(Self::$variant => $id,)* }
-            }
-
-            /// What it is, in a few words.
-            #[must_use]
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)* }
-            }
-
-            /// What it means and what to do, in one paragraph.
-            #[must_use]
-            pub const fn explanation(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-    };
-}
-
-codes! {
     Syntax "E0100" "the file is not TOML"
         "The text cannot be read as TOML, so nothing in it has a meaning yet. The caret shows where reading stopped making sense; often a quote, a bracket or a comma is missing just before it. Other mistakes of the file show up once this one is gone.";
     UnknownKey "E0101" "unknown key"
         "No key of this name exists in this table. An unknown key is always an error, because a setting that is silently ignored is a setting that somebody believes in. Most are misspelled, and the nearest known name is offered; some stand in the wrong table.";
     FileUnreadable "E0102" "configuration file cannot be read"
-        "The operating system refused to give the file, it is not text in UTF-8, or it is larger than 4 MiB. Relative paths in `include` start at the directory of the file that includes.";
+        "The operating system refused to give the file, it is no regular file, it is not text in UTF-8, or it is larger than 4 MiB. Relative paths in `include` start at the directory of the file that includes.";
     NotSupported "E0103" "not supported yet"
         "The key is part of the design of this file, but this version cannot do what it asks for. It is refused rather than ignored: a rule that looks as if it were in force is worse than none. Take it out, or use a version that knows it.";
     FileMode "E0104" "secret is readable by others"
@@ -149,12 +116,6 @@ codes! {
 }
 
 impl Code {
-    /// The code of this name, such as `E0101`; case does not matter.
-    #[must_use]
-    pub fn find(id: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| code.id().eq_ignore_ascii_case(id))
-    }
-
     /// `E` is an error, `W` a warning.
     #[must_use]
     pub const fn severity(self) -> Severity {
@@ -165,34 +126,19 @@ impl Code {
     }
 }
 
-impl std::fmt::Display for Code {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.id())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_well_formed_unique_and_in_order() {
+    fn codes_are_in_order() {
         let ids: Vec<_> = Code::ALL.iter().map(|code| code.id()).collect();
-        for id in &ids {
-            assert!(id.len() == 5 && matches!(id.as_bytes()[0], b'E' | b'W'), "{id}");
-            assert!(id[1..].bytes().all(|octet| octet.is_ascii_digit()), "{id}");
-        }
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     }
 
     #[test]
-    fn codes_are_found_and_explained() {
-        assert_eq!(Code::find("e0312"), Some(Code::SubnetTwice));
-        assert_eq!(Code::find("E9999"), None);
+    fn the_letter_is_the_severity() {
+        assert_eq!(Code::SubnetTwice.severity(), Severity::Error);
         assert_eq!(Code::Nested.severity(), Severity::Warning);
-        for code in Code::ALL {
-            assert!(!code.title().is_empty() && !code.title().ends_with('.'), "{code}");
-            assert!(code.explanation().len() > 60 && code.explanation().ends_with('.'), "{code}");
-        }
     }
 }

@@ -9,6 +9,7 @@
 //!                └────────► to_json  one object, schema "s2s-gw/check/1"
 //! ```
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use annotate_snippets::{
@@ -242,7 +243,7 @@ fn printable(text: &str) -> String {
 }
 
 impl Report {
-    /// Everything, as rustc prints it, closed by the number of errors. Ends with a newline.
+    /// Everything, as rustc prints it, closed by the number of errors and where to read on. Ends with a newline.
     ///
     /// `color` switches the escape sequences for terminals on; the caller knows whether it writes to one.
     #[must_use]
@@ -250,6 +251,9 @@ impl Report {
         let mut text = render_all(&self.diagnostics, color);
         text.push_str(&self.summary());
         text.push('\n');
+        if let Some(first) = self.diagnostics.first() {
+            let _ = writeln!(text, "more: s2s-gw error {}", first.code);
+        }
         text
     }
 

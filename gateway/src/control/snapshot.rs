@@ -16,8 +16,8 @@ use super::events::hex;
 use super::install::Installed;
 use crate::config;
 use crate::status::{
-    ChildStatus, ConnectionStatus, Drops, IkeStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State,
-    TunStatus, words,
+    ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PeerStatus, SCHEMA, SaStatus, Snapshot,
+    State, TunStatus, words,
 };
 
 impl Control {
@@ -80,7 +80,7 @@ impl Control {
         };
         let mut warnings = Vec::new();
         if self.tunnel.is_incomplete(config) {
-            warnings.push("W0503".to_owned());
+            warnings.push(Code::RouteRefused.id().to_owned());
         }
         ConnectionStatus {
             name: config.name.clone(),

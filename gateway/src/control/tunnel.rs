@@ -19,6 +19,7 @@ use super::connection::Connection;
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
+use crate::status::Code;
 
 /// The routes into the tunnel and around it.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ pub(super) fn host_warnings(connections: &[Connection]) -> Option<&'static str> 
 }
 
 /// The code of the warning that this host does not forward packets.
-const FORWARDING_OFF: &str = "W0501";
+const FORWARDING_OFF: &str = Code::NotForwarding.id();
 
 /// Any port does: nothing is sent.
 const DISCARD_PORT: u16 = 9;

@@ -9,6 +9,7 @@
 //! their distances are `_seconds`; numbers are numbers.
 
 pub mod client;
+mod codes;
 pub mod protocol;
 pub mod reason;
 pub mod text;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use codes::Code;
 pub use reason::Reason;
 
 /// The name and version of the JSON form.

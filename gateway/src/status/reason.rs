@@ -10,6 +10,7 @@
 use ikev2::{CloseReason, Identity, Proposal, Transform};
 use serde::{Deserialize, Serialize};
 
+use super::codes::Code;
 use super::words::{self, Kind};
 
 /// A reason as shown to people and programs; the same in status, JSON and logs.
@@ -41,7 +42,7 @@ pub enum Gravity {
 
 /// The fixed part of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code {
+pub struct Fixed {
     /// `E1003`.
     pub code: &'static str,
     /// `proposal-mismatch-ike`.
@@ -50,38 +51,46 @@ pub struct Code {
     pub gravity: Gravity,
 }
 
-impl Code {
-    const fn new(code: &'static str, alert: &'static str, gravity: Gravity) -> Self {
-        Self { code, alert, gravity }
+impl Fixed {
+    const fn new(code: Code, alert: &'static str, gravity: Gravity) -> Self {
+        Self { code: code.id(), alert, gravity }
     }
 }
 
 /// The fixed part for each [`CloseReason`].
 #[must_use]
-pub const fn code(reason: &CloseReason) -> Code {
+pub const fn code(reason: &CloseReason) -> Fixed {
     match reason {
-        CloseReason::Local => Code::new("E1000", "closed-locally", Gravity::Wanted),
-        CloseReason::Rekeyed => Code::new("E1000", "rekeyed", Gravity::Wanted),
-        CloseReason::NoAnswer => Code::new("E1001", "peer-init-unreachable", Gravity::Passing),
+        CloseReason::Local => Fixed::new(Code::Closed, "closed-locally", Gravity::Wanted),
+        CloseReason::Rekeyed => Fixed::new(Code::Closed, "rekeyed", Gravity::Wanted),
+        CloseReason::NoAnswer => {
+            Fixed::new(Code::NoAnswer, "peer-init-unreachable", Gravity::Passing)
+        }
         CloseReason::IkeProposalMismatch { .. } => {
-            Code::new("E1003", "proposal-mismatch-ike", Gravity::NeedsEdit)
+            Fixed::new(Code::IkeProposal, "proposal-mismatch-ike", Gravity::NeedsEdit)
         }
         CloseReason::ChildProposalMismatch { .. } => {
-            Code::new("E1004", "proposal-mismatch-child", Gravity::NeedsEdit)
+            Fixed::new(Code::EspProposal, "proposal-mismatch-child", Gravity::NeedsEdit)
         }
-        CloseReason::SelectorMismatch => Code::new("E1005", "ts-mismatch", Gravity::NeedsEdit),
+        CloseReason::SelectorMismatch => {
+            Fixed::new(Code::Selectors, "ts-mismatch", Gravity::NeedsEdit)
+        }
         CloseReason::AuthRefusedByPeer { .. } => {
-            Code::new("E1007", "peer-auth-failed", Gravity::NeedsEdit)
+            Fixed::new(Code::RefusedByPeer, "peer-auth-failed", Gravity::NeedsEdit)
         }
-        CloseReason::WrongKey { .. } => Code::new("E1008", "local-auth-failed", Gravity::NeedsEdit),
+        CloseReason::WrongKey { .. } => {
+            Fixed::new(Code::WrongKey, "local-auth-failed", Gravity::NeedsEdit)
+        }
         CloseReason::WrongIdentity { .. } => {
-            Code::new("E1009", "local-auth-failed", Gravity::NeedsEdit)
+            Fixed::new(Code::WrongIdentity, "local-auth-failed", Gravity::NeedsEdit)
         }
-        CloseReason::DpdTimeout => Code::new("E1010", "dpd-timeout", Gravity::Passing),
-        CloseReason::PeerDeleted => Code::new("E1012", "peer-deleted", Gravity::Passing),
-        CloseReason::InitialContact => Code::new("E1013", "peer-restarted", Gravity::Passing),
-        CloseReason::Notified(_) => Code::new("E1014", "peer-refused", Gravity::Passing),
-        CloseReason::Protocol(_) => Code::new("E1015", "protocol-error", Gravity::Passing),
+        CloseReason::DpdTimeout => Fixed::new(Code::DeadPeer, "dpd-timeout", Gravity::Passing),
+        CloseReason::PeerDeleted => Fixed::new(Code::PeerDeleted, "peer-deleted", Gravity::Passing),
+        CloseReason::InitialContact => {
+            Fixed::new(Code::PeerRestarted, "peer-restarted", Gravity::Passing)
+        }
+        CloseReason::Notified(_) => Fixed::new(Code::PeerRefused, "peer-refused", Gravity::Passing),
+        CloseReason::Protocol(_) => Fixed::new(Code::Protocol, "protocol-error", Gravity::Passing),
     }
 }
 
@@ -316,7 +325,7 @@ fn list_of(items: impl Iterator<Item = String>, none: &str) -> String {
 #[must_use]
 pub fn peer_address_failed(what: &str) -> Reason {
     Reason {
-        code: "E1002".into(),
+        code: Code::NoPath.id().into(),
         alert: "peer-addr-failed".into(),
         message: what.to_owned(),
         fix: "check the name with `getent hosts`, the resolver, and the route to the peer".into(),
@@ -328,7 +337,7 @@ pub fn peer_address_failed(what: &str) -> Reason {
 #[must_use]
 pub fn no_return_traffic(sent: u64) -> Reason {
     Reason {
-        code: "E1016".into(),
+        code: Code::OneWay.id().into(),
         alert: "no-return-traffic".into(),
         message: format!("{sent} packets sent, none received; the peer or a firewall drops ESP, or nobody answers"),
         fix: "check the peer's packet counters, its firewall for UDP 4500, and the route back on its hosts".into(),
@@ -340,7 +349,7 @@ pub fn no_return_traffic(sent: u64) -> Reason {
 #[must_use]
 pub fn install_failed(what: &str) -> Reason {
     Reason {
-        code: "E1017".into(),
+        code: Code::Install.id().into(),
         alert: "install-failed".into(),
         message: format!("the child SA could not be installed: {what}"),
         fix: "report this: the gateway negotiated something that it cannot do".into(),

@@ -198,7 +198,12 @@ fn tail(text: &mut String, snapshot: &Snapshot) {
     }
     refusals(text, &snapshot.refused);
     if !snapshot.warnings.is_empty() {
-        let _ = writeln!(text, "warnings: {} (see `s2s-gw check`)", snapshot.warnings.join(", "));
+        let _ = writeln!(
+            text,
+            "warnings: {} (more: s2s-gw error {})",
+            snapshot.warnings.join(", "),
+            snapshot.warnings.last().map_or("CODE", String::as_str)
+        );
     }
 }
 
@@ -235,6 +240,7 @@ pub fn detail(snapshot: &Snapshot, connection: &ConnectionStatus, colour: Colour
             let _ = writeln!(text, "             {line}");
         }
         let _ = writeln!(text, "  fix:       {}", reason.fix);
+        let _ = writeln!(text, "  more:      s2s-gw error {}", reason.code);
     }
     if let Some(seconds) = connection.retry_in_seconds {
         let _ = writeln!(text, "  retry:     in {}", words::seconds(seconds));
@@ -369,7 +375,7 @@ paris   ○ down  198.51.100.20:4500  10.1.0.0/16,10.9.0.0/24 ⇄ 10.2.0.0/16  1
         └ E1003 proposal-mismatch-ike: no IKE proposal suits both sides; the peer offered aes256-sha256-modp1024. Retry in 12s. Fix: add one of ours on the peer.
 dropped packets: unknown-spi 3
 dropped IKE datagrams: malformed 2
-warnings: W0302 (see `s2s-gw check`)
+warnings: W0302 (more: s2s-gw error W0302)
 ";
         assert_eq!(text, expected);
     }

@@ -1,0 +1,47 @@
+//! Every code of the running gateway, once, with what there is to say about it at length.
+//!
+//! ```text
+//!   E10xx  why a connection is not up      W05xx  the host keeps tunnels from working
+//! ```
+
+crate::codes::codes! {
+    "A stable code of a reason (`E10..`) or of a warning about the host (`W05..`) in status and logs."
+    Code:
+
+    NotForwarding "W0501" "this host does not forward packets"
+        "The kernel passes packets between a LAN and the tunnel only if forwarding is on: `sysctl -w net.ipv4.ip_forward=1`, for IPv6 `net.ipv6.conf.all.forwarding=1`, and both in /etc/sysctl.d so that they survive a restart. Without it the tunnel comes up, and only this host itself can use it. The gateway looks once, when it starts.";
+    RouteRefused "W0503" "a route of ours could not be installed"
+        "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
+    Closed "E1000" "closed on purpose"
+        "An SA ended because somebody here wanted it to, or because a newer one has taken its place. Nothing is wrong. A connection that was taken down stays down until `s2s-gw up NAME`.";
+    NoAnswer "E1001" "the peer does not answer"
+        "We sent IKE_SA_INIT and nothing came back, so not even the first message was understood there. The address may be wrong, the peer may not run, or a firewall drops UDP 500 or 4500 on the way there or back. On the peer `tcpdump -n udp port 500` shows whether our packets arrive. The gateway goes on trying for ever.";
+    NoPath "E1002" "no way to the peer"
+        "The name of the peer cannot be resolved, or the routing table of this host has no route to its address. `getent hosts NAME` and `ip route get ADDRESS` show what this host knows. Both are looked at again every few seconds.";
+    IkeProposal "E1003" "no IKE proposal suits both sides"
+        "The two gateways have no complete set of algorithms for the IKE SA in common (NO_PROPOSAL_CHOSEN). `s2s-gw status NAME` shows our proposals, on the side that was called also the peer's, and what differs in the closest pair. Change `ike` in the policy here or the peer's list; keywords are those of strongSwan.";
+    EspProposal "E1004" "no ESP proposal suits both sides"
+        "IKE works and the peer is who it should be, but the two gateways have no complete set of algorithms for the tunnel itself in common. Compare `esp` in the policy with the peer's list. A group in it means perfect forward secrecy; the first tunnel comes up without one, so a difference in the group alone shows only when keys are replaced.";
+    Selectors "E1005" "the two sides protect different networks"
+        "No pair of networks is wanted by both sides (TS_UNACCEPTABLE). Our `local_subnets` have to be the peer's remote ones and our `remote_subnets` its local ones. Some peers take only one network on each side in one tunnel.";
+    RefusedByPeer "E1007" "the peer refuses our identity or our key"
+        "The peer answered AUTHENTICATION_FAILED and, as it should, does not say why. Either the pre-shared keys differ, or the peer has no entry for the identity that we sent, or it looks for us at another address. Its log knows which; the message here names the identity that we sent, which has to be what the peer calls us.";
+    WrongKey "E1008" "the peer has another key"
+        "The peer has told an identity that we know, but its proof was made with another pre-shared key than ours. Copy the key file again, octet by octet: a line end in the middle, a blank at the end or another encoding is enough. `s2s-gw check` warns of such keys.";
+    WrongIdentity "E1009" "the peer claims another identity"
+        "Somebody answers at the address of the peer, or calls from it, and names an identity that we do not expect. Without `peer_id` the identity has to be the address of the peer; behind a NAT it mostly is another one. Set `peer_id` to what the peer sends, if that is the right peer, or correct its own identity.";
+    DeadPeer "E1010" "the peer went silent"
+        "For the whole timeout of dead peer detection nothing authentic came from the peer, neither packets nor answers to our questions. The peer or the path to it is down. What happens next is `dpd.action`; by default the gateway calls the peer until it answers.";
+    PeerDeleted "E1012" "the peer closed the connection"
+        "The peer told us that it removed the SA. It may have been restarted, its operator may have taken the tunnel down, or it closes tunnels that nobody uses; its log says which. We call again at once, unless `start` says otherwise.";
+    PeerRestarted "E1013" "the peer came back without memory of us"
+        "A new SA began with INITIAL_CONTACT: the peer knows nothing of the one before, so that one was removed. This is right after a restart or crash of the peer. If it happens again and again, two gateways use the same identity and push each other out.";
+    PeerRefused "E1014" "the peer answered with an error"
+        "The peer answered a request with an error that has no code of its own here; the message names it as RFC 7296 does. The peer's log says what it did not like.";
+    Protocol "E1015" "the peer broke the protocol"
+        "A message was authentic and yet not what RFC 7296 allows at that point. It is a defect of one of the two programs: please report it, with a capture of UDP 500 and 4500 and the log from `s2s-gw run --log debug`. Neither has a key in it.";
+    OneWay "E1016" "packets leave and none comes back"
+        "The tunnel is up and carries our packets, but nothing has come through it in the other direction. Often the hosts behind the peer have no route back to our networks, a firewall drops UDP 4500 or ESP, or the hosts that we send to do not answer. Look at the peer's packet counters: if they grow, the fault is behind it.";
+    Install "E1017" "the tunnel could not be installed"
+        "IKE agreed on something that the data plane of this gateway refuses. That is a defect of this program: please report it, with the message and the algorithms in it.";
+}
