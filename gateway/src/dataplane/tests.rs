@@ -460,11 +460,17 @@ fn a_second_device_or_socket_says_who_has_the_first() {
                 .map(words)
             })
             .unwrap();
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let port = format!(
+            "UDP port 4500 on 0.0.0.0 is in use by {} (pid {}); stop it, or give both other addresses to `listen` on (ss -lunp | grep :4500)",
+            name.trim_end(),
+            std::process::id(),
+        );
         let wanted = [
             "cannot create TUN device s2s0: the name is in use; is another s2s-gw running? (ip -d link show s2s0)",
             "cannot create TUN device wan: the name is in use; is another s2s-gw running? (ip -d link show wan)",
             "cannot create TUN device \"a/b\": an interface name has 1 to 15 letters or digits",
-            "UDP port 4500 on 0.0.0.0 is in use by another program; is strongSwan running? (ss -lunp | grep 4500)",
+            port.as_str(),
             "cannot bind 192.0.2.99: no interface of this host has that address; check `listen` (ip address show)",
         ];
         assert_eq!(messages, wanted);

@@ -4,10 +4,12 @@
 //!   tun.rs   the TUN device that the inner packets come from and go to       one packet a call
 //!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  one datagram a call
 //!   raw.rs   IP protocol 50: ESP without UDP                                 one packet a call
+//!   holder.rs  who has a port that we want
 //! ```
 //!
 //! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
 
+mod holder;
 pub mod raw;
 pub mod tun;
 pub mod udp;
@@ -63,12 +65,15 @@ pub enum OpenError {
     },
     /// Somebody else has the port.
     #[error(
-        "UDP port {port} on {address} is in use by another program; is strongSwan running? (ss -lunp | grep {port})",
-        port = .local.port(), address = .local.ip()
+        "UDP port {port} on {address} is in use by {holder}; stop it, or give both other addresses to `listen` on (ss -lunp | grep :{port})",
+        port = .local.port(), address = .local.ip(),
+        holder = .holder.as_deref().unwrap_or("another program, perhaps another s2s-gw or strongSwan")
     )]
     PortInUse {
         /// What we wanted to bind.
         local: SocketAddr,
+        /// Its name and process id, if we may know.
+        holder: Option<String>,
     },
     /// Ports below 1024 need a privilege.
     #[error(

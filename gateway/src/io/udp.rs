@@ -24,7 +24,7 @@ use rustix::net::sockopt::{
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::io::OpenError;
+use crate::io::{OpenError, holder};
 pub(crate) use crate::sys::message::Envelope;
 use crate::sys::message::{self, Arrival};
 
@@ -71,7 +71,9 @@ impl UdpSocket {
             socket.set_only_v6(true).map_err(other("prepare"))?;
         }
         socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.raw_os_error() {
-            Some(libc::EADDRINUSE) => OpenError::PortInUse { local },
+            Some(libc::EADDRINUSE) => {
+                OpenError::PortInUse { local, holder: holder::of_port(local.port()) }
+            }
             Some(libc::EPERM | libc::EACCES) => OpenError::PortDenied { local },
             Some(libc::EADDRNOTAVAIL) => OpenError::NoSuchAddress { address: local.ip() },
             _ => OpenError::Udp { what: "bind", local, cause },
