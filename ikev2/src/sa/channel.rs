@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::window::{Admit, Ticket, Window};
-use super::{Cx, Origin};
+use super::{Cx, Message, Origin};
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::prf::Prf;
 use crate::crypto::sk::{Authentic, Protection};
@@ -129,6 +129,7 @@ impl Channel {
     pub(super) fn open<'m>(
         &mut self,
         header: &Header,
+        path: Path,
         datagram: &'m mut [u8],
         cx: &mut Cx<'_>,
     ) -> Result<Passed<'m>, DropReason> {
@@ -140,7 +141,7 @@ impl Channel {
             Admit::Fresh(ticket) => ticket,
             Admit::Retransmit => {
                 if let Some(answer) = self.window.last_answer() {
-                    cx.transmit(self.path, answer);
+                    cx.transmit(path, answer);
                 }
                 return Ok(Passed::Repeat);
             }
@@ -178,18 +179,11 @@ impl Channel {
         self.outstanding = Some(Outstanding { payload, first_sent: cx.now, sent: 1, next_at });
     }
 
-    /// Answers the request that `ticket` admitted and keeps the answer for repeats.
-    pub(super) fn respond(
-        &mut self,
-        exchange: ExchangeType,
-        id: MessageId,
-        ticket: &Ticket,
-        chain: &Chain,
-        cx: &mut Cx<'_>,
-    ) {
-        let payload = self.seal(exchange, id, true, chain, cx);
-        self.window.answered(ticket, Arc::clone(&payload));
-        cx.transmit(self.path, payload);
+    /// Answers a request, to where it came from (RFC 7296 §2.11), and keeps the answer for repeats.
+    pub(super) fn respond(&mut self, request: &Message<'_>, chain: &Chain, cx: &mut Cx<'_>) {
+        let payload = self.seal(request.exchange, request.id, true, chain, cx);
+        self.window.answered(&request.ticket, Arc::clone(&payload));
+        cx.transmit(request.path, payload);
     }
 
     /// When the outstanding request is due again.

@@ -96,7 +96,7 @@ impl Closing {
         if message.exchange == ExchangeType::CREATE_CHILD_SA {
             chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
         }
-        self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
+        self.channel.respond(message, &chain, cx);
         let deleted = message.body.deletes.iter().any(Delete::is_ike);
         if deleted {
             self.delete = LastWord::None;

@@ -228,7 +228,7 @@ impl Established {
 
     /// Answers a request.
     pub(super) fn respond(&mut self, message: &Message<'_>, chain: &Chain, cx: &mut Cx<'_>) {
-        self.channel.respond(message.exchange, message.id, &message.ticket, chain, cx);
+        self.channel.respond(message, chain, cx);
     }
 
     /// Answers a request that makes no sense.

@@ -132,7 +132,7 @@ impl IkeSa {
         let Some(channel) = self.state.channel() else {
             return Disposition::Dropped(DropReason::Unexpected);
         };
-        let (ticket, authentic) = match channel.open(header, datagram, cx) {
+        let (ticket, authentic) = match channel.open(header, path, datagram, cx) {
             Ok(Passed::Message(ticket, authentic)) => (ticket, authentic),
             Ok(Passed::Repeat) => return Disposition::Dropped(DropReason::Retransmit),
             Err(reason) => return Disposition::Dropped(reason),

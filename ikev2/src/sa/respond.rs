@@ -234,7 +234,7 @@ impl AuthAwaited {
     ) -> State {
         let mut chain = Chain::new();
         chain.notify(kind, data);
-        self.channel.respond(message.exchange, message.id, &message.ticket, &chain, cx);
+        self.channel.respond(message, &chain, cx);
         State::Closing(Box::new(Closing::lingering(self.channel, cx)))
     }
 
@@ -249,25 +249,33 @@ impl AuthAwaited {
         let claimed = id.identity.clone();
         let path = self.channel.path;
         let peers = || self.candidates.iter().map(|peer| (*peer, cx.peer(*peer)));
-        let Some((peer, config)) = peers().find(|(_, p)| is_expected(&p.remote_id, &claimed, path))
-        else {
+        let mut known: Vec<_> =
+            peers().filter(|(_, peer)| is_expected(&peer.remote_id, &claimed, path)).collect();
+        let Some(first) = known.first().map(|(peer, _)| *peer) else {
             let expected = peers().map(|(_, peer)| expected_identity(&peer, path)).collect();
             return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
         if auth.method != AuthMethod::SHARED_KEY {
             let reason = CloseReason::Protocol("the peer authenticates by another method than PSK");
-            return Err((Some(peer), reason));
+            return Err((Some(first), reason));
         }
-        let signed = SignedOctets {
+        let signed = || SignedOctets {
             message: &self.init_request,
             peer_nonce: &self.nonce_r,
             sk_p: &self.channel.sk_p_theirs,
             id_body: id.raw,
         };
-        match verify_psk(self.channel.prf(), &config.psk, signed, auth.data) {
-            Some(proof) => Ok(Proved { peer, config, remote_id: claimed, proof }),
-            None => Err((Some(peer), CloseReason::WrongKey { claimed })),
+        // Several may have this identity. Then IDr tells which of us is meant (RFC 7296 §1.2), and the key decides.
+        let meant = |peer: &PeerConfig| {
+            body.id_r.as_ref().is_some_and(|id| id.identity == local_identity(peer, path))
+        };
+        known.sort_by_key(|(_, peer)| !meant(peer));
+        for (peer, config) in known {
+            if let Some(proof) = verify_psk(self.channel.prf(), &config.psk, signed(), auth.data) {
+                return Ok(Proved { peer, config, remote_id: claimed, proof });
+            }
         }
+        Err((Some(first), CloseReason::WrongKey { claimed }))
     }
 
     /// Installs first, answers after (RFC 7296 §2.8).

@@ -114,3 +114,21 @@ fn a_corrected_key_is_enough_to_come_up() {
     world.run_until(World::both_up, 2 * MINUTE);
     world.assert_mirrored();
 }
+
+/// Two peers of the right host have the same address and identity; who of the two it is, the key tells, or the identity
+/// by which the right host is called.
+#[test]
+fn peers_of_one_address_and_name_are_told_apart_by_key_and_by_the_name_that_they_call() {
+    let [left, right] = psk_pair();
+    let mut other = right.clone();
+    other.psk = Psk::new(b"another key".to_vec());
+    let mut second = right.clone();
+    second.local_id = Some(fqdn("second.test"));
+    for (one, two) in [(other, right.clone()), (second, right.clone())] {
+        let mut world = World::new(1).peers([left.clone(), one]);
+        let two = world.add_peer(testkit::world::RIGHT, two);
+        world.run_until(|world| world.left().is_up(), MINUTE);
+        world.assert_mirrored();
+        assert!(world.right().up.keys().eq([&two]), "{}", world.report());
+    }
+}
