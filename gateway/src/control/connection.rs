@@ -148,6 +148,8 @@ impl Connection {
                 }
             }
             Phase::Connecting { .. } | Phase::Failed { .. } if self.needs_edit() => State::Error,
+            // Between one failed attempt and the next nothing has become better.
+            Phase::Connecting { .. } if self.fails_again() => State::Down,
             Phase::Connecting { .. } => State::Connecting,
             Phase::Failed { .. } => State::Down,
             Phase::Idle if self.no_path.is_some() => State::Down,
@@ -278,6 +280,10 @@ impl Connection {
     /// Forgets why it failed, because somebody wants it tried afresh.
     pub(super) fn forgive(&mut self) {
         self.failure = None;
+    }
+
+    fn fails_again(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.times > 1)
     }
 
     fn needs_edit(&self) -> bool {

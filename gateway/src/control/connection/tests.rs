@@ -152,6 +152,25 @@ fn the_reason_stays_while_the_next_attempt_runs_and_goes_when_it_succeeds() {
 }
 
 #[test]
+fn a_peer_that_never_answers_is_down_and_does_not_flicker() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    for attempt in 1..=2 {
+        connection.on_connecting(path(), attempt);
+        assert_eq!(connection.state(now), State::Connecting, "attempt {attempt}");
+        connection.on_down(&CloseReason::NoAnswer, Some(now), now);
+        assert_eq!(connection.state(now), State::Down);
+    }
+    for attempt in 3..6 {
+        connection.on_connecting(path(), attempt);
+        assert_eq!(connection.state(now), State::Down, "attempt {attempt}");
+        connection.on_down(&CloseReason::NoAnswer, Some(now), now);
+    }
+    connection.on_up(info(now), now);
+    assert_eq!(connection.state(now), State::Connecting, "until its children are there");
+}
+
+#[test]
 fn the_third_refusal_of_one_kind_is_an_error_that_lasts() {
     let now = clock::now();
     let mut connection = connection(Start::Always, now);
