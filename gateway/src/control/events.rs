@@ -20,7 +20,9 @@ use crate::status::{Refusal, words};
 impl Control {
     pub(super) fn on_endpoint_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Connecting { peer, path, attempt } => self.on_connecting(peer, path, attempt),
+            Event::Connecting { peer, path, attempt } => {
+                self.on_connecting(now, peer, path, attempt);
+            }
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
             Event::PeerMoved { peer, path } => self.on_peer_moved(peer, path),
@@ -47,14 +49,17 @@ impl Control {
         self.connections.iter().position(|connection| connection.peer == Some(peer))
     }
 
-    fn on_connecting(&mut self, peer: PeerId, path: Path, attempt: u32) {
+    fn on_connecting(&mut self, now: Instant, peer: PeerId, path: Path, attempt: u32) {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.on_connecting(path, attempt);
         let conn = &connection.config.name;
-        tracing::info!(
-            target: "ike", event = "connecting", %conn, peer = %path.remote, local = %path.local, attempt
-        );
+        let (peer, local) = (path.remote, path.local);
+        if self.folding.tell(format!("{conn} connecting {path}"), now).is_some() {
+            tracing::info!(target: "ike", event = "connecting", %conn, %peer, %local, attempt);
+        } else {
+            tracing::debug!(target: "ike", event = "connecting", %conn, %peer, %local, attempt);
+        }
     }
 
     fn on_peer_up(&mut self, now: Instant, peer: PeerId, info: Box<IkeSaInfo>) {
@@ -67,6 +72,7 @@ impl Control {
             suite = %info.suite, started_by = if info.initiator { "us" } else { "peer" },
             nat_local = info.nat_local, nat_remote = info.nat_remote
         );
+        self.folding.forget(&format!("{conn} "));
         connection.on_up(info, now);
         if !connection.wanted {
             self.unwanted.push(peer);
@@ -111,10 +117,17 @@ impl Control {
         if reason::code(why).gravity == Gravity::Wanted {
             tracing::info!(target: "ike", event = "down", %conn, reason = explained.alert, retry_in);
         } else {
-            tracing::warn!(
-                target: "ike", event = "down", %conn, reason = explained.alert, retry_in,
-                code = explained.code, msg = explained.message, fix = explained.fix
-            );
+            if let Some(folded) = self.folding.tell(format!("{conn} down {}", explained.code), now)
+            {
+                tracing::warn!(
+                    target: "ike", event = "down", %conn, reason = explained.alert, retry_in,
+                    code = explained.code, msg = explained.message, fix = explained.fix,
+                    folded = (folded > 0).then_some(folded)
+                );
+            } else {
+                let code = &explained.code;
+                tracing::debug!(target: "ike", event = "down", %conn, code, retry_in);
+            }
             for line in &explained.detail {
                 tracing::debug!(target: "ike", event = "detail", %conn, code = explained.code, line);
             }
@@ -135,11 +148,15 @@ impl Control {
         }
         // Anybody can make us refuse them: the log must not be theirs.
         self.refused_this_second = self.refused_this_second.saturating_add(1);
-        if self.refused_this_second <= MAX_REFUSED_LOGS {
+        let about = name.as_deref().unwrap_or_default();
+        let what = format!("{about} refused {} {}", path.remote.ip(), explained.code);
+        if self.refused_this_second <= MAX_REFUSED_LOGS
+            && let Some(folded) = self.folding.tell(what, now)
+        {
             tracing::warn!(
                 target: "ike", event = "refused", conn = name, peer = %path.remote,
                 reason = explained.alert, code = explained.code, msg = explained.message,
-                fix = explained.fix
+                fix = explained.fix, folded = (folded > 0).then_some(folded)
             );
         }
         if self.refused.len() >= MAX_REFUSED {
@@ -205,10 +222,14 @@ impl Control {
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
-        tracing::warn!(
-            target: "child", event = "failed", %conn, child, reason = explained.alert,
-            code = explained.code, msg = explained.message, fix = explained.fix, retry_in
-        );
+        let what = format!("{conn} child {} {}", child.unwrap_or("-"), explained.code);
+        if let Some(folded) = self.folding.tell(what, now) {
+            tracing::warn!(
+                target: "child", event = "failed", %conn, child, reason = explained.alert,
+                code = explained.code, msg = explained.message, fix = explained.fix, retry_in,
+                folded = (folded > 0).then_some(folded)
+            );
+        }
         if let Some(state) = connection.children.get_mut(config) {
             state.failure = Some((explained, retry_at));
         }

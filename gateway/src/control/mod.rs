@@ -20,6 +20,7 @@
 mod commands;
 mod connection;
 mod events;
+mod folding;
 mod install;
 mod paths;
 mod resolver;
@@ -39,6 +40,7 @@ use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
 use self::connection::Connection;
+use self::folding::Folding;
 use self::install::Installer;
 use self::resolver::Resolver;
 use self::server::Server;
@@ -102,6 +104,8 @@ struct Control {
     /// The last few peers that were turned away.
     refused: VecDeque<Refusal>,
     refused_this_second: u32,
+    /// What the log keeps quiet about for a while.
+    folding: Folding,
     /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
     unwanted: Vec<PeerId>,
     started: Instant,

@@ -121,6 +121,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
         refused_this_second: 0,
+        folding: super::folding::Folding::default(),
         unwanted: Vec::new(),
         started: now,
         tick_at: now,
