@@ -36,6 +36,8 @@ pub(super) struct Connection {
     /// Why there is no path to the peer, if there is none.
     pub(super) no_path: Option<Reason>,
     pub(super) children: Vec<Child>,
+    /// What the peer offered for a child and we refused: more than its own refusal of ours says.
+    refused_offer: Option<Reason>,
     /// How often the IKE SA was replaced since the connection came up.
     pub(super) rekeys: u64,
     /// When the next NAT keepalive is due.
@@ -118,6 +120,7 @@ impl Connection {
             paths: Vec::new(),
             no_path: None,
             children: slots.map(child).collect(),
+            refused_offer: None,
             rekeys: 0,
             keepalive_at: None,
             shown: State::Disabled,
@@ -162,6 +165,17 @@ impl Connection {
     /// Whether it should be up now, whoever begins.
     pub(super) fn desired_up(&self) -> bool {
         self.wanted && (self.config.start == Start::Always || !matches!(self.phase, Phase::Idle))
+    }
+
+    /// What has to happen before it comes up, where nothing is wrong.
+    pub(super) fn awaits(&self, now: Instant) -> Option<String> {
+        let name = &self.config.name;
+        match (self.state(now), self.config.start) {
+            (State::Waiting, Start::RespondOnly) => Some("the peer to call".to_owned()),
+            (State::Waiting, Start::OnDemand) => Some("a packet that needs it".to_owned()),
+            (State::Waiting, Start::Always | Start::Manual) => Some(format!("`s2s-gw up {name}`")),
+            _ => None,
+        }
     }
 
     /// Why it is not up, or not fully.
@@ -245,6 +259,7 @@ impl Connection {
             self.phase = Phase::Failed { retry_at };
             self.blame(why, now);
         }
+        self.refused_offer = None;
         for child in &mut self.children {
             child.failure = None;
             child.up = None;
@@ -253,9 +268,30 @@ impl Connection {
 
     /// We turned away somebody who seems to be this peer; of interest while it is not up.
     pub(super) fn on_refused(&mut self, why: &CloseReason, now: Instant) {
+        let trouble = reason::trouble(why);
+        if trouble.family == ESP_PROPOSAL && trouble.first_hand {
+            let offer = reason::explain(why, &self.config.name);
+            let failures = self.children.iter_mut().filter_map(|child| child.failure.as_mut());
+            for (reason, _) in failures.filter(|(reason, _)| reason.code == offer.code) {
+                reason.clone_from(&offer);
+            }
+            self.refused_offer = Some(offer);
+        }
         if !matches!(self.phase, Phase::Up { .. }) {
             self.blame(why, now);
         }
+    }
+
+    /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
+    pub(super) fn on_child_failed(
+        &mut self,
+        place: usize,
+        reason: Reason,
+        retry_at: Option<Instant>,
+    ) {
+        let Some(child) = self.children.get_mut(place) else { return };
+        let seen = self.refused_offer.clone().filter(|offer| offer.code == reason.code);
+        child.failure = Some((seen.unwrap_or(reason), retry_at));
     }
 
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
@@ -337,6 +373,9 @@ impl Child {
         !heard && sent >= ONE_WAY_PACKETS && now.saturating_duration_since(up) >= ONE_WAY_AFTER
     }
 }
+
+/// The family of troubles about the algorithms of a child.
+const ESP_PROPOSAL: &str = "esp-proposal";
 
 /// So many failures of one kind that somebody has to edit, and we call it an error.
 const PATIENCE: u32 = 3;

@@ -230,9 +230,7 @@ impl Control {
                 folded = (folded > 0).then_some(folded)
             );
         }
-        if let Some(state) = connection.children.get_mut(config) {
-            state.failure = Some((explained, retry_at));
-        }
+        connection.on_child_failed(config, explained, retry_at);
     }
 
     fn on_child_down(&mut self, now: Instant, child: ChildId, why: &CloseReason) {

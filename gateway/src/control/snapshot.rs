@@ -89,6 +89,7 @@ impl Control {
             since: to_millis(connection.since_wall),
             since_seconds: now.saturating_duration_since(connection.since).as_secs(),
             desired_up: connection.desired_up(),
+            awaits: connection.awaits(now),
             vpnaas_status: state.vpnaas().to_owned(),
             cloudstack_state: state.cloudstack().to_owned(),
             reason: connection.reason(now),

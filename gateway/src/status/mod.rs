@@ -172,6 +172,9 @@ pub struct ConnectionStatus {
     pub since_seconds: u64,
     /// Whether it should be up.
     pub desired_up: bool,
+    /// What it waits for, if it waits.
+    #[serde(default)]
+    pub awaits: Option<String>,
     /// The state in the words of OpenStack VPNaaS.
     pub vpnaas_status: String,
     /// The state in the words of CloudStack.
@@ -326,6 +329,7 @@ pub(crate) mod tests {
             since: time,
             since_seconds: 93_600,
             desired_up: true,
+            awaits: None,
             vpnaas_status: State::Up.vpnaas().into(),
             cloudstack_state: State::Up.cloudstack().into(),
             reason: None,

@@ -276,6 +276,9 @@ fn title(connection: &ConnectionStatus, colour: Colour) -> String {
     if let Some(ike) = &connection.ike {
         let _ = write!(text, ", started by {}", ike.started_by);
     }
+    if let Some(awaits) = &connection.awaits {
+        let _ = write!(text, ", waiting for {awaits}");
+    }
     if let Some(attempt) = connection.attempt {
         let _ = write!(text, ", attempt {attempt}");
     }

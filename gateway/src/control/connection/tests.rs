@@ -186,6 +186,49 @@ fn the_third_refusal_of_one_kind_is_an_error_that_lasts() {
 }
 
 #[test]
+fn an_offer_that_we_refused_tells_more_than_a_refusal_of_ours() {
+    let now = clock::now();
+    let offer = Proposal {
+        number: 1,
+        protocol: ikev2::registry::ProtocolId::ESP,
+        spi: Vec::new(),
+        transforms: vec![ikev2::Transform::Encr(ikev2::registry::EncrId::AES_GCM_16, Some(128))],
+    };
+    let refusal = CloseReason::ChildProposalMismatch { ours: Vec::new(), theirs: Vec::new() };
+    let ours = CloseReason::ChildProposalMismatch { ours: Vec::new(), theirs: vec![offer] };
+    for offer_first in [true, false] {
+        let mut connection = connection(Start::Always, now);
+        connection.on_up(info(now), now);
+        if offer_first {
+            connection.on_refused(&ours, now);
+        }
+        connection.on_child_failed(0, reason::explain(&refusal, "berlin"), Some(now));
+        if !offer_first {
+            connection.on_refused(&ours, now);
+        }
+        assert_eq!(connection.state(now), State::Down);
+        let reason = connection.reason(now).expect("a reason");
+        assert!(reason.message.ends_with("the peer offered aes128gcm16"), "{reason:?}");
+        connection.on_child_failed(0, reason::explain(&CloseReason::SelectorMismatch, "x"), None);
+        let code = connection.reason(now).map(|reason| reason.code);
+        assert_eq!(code.as_deref(), Some("E1005"), "another trouble is told as it is");
+    }
+}
+
+#[test]
+fn one_that_waits_says_for_what() {
+    let now = clock::now();
+    for (start, expected) in [
+        (Start::RespondOnly, Some("the peer to call")),
+        (Start::OnDemand, Some("a packet that needs it")),
+        (Start::Manual, Some("`s2s-gw up berlin`")),
+        (Start::Always, None),
+    ] {
+        assert_eq!(connection(start, now).awaits(now).as_deref(), expected, "{start:?}");
+    }
+}
+
+#[test]
 fn closing_on_purpose_is_no_failure() {
     let now = clock::now();
     let mut connection = connection(Start::OnDemand, now);
