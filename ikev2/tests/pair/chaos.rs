@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use ikev2::{Start, TrafficSelector};
+use ikev2::{Lifetime, PeerConfig, Start};
 use testkit::link::Link;
-use testkit::world::{LEFT, RIGHT, World, for_each_seed, psk_pair};
+use testkit::world::{LEFT, RIGHT, World, child_of, for_each_seed, psk_pair};
 
 use crate::{MINUTE, assert_healthy};
 
@@ -40,9 +40,15 @@ fn command(world: &mut World, what: u64) {
 }
 
 fn chaos(seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
+    chaos_among(psk_pair(), seeds, starts, kinds, link);
+}
+
+/// Every pair of endpoints comes to rest with each child that the configurations name, once.
+fn chaos_among(pair: [PeerConfig; 2], seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
+    let children = pair[LEFT].children.len();
     for_each_seed(seeds, |seed| {
         let mut state = seed;
-        let [mut left, mut right] = psk_pair();
+        let [mut left, mut right] = pair.clone();
         [left.start, right.start] = starts;
         let mut world = World::new(seed).link(link.clone()).peers([left, right]);
         world.run_until(World::both_up, 5 * MINUTE);
@@ -54,10 +60,10 @@ fn chaos(seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
         // Longer than dead peer detection takes.
         world.run_for(10 * MINUTE);
         world.run_until_quiet(10 * MINUTE);
-        assert_healthy(&world, 1);
-        let selectors: Vec<&TrafficSelector> =
-            world.left().children().flat_map(|child| &child.local_ts).collect();
-        assert_eq!(selectors.len(), 1);
+        assert_healthy(&world, children);
+        let mut configs: Vec<_> = world.left().children().map(|child| child.config).collect();
+        configs.sort_unstable();
+        assert!(configs.into_iter().eq(0..children), "{}", world.report());
     });
 }
 
@@ -80,4 +86,42 @@ fn ends_and_beginnings_among_rekeys() {
     let link = Link::default().delay_ms(5..60).reorder(100).loss(200);
     chaos(150, [Start::Always, Start::RespondOnly], 12, &link);
     chaos(150, [Start::Always, Start::Always], 12, &link);
+}
+
+/// Three children whose short lives end on both sides at about the same time, again and again.
+#[test]
+fn many_children_with_short_lives() {
+    let mut pair = psk_pair();
+    for (host, (own, other)) in [(1, 2), (2, 1)].into_iter().enumerate() {
+        for number in [10, 20] {
+            let name = format!("net{number}");
+            let child = child_of(&name, own + number, other + number, "aes256gcm16-ecp256-noesn");
+            pair[host].children.push(child);
+        }
+        pair[host].lifetime = Lifetime::of(3 * MINUTE);
+        for child in &mut pair[host].children {
+            child.lifetime = Lifetime::of(2 * MINUTE);
+        }
+    }
+    let link = Link::default().delay_ms(5..60).reorder(100).loss(200);
+    for_each_seed(40, |seed| {
+        let [mut left, mut right] = pair.clone();
+        [left.start, right.start] = [Start::Always, Start::Always];
+        let mut world = World::new(seed).link(link.clone()).peers([left, right]);
+        world.run_until(World::both_up, 5 * MINUTE);
+        world.run_for(20 * MINUTE);
+        // Between two rekeys there is a moment of rest.
+        let at_rest = |world: &World| world.both_up() && world.left().child_count() == 3;
+        world.set_link(Link::default().delay_ms(5..20));
+        world.run_for(3 * MINUTE);
+        world.run_until(at_rest, MINUTE);
+        assert_eq!(world.right().child_count(), 3, "{}", world.report());
+    });
+    for child in pair.iter_mut().flat_map(|peer| &mut peer.children) {
+        child.lifetime = Lifetime::of(120 * MINUTE);
+    }
+    for peer in &mut pair {
+        peer.lifetime = Lifetime::of(120 * MINUTE);
+    }
+    chaos_among(pair, 100, [Start::Always, Start::Always], 12, &link);
 }
