@@ -1,7 +1,7 @@
 //! `Endpoint`: owns every IKE SA and turns datagrams, time and commands into events, datagrams and a deadline.
 //!
 //! ```text
-//!   handle_datagram ─► header ─► first IKE_SA_INIT?  admission.rs ─► respond.rs
+//!   handle_datagram ─► header ─► first IKE_SA_INIT?  admission.rs, peers.rs ─► respond.rs
 //!                            └─► SA by our SPI       sa/mod.rs: three gates ─► state
 //!   every input ends in settle(): news of the SAs ─► peer.rs decides what we want ─► timers
 //! ```
@@ -142,6 +142,10 @@ impl Endpoint {
         path: Path,
         payload: &[u8],
     ) -> Disposition {
+        if self.sas.contains_key(&header.spi_i) {
+            // Its sender chose the SPI that we chose: it is our own request, sent back.
+            return Disposition::Dropped(DropReason::Unexpected);
+        }
         match self.admission.look(header.spi_i, path, payload) {
             HalfOpen::Repeat(answer) => {
                 Cx { now, shared: &mut self.shared }.transmit(path, answer);

@@ -99,8 +99,10 @@ impl Closing {
         self.channel.respond(message, &chain, cx);
         let deleted = message.body.deletes.iter().any(Delete::is_ike);
         if deleted {
+            let linger = cx.now + LINGER;
+            // Never longer than before: the peer may be one that was refused.
+            self.until = if self.is_lingering() { self.until.min(linger) } else { linger };
             self.delete = LastWord::None;
-            self.until = cx.now + LINGER;
         }
         State::Closing(self)
     }

@@ -113,3 +113,41 @@ fn an_attempt_that_is_ended_ends_once_and_on_both_sides() {
         assert_eq!(downs(&world), 1, "{}", world.report());
     });
 }
+
+/// The same by the side that was called, at any moment of the handshake: then nobody comes up until it is wanted again.
+#[test]
+fn a_responder_that_is_told_to_end_in_the_middle_of_a_handshake_stays_down() {
+    for_each_seed(60, |seed| {
+        let link = Link::default().delay_ms(10..60).loss(100);
+        let mut world = World::new(seed).link(link).peers(psk_pair());
+        world.run_for(Duration::from_millis(seed * 5));
+        disconnect(&mut world, RIGHT);
+        world.run_for(MINUTE);
+        assert!(world.all_down(), "{}", world.report());
+        assert!(world.right().endpoint.is_idle());
+        let peer = world.right().peers[0];
+        world.command(RIGHT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+        world.run_until(World::both_up, MINUTE);
+        world.run_until_quiet(5 * MINUTE);
+        assert_healthy(&world, 1);
+    });
+}
+
+/// A peer whose name resolves to nothing for a while is called again when it does.
+#[test]
+fn a_peer_without_paths_is_waited_for() {
+    let mut world = up(World::new(1).peers(psk_pair()));
+    let peer = world.left().peers[0];
+    let paths = psk_pair()[LEFT].paths.clone();
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, Vec::new())).unwrap();
+    assert_healthy(&world, 1);
+    world.cut(true);
+    world.run_for(5 * MINUTE);
+    assert!(world.all_down(), "{}", world.report());
+    let sent = world.sent().len();
+    world.cut(false);
+    world.run_for(5 * MINUTE);
+    assert_eq!(world.sent().len(), sent, "{}", world.report());
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, paths)).unwrap();
+    world.run_until(World::both_up, MINUTE);
+}

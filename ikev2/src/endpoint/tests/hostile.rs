@@ -166,3 +166,37 @@ fn the_end_in_the_middle_of_crossing_ike_rekeys_reaches_both() {
     assert_eq!((downs(A), downs(B)), (1, 1), "{:?}", pair.events[A]);
     assert!(pair.ends[A].children.is_empty());
 }
+
+/// Whoever sends our own IKE_SA_INIT back to us would make us talk to ourselves, and where both sides have the same
+/// name, believe that this is the peer.
+#[test]
+fn our_own_request_sent_back_to_us_is_not_answered() {
+    let mut pair = Pair::new();
+    let (_, request) = pair.wire.pop_front().unwrap();
+    let path = Path { local: address(A), remote: address(B) };
+    let mut reflected = request.payload.to_vec();
+    let disposition = pair.ends[A].handle_datagram(pair.now, path, &mut reflected);
+    pair.drain();
+    assert_eq!(disposition, Disposition::Dropped(DropReason::Unexpected));
+    assert!(pair.wire.is_empty());
+}
+
+/// A peer without a key was refused; what it says after that does not keep the SA alive.
+#[test]
+fn a_refused_peer_cannot_stay() {
+    let mut pair = Pair::new();
+    pair.pass();
+    pair.pass();
+    pair.ask(A, ExchangeType::INFORMATIONAL, 1, &Chain::new());
+    assert_eq!(pair.ends[B].sas.len(), 1);
+    let mut chain = Chain::new();
+    chain.delete_ike();
+    for id in 2..30 {
+        let request = pair.forge(A, ExchangeType::INFORMATIONAL, (id, false), &chain);
+        pair.deliver(A, &request);
+        pair.now += Duration::from_secs(1);
+        pair.ends[B].handle_timeout(pair.now);
+        pair.drain();
+    }
+    assert!(pair.ends[B].sas.is_empty());
+}
