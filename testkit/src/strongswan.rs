@@ -230,11 +230,11 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     rekey_time = 1h
     local {{
       auth = psk
-      id = {local_id}
+      id = {local_id:?}
     }}
     remote {{
       auth = psk
-      id = {remote_id}
+      id = {remote_id:?}
     }}
     children {{
 "
@@ -263,8 +263,8 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
         write!(
             conf,
             "  ike-{name} {{
-    id-local = {local_id}
-    id-remote = {remote_id}
+    id-local = {local_id:?}
+    id-remote = {remote_id:?}
     secret = \"{psk}\"
   }}
 "

@@ -188,9 +188,10 @@ const SUITES: [(&str, &str, &str, &str); 5] = [
 ];
 
 /// Name, left identity, right identity, in the notation that both programs read.
-const IDENTITIES: [(&str, &str, &str); 2] = [
+const IDENTITIES: [(&str, &str, &str); 3] = [
     ("identity/addresses", "192.0.2.1", "192.0.2.2"),
     ("identity/email", "left@example.org", "right@example.org"),
+    ("identity/key-id", "@#6c656674", "@#7269676874"),
 ];
 
 /// The second half-open SA is one too many; and say so in the log.
