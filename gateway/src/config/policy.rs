@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use ikev2::keyword::keywords;
-use ikev2::{Dpd, KeywordError, Lifetime, Proposal};
+use ikev2::registry::{EncrId, ProtocolId};
+use ikev2::{Dpd, KeywordError, Lifetime, Proposal, Transform};
 
 use super::codes::Code;
 use super::keys::did_you_mean;
@@ -175,11 +176,30 @@ fn proposals(
     let mut proposals = Vec::with_capacity(list.len());
     for (index, text) in list.iter().enumerate() {
         match parse(&text.value) {
+            Ok(proposal) if proposal.protocol == ProtocolId::ESP && !is_carried(&proposal) => {
+                findings.add(not_carried(index + 1, text));
+            }
             Ok(proposal) => proposals.push(proposal),
             Err(error) => findings.add(bad_proposal(key, index + 1, text, &error)),
         }
     }
     Some(proposals)
+}
+
+/// Whether `esp` can do every cipher of the proposal; it has no AES-GCM with 192 bits, which IKE has.
+fn is_carried(proposal: &Proposal) -> bool {
+    !proposal.transforms.contains(&Transform::Encr(EncrId::AES_GCM_16, Some(192)))
+}
+
+fn not_carried(number: usize, text: &At<String>) -> Diagnostic {
+    let word = text.value.split('-').find(|word| word.starts_with("aes192")).unwrap_or("");
+    let start = text.value.find(word).unwrap_or(0);
+    let place = text.place.inside_quotes(&text.value, start..start + word.len());
+    let message = format!("algorithm `{word}` in `esp` proposal {number} is not offered");
+    Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
+        .label("for IKE only")
+        .why("the data plane has AES-GCM with 128 and 256 bits")
+        .fix("write aes128gcm16 or aes256gcm16")
 }
 
 fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordError) -> Diagnostic {
