@@ -261,12 +261,12 @@ fn closing(stage: &Stage, started: Instant) -> String {
     format!(
         "\n  {}\n  All of it took {:.1} s and is gone again.\n\n  \
          Next, between two machines of yours:\n    \
-         {}        make a key, copy it to both\n    \
-         {}          check what you have written\n    \
-         {}         start the gateway\n",
+         {}  make a key, copy it to both\n    \
+         {}                 check what you have written\n    \
+         {}                start the gateway\n",
         bold("The sites can talk, and the internet cannot listen."),
         (clock::now() - started).as_secs_f64(),
-        bold("s2s-gw genpsk > site.psk"),
+        bold("(umask 077; s2s-gw genpsk > site.psk)"),
         bold("s2s-gw check FILE.toml"),
         bold("s2s-gw run -c FILE.toml"),
     )
