@@ -170,7 +170,7 @@ fn world() -> Option<(Side, Side)> {
             })
             .unwrap();
     }
-    let far = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2::/48"];
+    let far = ["10.2.0.0/16", "10.3.0.0/16", "239.0.0.0/8", "2001:db8:2::/48"];
     let left = Side::new(left, &["10.1.0.1/32", "2001:db8:1::1/128"], &far);
     let near = ["10.1.0.0/16", "2001:db8:1::/48"];
     let right = Side::new(right, &["10.2.0.1/32", "10.3.0.1/32", "2001:db8:2::1/128"], &near);
@@ -390,7 +390,7 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
         unheard.set_nonblocking(true).unwrap();
         let counters = Arc::clone(left.dataplane().counters());
         let before = counters.dropped(DropReason::NoPolicy);
-        for neighbours in ["224.0.0.22:7", "239.255.255.250:1900"] {
+        for neighbours in ["239.0.0.22:7", "239.255.255.250:1900"] {
             client.send_to(b"of no interest", neighbours).unwrap();
         }
         client.send_to(b"no policy", "10.3.0.1:7").unwrap();
