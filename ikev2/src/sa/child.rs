@@ -254,8 +254,8 @@ pub(super) struct Refusal {
 pub(super) enum Asked {
     /// In IKE_AUTH.
     First,
-    /// In CREATE_CHILD_SA, as an additional one.
-    Further,
+    /// In CREATE_CHILD_SA, as an additional one, but not with the configuration that we are asking for ourselves.
+    Further { except: Option<usize> },
     /// In CREATE_CHILD_SA, in place of a child with this configuration.
     Rekey(usize),
 }
@@ -273,11 +273,15 @@ pub(super) fn answer(
         return Err(Refusal { notify: NotifyType::INVALID_SYNTAX, data: Vec::new(), reason });
     };
     let (config, local_ts, remote_ts) = select(peer, asked, ts_i, ts_r)?;
+    if matches!(asked, Asked::Further { except: Some(ours) } if ours == config) {
+        let notify = NotifyType::TEMPORARY_FAILURE;
+        return Err(Refusal { notify, data: Vec::new(), reason: CloseReason::Notified(notify) });
+    }
     let child = child_config(peer, config);
     let fresh = !matches!(asked, Asked::First);
     let key_exchange = match asked {
         Asked::First => Fresh::No,
-        Asked::Further | Asked::Rekey(_) => Fresh::Yes(body.ke.as_ref().map(|ke| ke.method)),
+        Asked::Further { .. } | Asked::Rekey(_) => Fresh::Yes(body.ke.as_ref().map(|ke| ke.method)),
     };
     let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, key_exchange)
         .ok_or_else(|| no_proposal(&child.proposals, sa))?;
@@ -330,7 +334,7 @@ fn select(
 ) -> Result<(usize, Vec<TrafficSelector>, Vec<TrafficSelector>), Refusal> {
     let candidates = peer.children.iter().enumerate().filter(|(index, _)| match asked {
         Asked::Rekey(only) => *index == only,
-        Asked::First | Asked::Further => true,
+        Asked::First | Asked::Further { .. } => true,
     });
     for (index, child) in candidates {
         let (local, remote) = (narrow(ts_r, &child.local), narrow(ts_i, &child.remote));

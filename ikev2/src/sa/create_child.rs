@@ -12,7 +12,7 @@ use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is
 use super::closing::REPLACED;
 use super::collision::ours_goes;
 use super::established::{Established, Pending, Task};
-use super::{Cx, Message, State};
+use super::{Cx, Message, Origin, State};
 use crate::error::CloseReason;
 use crate::event::{ChildId, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
@@ -23,7 +23,7 @@ const CHILDREN_FOR_ONE: usize = 8;
 
 impl Established {
     pub(super) fn ask_new_child(&mut self, config: usize, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
-        if self.children.iter().any(|child| child.config == config && child.phase == Phase::Up) {
+        if self.has_up(config) {
             return;
         }
         let offer = ChildOffer::further(&cx.peer(self.peer), config, (ke, None), cx);
@@ -79,7 +79,12 @@ impl Established {
     }
 
     fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
-        if let Some(agreed) = self.answer_child(message, Asked::Further, cx) {
+        // Both sides ask for the same child at once: the original initiator's request stands.
+        let except = match &self.pending {
+            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local => Some(ours.config),
+            _ => None,
+        };
+        if let Some(agreed) = self.answer_child(message, Asked::Further { except }, cx) {
             self.install(agreed, SendWhen::Now, None, cx);
         }
     }
@@ -143,7 +148,8 @@ impl Established {
     }
 
     fn report(&self, refusal: Refusal, message: &Message<'_>, cx: &mut Cx<'_>) {
-        if refusal.notify != NotifyType::INVALID_KE_PAYLOAD {
+        let passing = [NotifyType::INVALID_KE_PAYLOAD, NotifyType::TEMPORARY_FAILURE];
+        if !passing.contains(&refusal.notify) {
             let (peer, path, reason) = (Some(self.peer), message.path, refusal.reason);
             cx.event(crate::event::Event::Refused { peer, path, reason });
         }
@@ -169,6 +175,10 @@ impl Established {
     ) -> State {
         let config = offer.config;
         match self.complete(offer, &message.body, cx) {
+            // The peer's request for it crossed ours and was granted.
+            Ok(agreed) if self.has_up(config) => {
+                self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
+            }
             Ok(agreed) => self.install(agreed, SendWhen::Now, None, cx),
             Err(refused) => match refused.next {
                 Next::OtherGroup(method) => {
@@ -256,6 +266,11 @@ impl Established {
         for child in self.children.iter_mut().filter(|child| child.id == id) {
             child.expires_at = child.expires_at.max(cx.now + REPLACED);
         }
+    }
+
+    /// Whether a child with this configuration is in use.
+    pub(super) fn has_up(&self, config: usize) -> bool {
+        self.children.iter().any(|child| child.config == config && child.phase == Phase::Up)
     }
 
     /// Whether a newer child has taken the place of this one.

@@ -369,6 +369,10 @@ impl Established {
         }
     }
 
+    pub(super) const fn origin(&self) -> Origin {
+        self.channel.origin
+    }
+
     pub(super) const fn first(&self) -> &First {
         &self.first
     }
@@ -461,6 +465,15 @@ impl Established {
         for task in wanted {
             self.want(task);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn expire_child(&mut self, id: ChildId, cx: &mut Cx<'_>) {
+        for child in self.children.iter_mut().filter(|child| child.id == id) {
+            child.expires_at = cx.now;
+        }
+        self.renew_children(cx);
+        self.ask(cx);
     }
 
     /// The peer deleted a child that we want: ask for it again, but let the peer come first.

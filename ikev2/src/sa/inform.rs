@@ -63,6 +63,7 @@ impl Established {
         let replaced = phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
+        let replaced = replaced || self.has_up(config);
         if !replaced && cx.peer(self.peer).start == Start::Always {
             self.ask_again_soon(config, cx);
         }

@@ -294,6 +294,14 @@ impl IkeSa {
         Some((&first.lowest_nonce, first.origin))
     }
 
+    /// Lets a child come to the end of its life.
+    #[cfg(test)]
+    pub(crate) fn expire_child(&mut self, child: ChildId, cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.expire_child(child, cx);
+        }
+    }
+
     /// Any message at all, sealed with our keys: what a peer that has them may send.
     #[cfg(test)]
     pub(crate) fn forge(

@@ -40,11 +40,11 @@ fn command(world: &mut World, what: u64) {
 }
 
 fn chaos(seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
-    chaos_among(psk_pair(), seeds, starts, kinds, link);
+    chaos_among(&psk_pair(), seeds, starts, kinds, link);
 }
 
 /// Every pair of endpoints comes to rest with each child that the configurations name, once.
-fn chaos_among(pair: [PeerConfig; 2], seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
+fn chaos_among(pair: &[PeerConfig; 2], seeds: u64, starts: [Start; 2], kinds: u64, link: &Link) {
     let children = pair[LEFT].children.len();
     for_each_seed(seeds, |seed| {
         let mut state = seed;
@@ -123,5 +123,5 @@ fn many_children_with_short_lives() {
     for peer in &mut pair {
         peer.lifetime = Lifetime::of(120 * MINUTE);
     }
-    chaos_among(pair, 100, [Start::Always, Start::Always], 12, &link);
+    chaos_among(&pair, 100, [Start::Always, Start::Always], 12, &link);
 }

@@ -1,4 +1,5 @@
-//! Deadlines move: whatever happened, `handle_timeout` leaves none in the past for long.
+//! Whatever happened, `handle_timeout` leaves no deadline in the past for long, and when nothing more happens, both ends
+//! come to rest with one IKE SA and one child (RFC 7296 §2.25).
 
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ enum Step {
     Paths(usize),
     RekeyIke(usize),
     RekeyChild(usize),
+    ExpireChild(usize),
     Usage(usize, u64),
 }
 
@@ -31,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => end().prop_map(Step::Paths),
         2 => end().prop_map(Step::RekeyIke),
         2 => end().prop_map(Step::RekeyChild),
+        2 => end().prop_map(Step::ExpireChild),
         1 => (end(), any::<u64>()).prop_map(|(end, used)| Step::Usage(end, used)),
     ]
 }
@@ -55,6 +58,15 @@ fn take(pair: &mut Pair, step: Step) {
         Step::RekeyChild(end) => {
             if let Some(child) = child(pair, end) {
                 let _refused_if_replaced = pair.ends[end].rekey_child(now, child);
+            }
+        }
+        Step::ExpireChild(end) => {
+            if let Some(child) = child(pair, end) {
+                let spi = pair.ends[end].children[&child];
+                let Endpoint { sas, shared, .. } = &mut pair.ends[end];
+                let sa = sas.get_mut(&spi).expect("the SA of a child");
+                sa.expire_child(child, &mut Cx { now, shared });
+                pair.ends[end].settle(now, spi);
             }
         }
         Step::Usage(end, octets) => {
@@ -85,4 +97,37 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn both_ends_come_to_rest(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut pair = Pair::new();
+        for step in steps {
+            take(&mut pair, step);
+            for end in [A, B] {
+                pair.ends[end].handle_timeout(pair.now);
+            }
+            pair.drain();
+        }
+        for end in [A, B] {
+            take(&mut pair, Step::Paths(end));
+            take(&mut pair, Step::Connect(end));
+        }
+        pair.run_for(20 * MINUTE);
+        for end in [A, B] {
+            prop_assert_eq!(pair.ends[end].children.len(), 1, "end {}", end);
+            prop_assert_eq!(pair.ends[end].shared.esp_spis.len(), 1, "end {}", end);
+        }
+        let (spis_a, spis_b) = (child_spis(&pair, A), child_spis(&pair, B));
+        prop_assert_eq!(spis_a, (spis_b.1, spis_b.0));
+    }
+}
+
+/// The SPIs of the one child that is up: to us, to the peer.
+fn child_spis(pair: &Pair, end: usize) -> (u32, u32) {
+    let id = pair.ends[end].children.keys().next().expect("a child");
+    let spis = pair.events[end].iter().find_map(|event| {
+        let Event::ChildUp { child, .. } = event else { return None };
+        (child.id == *id).then(|| (child.spi_in.0.get(), child.spi_out.0.get()))
+    });
+    spis.expect("every child came up")
 }
