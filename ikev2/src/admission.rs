@@ -72,7 +72,7 @@ impl Admission {
         self.by_sa.len().max(self.by_request.len())
     }
 
-    /// The SA is no longer half-open, or gone.
+    /// The SA is up, or gone. One that was refused counts until then.
     pub(crate) fn end(&mut self, sa: IkeSpi) {
         if let Some(key) = self.by_sa.remove(&sa)
             && self.by_request.get(&key).is_some_and(|entry| entry.sa == sa)
