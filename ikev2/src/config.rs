@@ -78,6 +78,19 @@ impl PeerConfig {
             lifetime: Lifetime::of(Duration::from_hours(8)),
         }
     }
+
+    /// The same, with durations that the clock can be asked to add: more than a century counts as a century.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.lifetime.time = self.lifetime.time.min(CENTURY);
+        for child in &mut self.children {
+            child.lifetime.time = child.lifetime.time.min(CENTURY);
+        }
+        if let Some(dpd) = &mut self.dpd {
+            dpd.interval = dpd.interval.min(CENTURY);
+            dpd.timeout = dpd.timeout.min(CENTURY);
+        }
+        self
+    }
 }
 
 /// One child SA: what may travel in it and how it is protected.
@@ -186,6 +199,9 @@ impl Default for Dpd {
     }
 }
 
+/// "Never", for a clock that must not overflow.
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// What happens to the SAs of a dead peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DpdAction {
@@ -201,7 +217,8 @@ pub enum DpdAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lifetime {
-    /// Age at which it is replaced at the latest; the true moment is up to 10 % earlier, at random.
+    /// Age at which it is replaced at the latest; the true moment is up to 10 % earlier, at random. More than a century
+    /// counts as a century.
     pub time: Duration,
     /// Octets (children only), summed over both directions.
     pub octets: Option<u64>,

@@ -73,7 +73,7 @@ impl Endpoint {
     /// With more than 2³² peers.
     pub fn add_peer(&mut self, now: Instant, config: PeerConfig) -> PeerId {
         let id = self.peers.add(&config);
-        self.shared.peers.push(Arc::new(config));
+        self.shared.peers.push(Arc::new(config.bounded()));
         self.pursue(now, id);
         id
     }

@@ -1,11 +1,13 @@
 //! The initial exchanges (RFC 7296 §1.2) and the children that follow (§1.3.1).
 
+use std::time::Duration;
+
 use ikev2::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
-use ikev2::{Event, Identity, Start, TrafficSelector};
+use ikev2::{Dpd, DpdAction, Event, Identity, Lifetime, Start, TrafficSelector};
 use testkit::link::Link;
 use testkit::world::{LEFT, World, child_of, for_each_seed, pair_of, psk_pair, subnet};
 
-use crate::{MINUTE, assert_healthy, header};
+use crate::{MINUTE, assert_healthy, header, up};
 
 #[test]
 fn two_messages_each_and_both_are_up() {
@@ -176,4 +178,21 @@ fn a_peer_that_is_wanted_on_demand_waits_for_the_demand() {
     world.run_until(World::both_up, MINUTE);
     let connecting = |event: &Event| matches!(event, Event::Connecting { .. });
     assert_eq!(world.left().count(connecting), 1);
+}
+
+/// "Never" may be written as the longest duration there is.
+#[test]
+fn durations_without_end_do_not_overflow_the_clock() {
+    let endless = || {
+        psk_pair().map(|mut peer| {
+            peer.lifetime = Lifetime::of(Duration::MAX);
+            peer.children[0].lifetime = Lifetime::of(Duration::MAX);
+            let action = DpdAction::Restart;
+            peer.dpd = Some(Dpd { interval: Duration::MAX, timeout: Duration::MAX, action });
+            peer
+        })
+    };
+    let mut world = up(World::new(1).peers(endless()));
+    world.run_for(MINUTE);
+    assert_healthy(&world, 1);
 }
