@@ -8,10 +8,10 @@
 //!   PeerMoved      ──► TxCommand::Move for every child of the peer
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use esp::{InboundSa, OutboundSa, SaParams, Selector, Selectors, Sha2, Suite};
 use ikev2::registry::{EncrId, IntegId};
@@ -20,6 +20,7 @@ use ikev2::{
     TrafficSelector,
 };
 
+use super::retiring::Retiring;
 use crate::dataplane::{
     ChildCounters, Dataplane, Destination, RxCommand, SlotId, Transport, TxCommand,
 };
@@ -50,8 +51,7 @@ pub(super) struct Place<'c> {
 #[derive(Debug, Default)]
 pub(super) struct Installer {
     installed: BTreeMap<ChildId, Installed>,
-    /// Inbound SAs that were replaced and still take what is in flight, with the end of their time.
-    retiring: VecDeque<(Instant, NonZeroU32)>,
+    retiring: Retiring,
 }
 
 /// One installed SA pair.
@@ -103,8 +103,7 @@ impl Installer {
         let inbound = Box::new(InboundSa::new(inbound)?);
         let outbound = Box::new(OutboundSa::new(outbound)?);
         let counters = place.counters;
-        // A retiring SA that happened to have this SPI would be removed under the new one's feet.
-        self.retiring.retain(|(_, spi)| *spi != child.spi_in.0);
+        self.retiring.reuse(child.spi_in.0);
         dataplane.rx(RxCommand::Install {
             slot: place.slot,
             sa: inbound,
@@ -134,7 +133,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Removes a child. After a rekey its inbound half stays for [`LINGER`].
+    /// Removes a child. After a rekey its inbound half stays for a while, see retiring.rs.
     pub(super) fn remove(
         &mut self,
         dataplane: &Dataplane,
@@ -144,10 +143,8 @@ impl Installer {
     ) -> Option<Installed> {
         let gone = self.installed.remove(&child)?;
         dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
-        if *reason == CloseReason::Rekeyed {
-            self.retiring.push_back((now + LINGER, gone.spi_in.0));
-        } else {
-            dataplane.rx(RxCommand::Remove { spi: gone.spi_in.0 });
+        if let Some(spi) = self.retiring.leave(now, gone.spi_in.0, reason) {
+            dataplane.rx(RxCommand::Remove { spi });
         }
         Some(gone)
     }
@@ -170,14 +167,14 @@ impl Installer {
 
     /// Removes the inbound SAs whose time is over.
     pub(super) fn handle_timeout(&mut self, dataplane: &Dataplane, now: Instant) {
-        while let Some((_, spi)) = self.retiring.pop_front_if(|(until, _)| *until <= now) {
+        while let Some(spi) = self.retiring.take_due(now) {
             dataplane.rx(RxCommand::Remove { spi });
         }
     }
 
     /// When `handle_timeout` has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.retiring.front().map(|(until, _)| *until)
+        self.retiring.deadline()
     }
 
     /// What each child has carried since it was installed.
@@ -266,9 +263,6 @@ const fn destination(path: &Path, udp_encap: bool) -> Destination {
         transport: if udp_encap { Transport::Udp } else { Transport::Raw },
     }
 }
-
-/// How long a replaced inbound SA still takes packets: longer than any that is in flight stays in flight.
-const LINGER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ mod folding;
 mod install;
 mod paths;
 mod resolver;
+mod retiring;
 mod server;
 mod snapshot;
 mod start;
