@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::event::Path;
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
+use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
 
 /// Settings shared by every peer.
@@ -57,6 +58,19 @@ pub struct PeerConfig {
     pub dpd: Option<Dpd>,
     /// When to rekey the IKE SA. Default 8 h.
     pub lifetime: Lifetime,
+    /// Whether the SAs may move to other addresses without being made anew (RFC 4555), if the peer can. Default true.
+    pub mobike: bool,
+    /// Whether a redirect of the peer to another gateway is followed (RFC 5685); that one has to prove the same identity
+    /// with the same key. Default true.
+    pub follow_redirects: bool,
+    /// Whether the IKE SA may begin without a child (RFC 6023). Default [`Childless::Allow`].
+    pub childless: Childless,
+    /// As responder: how long an authentication is good for. The peer is told (RFC 4478) and has to authenticate anew
+    /// before that; if it does not, its SAs are deleted. Default `None`: for ever.
+    pub auth_lifetime: Option<Duration>,
+    /// As responder: the gateway that the peer is sent to when it has authenticated (RFC 5685 §6), if it follows. Set by
+    /// [`Endpoint::redirect`](crate::Endpoint::redirect). Default `None`.
+    pub redirect_to: Option<GatewayId>,
 }
 
 impl PeerConfig {
@@ -76,6 +90,11 @@ impl PeerConfig {
             encap: Encap::Force,
             dpd: Some(Dpd::default()),
             lifetime: Lifetime::of(Duration::from_hours(8)),
+            mobike: true,
+            follow_redirects: true,
+            childless: Childless::Allow,
+            auth_lifetime: None,
+            redirect_to: None,
         }
     }
 
@@ -85,6 +104,7 @@ impl PeerConfig {
         for child in &mut self.children {
             child.lifetime.time = child.lifetime.time.min(CENTURY);
         }
+        self.auth_lifetime = self.auth_lifetime.map(|time| time.min(CENTURY));
         if let Some(dpd) = &mut self.dpd {
             dpd.interval = dpd.interval.min(CENTURY);
             dpd.timeout = dpd.timeout.min(CENTURY);
@@ -176,6 +196,19 @@ pub enum Encap {
     Force,
     /// Only when a NAT is found on the path.
     Auto,
+}
+
+/// Whether an IKE SA may begin without a child (RFC 6023): children are then asked for one by one, each with a key
+/// exchange of its own if its proposals name one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Childless {
+    /// The first child is asked for in IKE_AUTH, if one is configured. A peer may do without.
+    #[default]
+    Allow,
+    /// IKE_AUTH asks for no child if the peer allows that.
+    Prefer,
+    /// A peer that asks for no child is refused.
+    Never,
 }
 
 /// Dead peer detection (RFC 7296 §2.4).

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,16 @@ use crate::admission::{Admission, HalfOpen};
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
+use crate::peer::Knock;
 use crate::peers::Peers;
 use crate::registry::{ExchangeType, NotifyType};
 use crate::sa::collision::ours_goes;
-use crate::sa::{IkeSa, InitRequest, Origin, Stage, respond_to_init};
+use crate::sa::{Attempt, IkeSa, InitRequest, Origin, Stage, respond_to_init};
 use crate::shared::{Cx, News, Outbox, Shared};
 use crate::timers::{Timer, Timers};
 use crate::wire::header::{Flags, Header, IkeSpi};
 use crate::wire::message::{Chain, message};
+use crate::wire::redirect::GatewayId;
 
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
 pub struct Endpoint {
@@ -88,9 +91,59 @@ impl Endpoint {
         peer: PeerId,
         paths: Vec<Path>,
     ) -> Result<(), Unknown> {
-        self.peers.set_paths(peer, paths)?;
+        self.configure(peer, |config| config.paths.clone_from(&paths))?;
+        self.peers.set_paths(peer, paths.clone())?;
+        for spi in self.peers.one(peer)?.sas.clone() {
+            if let Some(sa) = self.sas.get_mut(&spi) {
+                sa.on_ways(&paths, &mut Cx { now, shared: &mut self.shared });
+            }
+            self.settle(now, spi);
+        }
         self.pursue(now, peer);
         Ok(())
+    }
+
+    /// Changes the configuration of a peer from here on.
+    fn configure(
+        &mut self,
+        peer: PeerId,
+        change: impl FnOnce(&mut PeerConfig),
+    ) -> Result<(), Unknown> {
+        let index = usize::try_from(peer.0).map_err(|_| Unknown)?;
+        change(Arc::make_mut(self.shared.peers.get_mut(index).ok_or(Unknown)?));
+        Ok(())
+    }
+
+    /// Sends a peer to another gateway (RFC 5685): its SA at once, if it follows, and each that it begins after that;
+    /// `None` lets it stay again.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer.
+    pub fn redirect(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        to: Option<GatewayId>,
+    ) -> Result<(), Unknown> {
+        let leaves = to.is_some();
+        self.configure(peer, |config| config.redirect_to = to)?;
+        for spi in self.peers.one(peer)?.sas.clone().into_iter().filter(|_| leaves) {
+            if let Some(sa) = self.sas.get_mut(&spi) {
+                let _follows = sa.redirect(&mut Cx { now, shared: &mut self.shared });
+            }
+            self.settle(now, spi);
+        }
+        Ok(())
+    }
+
+    /// An authentic ESP packet of this child, with a higher sequence number than all before, came from another address
+    /// than the last: if a NAT stands before the peer, it gave it that one, and ESP is sent there from now on
+    /// (RFC 7296 §2.23). Unknown children are ignored.
+    pub fn heard_from(&mut self, now: Instant, child: ChildId, remote: SocketAddr) {
+        let Some(spi) = self.children.get(&child).copied() else { return };
+        let Some(sa) = self.sas.get_mut(&spi) else { return };
+        sa.on_esp_from(remote, &mut Cx { now, shared: &mut self.shared });
+        self.settle(now, spi);
     }
 
     /// Takes one UDP payload, non-ESP marker removed. It is decrypted in place. Noise is `Dropped`, never an error.
@@ -301,6 +354,11 @@ impl Endpoint {
                 News::InitialContact { spi, peer } => self.on_initial_contact(now, spi, peer),
                 News::Lost { spi, peer, reason } => self.on_lost(now, spi, peer, reason),
                 News::Born { sa, peer, replaces } => self.on_born(*sa, peer, replaces),
+                News::Redirected { spi, peer, to } => self.on_redirected(now, spi, peer, to),
+                News::SentElsewhere { peer, here, to } => {
+                    let _later = self.detour(now, peer, here, to);
+                }
+                News::Reauthenticate { spi, peer } => self.on_reauthenticate(now, spi, peer),
                 News::ChildOf { child, spi } => drop(self.children.insert(child, spi)),
                 News::ChildGone { child } => drop(self.children.remove(&child)),
             }
@@ -335,6 +393,12 @@ impl Endpoint {
             return self.close(now, spi, CloseReason::Local);
         }
         peer.is_up();
+        let superseded = self.sas.get(&spi).and_then(|sa| sa.supersedes);
+        if let Some(old) = superseded.and_then(|old| self.sas.get_mut(&old)) {
+            old.retire(&Cx { now, shared: &mut self.shared });
+        }
+        superseded.inspect(|old| self.refresh(*old));
+        let Ok(peer) = self.peers.one(id) else { return };
         let others: Vec<IkeSpi> = peer.sas.iter().copied().filter(|other| *other != spi).collect();
         self.timers.clear(Timer::Peer(id));
         for other in others {
@@ -413,6 +477,46 @@ impl Endpoint {
         self.pursue(now, id);
     }
 
+    /// The peer, authenticated, sends us elsewhere: its SA stays until the one with the other gateway is up.
+    fn on_redirected(&mut self, now: Instant, spi: IkeSpi, id: PeerId, to: GatewayId) {
+        let here = self.sas.get(&spi).and_then(IkeSa::path);
+        let Some(here) = here else { return };
+        if let Some(path) = self.detour(now, id, here, to) {
+            let redirected_from = Some(here.remote.ip());
+            self.begin(now, id, path, Attempt { supersedes: Some(spi), redirected_from });
+        }
+    }
+
+    /// The way to the gateway to which the one at the end of `here` sends us.
+    fn detour(&mut self, now: Instant, id: PeerId, here: Path, to: GatewayId) -> Option<Path> {
+        let port = self.shared.config.ike_port;
+        let way = self.peers.one(id).ok()?.redirected(now, here, &to, port);
+        self.shared.out.events.push_back(Event::Redirected { peer: id, to });
+        way
+    }
+
+    /// Our authentication is about to end (RFC 4478): the same again, beside the SA that there is.
+    fn on_reauthenticate(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
+        let Some(mut path) = self.sas.get(&spi).and_then(IkeSa::path) else { return };
+        let (ike, nat) = (self.shared.config.ike_port, self.shared.config.nat_port);
+        if path.local.port() == nat && path.remote.port() == nat {
+            path.local.set_port(ike);
+            path.remote.set_port(ike);
+        }
+        self.begin(now, id, path, Attempt { supersedes: Some(spi), redirected_from: None });
+    }
+
+    /// Begins an SA; `false` if none of the proposals can be begun with.
+    fn begin(&mut self, now: Instant, id: PeerId, path: Path, attempt: Attempt) -> bool {
+        let mut cx = Cx { now, shared: &mut self.shared };
+        let Some(sa) = IkeSa::initiate(id, path, attempt, &mut cx) else { return false };
+        let spi = sa.spi;
+        self.peers.own(id, spi);
+        self.sas.insert(spi, sa);
+        self.refresh(spi);
+        true
+    }
+
     fn on_born(&mut self, mut sa: IkeSa, id: PeerId, replaces: IkeSpi) {
         let spi = sa.spi;
         if let Some(old) = self.sas.get(&replaces) {
@@ -448,18 +552,13 @@ impl Endpoint {
             let deadline = Deadline { at, why: "connect again" };
             return self.timers.set(Timer::Peer(id), Some(deadline));
         }
-        let Some((path, attempt)) = peer.next_attempt() else { return };
-        let mut cx = Cx { now, shared: &mut self.shared };
-        cx.event(Event::Connecting { peer: id, path, attempt });
-        let Some(sa) = IkeSa::initiate(id, path, &mut cx) else {
+        let Some(Knock { path, number, redirected_from }) = peer.next_attempt() else { return };
+        self.shared.out.events.push_back(Event::Connecting { peer: id, path, attempt: number });
+        if !self.begin(now, id, path, Attempt { supersedes: None, redirected_from }) {
             let reason = CloseReason::Protocol("no proposal names a key exchange that we know");
-            peer.wanted = false;
-            return cx.event(Event::PeerDown { peer: id, reason, retry_at: None });
-        };
-        let spi = sa.spi;
-        self.peers.own(id, spi);
-        self.sas.insert(spi, sa);
-        self.refresh(spi);
+            self.peers.one(id).map(|peer| peer.wanted = false).ok();
+            self.shared.out.events.push_back(Event::PeerDown { peer: id, reason, retry_at: None });
+        }
     }
 }
 

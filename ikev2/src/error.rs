@@ -7,6 +7,7 @@
 use crate::registry::NotifyType;
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
+use crate::wire::redirect::GatewayId;
 
 /// Why a datagram was ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +122,13 @@ pub enum CloseReason {
         /// Those that we would have accepted from there.
         expected: Vec<Identity>,
     },
+    /// The peer sent us to another gateway (RFC 5685), where we go.
+    Redirected {
+        /// That gateway.
+        to: GatewayId,
+    },
+    /// The peer did not authenticate anew in the time that it was told (RFC 4478).
+    AuthExpired,
     /// The peer answered with an error notification that has no variant of its own.
     Notified(NotifyType),
     /// The peer broke the protocol after it was authenticated.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::error::{CloseReason, DropReason};
 use crate::wire::identity::Identity;
+use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
 
 /// Which of our addresses and ports talks to which of the peer's.
@@ -94,12 +95,22 @@ pub enum Event {
         /// What was negotiated.
         info: Box<IkeSaInfo>,
     },
-    /// The peer is reached by another path; every child of it has to follow.
+    /// The peer is reached by another path; every child of it has to follow, as it is.
     PeerMoved {
         /// Who.
         peer: PeerId,
         /// Where to.
         path: Path,
+        /// As in [`ChildSa::udp_encap`]: a NAT may have come or gone.
+        udp_encap: bool,
+    },
+    /// The peer sends us to another gateway (RFC 5685), and we may follow. To an address we go by ourselves; a name the
+    /// caller has to resolve and hand to [`set_paths`](crate::Endpoint::set_paths).
+    Redirected {
+        /// Who.
+        peer: PeerId,
+        /// Where to.
+        to: GatewayId,
     },
     /// The last IKE SA with the peer is gone, or an attempt to make one failed.
     PeerDown {

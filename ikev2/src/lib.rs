@@ -30,7 +30,8 @@ mod timers;
 pub mod wire;
 
 pub use config::{
-    ChildConfig, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, PeerConfig, Psk, RemoteId, Start,
+    ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, PeerConfig, Psk,
+    RemoteId, Start,
 };
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use endpoint::Endpoint;
@@ -42,4 +43,5 @@ pub use event::{
 pub use keyword::KeywordError;
 pub use wire::identity::{Identity, IdentityError};
 pub use wire::proposal::{Proposal, Transform};
+pub use wire::redirect::GatewayId;
 pub use wire::selector::TrafficSelector;

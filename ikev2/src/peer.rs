@@ -3,10 +3,12 @@
 //! ```text
 //!   silence          knock again at once, next path        a peer that returns is found within five seconds, for ever
 //!   refused          1 s, 2 s, 4 s ... 60 s, with jitter   asking faster would not change its mind
+//!   sent elsewhere   there, at once                        five times in five minutes; then as if refused
 //!   deleted by peer  1 s                                   so that the peer may come first
 //!   dead             by dpd.action: at once | not at all   Restart | Clear, Trap
 //! ```
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::config::{DpdAction, PeerConfig, Start};
@@ -14,9 +16,15 @@ use crate::error::CloseReason;
 use crate::event::{Path, PeerId};
 use crate::shared::Cx;
 use crate::wire::header::IkeSpi;
+use crate::wire::redirect::GatewayId;
 
 /// The longest wait between attempts that the peer refuses.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// How often we let ourselves be sent elsewhere in `REDIRECT_PERIOD` (RFC 5685 §7).
+const MAX_REDIRECTS: usize = 5;
+/// REDIRECT_LOOP_DETECT_PERIOD (RFC 5685 §7).
+const REDIRECT_PERIOD: Duration = Duration::from_mins(5);
 
 /// A configured peer.
 pub(crate) struct Peer {
@@ -32,6 +40,20 @@ pub(crate) struct Peer {
     attempt: u32,
     refusals: u32,
     next_path: usize,
+    /// Where a gateway sent us: the way there, and that gateway.
+    detour: Option<(Path, IpAddr)>,
+    /// When we were sent elsewhere lately.
+    redirects: Vec<Instant>,
+}
+
+/// The next attempt.
+pub(crate) struct Knock {
+    /// Where.
+    pub(crate) path: Path,
+    /// The how-manieth since the peer was last up, from 1.
+    pub(crate) number: u32,
+    /// The gateway that sent us there.
+    pub(crate) redirected_from: Option<IpAddr>,
 }
 
 impl Peer {
@@ -46,15 +68,42 @@ impl Peer {
             attempt: 0,
             refusals: 0,
             next_path: 0,
+            detour: None,
+            redirects: Vec::new(),
         }
     }
 
-    /// Where to knock now, and the how-manieth time it is; `None` if it has no path.
-    pub(crate) fn next_attempt(&mut self) -> Option<(Path, u32)> {
-        let path = *self.paths.get(self.next_path % self.paths.len().max(1))?;
+    /// Where to knock now: where a gateway sent us, once, then the configured paths in turn. `None` if there is none.
+    pub(crate) fn next_attempt(&mut self) -> Option<Knock> {
+        let (path, redirected_from) = match self.detour.take() {
+            Some((path, from)) => (path, Some(from)),
+            None => (*self.paths.get(self.next_path % self.paths.len().max(1))?, None),
+        };
         self.attempt = self.attempt.saturating_add(1);
         self.retry_at = None;
-        Some((path, self.attempt))
+        Some(Knock { path, number: self.attempt, redirected_from })
+    }
+
+    /// The gateway at the end of `here` sends us to another; the way there, unless we are sent to and fro (RFC 5685 §7),
+    /// or it has but a name, or an address that we cannot send to from here.
+    pub(crate) fn redirected(
+        &mut self,
+        now: Instant,
+        here: Path,
+        to: &GatewayId,
+        port: u16,
+    ) -> Option<Path> {
+        self.redirects.retain(|at| now < *at + REDIRECT_PERIOD);
+        let GatewayId::Address(address) = *to else { return None };
+        let usable = address.is_ipv4() == here.local.is_ipv4() && !address.is_unspecified();
+        if self.redirects.len() >= MAX_REDIRECTS || !usable {
+            return None;
+        }
+        self.redirects.push(now);
+        let local = SocketAddr::new(here.local.ip(), port);
+        let path = Path { local, remote: SocketAddr::new(address, port) };
+        self.detour = Some((path, here.remote.ip()));
+        Some(path)
     }
 
     /// It is up: the next trouble starts counting anew, from the first path.
@@ -63,6 +112,7 @@ impl Peer {
         self.refusals = 0;
         self.next_path = 0;
         self.retry_at = None;
+        self.detour = None;
     }
 
     /// It is down: whether and when to try again.
@@ -83,6 +133,7 @@ impl Peer {
                 self.next_path = self.next_path.wrapping_add(1);
                 Some(Duration::from_millis(250))
             }
+            CloseReason::Redirected { .. } if self.detour.is_some() => Some(Duration::ZERO),
             CloseReason::PeerDeleted | CloseReason::InitialContact | CloseReason::Rekeyed => {
                 Some(Duration::from_secs(1))
             }
@@ -93,6 +144,8 @@ impl Peer {
             | CloseReason::WrongKey { .. }
             | CloseReason::WrongIdentity { .. }
             | CloseReason::Notified(_)
+            | CloseReason::Redirected { .. }
+            | CloseReason::AuthExpired
             | CloseReason::Protocol(_) => {
                 let doublings = self.refusals.min(6);
                 self.refusals = self.refusals.saturating_add(1);

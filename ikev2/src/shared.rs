@@ -19,6 +19,7 @@ use crate::error::CloseReason;
 use crate::event::{ChildId, EspSpi, Event, Path, PeerId, Transmit};
 use crate::sa::IkeSa;
 use crate::wire::header::IkeSpi;
+use crate::wire::redirect::GatewayId;
 
 /// State that is not of one SA.
 pub(crate) struct Shared {
@@ -48,6 +49,12 @@ pub(crate) enum News {
     Lost { spi: IkeSpi, peer: PeerId, reason: CloseReason },
     /// A rekey made this one, which takes the place of `replaces`.
     Born { sa: Box<IkeSa>, peer: PeerId, replaces: IkeSpi },
+    /// The peer sends us to another gateway.
+    Redirected { spi: IkeSpi, peer: PeerId, to: GatewayId },
+    /// An attempt was sent from the gateway at the end of `here` to another; its end is told next.
+    SentElsewhere { peer: PeerId, here: Path, to: GatewayId },
+    /// The authentication is about to end: a new SA has to take its place.
+    Reauthenticate { spi: IkeSpi, peer: PeerId },
     /// A child belongs to this SA from now on.
     ChildOf { child: ChildId, spi: IkeSpi },
     /// A child is gone.

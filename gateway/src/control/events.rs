@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use ikev2::{ChildId, ChildSa, CloseReason, Event, IkeSaInfo, Path, PeerId};
+use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId};
 
 use super::Control;
 use super::connection::Phase;
@@ -25,7 +25,10 @@ impl Control {
             }
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
-            Event::PeerMoved { peer, path } => self.on_peer_moved(peer, path),
+            Event::PeerMoved { peer, path, udp_encap } => {
+                self.on_peer_moved(peer, path, udp_encap);
+            }
+            Event::Redirected { peer, to } => self.on_redirected(peer, &to),
             Event::PeerDown { peer, reason, retry_at } => {
                 self.on_peer_down(now, peer, &reason, retry_at);
             }
@@ -87,8 +90,16 @@ impl Control {
         connection.on_rekeyed(info);
     }
 
-    fn on_peer_moved(&mut self, peer: PeerId, path: Path) {
-        self.installer.relocate(&self.dataplane, peer, &path);
+    fn on_redirected(&self, peer: PeerId, to: &GatewayId) {
+        let Some(connection) = self.place_of(peer).and_then(|i| self.connections.get(i)) else {
+            return;
+        };
+        let conn = &connection.config.name;
+        tracing::info!(target: "ike", event = "redirected", %conn, %to);
+    }
+
+    fn on_peer_moved(&mut self, peer: PeerId, path: Path, udp_encap: bool) {
+        self.installer.relocate(&self.dataplane, peer, &path, udp_encap);
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;

@@ -158,8 +158,15 @@ impl Installer {
     }
 
     /// Sends the packets of every child of `peer` elsewhere.
-    pub(super) fn relocate(&self, dataplane: &Dataplane, peer: PeerId, path: &Path) {
-        for sa in self.installed.values().filter(|sa| sa.peer == peer) {
+    pub(super) fn relocate(
+        &mut self,
+        dataplane: &Dataplane,
+        peer: PeerId,
+        path: &Path,
+        udp_encap: bool,
+    ) {
+        for sa in self.installed.values_mut().filter(|sa| sa.peer == peer) {
+            sa.udp_encap = udp_encap;
             let to = destination(path, sa.udp_encap);
             dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to });
         }

@@ -44,4 +44,8 @@ crate::codes::codes! {
         "The tunnel is up and carries our packets, but nothing has come through it in the other direction. Often the hosts behind the peer have no route back to our networks, a firewall drops UDP 4500 or ESP, or the hosts that we send to do not answer. Look at the peer's packet counters: if they grow, the fault is behind it.";
     Install "E1017" "the tunnel could not be installed"
         "IKE agreed on something that the data plane of this gateway refuses. That is a defect of this program: please report it, with the message and the algorithms in it.";
+    Redirected "E1018" "the peer sent us to another gateway"
+        "The gateway that we called, or were connected to, answered with a redirect (RFC 5685): it is full, or its operator takes it out of service. We go where it says, with the same identities and the same key, and come back to the configured address if the other gateway does not answer. After five redirects in five minutes we wait, for then two gateways send us to and fro. `follow_redirects = false` keeps us from going.";
+    AuthExpired "E1019" "the peer did not authenticate anew"
+        "`auth_lifetime` says how long an authentication is good for, and the peer was told so (AUTH_LIFETIME, RFC 4478). It should have begun a new SA before that and did not, so its SAs were deleted. Not every peer can do that; one that cannot has to be given a longer time, or none.";
 }

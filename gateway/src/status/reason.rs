@@ -89,6 +89,12 @@ pub const fn code(reason: &CloseReason) -> Fixed {
         CloseReason::InitialContact => {
             Fixed::new(Code::PeerRestarted, "peer-restarted", Gravity::Passing)
         }
+        CloseReason::Redirected { .. } => {
+            Fixed::new(Code::Redirected, "peer-redirected", Gravity::Passing)
+        }
+        CloseReason::AuthExpired => {
+            Fixed::new(Code::AuthExpired, "peer-auth-expired", Gravity::Passing)
+        }
         CloseReason::Notified(_) => Fixed::new(Code::PeerRefused, "peer-refused", Gravity::Passing),
         CloseReason::Protocol(_) => Fixed::new(Code::Protocol, "protocol-error", Gravity::Passing),
     }
@@ -118,6 +124,8 @@ pub const fn trouble(reason: &CloseReason) -> Trouble {
         | CloseReason::DpdTimeout
         | CloseReason::PeerDeleted
         | CloseReason::InitialContact
+        | CloseReason::Redirected { .. }
+        | CloseReason::AuthExpired
         | CloseReason::Notified(_)
         | CloseReason::Protocol(_) => (code(reason).code, true),
     };
@@ -142,6 +150,8 @@ pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
         | CloseReason::DpdTimeout
         | CloseReason::PeerDeleted
         | CloseReason::InitialContact
+        | CloseReason::Redirected { .. }
+        | CloseReason::AuthExpired
         | CloseReason::Notified(_)
         | CloseReason::Protocol(_) => Vec::new(),
     };
@@ -195,6 +205,18 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
         CloseReason::PeerDeleted => (
             same("the peer closed the SA"),
             same("see the peer's log; an idle timeout or a restart there looks like this"),
+        ),
+        CloseReason::Redirected { to } => (
+            format!("the peer sent us to the gateway {to}"),
+            same(
+                "nothing to do; if the other gateway refuses, its identity and key have to be the same",
+            ),
+        ),
+        CloseReason::AuthExpired => (
+            same(
+                "the peer did not authenticate anew in the time that it was given (AUTH_LIFETIME)",
+            ),
+            same("raise auth_lifetime here, or let the peer authenticate anew before it ends"),
         ),
         CloseReason::InitialContact => (
             same("the peer came back without memory of the SA (INITIAL_CONTACT)"),

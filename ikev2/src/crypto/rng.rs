@@ -43,6 +43,13 @@ pub(crate) fn nonce(rng: &mut impl CryptoRng) -> [u8; NONCE_LEN] {
     nonce
 }
 
+/// A new COOKIE2, which the peer cannot guess (RFC 4555 §4.2.5 wants 8 to 64 octets).
+pub(crate) fn cookie(rng: &mut impl CryptoRng) -> [u8; 16] {
+    let mut cookie = [0; 16];
+    rng.fill_bytes(&mut cookie);
+    cookie
+}
+
 #[cfg(test)]
 mod tests {
     use rand_chacha::ChaCha20Rng;

@@ -186,6 +186,58 @@ impl Channel {
         cx.transmit(request.path, payload);
     }
 
+    /// Goes on with other message IDs; the outstanding request is given up. See [`Window::synchronise`].
+    pub(super) fn synchronise(&mut self, theirs: u32, ours: u32) -> Option<(u32, u32)> {
+        let agreed = self.window.synchronise(theirs, ours)?;
+        self.outstanding = None;
+        Some(agreed)
+    }
+
+    /// Whether a request stands outside the window and may be a synchronisation (RFC 6311 §5.1).
+    pub(super) fn may_be_synchronisation(&self, header: &Header) -> bool {
+        header.exchange == ExchangeType::INFORMATIONAL
+            && header.message_id == MessageId(0)
+            && !header.flags.response
+            && self.window.is_past_zero()
+    }
+
+    /// Opens a message that is not subject to the window.
+    pub(super) fn open_outside_window<'m>(
+        &self,
+        header: &Header,
+        datagram: &'m mut [u8],
+    ) -> Result<Authentic<'m>, DropReason> {
+        let theirs = if self.origin == Origin::Local { header.spi_r } else { header.spi_i };
+        if theirs != self.theirs {
+            return Err(DropReason::UnknownSpi);
+        }
+        self.protection.open(datagram)
+    }
+
+    /// Answers such a message. The answer is not kept: its request is never taken twice.
+    pub(super) fn respond_outside_window(
+        &mut self,
+        request: &Message<'_>,
+        chain: &Chain,
+        cx: &mut Cx<'_>,
+    ) {
+        let payload = self.seal(request.exchange, request.id, true, chain, cx);
+        cx.transmit(request.path, payload);
+    }
+
+    /// Reaches the peer by another path from here on; what waits for an answer goes there at once.
+    pub(super) fn move_to(&mut self, path: Path, cx: &Cx<'_>) {
+        self.path = path;
+        if let Some(request) = &mut self.outstanding {
+            request.next_at = cx.now;
+        }
+    }
+
+    /// How often the outstanding request was sent; 0 if there is none.
+    pub(super) fn transmissions(&self) -> u32 {
+        self.outstanding.as_ref().map_or(0, |request| request.sent)
+    }
+
     /// When the outstanding request is due again.
     pub(super) fn retransmit_at(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|request| request.next_at)
@@ -193,6 +245,11 @@ impl Channel {
 
     /// Sends the outstanding request again if it is due.
     pub(super) fn retransmit(&mut self, cx: &mut Cx<'_>) {
+        self.retransmit_by(self.path, cx);
+    }
+
+    /// Sends the outstanding request again, by this path, if it is due.
+    pub(super) fn retransmit_by(&mut self, path: Path, cx: &mut Cx<'_>) {
         let Some(request) = &mut self.outstanding else { return };
         if request.next_at > cx.now {
             return;
@@ -200,7 +257,12 @@ impl Channel {
         request.next_at = cx.now + backoff(request.sent, cx);
         request.sent = request.sent.saturating_add(1);
         let payload = Arc::clone(&request.payload);
-        cx.transmit(self.path, payload);
+        cx.transmit(path, payload);
+    }
+
+    /// Whether the outstanding request is due again.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.outstanding.as_ref().is_some_and(|request| request.next_at <= now)
     }
 
     #[cfg(test)]

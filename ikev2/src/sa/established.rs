@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use super::channel::Channel;
 use super::child::{Agreed, Child, ChildOffer, Phase, child_config, longest};
 use super::closing::Closing;
+use super::extensions::Extensions;
+use super::mobike::Probe;
 use super::rekey_ike::{IkeOffer, Rival};
 use super::{Cx, Message, Origin, State, sooner};
 use crate::config::{Dpd, Encap, PeerConfig, Start};
 use crate::crypto::auth::PeerAuthenticated;
 use crate::error::{CloseReason, Unknown};
 use crate::event::{
-    ChildId, ChildSa, ChildUsage, Deadline, EspSpi, Event, IkeSaInfo, PeerId, SendWhen,
+    ChildId, ChildSa, ChildUsage, Deadline, EspSpi, Event, IkeSaInfo, Path, PeerId, SendWhen,
 };
 use crate::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::shared::News;
@@ -50,10 +52,16 @@ pub(super) struct Established {
     pub(super) rival: Option<Box<Rival>>,
     pub(super) rekey_at: Instant,
     expires_at: Instant,
-    last_inbound: Instant,
+    pub(super) last_inbound: Instant,
     dpd: Option<Dpd>,
     paused_until: Option<Instant>,
     retries: Vec<Retry>,
+    /// What both sides can do beyond RFC 7296.
+    pub(super) extensions: Extensions,
+    /// Where the children run: behind `channel.path` while a move is under way (RFC 4555).
+    pub(super) esp_path: Path,
+    /// When it ends because another one took its place.
+    pub(super) retires_at: Option<Instant>,
     first: First,
     /// Only `auth::verify_psk` makes one: without it there is no such state.
     proof: PeerAuthenticated,
@@ -76,6 +84,10 @@ pub(super) enum Task {
     NewChild(usize, Option<KeMethod>),
     RekeyIke(Option<KeMethod>),
     Liveness,
+    UpdateAddresses,
+    AnnounceAddresses,
+    VerifyPath,
+    Redirect,
 }
 
 /// The request that waits for its answer.
@@ -86,6 +98,9 @@ pub(super) enum Pending {
     NewChild(ChildOffer),
     RekeyIke(IkeOffer),
     Liveness,
+    UpdateAddresses(Probe),
+    VerifyPath(Probe),
+    Redirect,
 }
 
 struct Retry {
@@ -122,6 +137,9 @@ impl Established {
         }
         state.children = self.children;
         state.retries = self.retries;
+        state.extensions = self.extensions;
+        state.esp_path = self.esp_path;
+        state.retires_at = self.retires_at;
         state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
         cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
         (state, self.channel)
@@ -138,6 +156,9 @@ impl Established {
         let config = cx.peer(peer);
         let lifetime = config.lifetime.time;
         Self {
+            extensions: Extensions::default(),
+            esp_path: channel.path,
+            retires_at: None,
             channel,
             peer,
             local_id,
@@ -213,16 +234,21 @@ impl Established {
             }
             Some(Pending::RekeyIke(offer)) => self.on_rekey_ike_response(&offer, message, cx),
             Some(Pending::DeleteChild(child)) => self.on_child_deleted(child, cx),
-            Some(Pending::DeleteSpi | Pending::Liveness) | None => self.pump(cx),
+            Some(Pending::UpdateAddresses(probe)) => self.on_addresses_updated(&probe, message, cx),
+            Some(Pending::VerifyPath(probe)) => self.on_path_verified(&probe, message, cx),
+            Some(Pending::Liveness) => {
+                self.on_nat_check(&message.body, cx);
+                self.pump(cx)
+            }
+            Some(Pending::DeleteSpi | Pending::Redirect) | None => self.pump(cx),
         }
     }
 
-    /// Authentic and new: the peer lives, and if a NAT gave it another address it is followed there (RFC 7296 §2.23).
+    /// Authentic and new: the peer lives, and if it moved it may have to be followed.
     fn heard_from(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         self.last_inbound = cx.now;
-        if message.path != self.channel.path && self.channel.nat_remote {
-            self.channel.path = message.path;
-            cx.event(Event::PeerMoved { peer: self.peer, path: message.path });
+        if message.path != self.channel.path {
+            self.on_other_way(message, cx);
         }
     }
 
@@ -293,7 +319,7 @@ impl Established {
         self.children.push(child);
     }
 
-    fn encapsulates(&self, config: &PeerConfig) -> bool {
+    pub(super) fn encapsulates(&self, config: &PeerConfig) -> bool {
         let channel = &self.channel;
         let wanted = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
         channel.nat_traversal && wanted
@@ -408,6 +434,10 @@ impl Established {
                 Task::NewChild(config, ke) => self.ask_new_child(config, ke, cx),
                 Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
                 Task::Liveness => self.ask_liveness(cx),
+                Task::UpdateAddresses => self.ask_update_addresses(cx),
+                Task::AnnounceAddresses => self.ask_announce_addresses(cx),
+                Task::VerifyPath => self.ask_verify_path(cx),
+                Task::Redirect => self.ask_redirect(cx),
             }
         }
     }
@@ -426,7 +456,14 @@ impl Established {
             return self
                 .close(CloseReason::Protocol("the IKE SA could not be rekeyed in time"), cx);
         }
-        self.channel.retransmit(cx);
+        if self.retires_at.is_some_and(|at| at <= cx.now) {
+            return self.close(CloseReason::Rekeyed, cx);
+        }
+        if self.is_auth_expired(cx.now) {
+            return self.close(CloseReason::AuthExpired, cx);
+        }
+        self.reauthenticate(cx);
+        self.repeat(cx);
         if self.rekey_at <= cx.now || self.channel.is_worn_out() {
             // Should the rekey fail, it is tried again well before the SA expires.
             self.rekey_at = cx.now + cx.jitter(Duration::from_mins(1));
@@ -444,6 +481,14 @@ impl Established {
         }
         self.paused_until = self.paused_until.filter(|until| *until > cx.now);
         self.pump(cx)
+    }
+
+    /// Sends the outstanding request again, now and then by another way.
+    fn repeat(&mut self, cx: &mut Cx<'_>) {
+        if self.channel.is_due(cx.now) {
+            let path = self.detour().unwrap_or(self.channel.path);
+            self.channel.retransmit_by(path, cx);
+        }
     }
 
     /// Rekeys children that are due, and replaces those whose rekey failed for too long.
@@ -519,6 +564,8 @@ impl Established {
             (self.channel.retransmit_at(), "retransmit"),
             (self.dead_at(), "dead peer"),
             (self.liveness_at(), "liveness"),
+            (self.reauth_at(), "authenticate anew"),
+            (self.retires_at, "another IKE SA took its place"),
             (Some(self.rekey_at), "rekey IKE SA"),
             (Some(self.expires_at), "IKE SA expires"),
             (rekey, "rekey child"),
@@ -566,10 +613,16 @@ impl Established {
 }
 
 impl Pending {
-    fn into_child_offer(self) -> Option<ChildOffer> {
+    pub(super) fn into_child_offer(self) -> Option<ChildOffer> {
         match self {
             Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
-            Self::DeleteChild(_) | Self::DeleteSpi | Self::RekeyIke(_) | Self::Liveness => None,
+            Self::DeleteChild(_)
+            | Self::DeleteSpi
+            | Self::RekeyIke(_)
+            | Self::Liveness
+            | Self::UpdateAddresses(_)
+            | Self::VerifyPath(_)
+            | Self::Redirect => None,
         }
     }
 }

@@ -32,13 +32,16 @@ impl Established {
             let reason = CloseReason::AuthRefusedByPeer { sent: self.local_id.clone(), expected };
             return self.fail(reason, cx);
         }
+        self.on_redirect(message, cx);
+        self.on_auth_lifetime(message, cx);
+        let mut chain = Chain::new();
+        self.on_addresses(message, &mut chain, cx);
         let mut ours = Vec::new();
         for spi in
             body.deletes.iter().filter(|d| d.protocol == ProtocolId::ESP).flat_map(|d| &d.spis)
         {
             ours.extend(self.on_child_delete(*spi, cx));
         }
-        let mut chain = Chain::new();
         if !ours.is_empty() {
             chain.delete_esp(&ours);
         }
@@ -97,7 +100,9 @@ impl Established {
     }
 
     pub(super) fn ask_liveness(&mut self, cx: &mut Cx<'_>) {
+        let mut chain = Chain::new();
+        self.write_nat_check(&mut chain, cx);
         self.pending = Some(Pending::Liveness);
-        self.channel.request(ExchangeType::INFORMATIONAL, &Chain::new(), cx);
+        self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
     }
 }

@@ -17,8 +17,9 @@ use super::channel::{Channel, backoff};
 use super::child::{ChildOffer, Keying};
 use super::closing::Closing;
 use super::established::{Established, Task, UNSUPPORTED_CRITICAL};
-use super::{Cx, Message, Origin, State, nat, negotiate};
-use crate::config::{Encap, PeerConfig, RemoteId};
+use super::extensions::{self, Announced, Extensions};
+use super::{Attempt, Cx, Message, Origin, State, nat, negotiate, redirect};
+use crate::config::{Childless, Encap, PeerConfig, RemoteId};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
@@ -30,6 +31,7 @@ use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain, Notify, message};
+use crate::wire::redirect::GatewayId;
 
 /// How long one attempt knocks. With the gaps of [`backoff`] a peer that returns is found within five seconds.
 const ATTEMPT: Duration = Duration::from_secs(15);
@@ -37,6 +39,9 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 const AFTER_HINT: Duration = Duration::from_secs(2);
 /// How often an attempt may be sent back with COOKIE or INVALID_KE_PAYLOAD before it is somebody's game.
 const MAX_RESTARTS: u8 = 8;
+
+/// What becomes of an attempt without children that are configured, where the peer wants one (RFC 6023 §3).
+const NEEDS_A_CHILD: &str = "no child is configured, and the peer has no IKE SAs without one";
 
 /// IKE_SA_INIT is sent.
 pub(super) struct InitSent {
@@ -52,11 +57,13 @@ pub(super) struct InitSent {
     give_up_at: Instant,
     restarts: u8,
     hint: Option<CloseReason>,
+    attempt: Attempt,
 }
 
 /// IKE_AUTH is sent.
 pub(super) struct AuthSent {
     pub(super) channel: Channel,
+    announced: Announced,
     peer: PeerId,
     local_id: Identity,
     init_response: Vec<u8>,
@@ -68,7 +75,13 @@ pub(super) struct AuthSent {
 
 impl InitSent {
     /// Sends the first IKE_SA_INIT; `None` if no proposal names a key exchange that we know.
-    pub(super) fn start(ours: IkeSpi, peer: PeerId, path: Path, cx: &mut Cx<'_>) -> Option<Self> {
+    pub(super) fn start(
+        ours: IkeSpi,
+        peer: PeerId,
+        path: Path,
+        attempt: Attempt,
+        cx: &mut Cx<'_>,
+    ) -> Option<Self> {
         let config = cx.peer(peer);
         let method = negotiate::first_ke(&config.proposals)?;
         let ke = KeSecret::generate(method, &mut cx.shared.rng)?;
@@ -87,6 +100,7 @@ impl InitSent {
             give_up_at,
             restarts: 0,
             hint: None,
+            attempt,
         };
         state.send(&config, cx);
         Some(state)
@@ -101,6 +115,11 @@ impl InitSent {
         chain.ke(self.ke.method(), self.ke.public());
         chain.nonce(&self.nonce);
         nat::announce(&mut chain, (self.ours, IkeSpi::ZERO), self.path, config.encap);
+        extensions::announce_in_init(&mut chain, Origin::Local, config);
+        if let Some(address) = self.attempt.redirected_from {
+            let from = GatewayId::Address(address).emit(&[]);
+            chain.notify(NotifyType::REDIRECTED_FROM, &from);
+        }
         let header = Header {
             spi_i: self.ours,
             spi_r: IkeSpi::ZERO,
@@ -150,9 +169,18 @@ impl InitSent {
             let disposition = self.on_error(notify, &config, cx);
             return (State::InitSent(self), disposition);
         }
+        if let Some(to) = redirect::hinted(&body, &self.nonce, &config) {
+            self.shorten(CloseReason::Redirected { to }, cx);
+            return (State::InitSent(self), Disposition::Accepted);
+        }
         match self.agree(header, path, &body, &config) {
             Ok((channel, nonce_r)) => {
-                let state = self.authenticate(channel, nonce_r, datagram, &config, cx);
+                let announced = Announced::in_init(&body);
+                if config.children.is_empty() && !announced.childless {
+                    let reason = CloseReason::Protocol(NEEDS_A_CHILD);
+                    return (self.abandon(reason, cx), Disposition::Accepted);
+                }
+                let state = self.authenticate(channel, nonce_r, announced, datagram, &config, cx);
                 (State::AuthSent(Box::new(state)), Disposition::Accepted)
             }
             Err(reason) => (State::InitSent(self), Disposition::Dropped(reason)),
@@ -180,17 +208,23 @@ impl InitSent {
         if notify.kind == NotifyType::INVALID_KE_PAYLOAD {
             return self.on_invalid_ke(notify.data, config, cx);
         }
-        if self.hint.is_none() {
-            self.give_up_at = self.give_up_at.min(cx.now + AFTER_HINT);
-        }
-        self.hint = Some(match notify.kind {
+        let hint = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => CloseReason::IkeProposalMismatch {
                 ours: config.proposals.clone(),
                 theirs: Vec::new(),
             },
             kind => CloseReason::Notified(kind),
-        });
+        };
+        self.shorten(hint, cx);
         Disposition::Accepted
+    }
+
+    /// Something that anybody may have sent says how the attempt will end: a better answer has a moment left to come.
+    fn shorten(&mut self, hint: CloseReason, cx: &Cx<'_>) {
+        if self.hint.is_none() {
+            self.give_up_at = self.give_up_at.min(cx.now + AFTER_HINT);
+        }
+        self.hint = Some(hint);
     }
 
     /// The responder wants another group (RFC 7296 §1.2). The cookie stays valid (§2.6.1).
@@ -246,12 +280,14 @@ impl InitSent {
         self: Box<Self>,
         mut channel: Channel,
         nonce_r: Vec<u8>,
+        announced: Announced,
         init_response: &[u8],
         config: &PeerConfig,
         cx: &mut Cx<'_>,
     ) -> AuthSent {
         let encapsulate = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
-        if channel.nat_traversal && encapsulate {
+        // RFC 4555 §3.3: with MOBIKE the port is changed at once, for a NAT may be on the next way.
+        if channel.nat_traversal && (encapsulate || config.mobike) {
             let ports = &cx.shared.config;
             channel.path = nat::float(self.path, ports.ike_port, ports.nat_port);
         }
@@ -266,10 +302,14 @@ impl InitSent {
                 id_body: &local_id.emit(),
             },
         );
-        let offer = (!config.children.is_empty()).then(|| ChildOffer::first(config, 0, cx));
+        let childless = config.childless == Childless::Prefer && announced.childless;
+        let with_child = !config.children.is_empty() && !childless;
+        let offer = with_child.then(|| ChildOffer::first(config, 0, cx));
         let mut chain = Chain::new();
         chain.id_i(&local_id);
-        chain.notify(NotifyType::INITIAL_CONTACT, &[]);
+        if self.attempt.supersedes.is_none() {
+            chain.notify(NotifyType::INITIAL_CONTACT, &[]);
+        }
         if let RemoteId::Exact(remote_id) = &config.remote_id {
             chain.id_r(remote_id);
         }
@@ -277,9 +317,11 @@ impl InitSent {
         if let Some(offer) = &offer {
             offer.write(&mut chain);
         }
+        extensions::ask_in_auth(&mut chain, channel.path, config);
         channel.request(ExchangeType::IKE_AUTH, &chain, cx);
         AuthSent {
             channel,
+            announced,
             peer: self.peer,
             local_id,
             init_response: init_response.to_vec(),
@@ -303,6 +345,7 @@ impl InitSent {
 
     /// Ends the attempt: nothing is there that the peer would have to hear of.
     pub(super) fn abandon(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
+        tell_detour(self.peer, self.path, &reason, cx);
         cx.news(News::Lost { spi: self.ours, peer: self.peer, reason });
         State::Closed
     }
@@ -332,7 +375,10 @@ impl AuthSent {
             return self.fail(reason, cx);
         }
         match self.verify(body, &config) {
-            Ok((proof, remote_id)) => self.establish(proof, remote_id, body, &config, cx),
+            Ok((proof, remote_id)) => match redirect::target(body, &config) {
+                Some(to) => self.delete(CloseReason::Redirected { to }, cx),
+                None => self.establish(proof, remote_id, body, &config, cx),
+            },
             Err(reason) => self.reject(reason, cx),
         }
     }
@@ -390,7 +436,10 @@ impl AuthSent {
     ) -> State {
         let nonces = (self.nonce_i, self.nonce_r);
         let ids = (self.local_id, remote_id);
+        let (origin, path) = (Origin::Local, self.channel.path);
+        let extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
         let mut state = Established::begin(self.channel, self.peer, ids, &nonces, proof, cx);
+        state.extensions = extensions;
         if let Some(offer) = self.offer {
             let sk_d = state.channel.sk_d.clone();
             let keying =
@@ -432,6 +481,7 @@ impl AuthSent {
 
     fn lost(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
         self.release(cx);
+        tell_detour(self.peer, self.channel.path, &reason, cx);
         cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
     }
 
@@ -454,6 +504,13 @@ impl AuthSent {
             Some(at) if at < self.give_up_at => Deadline { at, why: "retransmit IKE_AUTH" },
             _ => Deadline { at: self.give_up_at, why: "give up on IKE_AUTH" },
         }
+    }
+}
+
+/// Where an attempt goes on, if it ends because it was sent elsewhere.
+fn tell_detour(peer: PeerId, here: Path, reason: &CloseReason, cx: &mut Cx<'_>) {
+    if let CloseReason::Redirected { to } = reason {
+        cx.news(News::SentElsewhere { peer, here, to: to.clone() });
     }
 }
 

@@ -16,22 +16,28 @@ mod closing;
 pub(crate) mod collision;
 mod create_child;
 mod established;
+mod extensions;
 mod inform;
 mod initiate;
+mod mobike;
 mod nat;
 mod negotiate;
+mod reauth;
+mod redirect;
 mod rekey_ike;
 mod respond;
+mod sync;
 mod window;
 
 use std::mem;
+use std::net::{IpAddr, SocketAddr};
 #[cfg(test)]
 use std::sync::Arc;
 use std::time::Instant;
 
 use self::channel::{Channel, Passed};
 use self::closing::Closing;
-use self::established::Established;
+use self::established::{Established, Task};
 use self::initiate::{AuthSent, InitSent};
 use self::respond::AuthAwaited;
 use self::window::Ticket;
@@ -65,6 +71,17 @@ pub(crate) struct IkeSa {
     state: State,
     born: Instant,
     up_since: Option<Instant>,
+    /// The SA whose place this one takes once it is up: we authenticate anew, or were sent elsewhere.
+    pub(crate) supersedes: Option<IkeSpi>,
+}
+
+/// How an attempt of ours comes about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempt {
+    /// The SA that it is to replace; `None` if there is none with this peer.
+    pub(crate) supersedes: Option<IkeSpi>,
+    /// The gateway that sent us there (RFC 5685).
+    pub(crate) redirected_from: Option<IpAddr>,
 }
 
 enum State {
@@ -104,14 +121,20 @@ struct Message<'m> {
 impl IkeSa {
     fn new(spi: IkeSpi, state: State, now: Instant) -> Self {
         let up_since = matches!(state, State::Established(_)).then_some(now);
-        Self { spi, state, born: now, up_since }
+        Self { spi, state, born: now, up_since, supersedes: None }
     }
 
     /// Begins an SA with `peer` on `path`: sends IKE_SA_INIT.
-    pub(crate) fn initiate(peer: PeerId, path: Path, cx: &mut Cx<'_>) -> Option<Self> {
+    pub(crate) fn initiate(
+        peer: PeerId,
+        path: Path,
+        attempt: Attempt,
+        cx: &mut Cx<'_>,
+    ) -> Option<Self> {
         let spi = cx.fresh_ike_spi();
-        let state = State::InitSent(Box::new(InitSent::start(spi, peer, path, cx)?));
-        Some(Self::new(spi, state, cx.now))
+        let state = State::InitSent(Box::new(InitSent::start(spi, peer, path, attempt, cx)?));
+        let supersedes = attempt.supersedes;
+        Some(Self { supersedes, ..Self::new(spi, state, cx.now) })
     }
 
     /// Takes a datagram whose SPIs belong to this SA.
@@ -128,6 +151,9 @@ impl IkeSa {
         if matches!(self.state, State::AuthSent(_)) && !header.flags.response {
             // It overtook the answer to IKE_AUTH. To take it now would be to lose it: its repetition finds us ready.
             return Disposition::Dropped(DropReason::Unexpected);
+        }
+        if self.may_be_synchronisation(header) {
+            return self.on_synchronise(header, path, datagram, cx);
         }
         let Some(channel) = self.state.channel() else {
             return Disposition::Dropped(DropReason::Unexpected);
@@ -152,6 +178,38 @@ impl IkeSa {
             self.up_since = self.up_since.or(Some(cx.now));
         }
         Disposition::Accepted
+    }
+
+    /// A request with the ID 0 where that is long past (RFC 6311).
+    fn may_be_synchronisation(&self, header: &Header) -> bool {
+        let State::Established(state) = &self.state else { return false };
+        state.may_synchronise() && state.channel.may_be_synchronisation(header)
+    }
+
+    fn on_synchronise(
+        &mut self,
+        header: &Header,
+        path: Path,
+        datagram: &mut [u8],
+        cx: &mut Cx<'_>,
+    ) -> Disposition {
+        let State::Established(state) = mem::replace(&mut self.state, State::Closed) else {
+            return Disposition::Dropped(DropReason::Unexpected);
+        };
+        let opened = state.channel.open_outside_window(header, datagram);
+        let body = opened.map(|authentic| Body::parse(authentic.first, authentic.plain));
+        let (next, disposition) = match body {
+            Ok(Ok(body)) => {
+                let ticket = Ticket::outside();
+                let (exchange, id) = (header.exchange, header.message_id);
+                let message = Message { exchange, response: false, id, ticket, path, body };
+                (state.on_synchronise(&message, cx), Disposition::Accepted)
+            }
+            Ok(Err(_)) => (State::Established(state), Disposition::Dropped(DropReason::Malformed)),
+            Err(reason) => (State::Established(state), Disposition::Dropped(reason)),
+        };
+        self.state = next;
+        disposition
     }
 
     /// An unprotected IKE_SA_INIT message for this SA.
@@ -279,6 +337,42 @@ impl IkeSa {
         if let Ok(state) = self.established() {
             state.on_usage(child, usage, cx);
         }
+    }
+
+    /// The caller knows other ways to the peer.
+    pub(crate) fn on_ways(&mut self, ways: &[Path], cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.on_ways(ways, cx);
+        }
+    }
+
+    /// ESP from the peer comes from this address now.
+    pub(crate) fn on_esp_from(&mut self, remote: SocketAddr, cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.on_esp_from(remote, cx);
+        }
+    }
+
+    /// Sends the peer to the gateway of its configuration, if it follows.
+    pub(crate) fn redirect(&mut self, cx: &mut Cx<'_>) -> Result<(), Unknown> {
+        let state = self.established()?;
+        state.check_redirectable()?;
+        state.want(Task::Redirect);
+        state.ask(cx);
+        Ok(())
+    }
+
+    /// Another SA took its place: it ends in a moment, so that what is under way comes to its end.
+    pub(crate) fn retire(&mut self, cx: &Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.retire(cx);
+        }
+    }
+
+    /// Where the peer is, if the SA is up.
+    pub(crate) fn path(&self) -> Option<Path> {
+        let State::Established(state) = &self.state else { return None };
+        Some(state.channel.path)
     }
 
     /// Takes the place of `old` in a rekey: its history goes on.

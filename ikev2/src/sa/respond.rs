@@ -16,9 +16,10 @@ use super::channel::Channel;
 use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
+use super::extensions::{self, Announced, Extensions};
 use super::initiate::{expected_identity, is_expected, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, nat, negotiate};
-use crate::config::{Encap, PeerConfig};
+use crate::config::{Childless, Encap, PeerConfig};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
@@ -46,6 +47,7 @@ pub(crate) struct InitRequest<'a> {
 /// IKE_SA_INIT is answered, IKE_AUTH not yet here.
 pub(super) struct AuthAwaited {
     pub(super) channel: Channel,
+    announced: Announced,
     candidates: Vec<PeerId>,
     init_request: Vec<u8>,
     init_response: Arc<[u8]>,
@@ -96,6 +98,7 @@ pub(crate) fn respond_to_init(
     channel.nat_traversal = found.traversal;
     channel.nat_local = found.local;
     channel.nat_remote = found.remote;
+    let announced = Announced::in_init(&body);
 
     let mut chain = Chain::new();
     chain.sa(&[Proposal { spi: Vec::new(), ..chosen }]);
@@ -105,9 +108,13 @@ pub(crate) fn respond_to_init(
         let encap = if force { Encap::Force } else { Encap::Auto };
         nat::announce(&mut chain, spis, request.path, encap);
     }
+    if let Some((_, peer)) = peers.first() {
+        extensions::announce_in_init(&mut chain, Origin::Remote, peer);
+    }
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {
         channel,
+        announced,
         candidates,
         init_request: request.datagram.to_vec(),
         init_response: Arc::clone(&init_response),
@@ -189,6 +196,11 @@ impl AuthAwaited {
             return self.refuse(message, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0], cx);
         }
         match self.verify(&message.body, cx) {
+            Ok(proved) if lacks_child(&proved.config, &message.body) => {
+                let reason = CloseReason::Protocol("the peer's IKE_AUTH asks for no child");
+                self.report(Some(proved.peer), reason, message, cx);
+                self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx)
+            }
             Ok(proved) => self.establish(proved, message, cx),
             Err((peer, reason)) => {
                 self.report(peer, reason, message, cx);
@@ -298,11 +310,19 @@ impl AuthAwaited {
         chain.auth(AuthMethod::SHARED_KEY, &auth);
         let nonces = (this.nonce_i, this.nonce_r);
         let ids = (local_id, remote_id);
+        let (origin, path) = (Origin::Remote, this.channel.path);
+        let extensions =
+            Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
         let mut state = Established::begin(this.channel, peer, ids, &nonces, proof, cx);
+        state.extensions = extensions;
         if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
             cx.news(News::InitialContact { spi: state.channel.ours, peer });
         }
-        if message.body.sa.is_some() {
+        let elsewhere = config.redirect_to.as_ref().filter(|_| this.announced.redirect);
+        if let Some(to) = elsewhere {
+            // RFC 5685 §6: instead of a child; the peer deletes the SA.
+            chain.notify(NotifyType::REDIRECT, &to.emit(&[]));
+        } else if message.body.sa.is_some() {
             let answer = first_answer(&state, &message.body, &config, &nonces, cx);
             match &answer {
                 Ok(answer) => answer.write(&mut chain),
@@ -310,6 +330,7 @@ impl AuthAwaited {
             }
             state.first_child(answer.map(|a| a.agreed).map_err(|r| r.reason), cx);
         }
+        extensions::answer_in_auth(&mut chain, &message.body, path, &config);
         state.respond(message, &chain, cx);
         State::Established(Box::new(state))
     }
@@ -321,6 +342,11 @@ impl AuthAwaited {
     pub(super) fn deadline(&self) -> Deadline {
         Deadline { at: self.expires_at, why: "give up waiting for IKE_AUTH" }
     }
+}
+
+/// Whether a peer without a child is none that we want (RFC 6023).
+fn lacks_child(config: &PeerConfig, body: &Body<'_>) -> bool {
+    config.childless == Childless::Never && body.sa.is_none()
 }
 
 fn first_answer(

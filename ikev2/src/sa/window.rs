@@ -21,6 +21,8 @@ pub(super) struct Window {
     outstanding: Option<u32>,
     expected: u32,
     answered: Option<Answered>,
+    /// The ID that the last synchronisation named (RFC 6311).
+    synchronised: Option<u32>,
 }
 
 struct Answered {
@@ -46,11 +48,24 @@ pub(super) struct Ticket {
     digest: [u8; 32],
 }
 
+impl Ticket {
+    /// Of a message that is not subject to the window.
+    pub(super) const fn outside() -> Self {
+        Self { response: false, digest: [0; 32] }
+    }
+}
+
 impl Window {
     /// A window whose first request of ours and of the peer have these IDs. Whoever sent IKE_SA_INIT goes on with 1,
     /// the other begins with 0, and after an IKE rekey both begin with 0 (RFC 7296 §2.2).
     pub(super) const fn starting_at(ours: u32, theirs: u32) -> Self {
-        Self { next_request: ours, outstanding: None, expected: theirs, answered: None }
+        Self {
+            next_request: ours,
+            outstanding: None,
+            expected: theirs,
+            answered: None,
+            synchronised: None,
+        }
     }
 
     /// Gate 1. Records nothing.
@@ -101,6 +116,26 @@ impl Window {
         self.next_request = self.next_request.saturating_add(1);
         self.outstanding = Some(id);
         MessageId(id)
+    }
+
+    /// Goes on with other message IDs (RFC 6311 §5.1): `theirs` is the next of the peer's requests, which must exceed all
+    /// that were seen, and `ours` the next that it expects of us. Gives what is agreed, or `None` if the message is old.
+    pub(super) fn synchronise(&mut self, theirs: u32, ours: u32) -> Option<(u32, u32)> {
+        let seen = self.synchronised.map_or(self.expected, |last| self.expected.max(last + 1));
+        if theirs < seen || theirs >= u32::MAX - 1024 || ours >= u32::MAX - 1024 {
+            return None;
+        }
+        self.synchronised = Some(theirs);
+        self.expected = theirs;
+        self.next_request = self.next_request.max(ours);
+        self.outstanding = None;
+        self.answered = None;
+        Some((self.expected, self.next_request))
+    }
+
+    /// Whether the ID 0 is that of a request long past.
+    pub(super) const fn is_past_zero(&self) -> bool {
+        self.expected > 1
     }
 
     /// Whether the next ID would come too close to the end of the space (RFC 7296 §2.2).

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod message;
 pub mod payload;
 pub mod proposal;
+pub mod redirect;
 pub mod selector;
 
 use crate::registry::PayloadType;
