@@ -201,6 +201,11 @@ impl World {
         result
     }
 
+    /// Gives a host another address. What is on its way to the old one is lost.
+    pub fn readdress(&mut self, host: usize, address: IpAddr) {
+        self.host_mut(host).address = address;
+    }
+
     /// Hands a datagram to a host as if it came from the wire, at once.
     pub fn inject(
         &mut self,

@@ -19,6 +19,7 @@ use crate::wire::message::Body;
 use crate::wire::proposal::Proposal;
 use crate::wire::selector::TrafficSelector;
 
+mod addresses;
 mod authenticated;
 mod deadlines;
 mod hostile;

@@ -422,11 +422,8 @@ impl Established {
 
     /// Sends the next request, if none is outstanding and there is one.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>) {
-        while self.pending.is_none()
-            && !self.channel.is_busy()
-            && self.paused_until.is_none_or(|until| until <= cx.now)
-        {
-            let Some(task) = self.queue.pop_front() else { return };
+        while self.pending.is_none() && !self.channel.is_busy() {
+            let Some(task) = self.next_task(cx.now) else { return };
             match task {
                 Task::DeleteChild(child) => self.ask_delete(child, cx),
                 Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
@@ -440,6 +437,15 @@ impl Established {
                 Task::Redirect => self.ask_redirect(cx),
             }
         }
+    }
+
+    /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were.
+    fn next_task(&mut self, now: Instant) -> Option<Task> {
+        if let Some(urgent) = self.queue.iter().position(|task| task.is_about_addresses()) {
+            return self.queue.remove(urgent);
+        }
+        let paused = self.paused_until.is_some_and(|until| until > now);
+        if paused { None } else { self.queue.pop_front() }
     }
 
     /// `ask`, as the end of a handler.
@@ -609,6 +615,12 @@ impl Established {
         self.take_children_down(&reason, cx);
         self.release(cx);
         cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
+    }
+}
+
+impl Task {
+    const fn is_about_addresses(self) -> bool {
+        matches!(self, Self::UpdateAddresses | Self::AnnounceAddresses | Self::VerifyPath)
     }
 }
 

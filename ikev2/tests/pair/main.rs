@@ -17,9 +17,12 @@ mod delete;
 mod dpd;
 mod garbage;
 mod handshake;
+mod lifetime;
 mod loss;
+mod mobike;
 mod nat;
 mod negotiation;
+mod redirect;
 mod rekey;
 mod retransmit;
 

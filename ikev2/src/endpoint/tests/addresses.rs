@@ -1,0 +1,224 @@
+//! Where a peer says that it is (RFC 4555, RFC 7296 §2.23), and message IDs that it sets anew (RFC 6311).
+
+use super::*;
+
+const COOKIE: [u8; 16] = [7; 16];
+
+fn port(end: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(address(end).ip(), port)
+}
+
+/// Hands a message to B as if it came from `from`.
+fn deliver_from(pair: &mut Pair, from: SocketAddr, payload: &[u8]) -> Disposition {
+    let path = Path { local: port(B, 4500), remote: from };
+    let disposition = pair.ends[B].handle_datagram(pair.now, path, &mut payload.to_vec());
+    pair.drain();
+    disposition
+}
+
+/// The notifications of B's next message to A, with their data.
+fn next_notifies(pair: &mut Pair) -> Vec<(NotifyType, Vec<u8>)> {
+    let (_, sent) = pair.wire.pop_front().expect("a message");
+    notifies(pair, &sent.payload)
+}
+
+fn notifies(pair: &mut Pair, payload: &[u8]) -> Vec<(NotifyType, Vec<u8>)> {
+    let sa = pair.ends[A].sas.values_mut().next().expect("an SA");
+    let mut payload = payload.to_vec();
+    let opened = sa.peek(&mut payload);
+    let body = Body::parse(opened.first, opened.plain).unwrap();
+    body.notifies.iter().map(|notify| (notify.kind, notify.data.to_vec())).collect()
+}
+
+fn moves(pair: &Pair, end: usize) -> Vec<SocketAddr> {
+    let moved = pair.events[end].iter().filter_map(|event| match event {
+        Event::PeerMoved { path, .. } => Some(path.remote),
+        _ => None,
+    });
+    moved.collect()
+}
+
+fn update() -> Chain {
+    let mut chain = Chain::new();
+    chain.notify(NotifyType::UPDATE_SA_ADDRESSES, &[]).notify(NotifyType::COOKIE2, &COOKIE);
+    chain
+}
+
+const ELSEWHERE: &str = "203.0.113.9:4500";
+
+#[test]
+fn an_update_moves_esp_only_after_the_right_cookie_comes_back() {
+    let elsewhere: SocketAddr = ELSEWHERE.parse().unwrap();
+    for answered in [true, false] {
+        let mut pair = Pair::up();
+        let request = pair.forge(A, ExchangeType::INFORMATIONAL, (2, false), &update());
+        deliver_from(&mut pair, elsewhere, &request);
+        assert_eq!(next_notifies(&mut pair), [(NotifyType::COOKIE2, COOKIE.to_vec())]);
+        let (_, probe) = pair.wire.pop_front().expect("a probe");
+        assert_eq!(probe.path.remote, elsewhere);
+        assert_eq!(moves(&pair, B), [], "not yet");
+        let cookie = notifies(&mut pair, &probe.payload);
+        let mut chain = Chain::new();
+        let data = if answered { cookie[0].1.clone() } else { COOKIE.to_vec() };
+        chain.notify(NotifyType::COOKIE2, &data);
+        let answer = pair.forge(A, ExchangeType::INFORMATIONAL, (0, true), &chain);
+        deliver_from(&mut pair, elsewhere, &answer);
+        if answered {
+            assert_eq!(moves(&pair, B), [elsewhere]);
+        } else {
+            // RFC 4555 §3.7: another value closes the IKE SA.
+            assert_eq!(moves(&pair, B), []);
+            assert_eq!(pair.ends[B].children.len(), 0);
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_the_cookie_proves_nothing() {
+    let mut pair = Pair::up();
+    let elsewhere = ELSEWHERE.parse().unwrap();
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (2, false), &update());
+    deliver_from(&mut pair, elsewhere, &request);
+    let answer = pair.forge(A, ExchangeType::INFORMATIONAL, (0, true), &Chain::new());
+    deliver_from(&mut pair, elsewhere, &answer);
+    assert_eq!(moves(&pair, B), []);
+    assert_eq!(pair.ends[B].children.len(), 1);
+}
+
+#[test]
+fn addresses_that_were_changed_on_the_way_are_told_and_move_nothing() {
+    let mut pair = Pair::up();
+    let mut chain = update();
+    let mut claimed = Vec::new();
+    claimed.extend([203, 0, 113, 1, 192, 0, 2, 2]);
+    claimed.extend([4500u16.to_be_bytes(), 4500u16.to_be_bytes()].concat());
+    chain.notify(NotifyType::NO_NATS_ALLOWED, &claimed);
+    let elsewhere = ELSEWHERE.parse().unwrap();
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (2, false), &chain);
+    deliver_from(&mut pair, elsewhere, &request);
+    let kinds: Vec<_> = next_notifies(&mut pair).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [NotifyType::COOKIE2, NotifyType::UNEXPECTED_NAT_DETECTED]);
+    assert!(pair.wire.is_empty() && moves(&pair, B).is_empty());
+    // The same from where it says it is.
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (3, false), &chain);
+    deliver_from(&mut pair, "203.0.113.1:4500".parse().unwrap(), &request);
+    let kinds: Vec<_> = next_notifies(&mut pair).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [NotifyType::COOKIE2]);
+}
+
+/// RFC 4555 §3.8: what does not say that it moved, moves nothing, so that any exchange can test a way.
+#[test]
+fn with_mobike_an_ordinary_message_from_elsewhere_moves_nothing() {
+    let mut pair = Pair::up();
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (2, false), &Chain::new());
+    deliver_from(&mut pair, ELSEWHERE.parse().unwrap(), &request);
+    assert_eq!(moves(&pair, B), []);
+    assert_eq!(pair.wire.pop_front().unwrap().1.path.remote, ELSEWHERE.parse().unwrap());
+}
+
+#[test]
+fn only_the_first_initiator_moves_the_sas() {
+    let mut pair = Pair::up();
+    let request = pair.forge(B, ExchangeType::INFORMATIONAL, (0, false), &update());
+    let path = Path { local: port(A, 4500), remote: ELSEWHERE.parse().unwrap() };
+    pair.ends[A].handle_datagram(pair.now, path, &mut request.clone());
+    pair.drain();
+    assert_eq!(moves(&pair, A), []);
+    assert_eq!(pair.wire.len(), 1, "an answer, and no probe");
+}
+
+/// Both force encapsulation, so each sees a NAT before the other.
+#[test]
+fn esp_from_elsewhere_is_followed_where_a_nat_stands_before_the_peer() {
+    let mut pair = Pair::up();
+    let child = *pair.ends[B].children.keys().next().unwrap();
+    let elsewhere: SocketAddr = ELSEWHERE.parse().unwrap();
+    for _ in 0..2 {
+        pair.ends[B].heard_from(pair.now, child, elsewhere);
+        pair.drain();
+    }
+    assert_eq!(moves(&pair, B), [elsewhere], "once");
+    pair.ends[B].heard_from(pair.now, ChildId(4711), elsewhere);
+
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut config = config(end);
+        config.encap = crate::config::Encap::Auto;
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.drain();
+    pair.settle();
+    let child = *pair.ends[B].children.keys().next().unwrap();
+    pair.ends[B].heard_from(pair.now, child, elsewhere);
+    pair.drain();
+    assert_eq!(moves(&pair, B), [], "there is no NAT");
+}
+
+/// A synchronisation as a cluster sends it.
+fn sync(send: u32, receive: u32) -> Chain {
+    let mut chain = Chain::new();
+    let data = [[9, 9, 9, 9], send.to_be_bytes(), receive.to_be_bytes()].concat();
+    chain.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &data);
+    chain
+}
+
+#[test]
+fn message_ids_are_set_anew_once_for_each_failover() {
+    let mut pair = Pair::up();
+    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 2, &Chain::new()), []);
+    // The member that took over knows little: it goes on at 1000, and expects 7.
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &sync(1000, 7));
+    assert_eq!(pair.deliver(A, &request), Disposition::Accepted);
+    let data = [[9, 9, 9, 9], 7u32.to_be_bytes(), 1000u32.to_be_bytes()].concat();
+    assert_eq!(next_notifies(&mut pair), [(NotifyType::IKEV2_MESSAGE_ID_SYNC, data)]);
+    // Replayed, it is silently dropped; so is one with lower numbers.
+    for chain in [sync(1000, 7), sync(999, 7), sync(3, 0)] {
+        let old = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &chain);
+        pair.deliver(A, &old);
+        assert!(pair.wire.is_empty());
+    }
+    // Each side goes on with what was agreed.
+    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 1000, &Chain::new()), []);
+    let child = *pair.ends[B].children.keys().next().unwrap();
+    pair.ends[B].rekey_child(pair.now, child).unwrap();
+    pair.drain();
+    let (_, request) = pair.wire.pop_front().unwrap();
+    assert_eq!(Header::parse(&request.payload).unwrap().message_id, MessageId(7));
+}
+
+#[test]
+fn a_request_that_waits_is_asked_again_after_a_failover() {
+    let mut pair = Pair::up();
+    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 2, &Chain::new()), []);
+    let child = *pair.ends[B].children.keys().next().unwrap();
+    pair.ends[B].rekey_child(pair.now, child).unwrap();
+    pair.drain();
+    pair.wire.clear();
+    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &sync(1000, 500));
+    pair.deliver(A, &request);
+    let ids: Vec<_> = pair
+        .wire
+        .drain(..)
+        .map(|(_, sent)| Header::parse(&sent.payload).unwrap())
+        .map(|header| (header.flags.response, header.message_id.0))
+        .collect();
+    assert_eq!(ids, [(true, 0), (false, 500)]);
+}
+
+#[test]
+fn a_synchronisation_says_nothing_else() {
+    let mut pair = Pair::up();
+    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 2, &Chain::new()), []);
+    let mut with_delete = sync(1000, 7);
+    with_delete.delete_ike();
+    let mut with_notify = sync(1000, 7);
+    with_notify.notify(NotifyType::COOKIE2, &COOKIE);
+    let mut too_long = Chain::new();
+    too_long.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &[0; 13]);
+    for chain in [with_delete, with_notify, too_long, Chain::new()] {
+        let request = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &chain);
+        pair.deliver(A, &request);
+        assert!(pair.wire.is_empty());
+    }
+    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 3, &Chain::new()), [], "nothing changed");
+}
