@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   run, check, error, genpsk, version        need no daemon
-//!   status, up, down, restart, rekey          ask the daemon over its control socket
+//!   status, up, down, restart, rekey, redirect   ask the daemon over its control socket
 //!   nothing at all                            status if a daemon runs, otherwise short help
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -123,6 +123,22 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Send peers to another gateway
+    #[command(
+        after_help = "Examples:\n  s2s-gw redirect --to 198.51.100.20\n  s2s-gw redirect berlin --to gw-b.example.com\n  s2s-gw redirect --stay"
+    )]
+    Redirect {
+        /// The connections; all if none is named
+        names: Vec<String>,
+        /// Address or name of the other gateway, of the same identity
+        #[arg(long, value_name = "GATEWAY", required_unless_present = "stay")]
+        to: Option<String>,
+        /// Let peers stay again
+        #[arg(long, conflicts_with = "to")]
+        stay: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// See an encrypted tunnel on this machine; needs no root
     Demo(DemoArgs),
     /// Say what a code means and what to do
@@ -193,6 +209,9 @@ impl Command {
             }
             Self::Rekey { name, ike, daemon } => {
                 command(&daemon.control, &Request::Rekey { name, ike })
+            }
+            Self::Redirect { names, to, stay: _, daemon } => {
+                command(&daemon.control, &Request::Redirect { to, names })
             }
             Self::Genpsk { bytes } => print(&format!("{}\n", genpsk(usize::from(bytes)))),
             Self::Error { code } => explain(code.as_deref()),

@@ -234,6 +234,9 @@ impl FakeDaemon {
                     Request::Up { name } | Request::Restart { name } if name == "paris" => {
                         Response::Done { message: "paris is connecting".into() }
                     }
+                    Request::Redirect { to, names } => {
+                        Response::Done { message: format!("{to:?} for {names:?}") }
+                    }
                     Request::Rekey { name, .. } if name == "paris" => Response::Refused {
                         kind: RefusalKind::NotNow,
                         message: "paris is not up".into(),

@@ -85,17 +85,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
-    pub fn set_paths(
-        &mut self,
-        now: Instant,
-        peer: PeerId,
-        paths: Vec<Path>,
-    ) -> Result<(), Unknown> {
-        self.configure(peer, |config| config.paths.clone_from(&paths))?;
-        self.peers.set_paths(peer, paths.clone())?;
+    pub fn set_paths(&mut self, now: Instant, peer: PeerId, paths: &[Path]) -> Result<(), Unknown> {
+        self.configure(peer, |config| config.paths = paths.to_vec())?;
+        self.peers.set_paths(peer, paths.to_vec())?;
         for spi in self.peers.one(peer)?.sas.clone() {
             if let Some(sa) = self.sas.get_mut(&spi) {
-                sa.on_ways(&paths, &mut Cx { now, shared: &mut self.shared });
+                sa.on_ways(paths, &mut Cx { now, shared: &mut self.shared });
             }
             self.settle(now, spi);
         }
@@ -115,7 +110,7 @@ impl Endpoint {
     }
 
     /// Sends a peer to another gateway (RFC 5685): its SA at once, if it follows, and each that it begins after that;
-    /// `None` lets it stay again.
+    /// `None` lets it stay again. Says whether an SA is told: the peer has to have called us, and to follow redirects.
     ///
     /// # Errors
     /// `Unknown` if there is no such peer.
@@ -124,16 +119,17 @@ impl Endpoint {
         now: Instant,
         peer: PeerId,
         to: Option<GatewayId>,
-    ) -> Result<(), Unknown> {
+    ) -> Result<bool, Unknown> {
         let leaves = to.is_some();
+        let mut told = false;
         self.configure(peer, |config| config.redirect_to = to)?;
         for spi in self.peers.one(peer)?.sas.clone().into_iter().filter(|_| leaves) {
             if let Some(sa) = self.sas.get_mut(&spi) {
-                let _follows = sa.redirect(&mut Cx { now, shared: &mut self.shared });
+                told |= sa.redirect(&mut Cx { now, shared: &mut self.shared }).is_ok();
             }
             self.settle(now, spi);
         }
-        Ok(())
+        Ok(told)
     }
 
     /// An authentic ESP packet of this child, with a higher sequence number than all before, came from another address
@@ -195,6 +191,9 @@ impl Endpoint {
         path: Path,
         payload: &[u8],
     ) -> Disposition {
+        if header.spi_i == IkeSpi::ZERO {
+            return Disposition::Dropped(DropReason::Malformed);
+        }
         if self.sas.contains_key(&header.spi_i) {
             // Its sender chose the SPI that we chose: it is our own request, sent back.
             return Disposition::Dropped(DropReason::Unexpected);

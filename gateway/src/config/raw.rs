@@ -92,6 +92,9 @@ pub(super) struct RawConnection {
     pub(super) remote_subnets: Field<Vec<At<String>>>,
     pub(super) start: Field<Start>,
     pub(super) encap: Field<Encap>,
+    pub(super) mobike: Field<bool>,
+    pub(super) follow_redirects: Field<bool>,
+    pub(super) auth_lifetime: Field<Duration>,
     pub(super) selectors: Field<Selectors>,
     pub(super) dpd: Field<RawDpd>,
     pub(super) mtu: Field<Option<u64>>,
@@ -296,6 +299,14 @@ impl RawConnection {
             remote_subnets: section.texts("remote_subnets", findings),
             start: section.word("start", &START, findings),
             encap: section.word("encap", &ENCAP, findings),
+            mobike: section.boolean("mobike", findings),
+            follow_redirects: section.boolean("follow_redirects", findings),
+            auth_lifetime: duration(
+                section,
+                "auth_lifetime",
+                AUTH_LIFETIME_MIN..=AUTH_LIFETIME_MAX,
+                findings,
+            ),
             selectors: section.word("selectors", &SELECTORS, findings),
             dpd: read_dpd(section, findings),
             mtu: read_mtu(section, findings),
@@ -332,6 +343,9 @@ impl RawConnection {
 /// The windows that `esp` can keep, packets.
 const REPLAY_WINDOW: RangeInclusive<u64> = 32..=65_536;
 
+/// Shorter ones leave the peer no time to try again.
+const AUTH_LIFETIME_MIN: Duration = Duration::from_mins(5);
+const AUTH_LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
 const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 const KEEPALIVE_MAX: Duration = Duration::from_hours(1);
 

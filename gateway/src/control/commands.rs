@@ -1,4 +1,4 @@
-//! What people ask for over the control socket: status, up, down, restart, rekey.
+//! What people ask for over the control socket: status, up, down, restart, rekey, redirect.
 //!
 //! ```text
 //!   server.rs ── Request ──► answer() ──► endpoint command, drained ──► Response ──► server.rs
@@ -7,6 +7,8 @@
 //! An answer says what was begun, not how it ended; `status` tells that.
 
 use std::time::Instant;
+
+use ikev2::GatewayId;
 
 use super::connection::Phase;
 use super::{Control, ROUND, Run};
@@ -44,6 +46,11 @@ impl Control {
             }),
             Request::Rekey { name, ike } => {
                 self.place(&name).map(|index| self.rekey(now, index, ike))
+            }
+            Request::Redirect { to, names } => {
+                let places = names.iter().map(|name| self.place(name)).collect();
+                let places: Option<Vec<usize>> = places;
+                places.map(|places| self.redirect(now, &places, to.as_deref()))
             }
         };
         let wall = clock::wall();
@@ -101,6 +108,34 @@ impl Control {
         Response::Done {
             message: format!("{name} is down and stays down until `s2s-gw up {name}`"),
         }
+    }
+
+    /// Sends the peers of these connections, or of all, to another gateway; those that cannot be sent stay.
+    fn redirect(&mut self, now: Instant, places: &[usize], to: Option<&str>) -> Response {
+        let to = match to.map(GatewayId::parse).transpose() {
+            Ok(to) => to,
+            Err(why) => return refuse(RefusalKind::BadRequest, why.to_string()),
+        };
+        let chosen = |index: &usize| places.is_empty() || places.contains(index);
+        let chosen: Vec<usize> = (0..self.connections.len()).filter(chosen).collect();
+        let mut told = 0;
+        for index in chosen {
+            let peer = self.connections.get(index).and_then(|connection| connection.peer);
+            if let Some(peer) = peer {
+                let followed = self.endpoint.redirect(now, peer, to.clone());
+                told += usize::from(followed == Ok(true));
+                self.drain(now);
+            }
+        }
+        tracing::info!(target: "ike", event = "redirect-requested", to = to.as_ref().map(tracing::field::display), told);
+        let message = match to {
+            None => "peers may stay again".to_owned(),
+            Some(to) => format!(
+                "{told} peer{} told to go to {to}; others are when they call, if they follow redirects",
+                if told == 1 { " is" } else { "s are" }
+            ),
+        };
+        Response::Done { message }
     }
 
     fn rekey(&mut self, now: Instant, index: usize, ike: bool) -> Response {

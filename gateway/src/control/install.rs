@@ -157,6 +157,11 @@ impl Installer {
         }
     }
 
+    /// The child that receives on this SPI.
+    pub(super) fn receiver(&self, spi: NonZeroU32) -> Option<ChildId> {
+        self.installed.iter().find(|(_, sa)| sa.spi_in.0 == spi).map(|(id, _)| *id)
+    }
+
     /// Sends the packets of every child of `peer` elsewhere.
     pub(super) fn relocate(
         &mut self,

@@ -33,6 +33,8 @@ mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ikev2::{Disposition, Endpoint, Event, Path, PeerId};
@@ -260,8 +262,12 @@ impl Control {
                 Some(Upcall::Ike { path, mut payload }) => {
                     self.on_datagram(now, path, &mut payload);
                 }
-                Some(Upcall::FirstInbound { slot, spi }) => {
+                Some(Upcall::FirstInbound { slot, spi, remote }) => {
                     self.installer.on_first_inbound(&self.dataplane, slot, spi);
+                    self.on_esp_from(now, spi, remote);
+                }
+                Some(Upcall::Elsewhere { spi, remote }) => {
+                    self.on_esp_from(now, spi, Some(remote));
                 }
                 Some(Upcall::Acquire { slot }) => self.on_acquire(now, slot),
                 Some(Upcall::Broken { what }) => {
@@ -271,6 +277,14 @@ impl Control {
             }
         }
         self.busy = true;
+    }
+
+    /// Where the newest packet of an SA came from; the endpoint knows whether that is to be followed.
+    fn on_esp_from(&mut self, now: Instant, spi: NonZeroU32, remote: Option<SocketAddr>) {
+        if let (Some(child), Some(remote)) = (self.installer.receiver(spi), remote) {
+            self.endpoint.heard_from(now, child, remote);
+            self.drain(now);
+        }
     }
 
     fn on_datagram(&mut self, now: Instant, path: Path, payload: &mut [u8]) {

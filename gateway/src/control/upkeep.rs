@@ -121,7 +121,7 @@ impl Control {
             let paths = connection.paths.clone();
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
-            let _ = self.endpoint.set_paths(now, peer, paths);
+            let _ = self.endpoint.set_paths(now, peer, &paths);
             self.drain(now);
         }
     }

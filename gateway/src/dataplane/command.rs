@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -105,6 +106,15 @@ pub enum Upcall {
         slot: SlotId,
         /// The SA's SPI (chosen by us).
         spi: NonZeroU32,
+        /// The sender, if it came in UDP.
+        remote: Option<SocketAddr>,
+    },
+    /// An authentic packet, newer than all before, came from another address than the last such one (RFC 7296 §2.23).
+    Elsewhere {
+        /// The SA's SPI (chosen by us).
+        spi: NonZeroU32,
+        /// The sender.
+        remote: SocketAddr,
     },
     /// A packet wanted this slot and found no SA; said at most once a second per slot.
     Acquire {

@@ -12,6 +12,7 @@
 //! (RFC 7296 §2.23); where a peer is reached is for IKE to say.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -137,8 +138,8 @@ impl Ingress {
         self.now = None;
         for _ in 0..BUDGET_PACKETS {
             let Some(arrival) = self.receive(socket)? else { return Ok(Batch::Drained) };
-            let Some((spi, packet)) = self.demux(arrival) else { continue };
-            let Some(inner) = self.decap(spi, packet) else { continue };
+            let Some((spi, packet, remote)) = self.demux(arrival) else { continue };
+            let Some(inner) = self.decap(spi, packet, remote) else { continue };
             self.write(spi, inner)?;
         }
         Ok(Batch::Full)
@@ -173,7 +174,7 @@ impl Ingress {
     }
 
     /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet.
-    fn demux(&self, arrival: Arrival) -> Option<(NonZeroU32, Range<usize>)> {
+    fn demux(&self, arrival: Arrival) -> Option<(NonZeroU32, Range<usize>, Option<SocketAddr>)> {
         let (range, path) = match arrival {
             Arrival::Udp(range, path) => (range, Some(path)),
             Arrival::Raw(range) => (range, None),
@@ -183,7 +184,7 @@ impl Ingress {
         let datagram = if path.is_some() { classify(octets) } else { Datagram::Esp(octets) };
         match (datagram, path) {
             (Datagram::Esp(packet), _) => match spi_of(packet) {
-                Some(spi) => return Some((spi, range)),
+                Some(spi) => return Some((spi, range, path.map(|path| path.remote))),
                 None => self.counters.drop_one(DropReason::UnknownSpi),
             },
             (Datagram::Ike(message), Some(path)) => self.pass_up(path, message),
@@ -203,18 +204,32 @@ impl Ingress {
     }
 
     /// Step 3: opens the packet where it lies and says where the inner packet is.
-    fn decap(&mut self, spi: NonZeroU32, packet: Range<usize>) -> Option<Range<usize>> {
+    fn decap(
+        &mut self,
+        spi: NonZeroU32,
+        packet: Range<usize>,
+        remote: Option<SocketAddr>,
+    ) -> Option<Range<usize>> {
         let Some(inbound) = self.sas.by_spi(spi) else {
             self.counters.drop_one(DropReason::UnknownSpi);
             return None;
         };
         let start = packet.start;
+        let newest = inbound.sa.highest_sequence();
         let opened = inbound.sa.decap(self.buffer.get_mut(packet)?);
         if opened.as_ref().err().is_none_or(|&reason| is_authentic(reason)) {
             inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
+            // Older packets may have been delayed on the way from where the peer was before.
+            let newest = inbound.sa.highest_sequence() > newest;
             if !inbound.announced {
-                let upcall = Upcall::FirstInbound { slot: inbound.slot, spi };
+                let upcall = Upcall::FirstInbound { slot: inbound.slot, spi, remote };
                 inbound.announced = self.upcall.try_send(upcall);
+                inbound.from = remote;
+            } else if let Some(remote) = remote.filter(|_| newest)
+                && inbound.from != Some(remote)
+                && self.upcall.try_send(Upcall::Elsewhere { spi, remote })
+            {
+                inbound.from = Some(remote);
             }
         }
         match opened {
@@ -251,7 +266,7 @@ impl Ingress {
         while let Some(command) = self.mailbox.next()? {
             match command {
                 RxCommand::Install { slot, sa, counters } => {
-                    self.sas.install(Inbound { slot, sa, counters, announced: false });
+                    self.sas.install(Inbound { slot, sa, counters, announced: false, from: None });
                 }
                 RxCommand::Remove { spi } => self.sas.remove(spi),
                 RxCommand::Stop => return Err(Abandoned),

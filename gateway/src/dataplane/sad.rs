@@ -15,6 +15,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,6 +184,8 @@ pub(super) struct Inbound {
     pub(super) counters: Arc<ChildCounters>,
     /// Control knows that a packet came.
     pub(super) announced: bool,
+    /// Where the newest packet came from, as control knows.
+    pub(super) from: Option<SocketAddr>,
 }
 
 /// Hashes one u32: a multiplication, and the better half of its result.
@@ -347,7 +350,13 @@ mod tests {
         let mut table = InboundTable::new();
         for number in [1, 256, 0x0100_0000, u32::MAX] {
             let sa = Box::new(esp::InboundSa::new(params(number)).unwrap());
-            table.install(Inbound { slot: SLOT, sa, counters: counters(), announced: false });
+            table.install(Inbound {
+                slot: SLOT,
+                sa,
+                counters: counters(),
+                announced: false,
+                from: None,
+            });
         }
         assert!(table.by_spi(spi(256)).is_some_and(|inbound| inbound.sa.spi() == spi(256)));
         assert!(table.by_spi(spi(2)).is_none());

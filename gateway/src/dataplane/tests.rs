@@ -256,9 +256,13 @@ fn talk(left: &mut Side, right: &mut Side, outer: (&str, &str), transport: Trans
         }
     }
     let spi = |number| NonZeroU32::new(number).unwrap();
-    let first = |number| Some(Upcall::FirstInbound { slot: SLOT, spi: spi(number) });
-    assert_eq!(right.upcall(PATIENCE), first(0x202));
-    assert_eq!(left.upcall(PATIENCE), first(0x101));
+    let first = |number, from: &str| {
+        let udp = transport == Transport::Udp;
+        let remote = udp.then(|| SocketAddr::new(from.parse().unwrap(), 4500));
+        Some(Upcall::FirstInbound { slot: SLOT, spi: spi(number), remote })
+    };
+    assert_eq!(right.upcall(PATIENCE), first(0x202, outer.0));
+    assert_eq!(left.upcall(PATIENCE), first(0x101, outer.1));
     assert_eq!(left.upcall(Duration::ZERO), None, "said once");
     for side in [&*left, &*right] {
         side.settles(10, |side| side.counters.packets_in());
@@ -410,6 +414,27 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
         let spi = NonZeroU32::new(0x202).unwrap();
         right.dataplane().rx(RxCommand::Remove { spi });
         assert!(unheard.recv(&mut [0; 9]).is_err());
+    });
+}
+
+/// RFC 7296 §2.23: the newest authentic packet tells where the peer is.
+#[test]
+fn a_peer_that_sends_from_elsewhere_is_noticed_once() {
+    with_world("a_peer_that_sends_from_elsewhere_is_noticed_once", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+        let (client, server) = (left.app("10.1.0.1"), right.app("10.2.0.1"));
+        let spi = NonZeroU32::new(0x101).unwrap();
+        for (from, noticed) in [("192.0.2.3", true), ("192.0.2.3", false), ("192.0.2.2", true)] {
+            let to = towards(from, "192.0.2.1", Transport::Udp);
+            right.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to });
+            right.dataplane().settle();
+            server.send_to(b"hello", client.local_addr().unwrap()).unwrap();
+            assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5);
+            let remote = SocketAddr::new(from.parse().unwrap(), 4500);
+            let upcall = Some(Upcall::Elsewhere { spi, remote }).filter(|_| noticed);
+            let patience = if noticed { PATIENCE } else { Duration::ZERO };
+            assert_eq!(left.upcall(patience), upcall, "{from}");
+        }
     });
 }
 

@@ -44,6 +44,14 @@ pub enum Request {
         #[serde(default)]
         ike: bool,
     },
+    /// Send the peers of connections to another gateway (RFC 5685), now and whenever they call, or let them stay again.
+    Redirect {
+        /// Its address or name; `None`: they may stay.
+        to: Option<String>,
+        /// Of the connections; all if empty.
+        #[serde(default)]
+        names: Vec<String>,
+    },
 }
 
 /// What the daemon answers.

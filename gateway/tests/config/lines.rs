@@ -61,6 +61,8 @@ const OF_CONNECTION: &[Line] = &[
         &[("E0111", 17, &["`20 parsecs` is not a duration", "\"1h 30m\""])],
     ),
     Line("nat_keepalive = \"-20s\"", &[("E0111", 17, &["not a duration"])]),
+    Line("auth_lifetime = \"1m\"", &[("E0113", 17, &["must be 5m to"])]),
+    Line("mobike = \"yes\"", &[("E0106", 10, &["true", "false"])]),
     Line("nat_keepalive = \"2h\"", &[("E0113", 17, &["must be 1s to 1h"])]),
     Line("dpd = { interval = 30 }", &[("E0110", 20, &["\"30s\""])]),
     Line(

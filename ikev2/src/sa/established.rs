@@ -39,6 +39,8 @@ const CHILD_RETRY: Duration = Duration::from_secs(2);
 pub(super) const UNSUPPORTED_CRITICAL: &str =
     "the peer sent a critical payload that we do not know";
 
+const ODD_EXCHANGE: &str = "the peer began an exchange that has no place in an established SA";
+
 /// An IKE SA in use.
 pub(super) struct Established {
     pub(super) channel: Channel,
@@ -209,11 +211,19 @@ impl Established {
         match message.exchange {
             ExchangeType::CREATE_CHILD_SA => self.on_create_child_request(message, cx),
             ExchangeType::INFORMATIONAL => self.on_informational_request(message, cx),
-            _ => {
-                self.refuse_syntax(message, cx);
-                self.pump(cx)
-            }
+            _ => self.fail_syntax(ODD_EXCHANGE, message, cx),
         }
+    }
+
+    /// Answers INVALID_SYNTAX, after which both sides are without the SA (RFC 7296 §2.21.3).
+    pub(super) fn fail_syntax(
+        mut self: Box<Self>,
+        why: &'static str,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        self.refuse_syntax(message, cx);
+        self.fail(CloseReason::Protocol(why), cx)
     }
 
     /// Gate 3 for responses: the window let it pass, so it answers the pending request.
@@ -226,6 +236,10 @@ impl Established {
         if message.body.unsupported_critical.is_some() {
             // It must be rejected (RFC 7296 §2.5), and then we do not know what the peer believes in.
             return self.close(CloseReason::Protocol(UNSUPPORTED_CRITICAL), cx);
+        }
+        if message.body.notify(NotifyType::INVALID_SYNTAX).is_some() {
+            // The peer has dropped the SA with this answer (RFC 7296 §2.21.3).
+            return self.fail(CloseReason::Notified(NotifyType::INVALID_SYNTAX), cx);
         }
         match self.pending.take() {
             Some(Pending::NewChild(offer)) => self.on_new_child_response(offer, message, cx),
@@ -311,7 +325,7 @@ impl Established {
             local_ts: child.local_ts.clone(),
             remote_ts: child.remote_ts.clone(),
             path: self.channel.path,
-            udp_encap: self.encapsulates(&config),
+            udp_encap: self.encapsulates(&config, cx),
             send,
             rekey_at: child.rekey_at,
         };
@@ -319,10 +333,12 @@ impl Established {
         self.children.push(child);
     }
 
-    pub(super) fn encapsulates(&self, config: &PeerConfig) -> bool {
+    pub(super) fn encapsulates(&self, config: &PeerConfig, cx: &Cx<'_>) -> bool {
         let channel = &self.channel;
         let wanted = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
-        channel.nat_traversal && wanted
+        // RFC 7296 §2.23: never on the port of plain IKE, where nothing tells ESP from IKE.
+        let on_nat_port = channel.path.local.port() != cx.shared.config.ike_port;
+        channel.nat_traversal && wanted && on_nat_port
     }
 
     /// Takes a child out and tells the data plane.

@@ -60,6 +60,13 @@ pub(super) struct InitSent {
     attempt: Attempt,
 }
 
+/// What the answer to IKE_SA_INIT leaves us with.
+struct Agreed {
+    channel: Channel,
+    nonce_r: Vec<u8>,
+    announced: Announced,
+}
+
 /// IKE_AUTH is sent.
 pub(super) struct AuthSent {
     pub(super) channel: Channel,
@@ -174,13 +181,12 @@ impl InitSent {
             return (State::InitSent(self), Disposition::Accepted);
         }
         match self.agree(header, path, &body, &config) {
-            Ok((channel, nonce_r)) => {
-                let announced = Announced::in_init(&body);
-                if config.children.is_empty() && !announced.childless {
+            Ok(agreed) => {
+                if config.children.is_empty() && !agreed.announced.childless {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
                     return (self.abandon(reason, cx), Disposition::Accepted);
                 }
-                let state = self.authenticate(channel, nonce_r, announced, datagram, &config, cx);
+                let state = self.authenticate(agreed, datagram, &config, cx);
                 (State::AuthSent(Box::new(state)), Disposition::Accepted)
             }
             Err(reason) => (State::InitSent(self), Disposition::Dropped(reason)),
@@ -252,7 +258,7 @@ impl InitSent {
         path: Path,
         body: &Body<'_>,
         config: &PeerConfig,
-    ) -> Result<(Channel, Vec<u8>), DropReason> {
+    ) -> Result<Agreed, DropReason> {
         let (Some(sa), Some(ke), Some(nonce_r)) = (&body.sa, &body.ke, body.nonce) else {
             return Err(DropReason::Malformed);
         };
@@ -272,19 +278,19 @@ impl InitSent {
         channel.nat_traversal = found.traversal;
         channel.nat_local = found.local;
         channel.nat_remote = found.remote;
-        Ok((channel, nonce_r.to_vec()))
+        let announced = Announced::in_init(body);
+        Ok(Agreed { channel, nonce_r: nonce_r.to_vec(), announced })
     }
 
     /// Sends IKE_AUTH, from port 4500 if a NAT was found or encapsulation is forced.
     fn authenticate(
         self: Box<Self>,
-        mut channel: Channel,
-        nonce_r: Vec<u8>,
-        announced: Announced,
+        agreed: Agreed,
         init_response: &[u8],
         config: &PeerConfig,
         cx: &mut Cx<'_>,
     ) -> AuthSent {
+        let Agreed { mut channel, nonce_r, announced } = agreed;
         let encapsulate = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
         // RFC 4555 §3.3: with MOBIKE the port is changed at once, for a NAT may be on the next way.
         if channel.nat_traversal && (encapsulate || config.mobike) {

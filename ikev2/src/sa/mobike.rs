@@ -154,18 +154,17 @@ impl Established {
         if let Some(mobility) = &mut self.extensions.mobility {
             mobility.ways = ways;
         }
-        match next {
-            None => {}
-            Some(next) if self.steers() => self.steer(next, cx),
-            // Its own address is all that we may change; from there we send at once, for the old one is gone.
-            Some(next) if next.local.is_ipv4() == before.remote.is_ipv4() => {
-                self.channel.move_to(Path { local: next.local, remote: before.remote }, cx);
-                self.move_children(self.channel.path, cx);
-                let mobile = self.extensions.mobility.is_some();
-                self.want(if mobile { Task::AnnounceAddresses } else { Task::Liveness });
-                self.ask(cx);
-            }
-            Some(_) => {}
+        let Some(next) = next else { return };
+        if self.steers() {
+            return self.steer(next, cx);
+        }
+        // Our own address is all that we may change; from there we send at once, for the old one is gone.
+        if next.local.is_ipv4() == before.remote.is_ipv4() {
+            self.channel.move_to(Path { local: next.local, remote: before.remote }, cx);
+            self.move_children(self.channel.path, cx);
+            let mobile = self.extensions.mobility.is_some();
+            self.want(if mobile { Task::AnnounceAddresses } else { Task::Liveness });
+            self.ask(cx);
         }
     }
 
@@ -194,7 +193,7 @@ impl Established {
     /// Tells the data plane where the children run.
     pub(super) fn move_children(&mut self, path: Path, cx: &mut Cx<'_>) {
         self.esp_path = path;
-        let udp_encap = self.encapsulates(&cx.peer(self.peer));
+        let udp_encap = self.encapsulates(&cx.peer(self.peer), cx);
         cx.event(Event::PeerMoved { peer: self.peer, path, udp_encap });
     }
 

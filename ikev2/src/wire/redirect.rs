@@ -54,12 +54,26 @@ impl<'m> Redirect<'m> {
 fn name(octets: &[u8]) -> Result<GatewayId, Error> {
     let of_a_name = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_".contains(octet);
     if octets.is_empty() || !octets.iter().all(of_a_name) {
-        return Err(Error::Value("a gateway's name that is none"));
+        return Err(Error::Value(
+            "a gateway is an address or a name of letters, digits, `.`, `-` and `_`",
+        ));
     }
     Ok(GatewayId::Name(String::from_utf8_lossy(octets).into_owned()))
 }
 
 impl GatewayId {
+    /// Reads what people write: an address, or a name in the DNS.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        match text.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) if text.len() > 255 => Err(Error::Overflow("the name of the gateway")),
+            Err(_) => name(text.as_bytes()),
+        }
+    }
+
     /// The data of a notification that names this gateway, followed by `nonce`. A name is cut at 255 octets.
     #[must_use]
     pub fn emit(&self, nonce: &[u8]) -> Vec<u8> {

@@ -15,9 +15,10 @@ fn the_first_child_may_come_after_the_ike_sa() {
     left.childless = Childless::Prefer;
     let world = up(World::new(1).peers([left, right]));
     assert_healthy(&world, 1);
-    let asked = world.sent().iter().filter(|sent| {
-        sent.host == LEFT && header(sent).exchange == ExchangeType::CREATE_CHILD_SA
-    });
+    let asked = world
+        .sent()
+        .iter()
+        .filter(|sent| sent.host == LEFT && header(sent).exchange == ExchangeType::CREATE_CHILD_SA);
     assert_eq!(asked.count(), 1, "{}", world.report());
 }
 
@@ -92,9 +93,8 @@ fn whoever_does_not_authenticate_anew_is_out() {
     });
     let peer = world.left().peers[0];
     world.command(LEFT, |endpoint, now| endpoint.rekey_ike(now, peer)).unwrap();
-    let expired = |event: &Event| {
-        matches!(event, Event::PeerDown { reason: CloseReason::AuthExpired, .. })
-    };
+    let expired =
+        |event: &Event| matches!(event, Event::PeerDown { reason: CloseReason::AuthExpired, .. });
     let took = world.run_until(|world| world.right().count(expired) == 1, 6 * MINUTE);
     assert!(took > 4 * MINUTE, "{took:?}");
     world.relent();

@@ -34,8 +34,8 @@ fn spis(host: &Host) -> (u32, u32) {
 fn move_left(world: &mut World, to: IpAddr) {
     world.readdress(LEFT, to);
     let peer = world.left().peers[0];
-    let ways = vec![path(to, RIGHT_ADDRESS)];
-    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, ways)).unwrap();
+    let ways = [path(to, RIGHT_ADDRESS)];
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, &ways)).unwrap();
 }
 
 /// Both ends send ESP to where the other one is, with the SAs that they had.
@@ -121,8 +121,8 @@ fn a_responder_with_another_address_is_followed_there() {
         let before = [spis(world.left()), spis(world.right())];
         world.readdress(RIGHT, ELSEWHERE);
         let peer = world.right().peers[0];
-        let ways = vec![path(ELSEWHERE, LEFT_ADDRESS)];
-        world.command(RIGHT, |endpoint, now| endpoint.set_paths(now, peer, ways)).unwrap();
+        let ways = [path(ELSEWHERE, LEFT_ADDRESS)];
+        world.command(RIGHT, |endpoint, now| endpoint.set_paths(now, peer, &ways)).unwrap();
         world.run_until_quiet(MINUTE);
         assert_moved(&world, before, LEFT_ADDRESS, ELSEWHERE);
     });

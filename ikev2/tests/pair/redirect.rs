@@ -140,9 +140,11 @@ fn a_redirect_in_the_clear_is_followed_if_nothing_better_comes() {
     let peer = world.left().peers[0];
     world.command(LEFT, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
     world.run_for(MINUTE);
-    world.attack(|datagram, _| {
-        if is_first(&datagram) { vec![forged(&datagram, None)] } else { vec![datagram] }
-    });
+    world.attack(
+        |datagram, _| {
+            if is_first(&datagram) { vec![forged(&datagram, None)] } else { vec![datagram] }
+        },
+    );
     world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
     world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
     let named = world.sent().iter().filter(|sent| {

@@ -119,13 +119,26 @@ fn nothing_but_ike_auth_is_taken_before_authentication() {
     }
 }
 
+/// RFC 7296 §2.21.3: INVALID_SYNTAX is the end of the SA on both sides, whoever says it.
 #[test]
-fn a_second_ike_auth_changes_nothing() {
+fn an_exchange_out_of_place_is_fatal_to_both() {
+    for exchange in [ExchangeType::IKE_AUTH, ExchangeType(200)] {
+        let mut pair = Pair::up();
+        let mut chain = Chain::new();
+        chain.id_i(&name(A));
+        assert_eq!(pair.ask(A, exchange, 2, &chain), [NotifyType::INVALID_SYNTAX]);
+        assert!(pair.ends[B].children.is_empty());
+    }
     let mut pair = Pair::up();
+    pair.ends[A].rekey_ike(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    pair.wire.clear();
     let mut chain = Chain::new();
-    chain.id_i(&name(A));
-    assert_eq!(pair.ask(A, ExchangeType::IKE_AUTH, 2, &chain), [NotifyType::INVALID_SYNTAX]);
-    assert_eq!(pair.ends[B].children.len(), 1);
+    chain.notify(NotifyType::INVALID_SYNTAX, &[]);
+    let answer = pair.forge(B, ExchangeType::CREATE_CHILD_SA, (2, true), &chain);
+    pair.deliver(B, &answer);
+    assert!(pair.ends[A].children.is_empty());
+    assert!(pair.wire.is_empty(), "without a DELETE");
 }
 
 /// The responder's first request overtakes its answer to IKE_AUTH: it is not taken, so that its repetition is.
