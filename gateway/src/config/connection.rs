@@ -25,7 +25,7 @@ use super::address::{host, network};
 use super::codes::Code;
 use super::keys::did_you_mean;
 use super::load::Surroundings;
-use super::model::{Child, Connection, Gateway, Host, HostName, Peer, Policy, Routes};
+use super::model::{Child, Connection, Extensions, Gateway, Host, HostName, Peer, Policy, Routes};
 use super::policy::{Policies, derive_dpd};
 use super::raw::{RawConnection, RawRoutes, Selectors};
 use super::report::Diagnostic;
@@ -64,9 +64,7 @@ pub(super) struct Draft {
     children: Vec<Child>,
     start: Start,
     encap: Encap,
-    mobike: bool,
-    follow_redirects: bool,
-    auth_lifetime: Option<Duration>,
+    extensions: Extensions,
     replay_window: u32,
     mtu: Option<u16>,
     routes: Routes,
@@ -117,9 +115,7 @@ impl Draft {
             children,
             start: read_start(raw, any, findings),
             encap: raw.encap.value().copied().unwrap_or_default(),
-            mobike: raw.mobike.value().copied().unwrap_or(true),
-            follow_redirects: raw.follow_redirects.value().copied().unwrap_or(true),
-            auth_lifetime: raw.auth_lifetime.value().copied(),
+            extensions: read_extensions(raw),
             replay_window: number(&raw.replay_window, 4096),
             mtu: raw.mtu.value().copied().flatten().and_then(|octets| u16::try_from(octets).ok()),
             routes: read_routes(&raw.routes, findings),
@@ -211,15 +207,26 @@ impl Draft {
             children: self.children,
             start: self.start,
             encap: self.encap,
-            mobike: self.mobike,
-            follow_redirects: self.follow_redirects,
-            auth_lifetime: self.auth_lifetime,
+            extensions: self.extensions,
             replay_window: self.replay_window,
             mtu: self.mtu,
             routes: self.routes,
             metric: self.metric,
             nat_keepalive: self.nat_keepalive,
         })
+    }
+}
+
+fn read_extensions(raw: &RawConnection) -> Extensions {
+    let defaults = Extensions::default();
+    Extensions {
+        mobike: raw.mobike.value().copied().unwrap_or(defaults.mobike),
+        follow_redirects: raw
+            .follow_redirects
+            .value()
+            .copied()
+            .unwrap_or(defaults.follow_redirects),
+        auth_lifetime: raw.auth_lifetime.value().copied(),
     }
 }
 

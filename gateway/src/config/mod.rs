@@ -32,6 +32,8 @@ mod value;
 pub use codes::Code;
 pub use genpsk::genpsk;
 pub use load::Surroundings;
-pub use model::{Child, Config, Connection, Gateway, Host, HostName, Peer, Policy, Routes};
+pub use model::{
+    Child, Config, Connection, Extensions, Gateway, Host, HostName, Peer, Policy, Routes,
+};
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use source::{Place, Source};

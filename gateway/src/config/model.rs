@@ -91,12 +91,8 @@ pub struct Connection {
     pub start: Start,
     /// Whether ESP always travels in UDP. Default [`Encap::Force`].
     pub encap: Encap,
-    /// Whether the SAs may move to other addresses as they are (RFC 4555). Default `true`.
-    pub mobike: bool,
-    /// Whether we go where the peer redirects us (RFC 5685). Default `true`.
-    pub follow_redirects: bool,
-    /// How long an authentication of the peer is good for, which it is told (RFC 4478). Default `None`: for ever.
-    pub auth_lifetime: Option<Duration>,
+    /// What IKE may do beyond RFC 7296.
+    pub extensions: Extensions,
     /// Size of the anti-replay window in packets, 32 to 65536. Default 4096.
     pub replay_window: u32,
     /// Largest inner packet in octets, 576 to 65535. `None`: computed.
@@ -107,6 +103,23 @@ pub struct Connection {
     pub metric: u32,
     /// Time of silence after which a NAT keepalive is sent (RFC 3948 §4). Default 20 s.
     pub nat_keepalive: Duration,
+}
+
+/// What IKE may do with a peer beyond RFC 7296.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extensions {
+    /// Whether the SAs may move to other addresses as they are (RFC 4555). Default `true`.
+    pub mobike: bool,
+    /// Whether we go where the peer redirects us (RFC 5685). Default `true`.
+    pub follow_redirects: bool,
+    /// How long an authentication of the peer is good for, which it is told (RFC 4478). Default `None`: for ever.
+    pub auth_lifetime: Option<Duration>,
+}
+
+impl Default for Extensions {
+    fn default() -> Self {
+        Self { mobike: true, follow_redirects: true, auth_lifetime: None }
+    }
 }
 
 /// Whom a connection talks to.

@@ -87,9 +87,9 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>) -> PeerConf
         connection.children.iter().map(|child| child_config(connection, child)).collect();
     peer.start = connection.start;
     peer.encap = connection.encap;
-    peer.mobike = connection.mobike;
-    peer.follow_redirects = connection.follow_redirects;
-    peer.auth_lifetime = connection.auth_lifetime;
+    peer.mobike = connection.extensions.mobike;
+    peer.follow_redirects = connection.extensions.follow_redirects;
+    peer.auth_lifetime = connection.extensions.auth_lifetime;
     peer.dpd = policy.dpd;
     peer.lifetime = policy.ike_lifetime;
     peer

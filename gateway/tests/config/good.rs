@@ -110,10 +110,10 @@ fn every_key_arrives_in_the_model() {
     assert_eq!((berlin.start, berlin.encap), (Start::OnDemand, Encap::Auto));
     assert_eq!((berlin.metric, berlin.replay_window, berlin.mtu), (50, 1024, None));
     assert_eq!(berlin.nat_keepalive, Duration::from_secs(15));
-    assert_eq!((berlin.mobike, berlin.follow_redirects), (false, false));
-    assert_eq!((paris.mobike, paris.follow_redirects), (true, true));
-    assert_eq!(berlin.auth_lifetime, Some(Duration::from_hours(1)));
-    assert_eq!(paris.auth_lifetime, None);
+    assert_eq!((berlin.extensions.mobike, berlin.extensions.follow_redirects), (false, false));
+    assert_eq!((paris.extensions.mobike, paris.extensions.follow_redirects), (true, true));
+    assert_eq!(berlin.extensions.auth_lifetime, Some(Duration::from_hours(1)));
+    assert_eq!(paris.extensions.auth_lifetime, None);
     let policy = &berlin.policy;
     assert_eq!((policy.name.as_str(), policy.ike.len(), policy.esp.len()), ("strong", 2, 1));
     assert_eq!(policy.ike_lifetime.time, Duration::from_hours(8));

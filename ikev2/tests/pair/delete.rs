@@ -139,7 +139,7 @@ fn a_peer_without_paths_is_waited_for() {
     let mut world = up(World::new(1).peers(psk_pair()));
     let peer = world.left().peers[0];
     let paths = psk_pair()[LEFT].paths.clone();
-    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, Vec::new())).unwrap();
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, &[])).unwrap();
     assert_healthy(&world, 1);
     world.cut(true);
     world.run_for(5 * MINUTE);
@@ -148,6 +148,6 @@ fn a_peer_without_paths_is_waited_for() {
     world.cut(false);
     world.run_for(5 * MINUTE);
     assert_eq!(world.sent().len(), sent, "{}", world.report());
-    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, paths)).unwrap();
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, &paths)).unwrap();
     world.run_until(World::both_up, MINUTE);
 }

@@ -37,9 +37,7 @@ fn configured(start: Start) -> config::Connection {
         routes: Routes::Auto,
         metric: 100,
         nat_keepalive: Duration::from_secs(20),
-        mobike: true,
-        follow_redirects: true,
-        auth_lifetime: None,
+        extensions: crate::config::Extensions::default(),
     }
 }
 

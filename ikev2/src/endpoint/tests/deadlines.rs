@@ -50,8 +50,8 @@ fn take(pair: &mut Pair, step: Step) {
         Step::Wait(milliseconds) => pair.now += Duration::from_millis(milliseconds.into()),
         Step::Connect(end) => pair.ends[end].connect(now, peer).unwrap(),
         Step::Disconnect(end) => pair.ends[end].disconnect(now, peer).unwrap(),
-        Step::NoPaths(end) => pair.ends[end].set_paths(now, peer, Vec::new()).unwrap(),
-        Step::Paths(end) => pair.ends[end].set_paths(now, peer, config(end).paths).unwrap(),
+        Step::NoPaths(end) => pair.ends[end].set_paths(now, peer, &[]).unwrap(),
+        Step::Paths(end) => pair.ends[end].set_paths(now, peer, &config(end).paths).unwrap(),
         Step::RekeyIke(end) => {
             let _refused_if_down = pair.ends[end].rekey_ike(now, peer);
         }
