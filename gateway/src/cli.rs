@@ -130,7 +130,7 @@ enum Command {
     Redirect {
         /// The connections; all if none is named
         names: Vec<String>,
-        /// Address or name of the other gateway, of the same identity
+        /// Address or name of the other gateway
         #[arg(long, value_name = "GATEWAY", required_unless_present = "stay")]
         to: Option<String>,
         /// Let peers stay again

@@ -79,7 +79,7 @@ fn the_responder_sends_no_esp_to_an_address_before_it_is_proved() {
     assert_eq!(exchanges, [(LEFT, false), (RIGHT, true), (RIGHT, false), (LEFT, true)]);
     let moves = |host: &Host| {
         let moved = |(at, event): &(Duration, Event)| {
-            matches!(event, Event::PeerMoved { .. }).then(|| *at - began)
+            matches!(event, Event::PeerMoved { .. }).then(|| at.saturating_sub(began))
         };
         host.events.iter().filter_map(moved).collect::<Vec<_>>()
     };

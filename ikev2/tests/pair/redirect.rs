@@ -39,8 +39,8 @@ fn redirect(world: &mut World, host: usize, to: Option<GatewayId>) {
     world.command(host, |endpoint, now| endpoint.redirect(now, peer, to)).unwrap();
 }
 
-fn to_other() -> Option<GatewayId> {
-    Some(GatewayId::Address(OTHER_ADDRESS))
+fn other() -> GatewayId {
+    GatewayId::Address(OTHER_ADDRESS)
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_live_sa_stays_until_the_one_with_the_other_gateway_is_up() {
     let mut world = cluster(1);
     world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
     world.run_for(MINUTE);
-    redirect(&mut world, RIGHT, to_other());
+    redirect(&mut world, RIGHT, Some(other()));
     world.run_until(|world| world.host(OTHER).child_count() == 1, MINUTE);
     world.run_for(MINUTE);
     assert!(is_at(&world, OTHER_ADDRESS), "{}", world.report());
@@ -70,7 +70,7 @@ fn a_live_sa_stays_until_the_one_with_the_other_gateway_is_up() {
 #[test]
 fn a_gateway_that_is_taken_out_of_service_sends_newcomers_away() {
     let mut world = cluster(2);
-    redirect(&mut world, RIGHT, to_other());
+    redirect(&mut world, RIGHT, Some(other()));
     world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
     world.run_for(MINUTE);
     assert_eq!(world.host(OTHER).child_count(), 1, "{}", world.report());
@@ -87,7 +87,7 @@ fn whoever_does_not_follow_stays_where_it_is() {
     left.follow_redirects = false;
     let mut world = World::new(3).peers([left, right]);
     world.run_until(World::both_up, MINUTE);
-    redirect(&mut world, RIGHT, to_other());
+    redirect(&mut world, RIGHT, Some(other()));
     world.run_for(MINUTE);
     world.assert_mirrored();
     assert_no_interruption(&world);
@@ -96,7 +96,7 @@ fn whoever_does_not_follow_stays_where_it_is() {
 #[test]
 fn two_gateways_that_send_us_to_and_fro_are_left_alone_after_a_while() {
     let mut world = cluster(4);
-    redirect(&mut world, RIGHT, to_other());
+    redirect(&mut world, RIGHT, Some(other()));
     redirect(&mut world, OTHER, Some(GatewayId::Address(RIGHT_ADDRESS)));
     world.run_for(4 * MINUTE);
     let calls = world.left().count(|event| matches!(event, Event::Connecting { .. }));
@@ -121,7 +121,7 @@ fn forged(request: &Datagram, nonce: Option<&[u8]>) -> Datagram {
     let body = Body::parse(header.next_payload, &request.payload[Header::LEN..]).unwrap();
     let nonce = nonce.unwrap_or_else(|| body.nonce.unwrap());
     let mut chain = Chain::new();
-    chain.notify(NotifyType::REDIRECT, &to_other().unwrap().emit(nonce));
+    chain.notify(NotifyType::REDIRECT, &other().emit(nonce));
     let flags = Flags { response: true, ..Flags::default() };
     let payload = message(Header { flags, ..header }, &chain);
     Datagram { source: request.destination, destination: request.source, payload }

@@ -4,7 +4,7 @@ use ikev2::{Identity, Proposal, Psk};
 
 use super::*;
 use crate::clock;
-use crate::config::{Child as ConfiguredChild, Host, HostName, Peer, Policy, Routes};
+use crate::config::{Child as ConfiguredChild, Extensions, Host, HostName, Peer, Policy, Routes};
 
 fn configured(start: Start) -> config::Connection {
     let address = "192.0.2.2".parse().expect("an address");
@@ -37,7 +37,7 @@ fn configured(start: Start) -> config::Connection {
         routes: Routes::Auto,
         metric: 100,
         nat_keepalive: Duration::from_secs(20),
-        extensions: crate::config::Extensions::default(),
+        extensions: Extensions::default(),
     }
 }
 

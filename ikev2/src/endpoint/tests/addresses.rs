@@ -31,11 +31,13 @@ fn notifies(pair: &mut Pair, payload: &[u8]) -> Vec<(NotifyType, Vec<u8>)> {
 }
 
 fn moves(pair: &Pair, end: usize) -> Vec<SocketAddr> {
-    let moved = pair.events[end].iter().filter_map(|event| match event {
-        Event::PeerMoved { path, .. } => Some(path.remote),
-        _ => None,
-    });
-    moved.collect()
+    let mut moves = Vec::new();
+    for event in &pair.events[end] {
+        if let Event::PeerMoved { path, .. } = event {
+            moves.push(path.remote);
+        }
+    }
+    moves
 }
 
 fn update() -> Chain {
