@@ -172,7 +172,7 @@ impl Site {
                counter ike {}
                counter readable {}
                chain in { type filter hook prerouting priority -300;
-                 iifname \"out*\" udp dport 4500 counter name esp_in_udp
+                 iifname \"out*\" udp dport 4500 @th,64,32 != 0 counter name esp_in_udp
                  iifname \"out*\" meta l4proto esp counter name raw_esp
                  iifname \"out*\" udp dport 500 counter name ike
                  iifname \"out*\" ip saddr 10.0.0.0/8 counter name readable
@@ -182,8 +182,8 @@ impl Site {
         )
     }
 
-    /// Packets that reached this gateway from outside: (ESP, in UDP or not, and IKE on port 4500; inner addresses
-    /// readable).
+    /// Packets that reached this gateway from outside: (ESP, in UDP or not; inner addresses readable). What begins with
+    /// four zero octets on port 4500 is IKE (RFC 3948 §2.2).
     ///
     /// # Errors
     /// If `nft` fails.
