@@ -1,113 +1,159 @@
-//! Who may begin: bounds the half-open SAs and recognises a repeated IKE_SA_INIT (RFC 7296 §2.1, §2.6).
+//! Who may begin: bounds the half-open SAs that others began, and asks for cookies when there are many
+//! (RFC 7296 §2.1, §2.6; RFC 8019 §4.1 to §4.3).
 //!
 //! ```text
-//!   (SPIi, address and port) ─► known: same octets      ─► the same answer again
-//!                               known: other octets     ─► a new SA beside the old one; one of the two will never be used
-//!                               unknown, room           ─► new
-//!                               unknown, no room        ─► dropped
+//!   first IKE_SA_INIT ─► claim.rs: SPIi, address, nonce, cookie; nothing else is read yet
+//!     known request (table.rs)                            ─► the same answer again
+//!     on guard, and no cookie of ours (cookie.rs) in it   ─► N(COOKIE): no key exchange, nothing kept
+//!     no room                                             ─► one that waits too long yields, or it is dropped
+//!     else                                                ─► admitted
 //! ```
+//!
+//! We are on guard while any of these holds:
+//!
+//! - as many SAs are half open as [`cookie_threshold`](crate::EndpointConfig::cookie_threshold) says;
+//! - a quarter as many are half open that began in the newcomer's own network (`Prefix`), so that one network cannot make
+//!   the others pay;
+//! - requests without a cookie were refused faster than `allowance.rs` likes: those leave no half-open SA behind, but
+//!   cost us work and an answer.
+//!
+//! Every limit gives way to a cookie: whoever proves that it receives at its address is refused for want of room only.
+//! So no network is ever locked out, however many peers of ours are behind one address (RFC 8019 §4.2, "soft limit").
+//! A cookie is never larger than the request that it answers.
+//!
+//! Messages with an unknown SPI are dropped without INVALID_IKE_SPI (RFC 7296 §2.21.4 leaves the choice): a peer that
+//! cannot trust it would do what it does anyway, ask whether we live, and every answer to a stranger serves reflection.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+mod allowance;
+mod claim;
+mod cookie;
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
+use rand_core::CryptoRng;
 
-use crate::event::Path;
+use self::allowance::Allowance;
+pub(crate) use self::claim::Claim;
+use self::cookie::Jar;
+use self::table::{Prefix, Table};
+use crate::config::EndpointConfig;
 use crate::wire::header::IkeSpi;
 
-/// The half-open SAs that others began.
+/// How long a half-open SA may wait for IKE_AUTH in quiet times: several repetitions, of any stack (RFC 8019 §4.1).
+const RETENTION: Duration = Duration::from_secs(30);
+/// How long one that began while we were on guard may: one lost IKE_AUTH of a stack that repeats after 4 s, four lost
+/// ones of ours.
+const RETENTION_ON_GUARD: Duration = Duration::from_secs(10);
+
+/// Decides which IKE_SA_INIT requests are worth a key exchange.
 pub(crate) struct Admission {
     limit: usize,
-    by_request: HashMap<(IkeSpi, SocketAddr), Entry>,
-    by_sa: HashMap<IkeSpi, (IkeSpi, SocketAddr)>,
+    cookie_threshold: usize,
+    jar: Jar,
+    table: Table,
+    failures: Allowance,
 }
 
-struct Entry {
-    sa: IkeSpi,
-    digest: [u8; 32],
-    answer: Arc<[u8]>,
-}
-
-/// What is known of a first IKE_SA_INIT.
-pub(crate) enum HalfOpen {
-    /// Nothing, and there is room.
-    New,
+/// What to do with a first IKE_SA_INIT.
+#[derive(Debug)]
+pub(crate) enum Verdict {
     /// It was answered with these octets.
     Repeat(Arc<[u8]>),
+    /// Answer it with this message and forget it.
+    AskForCookie(Vec<u8>),
+    /// It is too short to be an honest request, or to be answered without being amplified.
+    TooShort,
     /// There is no room for another.
     Full,
+    /// Look at what it wants.
+    Admit(Pass),
+}
+
+/// The terms on which a request is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    /// Its sender receives at its address.
+    pub(crate) proven: bool,
+    /// How long to wait for IKE_AUTH.
+    pub(crate) retention: Duration,
+    /// The half-open SA to forget if this one begins.
+    pub(crate) evict: Option<IkeSpi>,
 }
 
 impl Admission {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, by_request: HashMap::new(), by_sa: HashMap::new() }
-    }
-
-    pub(crate) fn look(&self, spi_i: IkeSpi, path: Path, datagram: &[u8]) -> HalfOpen {
-        let digest: [u8; 32] = Sha256::digest(datagram).into();
-        match self.by_request.get(&(spi_i, path.remote)) {
-            Some(entry) if entry.digest == digest => HalfOpen::Repeat(Arc::clone(&entry.answer)),
-            _ if self.by_sa.len() >= self.limit => HalfOpen::Full,
-            _ => HalfOpen::New,
+    pub(crate) fn new(config: &EndpointConfig) -> Self {
+        Self {
+            limit: config.max_half_open,
+            cookie_threshold: config.cookie_threshold,
+            jar: Jar::default(),
+            table: Table::default(),
+            failures: Allowance::default(),
         }
     }
 
+    /// Judges a request. Changes nothing but the age of the cookies' secret.
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        claim: &Claim<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Verdict {
+        if let Some(answer) = self.table.answer_to(claim) {
+            return Verdict::Repeat(answer);
+        }
+        let prefix = Prefix::of(claim.remote.ip());
+        let proven = self.jar.accepts(now, claim);
+        let full = self.table.len() >= self.limit;
+        let on_guard = full || self.on_guard(now, prefix);
+        if on_guard && !proven {
+            let answer = claim.ask_for(&self.jar.bake(now, claim, rng));
+            let amplified = answer.len() > claim.datagram.len();
+            return if amplified { Verdict::TooShort } else { Verdict::AskForCookie(answer) };
+        }
+        let evict = if full { self.table.who_yields(now, prefix) } else { None };
+        if full && evict.is_none() {
+            return Verdict::Full;
+        }
+        let retention = if on_guard { RETENTION_ON_GUARD } else { RETENTION };
+        Verdict::Admit(Pass { proven, retention, evict })
+    }
+
+    fn on_guard(&self, now: Instant, prefix: Prefix) -> bool {
+        self.table.len() >= self.cookie_threshold
+            || self.table.held(prefix) >= (self.cookie_threshold / 4).max(1)
+            || self.failures.is_spent(now)
+    }
+
+    /// An admitted request began this SA and was answered so.
     pub(crate) fn begin(
         &mut self,
-        spi_i: IkeSpi,
-        path: Path,
-        datagram: &[u8],
+        now: Instant,
+        claim: &Claim<'_>,
         sa: IkeSpi,
         answer: Arc<[u8]>,
     ) {
-        let digest: [u8; 32] = Sha256::digest(datagram).into();
-        let key = (spi_i, path.remote);
-        self.by_request.insert(key, Entry { sa, digest, answer });
-        self.by_sa.insert(sa, key);
+        self.table.insert(now, claim, sa, answer);
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.by_sa.len().max(self.by_request.len())
+    /// An admitted request began nothing. Whoever showed a cookie may ask as often as it likes: the answer goes to
+    /// nobody else, and a thousand peers that first guess the wrong group must all come up.
+    pub(crate) fn refused(&mut self, now: Instant, pass: Pass) {
+        if !pass.proven {
+            self.failures.spend(now);
+        }
     }
 
     /// The SA is up, or gone. One that was refused counts until then.
     pub(crate) fn end(&mut self, sa: IkeSpi) {
-        if let Some(key) = self.by_sa.remove(&sa)
-            && self.by_request.get(&key).is_some_and(|entry| entry.sa == sa)
-        {
-            self.by_request.remove(&key);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(port: u16) -> Path {
-        let local = SocketAddr::from(([192, 0, 2, 1], 500));
-        Path { local, remote: SocketAddr::from(([192, 0, 2, 2], port)) }
+        self.table.remove(sa);
     }
 
-    #[test]
-    fn a_repeat_gets_the_same_answer_and_a_change_does_not() {
-        let mut admission = Admission::new(10);
-        admission.begin(IkeSpi(1), path(500), b"request", IkeSpi(9), Arc::from(&b"answer"[..]));
-        let look = |datagram: &[u8], port| admission.look(IkeSpi(1), path(port), datagram);
-        assert!(matches!(look(b"request", 500), HalfOpen::Repeat(a) if *a == *b"answer"));
-        assert!(matches!(look(b"changed", 500), HalfOpen::New));
-        assert!(matches!(look(b"request", 501), HalfOpen::New));
-    }
-
-    #[test]
-    fn the_limit_holds_and_an_ended_sa_makes_room() {
-        let mut admission = Admission::new(1);
-        admission.begin(IkeSpi(1), path(500), b"a", IkeSpi(9), Arc::from(&b"x"[..]));
-        assert!(matches!(admission.look(IkeSpi(2), path(500), b"b"), HalfOpen::Full));
-        admission.end(IkeSpi(9));
-        assert!(matches!(admission.look(IkeSpi(2), path(500), b"b"), HalfOpen::New));
-        assert!(admission.by_request.is_empty());
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.table.footprint()
     }
 }

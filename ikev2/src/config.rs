@@ -21,11 +21,18 @@ pub struct EndpointConfig {
     pub nat_port: u16,
     /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000.
     pub max_half_open: usize,
+    /// From how many half-open SAs that others began on an IKE_SA_INIT has to carry a cookie (RFC 7296 §2.6); a quarter
+    /// of it for those of one network (IPv4 /24, IPv6 /48). 0: always.
+    ///
+    /// Default 64: an honest SA is half open for a round trip, so that only an attack or hundreds of peers that begin
+    /// in the same moment reach it, and the latter lose one round trip. Until then a flood costs 64 key exchanges for
+    /// each 30 s.
+    pub cookie_threshold: usize,
 }
 
 impl Default for EndpointConfig {
     fn default() -> Self {
-        Self { ike_port: 500, nat_port: 4500, max_half_open: 1000 }
+        Self { ike_port: 500, nat_port: 4500, max_half_open: 1000, cookie_threshold: 64 }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::admission::{Admission, HalfOpen};
+use crate::admission::{Admission, Claim, Verdict};
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
@@ -50,7 +50,7 @@ impl Endpoint {
     /// An endpoint without peers. All its randomness comes from `seed`, which must be secret and fresh.
     #[must_use]
     pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
-        let admission = Admission::new(config.max_half_open);
+        let admission = Admission::new(&config);
         let shared = Shared {
             config,
             peers: Vec::new(),
@@ -58,6 +58,8 @@ impl Endpoint {
             out: Outbox::default(),
             next_child: 0,
             esp_spis: std::collections::HashSet::new(),
+            #[cfg(test)]
+            key_exchanges: 0,
         };
         Self {
             shared,
@@ -198,29 +200,46 @@ impl Endpoint {
             // Its sender chose the SPI that we chose: it is our own request, sent back.
             return Disposition::Dropped(DropReason::Unexpected);
         }
-        match self.admission.look(header.spi_i, path, payload) {
-            HalfOpen::Repeat(answer) => {
-                Cx { now, shared: &mut self.shared }.transmit(path, answer);
-                return Disposition::Dropped(DropReason::Retransmit);
-            }
-            HalfOpen::Full => return Disposition::Dropped(DropReason::Overload),
-            HalfOpen::New => {}
-        }
-        let candidates = self.peers.candidates(path.remote.ip());
-        if candidates.is_empty() {
+        if !self.peers.expects(path.remote.ip()) {
             return Disposition::Dropped(DropReason::UnknownPeer);
         }
-        let request = InitRequest { header, path, datagram: payload, candidates };
+        let Some(claim) = Claim::read(header, path, payload) else {
+            return Disposition::Dropped(DropReason::Malformed);
+        };
+        let verdict = self.admission.judge(now, &claim, &mut self.shared.rng);
         let mut cx = Cx { now, shared: &mut self.shared };
+        let pass = match verdict {
+            Verdict::Repeat(answer) => {
+                cx.transmit(path, answer);
+                return Disposition::Dropped(DropReason::Retransmit);
+            }
+            Verdict::AskForCookie(answer) => {
+                cx.transmit(path, Arc::from(answer));
+                return Disposition::Dropped(DropReason::CookieAsked);
+            }
+            Verdict::TooShort => return Disposition::Dropped(DropReason::Malformed),
+            Verdict::Full => return Disposition::Dropped(DropReason::Overload),
+            Verdict::Admit(pass) => pass,
+        };
+        let candidates = self.peers.candidates(path.remote.ip());
+        let retention = pass.retention;
+        let request = InitRequest { header, path, datagram: payload, candidates, retention };
         match respond_to_init(&request, &mut cx) {
             Ok((sa, answer)) => {
                 let spi = sa.spi;
-                self.admission.begin(header.spi_i, path, payload, spi, answer);
+                if let Some(victim) = pass.evict {
+                    self.admission.end(victim);
+                    self.forget(victim);
+                }
+                self.admission.begin(now, &claim, spi, answer);
                 self.sas.insert(spi, sa);
                 self.settle(now, spi);
                 Disposition::Accepted
             }
-            Err(reason) => Disposition::Dropped(reason),
+            Err(reason) => {
+                self.admission.refused(now, pass);
+                Disposition::Dropped(reason)
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub enum DropReason {
     UnknownPeer,
     /// Too many half-open SAs.
     Overload,
+    /// An IKE_SA_INIT without a valid cookie while cookies are demanded (RFC 7296 §2.6); it was answered with one.
+    CookieAsked,
     /// An unprotected message that cannot be trusted in this state (RFC 7296 §2.21).
     Unprotected,
     /// An exchange type that does not fit the state.
@@ -39,7 +41,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Version,
         Self::UnknownSpi,
@@ -49,6 +51,7 @@ impl DropReason {
         Self::Unsolicited,
         Self::UnknownPeer,
         Self::Overload,
+        Self::CookieAsked,
         Self::Unprotected,
         Self::Unexpected,
     ];
@@ -66,6 +69,7 @@ impl DropReason {
             Self::Unsolicited => "unsolicited",
             Self::UnknownPeer => "unknown-peer",
             Self::Overload => "overload",
+            Self::CookieAsked => "cookie-asked",
             Self::Unprotected => "unprotected",
             Self::Unexpected => "unexpected",
         }

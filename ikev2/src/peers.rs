@@ -76,15 +76,22 @@ impl Peers {
         self.list.iter()
     }
 
+    /// Whether anybody may be at this address and may begin an SA: [`Self::candidates`] without the list.
+    pub(crate) fn expects(&self, address: IpAddr) -> bool {
+        let there = self.at.get(&address).map_or(&[][..], Vec::as_slice);
+        there.iter().chain(&self.anywhere).any(|id| self.is_open(*id))
+    }
+
+    fn is_open(&self, id: PeerId) -> bool {
+        let index = usize::try_from(id.0).ok();
+        index.and_then(|index| self.list.get(index)).is_some_and(|peer| !peer.barred)
+    }
+
     /// Those that may be at this address and may begin an SA: those configured for it first.
     pub(crate) fn candidates(&self, address: IpAddr) -> Vec<PeerId> {
         let there = self.at.get(&address).map_or(&[][..], Vec::as_slice);
         let elsewhere = self.anywhere.iter().filter(|id| there.binary_search(id).is_err());
-        let open = |id: &PeerId| {
-            usize::try_from(id.0)
-                .is_ok_and(|index| self.list.get(index).is_some_and(|peer| !peer.barred))
-        };
-        there.iter().chain(elsewhere).copied().filter(open).collect()
+        there.iter().chain(elsewhere).copied().filter(|id| self.is_open(*id)).collect()
     }
 
     /// Notes that a peer has this SA.

@@ -29,6 +29,9 @@ pub(crate) struct Shared {
     pub(crate) out: Outbox,
     pub(crate) next_child: u64,
     pub(crate) esp_spis: HashSet<EspSpi>,
+    /// How many key pairs were drawn for requests to begin an SA.
+    #[cfg(test)]
+    pub(crate) key_exchanges: usize,
 }
 
 /// What waits to be polled.

@@ -32,9 +32,6 @@ use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain, message};
 use crate::wire::proposal::Proposal;
 
-/// How long we wait for IKE_AUTH.
-const HALF_OPEN: Duration = Duration::from_secs(30);
-
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
     pub(crate) header: &'a Header,
@@ -42,6 +39,8 @@ pub(crate) struct InitRequest<'a> {
     pub(crate) datagram: &'a [u8],
     /// The peers that are configured for its address; not empty.
     pub(crate) candidates: Vec<PeerId>,
+    /// How long to wait for IKE_AUTH.
+    pub(crate) retention: Duration,
 }
 
 /// IKE_SA_INIT is answered, IKE_AUTH not yet here.
@@ -87,6 +86,10 @@ pub(crate) fn respond_to_init(
     if ke.method != suite.ke {
         return Err(ask_for_group(request, suite.ke, cx));
     }
+    #[cfg(test)]
+    {
+        cx.shared.key_exchanges += 1;
+    }
     let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng).ok_or(DropReason::Unexpected)?;
     let g_ir = ours.agree(ke.data).map_err(|_| DropReason::Malformed)?;
     let spi = cx.fresh_ike_spi();
@@ -120,7 +123,7 @@ pub(crate) fn respond_to_init(
         init_response: Arc::clone(&init_response),
         nonce_i: nonce_i.to_vec(),
         nonce_r,
-        expires_at: cx.now + HALF_OPEN,
+        expires_at: cx.now + request.retention,
     };
     Ok((IkeSa::new(spi, State::AuthAwaited(Box::new(state)), cx.now), init_response))
 }

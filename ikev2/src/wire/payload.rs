@@ -83,7 +83,7 @@ pub struct Notify<'m> {
 }
 
 impl<'m> Notify<'m> {
-    pub(super) fn parse(body: &'m [u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(body: &'m [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new("notify payload", body);
         let protocol = ProtocolId(reader.u8()?);
         let spi_len = reader.u8()?;

@@ -185,7 +185,8 @@ fn a_greedy_peer_is_told_that_it_has_enough() {
 #[test]
 fn refused_attempts_count_as_half_open() {
     let mut pair = Pair::empty();
-    pair.ends[B].admission = Admission::new(5);
+    let few = EndpointConfig { max_half_open: 5, ..EndpointConfig::default() };
+    pair.ends[B] = Endpoint::new(few, [2; 32]);
     pair.ends[B].add_peer(pair.now, config(B));
     let mut wrong = config(A);
     wrong.psk = Psk::new(b"another".to_vec());
