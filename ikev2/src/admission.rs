@@ -18,7 +18,8 @@
 //!   cost us work and an answer.
 //!
 //! Every limit gives way to a cookie: whoever proves that it receives at its address is refused for want of room only.
-//! So no network is ever locked out, however many peers of ours are behind one address (RFC 8019 §4.2, "soft limit").
+//! So no network is ever locked out, however many peers of ours are behind one address (RFC 8019 §4.2, "soft limit"),
+//! and a peer whose address is configured finds a place as long as strangers hold one.
 //! A cookie is never larger than the request that it answers.
 //!
 //! Messages with an unknown SPI are dropped without INVALID_IKE_SPI (RFC 7296 §2.21.4 leaves the choice): a peer that
@@ -27,6 +28,7 @@
 mod allowance;
 mod claim;
 mod cookie;
+mod shares;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,8 @@ use rand_core::CryptoRng;
 use self::allowance::Allowance;
 pub(crate) use self::claim::Claim;
 use self::cookie::Jar;
-use self::table::{Prefix, Table};
+use self::shares::Prefix;
+use self::table::Table;
 use crate::config::EndpointConfig;
 use crate::wire::header::IkeSpi;
 
@@ -77,7 +80,9 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pass {
     /// Its sender receives at its address.
-    pub(crate) proven: bool,
+    proven: bool,
+    /// And that is one that a peer is configured for.
+    is_peer: bool,
     /// How long to wait for IKE_AUTH.
     pub(crate) retention: Duration,
     /// The half-open SA to forget if this one begins.
@@ -95,11 +100,12 @@ impl Admission {
         }
     }
 
-    /// Judges a request. Changes nothing but the age of the cookies' secret.
+    /// Judges a request; `configured` tells whether a peer is configured for its very address. Changes nothing but the age of the cookies' secret.
     pub(crate) fn judge(
         &mut self,
         now: Instant,
         claim: &Claim<'_>,
+        configured: bool,
         rng: &mut impl CryptoRng,
     ) -> Verdict {
         if let Some(answer) = self.table.answer_to(claim) {
@@ -114,12 +120,13 @@ impl Admission {
             let amplified = answer.len() > claim.datagram.len();
             return if amplified { Verdict::TooShort } else { Verdict::AskForCookie(answer) };
         }
-        let evict = if full { self.table.who_yields(now, prefix) } else { None };
+        let is_peer = proven && configured;
+        let evict = if full { self.table.who_yields(now, prefix, is_peer) } else { None };
         if full && evict.is_none() {
             return Verdict::Full;
         }
         let retention = if on_guard { RETENTION_ON_GUARD } else { RETENTION };
-        Verdict::Admit(Pass { proven, retention, evict })
+        Verdict::Admit(Pass { proven, is_peer, retention, evict })
     }
 
     fn on_guard(&self, now: Instant, prefix: Prefix) -> bool {
@@ -133,10 +140,11 @@ impl Admission {
         &mut self,
         now: Instant,
         claim: &Claim<'_>,
+        pass: Pass,
         sa: IkeSpi,
         answer: Arc<[u8]>,
     ) {
-        self.table.insert(now, claim, sa, answer);
+        self.table.insert(now, claim, pass.is_peer, sa, answer);
     }
 
     /// An admitted request began nothing. Whoever showed a cookie may ask as often as it likes: the answer goes to

@@ -206,7 +206,8 @@ impl Endpoint {
         let Some(claim) = Claim::read(header, path, payload) else {
             return Disposition::Dropped(DropReason::Malformed);
         };
-        let verdict = self.admission.judge(now, &claim, &mut self.shared.rng);
+        let configured = self.peers.is_configured(path.remote.ip());
+        let verdict = self.admission.judge(now, &claim, configured, &mut self.shared.rng);
         let mut cx = Cx { now, shared: &mut self.shared };
         let pass = match verdict {
             Verdict::Repeat(answer) => {
@@ -231,7 +232,7 @@ impl Endpoint {
                     self.admission.end(victim);
                     self.forget(victim);
                 }
-                self.admission.begin(now, &claim, spi, answer);
+                self.admission.begin(now, &claim, pass, spi, answer);
                 self.sas.insert(spi, sa);
                 self.settle(now, spi);
                 Disposition::Accepted

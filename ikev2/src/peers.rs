@@ -78,8 +78,12 @@ impl Peers {
 
     /// Whether anybody may be at this address and may begin an SA: [`Self::candidates`] without the list.
     pub(crate) fn expects(&self, address: IpAddr) -> bool {
-        let there = self.at.get(&address).map_or(&[][..], Vec::as_slice);
-        there.iter().chain(&self.anywhere).any(|id| self.is_open(*id))
+        self.is_configured(address) || self.anywhere.iter().any(|id| self.is_open(*id))
+    }
+
+    /// Whether this very address is that of a peer that may begin an SA.
+    pub(crate) fn is_configured(&self, address: IpAddr) -> bool {
+        self.at.get(&address).is_some_and(|there| there.iter().any(|id| self.is_open(*id)))
     }
 
     fn is_open(&self, id: PeerId) -> bool {

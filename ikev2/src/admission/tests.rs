@@ -16,6 +16,7 @@ use crate::wire::header::{Flags, Header, MessageId};
 use crate::wire::message::{Body, Chain, message};
 
 const NONCE: [u8; 32] = [7; 32];
+const PASS: Pass = Pass { proven: false, is_peer: false, retention: RETENTION, evict: None };
 const HOME: &str = "192.0.2.7:500";
 
 struct Desk {
@@ -25,6 +26,8 @@ struct Desk {
     /// Seconds since `start`.
     clock: f64,
     next: u64,
+    /// Whether the addresses are those of configured peers.
+    configured: bool,
 }
 
 /// A request with or without a cookie. The KE payload differs with `group`.
@@ -69,7 +72,14 @@ impl Desk {
         let config =
             EndpointConfig { max_half_open, cookie_threshold, ..EndpointConfig::default() };
         let admission = Admission::new(&config);
-        Self { admission, rng: ChaCha20Rng::from_seed([1; 32]), start, clock: 0.0, next: 1000 }
+        Self {
+            admission,
+            rng: ChaCha20Rng::from_seed([1; 32]),
+            start,
+            clock: 0.0,
+            next: 1000,
+            configured: false,
+        }
     }
 
     fn now(&self) -> Instant {
@@ -78,7 +88,7 @@ impl Desk {
 
     fn judge(&mut self, from: &str, datagram: &[u8]) -> Verdict {
         let now = self.now();
-        self.admission.judge(now, &claim(from, datagram), &mut self.rng)
+        self.admission.judge(now, &claim(from, datagram), self.configured, &mut self.rng)
     }
 
     /// A cookie for this request.
@@ -112,7 +122,7 @@ impl Desk {
         if let Some(victim) = pass.evict {
             self.admission.end(victim);
         }
-        self.admission.begin(now, &claim(from, &datagram), IkeSpi(spi), Arc::from([]));
+        self.admission.begin(now, &claim(from, &datagram), pass, IkeSpi(spi), Arc::from([]));
         Some((IkeSpi(spi), pass.evict))
     }
 }
@@ -123,7 +133,7 @@ fn a_repeat_gets_the_same_answer_and_a_change_does_not() {
     let first = request(1, &NONCE, None, KeMethod::CURVE25519);
     let other = request(1, &NONCE, None, KeMethod::ECP_256);
     let now = desk.now();
-    desk.admission.begin(now, &claim(HOME, &first), IkeSpi(9), Arc::from(&b"answer"[..]));
+    desk.admission.begin(now, &claim(HOME, &first), PASS, IkeSpi(9), Arc::from(&b"answer"[..]));
     assert!(matches!(desk.judge(HOME, &first), Verdict::Repeat(a) if *a == *b"answer"));
     assert!(matches!(desk.judge(HOME, &other), Verdict::Admit(_)));
     assert!(matches!(desk.judge("192.0.2.7:501", &first), Verdict::Admit(_)));
@@ -139,7 +149,7 @@ fn a_late_copy_from_before_the_cookie_begins_nothing() {
     let early = request(1, &NONCE, None, KeMethod::CURVE25519);
     let proven = request(1, &NONCE, Some(&[5; 17]), KeMethod::CURVE25519);
     let now = desk.now();
-    desk.admission.begin(now, &claim(HOME, &proven), IkeSpi(9), Arc::from(&b"answer"[..]));
+    desk.admission.begin(now, &claim(HOME, &proven), PASS, IkeSpi(9), Arc::from(&b"answer"[..]));
     assert!(matches!(desk.judge(HOME, &early), Verdict::Repeat(a) if *a == *b"answer"));
     // A cookie that somebody forged in between is another matter: that request is the newest.
     let forged = request(1, &NONCE, Some(&[6; 17]), KeMethod::CURVE25519);
@@ -153,9 +163,8 @@ fn a_cookie_is_good_for_its_sender_its_spi_and_its_nonce_alone() {
     let mut desk = Desk::new(10, 0);
     let cookie = desk.cookie(HOME, 1, &NONCE);
     assert!((1..=64).contains(&cookie.len()));
-    let with = |spi, nonce: &[u8], cookie: &[u8]| {
-        request(spi, nonce, Some(cookie), KeMethod::CURVE25519)
-    };
+    let with =
+        |spi, nonce: &[u8], cookie: &[u8]| request(spi, nonce, Some(cookie), KeMethod::CURVE25519);
     let good = with(1, &NONCE, &cookie);
     assert!(desk.is_proven(HOME, &good));
     assert!(desk.is_proven("192.0.2.7:4500", &good), "another port of the same address");
@@ -223,10 +232,21 @@ fn cookies_are_asked_for_from_the_threshold_on() {
     assert!(plain(&mut desk, "10.1.0.1:500"));
 }
 
+/// Below the threshold nobody has to prove anything, so nobody's claim to a configured address counts.
+#[test]
+fn without_a_cookie_nobody_is_taken_for_a_configured_peer() {
+    let mut desk = Desk::new(100, 100);
+    desk.configured = true;
+    let datagram = request(1, &NONCE, Some(&[5; 17]), KeMethod::CURVE25519);
+    let Verdict::Admit(pass) = desk.judge(HOME, &datagram) else { panic!("not admitted") };
+    assert!(!pass.is_peer && !pass.proven);
+}
+
 /// A quarter of the threshold is one network's; others are not made to pay.
 #[test]
 fn a_network_with_its_share_of_half_open_sas_pays_alone() {
-    for (near, far) in [("10.0.0.9:500", "10.0.1.9:500"), ("[2001:db8:1:9::9]:500", "[2001:db8:2::9]:500")]
+    for (near, far) in
+        [("10.0.0.9:500", "10.0.1.9:500"), ("[2001:db8:1:9::9]:500", "[2001:db8:2::9]:500")]
     {
         let mut desk = Desk::new(100, 8);
         for _ in 0..2 {
@@ -336,6 +356,24 @@ fn no_network_can_fill_the_table_against_the_others() {
         desk.admission.end(sa);
     }
     assert_eq!(desk.admission.table.len(), 60);
+}
+
+/// Strangers of many networks have filled the table: they hold one place each, so that fairness does not help.
+#[test]
+fn a_configured_peer_takes_the_place_of_a_stranger_and_never_the_other_way_round() {
+    let mut desk = Desk::new(10, 0);
+    for number in 0..10u8 {
+        desk.come(&format!("10.0.{number}.1:500")).unwrap();
+    }
+    assert_eq!(desk.come("10.1.0.1:500"), None);
+    desk.configured = true;
+    let peers: Vec<_> = (0..10).map(|_| desk.come("10.1.0.1:500").unwrap().0).collect();
+    assert_eq!(desk.come("10.1.0.1:500"), None, "only peers are left, and all are young");
+    desk.configured = false;
+    desk.clock = 9.0;
+    assert_eq!(desk.come("10.0.0.1:500"), None);
+    desk.configured = true;
+    assert_eq!(desk.come("10.1.0.1:500").unwrap().1, Some(peers[0]));
 }
 
 #[test]

@@ -21,7 +21,9 @@ use crate::wire::selector::TrafficSelector;
 
 mod addresses;
 mod authenticated;
+mod crowd;
 mod deadlines;
+mod flood;
 mod hostile;
 mod remains;
 
