@@ -200,13 +200,14 @@ impl Endpoint {
             // Its sender chose the SPI that we chose: it is our own request, sent back.
             return Disposition::Dropped(DropReason::Unexpected);
         }
-        if !self.peers.expects(path.remote.ip()) {
+        let candidates = self.peers.candidates(path.remote.ip());
+        if candidates.is_empty() {
             return Disposition::Dropped(DropReason::UnknownPeer);
         }
         let Some(claim) = Claim::read(header, path, payload) else {
             return Disposition::Dropped(DropReason::Malformed);
         };
-        let configured = self.peers.is_configured(path.remote.ip());
+        let configured = !candidates.there.is_empty();
         let verdict = self.admission.judge(now, &claim, configured, &mut self.shared.rng);
         let mut cx = Cx { now, shared: &mut self.shared };
         let pass = match verdict {
@@ -222,7 +223,6 @@ impl Endpoint {
             Verdict::Full => return Disposition::Dropped(DropReason::Overload),
             Verdict::Admit(pass) => pass,
         };
-        let candidates = self.peers.candidates(path.remote.ip());
         let retention = pass.retention;
         let request = InitRequest { header, path, datagram: payload, candidates, retention };
         match respond_to_init(&request, &mut cx) {
@@ -265,9 +265,8 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn connect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let state = self.peers.one(peer)?;
+        let state = self.peers.bar(peer, false)?;
         state.wanted = true;
-        state.barred = false;
         state.retry_at = None;
         self.pursue(now, peer);
         Ok(())
@@ -278,9 +277,8 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn disconnect(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let state = self.peers.one(peer)?;
+        let state = self.peers.bar(peer, true)?;
         state.wanted = false;
-        state.barred = true;
         state.retry_at = None;
         for spi in state.sas.clone() {
             self.close(now, spi, CloseReason::Local);

@@ -78,6 +78,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod candidates;
 mod config;
 mod crypto;
 mod endpoint;

@@ -35,7 +35,7 @@ pub(crate) struct Peer {
     /// Whether we bring it up by ourselves.
     pub(crate) wanted: bool,
     pub(crate) retry_at: Option<Instant>,
-    /// Whether it was taken down by command: then it may not come by itself either.
+    /// Whether it was taken down by command: then it may not come by itself either. Set by `Peers::bar` alone.
     pub(crate) barred: bool,
     attempt: u32,
     refusals: u32,

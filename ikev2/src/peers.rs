@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::candidates::{Candidates, Group};
 use crate::config::PeerConfig;
 use crate::error::Unknown;
 use crate::event::{Path, PeerId};
@@ -19,9 +20,8 @@ use crate::wire::header::IkeSpi;
 #[derive(Default)]
 pub(crate) struct Peers {
     list: Vec<Peer>,
-    /// In the order of their numbers, each once.
-    at: HashMap<IpAddr, Vec<PeerId>>,
-    anywhere: Vec<PeerId>,
+    at: HashMap<IpAddr, Group>,
+    anywhere: Group,
     owners: HashMap<IkeSpi, PeerId>,
 }
 
@@ -34,7 +34,7 @@ impl Peers {
         let id = PeerId(u32::try_from(self.list.len()).expect("fewer than 2^32 peers"));
         self.list.push(Peer::new(id, config));
         if config.any_address {
-            self.anywhere.push(id);
+            self.anywhere.add(id);
         }
         self.place(id, &config.paths);
         id
@@ -45,7 +45,7 @@ impl Peers {
         let old = std::mem::take(&mut self.one(id)?.paths);
         for address in old.iter().map(|path| path.remote.ip()) {
             if let Some(there) = self.at.get_mut(&address) {
-                there.retain(|other| *other != id);
+                there.remove(id);
                 if there.is_empty() {
                     self.at.remove(&address);
                 }
@@ -58,10 +58,7 @@ impl Peers {
 
     fn place(&mut self, id: PeerId, paths: &[Path]) {
         for path in paths {
-            let there = self.at.entry(path.remote.ip()).or_default();
-            if let Err(index) = there.binary_search(&id) {
-                there.insert(index, id);
-            }
+            self.at.entry(path.remote.ip()).or_default().add(id);
         }
     }
 
@@ -76,26 +73,32 @@ impl Peers {
         self.list.iter()
     }
 
-    /// Whether anybody may be at this address and may begin an SA: [`Self::candidates`] without the list.
-    pub(crate) fn expects(&self, address: IpAddr) -> bool {
-        self.is_configured(address) || self.anywhere.iter().any(|id| self.is_open(*id))
+    /// Takes one down, or lets it come again.
+    pub(crate) fn bar(&mut self, id: PeerId, barred: bool) -> Result<&mut Peer, Unknown> {
+        let index = usize::try_from(id.0).map_err(|_| Unknown)?;
+        let peer = self.list.get_mut(index).ok_or(Unknown)?;
+        if peer.barred != barred {
+            peer.barred = barred;
+            self.anywhere.changed();
+            for path in &peer.paths {
+                if let Some(there) = self.at.get_mut(&path.remote.ip()) {
+                    there.changed();
+                }
+            }
+        }
+        Ok(peer)
     }
 
-    /// Whether this very address is that of a peer that may begin an SA.
-    pub(crate) fn is_configured(&self, address: IpAddr) -> bool {
-        self.at.get(&address).is_some_and(|there| there.iter().any(|id| self.is_open(*id)))
-    }
-
-    fn is_open(&self, id: PeerId) -> bool {
-        let index = usize::try_from(id.0).ok();
-        index.and_then(|index| self.list.get(index)).is_some_and(|peer| !peer.barred)
-    }
-
-    /// Those that may be at this address and may begin an SA: those configured for it first.
-    pub(crate) fn candidates(&self, address: IpAddr) -> Vec<PeerId> {
-        let there = self.at.get(&address).map_or(&[][..], Vec::as_slice);
-        let elsewhere = self.anywhere.iter().filter(|id| there.binary_search(id).is_err());
-        there.iter().chain(elsewhere).copied().filter(|id| self.is_open(*id)).collect()
+    /// Those that may be at this address and may begin an SA: those configured for it first. Costs the same for any
+    /// number of peers, but for the first call after a change.
+    pub(crate) fn candidates(&mut self, address: IpAddr) -> Candidates {
+        let list = &self.list;
+        let is_open = |id: &PeerId| {
+            let index = usize::try_from(id.0).ok();
+            index.and_then(|index| list.get(index)).is_some_and(|peer| !peer.barred)
+        };
+        let there = self.at.get_mut(&address).map(|there| there.open(is_open)).unwrap_or_default();
+        Candidates { there, anywhere: self.anywhere.open(is_open) }
     }
 
     /// Notes that a peer has this SA.
@@ -141,8 +144,8 @@ mod tests {
         config
     }
 
-    fn at(peers: &Peers, last: u8) -> Vec<u32> {
-        peers.candidates(path(last).remote.ip()).into_iter().map(|id| id.0).collect()
+    fn at(peers: &mut Peers, last: u8) -> Vec<u32> {
+        peers.candidates(path(last).remote.ip()).iter().map(|id| id.0).collect()
     }
 
     #[test]
@@ -152,11 +155,17 @@ mod tests {
             peers.add(&config);
         }
         assert_eq!(
-            (at(&peers, 1), at(&peers, 2), at(&peers, 3)),
+            (at(&mut peers, 1), at(&mut peers, 2), at(&mut peers, 3)),
             (vec![1, 0, 2], vec![1, 2, 0], vec![0, 2])
         );
-        peers.one(PeerId(1)).unwrap().barred = true;
-        assert_eq!(at(&peers, 1), [0, 2]);
+        peers.bar(PeerId(1), true).unwrap();
+        assert_eq!(at(&mut peers, 1), [0, 2]);
+        peers.bar(PeerId(0), true).unwrap();
+        assert_eq!(at(&mut peers, 1), [2]);
+        for id in [0, 1] {
+            peers.bar(PeerId(id), false).unwrap();
+        }
+        assert_eq!(at(&mut peers, 1), [1, 0, 2]);
     }
 
     #[test]
@@ -165,9 +174,15 @@ mod tests {
         peers.add(&config(&[1], false));
         peers.add(&config(&[1], false));
         peers.set_paths(PeerId(0), vec![path(2), path(3)]).unwrap();
-        assert_eq!((at(&peers, 1), at(&peers, 2), at(&peers, 3)), (vec![1], vec![0], vec![0]));
+        assert_eq!(
+            (at(&mut peers, 1), at(&mut peers, 2), at(&mut peers, 3)),
+            (vec![1], vec![0], vec![0])
+        );
         peers.set_paths(PeerId(0), vec![path(3), path(1)]).unwrap();
-        assert_eq!((at(&peers, 1), at(&peers, 2), at(&peers, 3)), (vec![0, 1], vec![], vec![0]));
+        assert_eq!(
+            (at(&mut peers, 1), at(&mut peers, 2), at(&mut peers, 3)),
+            (vec![0, 1], vec![], vec![0])
+        );
         peers.set_paths(PeerId(0), vec![]).unwrap();
         peers.set_paths(PeerId(1), vec![]).unwrap();
         assert!(peers.at.is_empty());

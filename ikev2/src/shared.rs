@@ -85,8 +85,13 @@ impl Cx<'_> {
 
     /// The configuration of a peer. `PeerId`s are only made by the endpoint, in order, and never taken back.
     pub(crate) fn peer(&self, peer: PeerId) -> Arc<PeerConfig> {
+        Arc::clone(self.peer_ref(peer))
+    }
+
+    /// The same, for a look at one of many.
+    pub(crate) fn peer_ref(&self, peer: PeerId) -> &Arc<PeerConfig> {
         let index = usize::try_from(peer.0).unwrap_or(usize::MAX);
-        Arc::clone(self.shared.peers.get(index).expect("invariant: every PeerId names a peer"))
+        self.shared.peers.get(index).expect("invariant: every PeerId names a peer")
     }
 
     pub(crate) fn nonce(&mut self) -> Vec<u8> {

@@ -19,6 +19,7 @@ use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
 use super::initiate::{expected_identity, is_expected, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, nat, negotiate};
+use crate::candidates::Candidates;
 use crate::config::{Childless, Encap, PeerConfig};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
@@ -32,13 +33,16 @@ use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain, message};
 use crate::wire::proposal::Proposal;
 
+/// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
+const MOST_NAMED: usize = 16;
+
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
     pub(crate) header: &'a Header,
     pub(crate) path: Path,
     pub(crate) datagram: &'a [u8],
     /// The peers that are configured for its address; not empty.
-    pub(crate) candidates: Vec<PeerId>,
+    pub(crate) candidates: Candidates,
     /// How long to wait for IKE_AUTH.
     pub(crate) retention: Duration,
 }
@@ -47,7 +51,9 @@ pub(crate) struct InitRequest<'a> {
 pub(super) struct AuthAwaited {
     pub(super) channel: Channel,
     announced: Announced,
-    candidates: Vec<PeerId>,
+    candidates: Candidates,
+    /// The one proposal that we chose. Peers that do not take it are out.
+    chosen: Proposal,
     init_request: Vec<u8>,
     init_response: Arc<[u8]>,
     nonce_i: Vec<u8>,
@@ -71,18 +77,14 @@ pub(crate) fn respond_to_init(
     let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
         return Err(DropReason::Malformed);
     };
-    let peers: Vec<_> = request.candidates.iter().map(|id| (*id, cx.peer(*id))).collect();
+    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     // By our order, whatever the KE payload is: see `negotiate`.
-    let best = peers.iter().find_map(|(_, peer)| negotiate::choose_ike(&peer.proposals, sa, None));
+    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, sa, None));
     let Some((chosen, suite)) = best else {
-        return Err(refuse_proposal(request, &peers, sa, cx));
+        return Err(refuse_proposal(request, sa, cx));
     };
-    // Peers of one address that do not take this suite are out.
-    let takes = |peer: &PeerConfig| {
-        negotiate::choose_ike(&peer.proposals, std::slice::from_ref(&chosen), None).is_some()
-    };
-    let candidates: Vec<_> = peers.iter().filter(|(_, p)| takes(p)).map(|(id, _)| *id).collect();
-    let force = peers.iter().any(|(_, peer)| peer.encap == Encap::Force);
+    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
+    let force = peers.any(|peer| peer.encap == Encap::Force);
     if ke.method != suite.ke {
         return Err(ask_for_group(request, suite.ke, cx));
     }
@@ -104,21 +106,23 @@ pub(crate) fn respond_to_init(
     let announced = Announced::in_init(&body);
 
     let mut chain = Chain::new();
-    chain.sa(&[Proposal { spi: Vec::new(), ..chosen }]);
+    let chosen = Proposal { spi: Vec::new(), ..chosen };
+    chain.sa(std::slice::from_ref(&chosen));
     chain.ke(suite.ke, ours.public());
     chain.nonce(&nonce_r);
     if found.traversal {
         let encap = if force { Encap::Force } else { Encap::Auto };
         nat::announce(&mut chain, spis, request.path, encap);
     }
-    if let Some((_, peer)) = peers.first() {
-        extensions::announce_in_init(&mut chain, Origin::Remote, peer);
+    if let Some(first) = request.candidates.iter().next() {
+        extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));
     }
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {
         channel,
         announced,
-        candidates,
+        candidates: request.candidates.clone(),
+        chosen,
         init_request: request.datagram.to_vec(),
         init_response: Arc::clone(&init_response),
         nonce_i: nonce_i.to_vec(),
@@ -128,23 +132,22 @@ pub(crate) fn respond_to_init(
     Ok((IkeSa::new(spi, State::AuthAwaited(Box::new(state)), cx.now), init_response))
 }
 
-fn refuse_proposal(
-    request: &InitRequest<'_>,
-    peers: &[(PeerId, Arc<PeerConfig>)],
-    theirs: &[Proposal],
-    cx: &mut Cx<'_>,
-) -> DropReason {
+fn refuse_proposal(request: &InitRequest<'_>, theirs: &[Proposal], cx: &mut Cx<'_>) -> DropReason {
     let mut chain = Chain::new();
     chain.notify(NotifyType::NO_PROPOSAL_CHOSEN, &[]);
     respond_in_clear(request, IkeSpi::ZERO, &chain, cx);
-    let ours = peers.iter().flat_map(|(_, peer)| peer.proposals.clone()).collect();
-    let peer = match peers {
-        [(only, _)] => Some(*only),
-        _ => None,
-    };
+    let named = request.candidates.iter().take(MOST_NAMED);
+    let ours = named.flat_map(|id| cx.peer_ref(id).proposals.clone()).collect();
+    let peer = only(request.candidates.iter());
     let reason = CloseReason::IkeProposalMismatch { ours, theirs: theirs.to_vec() };
     cx.event(Event::Refused { peer, path: request.path, reason });
     DropReason::Unexpected
+}
+
+/// The first of them if there is no second.
+fn only(mut peers: impl Iterator<Item = PeerId>) -> Option<PeerId> {
+    let first = peers.next();
+    first.filter(|_| peers.next().is_none())
 }
 
 fn ask_for_group(request: &InitRequest<'_>, method: KeMethod, cx: &mut Cx<'_>) -> DropReason {
@@ -232,11 +235,8 @@ impl AuthAwaited {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) {
-        let only = match *self.candidates {
-            [only] => Some(only),
-            _ => None,
-        };
-        cx.event(Event::Refused { peer: peer.or(only), path: message.path, reason });
+        let peer = peer.or_else(|| only(self.peers(cx).map(|(id, _)| id)));
+        cx.event(Event::Refused { peer, path: message.path, reason });
     }
 
     /// Answers with an error and stays only to repeat that answer.
@@ -253,6 +253,18 @@ impl AuthAwaited {
         State::Closing(Box::new(Closing::lingering(self.channel, cx)))
     }
 
+    /// Whether a peer takes the suite that was chosen.
+    fn takes(&self, peer: &PeerConfig) -> bool {
+        let chosen = std::slice::from_ref(&self.chosen);
+        negotiate::choose_ike(&peer.proposals, chosen, None).is_some()
+    }
+
+    /// Those that it can be. There may be thousands: whoever has no key should not make us look at all of them.
+    fn peers<'a>(&'a self, cx: &'a Cx<'_>) -> impl Iterator<Item = (PeerId, &'a Arc<PeerConfig>)> {
+        let all = self.candidates.iter().map(|id| (id, cx.peer_ref(id)));
+        all.filter(|(_, peer)| self.takes(peer))
+    }
+
     fn verify(
         &self,
         body: &Body<'_>,
@@ -263,11 +275,12 @@ impl AuthAwaited {
         };
         let claimed = id.identity.clone();
         let path = self.channel.path;
-        let peers = || self.candidates.iter().map(|peer| (*peer, cx.peer(*peer)));
-        let mut known: Vec<_> =
-            peers().filter(|(_, peer)| is_expected(&peer.remote_id, &claimed, path)).collect();
+        let all = self.candidates.iter().map(|id| (id, cx.peer_ref(id)));
+        let named = all.filter(|(_, peer)| is_expected(&peer.remote_id, &claimed, path));
+        let mut known: Vec<_> = named.filter(|(_, peer)| self.takes(peer)).collect();
         let Some(first) = known.first().map(|(peer, _)| *peer) else {
-            let expected = peers().map(|(_, peer)| expected_identity(&peer, path)).collect();
+            let some = self.peers(cx).take(MOST_NAMED);
+            let expected = some.map(|(_, peer)| expected_identity(peer, path)).collect();
             return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
         if auth.method != AuthMethod::SHARED_KEY {
@@ -287,6 +300,7 @@ impl AuthAwaited {
         known.sort_by_key(|(_, peer)| !meant(peer));
         for (peer, config) in known {
             if let Some(proof) = verify_psk(self.channel.prf(), &config.psk, signed(), auth.data) {
+                let config = Arc::clone(config);
                 return Ok(Proved { peer, config, remote_id: claimed, proof });
             }
         }
