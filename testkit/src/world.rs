@@ -70,6 +70,7 @@ pub type Attacker = Box<dyn FnMut(Datagram, &mut ChaCha20Rng) -> Vec<Datagram>>;
 pub struct World {
     seed: u64,
     rng: ChaCha20Rng,
+    settings: EndpointConfig,
     start: Instant,
     now: Instant,
     hosts: Vec<Host>,
@@ -93,6 +94,7 @@ impl World {
         Self {
             seed,
             rng: ChaCha20Rng::seed_from_u64(seed),
+            settings: EndpointConfig::default(),
             start,
             now: start,
             hosts: Vec::new(),
@@ -111,6 +113,13 @@ impl World {
     #[must_use]
     pub fn link(mut self, link: Link) -> Self {
         self.link = link;
+        self
+    }
+
+    /// Gives every host that is added or restarted from here on these settings.
+    #[must_use]
+    pub fn settings(mut self, settings: EndpointConfig) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -142,7 +151,7 @@ impl World {
     fn new_endpoint(&mut self) -> Endpoint {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        Endpoint::new(EndpointConfig::default(), seed)
+        Endpoint::new(self.settings.clone(), seed)
     }
 
     /// Adds a peer to a host.

@@ -38,7 +38,7 @@ const ATTEMPT: Duration = Duration::from_secs(15);
 /// How long an attempt goes on after an unauthenticated error, in case the error was forged.
 const AFTER_HINT: Duration = Duration::from_secs(2);
 /// How often an attempt may be sent back with COOKIE or INVALID_KE_PAYLOAD before it is somebody's game.
-const MAX_RESTARTS: u8 = 8;
+const MAX_RESTARTS: u8 = 5;
 
 /// What becomes of an attempt without children that are configured, where the peer wants one (RFC 6023 §3).
 const NEEDS_A_CHILD: &str = "no child is configured, and the peer has no IKE SAs without one";

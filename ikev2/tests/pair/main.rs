@@ -13,6 +13,7 @@
 
 mod auth_failure;
 mod chaos;
+mod cookies;
 mod delete;
 mod dpd;
 mod garbage;
