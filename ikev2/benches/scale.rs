@@ -57,7 +57,7 @@ fn config(ids: (String, String), way: Path, start: Start) -> PeerConfig {
 
 struct Hub {
     now: Instant,
-    hub: Endpoint,
+    endpoint: Endpoint,
     spokes: Vec<Endpoint>,
     children: Vec<ChildId>,
     /// Each peer's IKE_AUTH request, and the path on which the hub received it.
@@ -71,7 +71,7 @@ impl Hub {
         let now = Instant::now();
         let mut this = Self {
             now,
-            hub: Endpoint::new(EndpointConfig::default(), [1; 32]),
+            endpoint: Endpoint::new(EndpointConfig::default(), [1; 32]),
             spokes: Vec::new(),
             children: Vec::new(),
             auths: Vec::new(),
@@ -81,7 +81,7 @@ impl Hub {
             let (name, hub) = (format!("spoke{index}.test"), "hub.test".to_string());
             let way = Path { local: hub_address(), remote: address(index) };
             let theirs = config((hub.clone(), name.clone()), way, Start::RespondOnly);
-            this.hub.add_peer(now, theirs);
+            this.endpoint.add_peer(now, theirs);
             let way = Path { local: address(index), remote: hub_address() };
             let mut seed = [2; 32];
             seed[..8].copy_from_slice(&u64::try_from(index).unwrap().to_be_bytes());
@@ -106,13 +106,13 @@ impl Hub {
             if record && header.exchange == ExchangeType::IKE_AUTH {
                 self.auths.push((way, payload.to_vec()));
             }
-            self.hub.handle_datagram(self.now, way, &mut payload.to_vec());
-            while let Some(event) = self.hub.poll_event() {
+            self.endpoint.handle_datagram(self.now, way, &mut payload.to_vec());
+            while let Some(event) = self.endpoint.poll_event() {
                 if let Event::ChildUp { child, .. } = event {
                     self.children.push(child.id);
                 }
             }
-            while let Some(Transmit { path, payload }) = self.hub.poll_transmit() {
+            while let Some(Transmit { path, payload }) = self.endpoint.poll_transmit() {
                 let way = Path { local: path.remote, remote: path.local };
                 spoke.handle_datagram(self.now, way, &mut payload.to_vec());
             }
@@ -130,9 +130,9 @@ impl Hub {
     fn repeat(&mut self) {
         let index = self.any();
         let (way, payload) = &self.auths[index];
-        let got = self.hub.handle_datagram(self.now, *way, &mut payload.clone());
+        let got = self.endpoint.handle_datagram(self.now, *way, &mut payload.clone());
         assert_eq!(got, Disposition::Dropped(DropReason::Retransmit));
-        assert!(self.hub.poll_transmit().is_some());
+        assert!(self.endpoint.poll_transmit().is_some());
     }
 
     /// A liveness request of a random peer; only the hub's part is timed.
@@ -147,8 +147,8 @@ impl Hub {
             let way = Path { local: path.remote, remote: path.local };
             let mut payload = payload.to_vec();
             let began = Instant::now();
-            let got = self.hub.handle_datagram(self.now, way, &mut payload);
-            let answer = self.hub.poll_transmit();
+            let got = self.endpoint.handle_datagram(self.now, way, &mut payload);
+            let answer = self.endpoint.poll_transmit();
             spent += began.elapsed();
             assert_eq!(got, Disposition::Accepted);
             if let Some(Transmit { path, payload }) = answer {
@@ -167,14 +167,14 @@ impl Hub {
         let mut payload = payload.clone();
         payload[8..16].copy_from_slice(&self.dice.to_be_bytes());
         self.dice = self.dice.wrapping_add(1);
-        let got = self.hub.handle_datagram(self.now, *way, &mut payload);
+        let got = self.endpoint.handle_datagram(self.now, *way, &mut payload);
         assert_eq!(got, Disposition::Dropped(DropReason::UnknownSpi));
     }
 
     fn usage(&mut self) {
         let index = self.any();
         let usage = ChildUsage { octets: 1, packets: 1, last_inbound: Some(self.now) };
-        self.hub.report_usage(self.now, self.children[index], usage);
+        self.endpoint.report_usage(self.now, self.children[index], usage);
     }
 }
 
@@ -230,16 +230,16 @@ fn with_sas(criterion: &mut Criterion, times: &mut Times, size: usize) {
         None
     });
     time(criterion, times, ("unknown address", size), || {
-        let got = hub.hub.handle_datagram(hub.now, stranger, &mut first.clone());
+        let got = hub.endpoint.handle_datagram(hub.now, stranger, &mut first.clone());
         assert_eq!(got, Disposition::Dropped(DropReason::UnknownPeer));
         None
     });
     time(criterion, times, ("poll_timeout", size), || {
-        black_box(hub.hub.poll_timeout());
+        black_box(hub.endpoint.poll_timeout());
         None
     });
     time(criterion, times, ("handle_timeout, nothing due", size), || {
-        hub.hub.handle_timeout(hub.now);
+        hub.endpoint.handle_timeout(hub.now);
         None
     });
     time(criterion, times, ("report_usage", size), || {
@@ -247,13 +247,13 @@ fn with_sas(criterion: &mut Criterion, times: &mut Times, size: usize) {
         None
     });
     time(criterion, times, ("is_idle", size), || {
-        black_box(hub.hub.is_idle());
+        black_box(hub.endpoint.is_idle());
         None
     });
     // Last, for it moves the clock.
     time(criterion, times, ("liveness request", size), || Some(hub.liveness()));
     let began = Instant::now();
-    hub.hub.shutdown(hub.now);
+    hub.endpoint.shutdown(hub.now);
     let each = nanoseconds(began.elapsed(), u64::try_from(size).unwrap());
     times.insert(("shutdown, for each SA", size), each);
 }
@@ -277,11 +277,11 @@ fn with_peers_anywhere(criterion: &mut Criterion, times: &mut Times, size: usize
         }
         hub
     };
-    let mut wary = hub(0);
+    let mut strict = hub(0);
     time(criterion, times, ("peers anywhere: cookie asked", size), || {
-        let got = wary.handle_datagram(now, way, &mut first.clone());
+        let got = strict.handle_datagram(now, way, &mut first.clone());
         assert_eq!(got, Disposition::Dropped(DropReason::CookieAsked));
-        assert!(wary.poll_transmit().is_some());
+        assert!(strict.poll_transmit().is_some());
         None
     });
     let mut trusting = hub(usize::MAX);

@@ -1,9 +1,9 @@
 //! Places at a table, counted by network and ordered by age, and who gives one up when there are no more.
 //!
 //! ```text
-//!   serial of a place ─► by_age:    serial ─► SA                  the smallest is the oldest
-//!                        by_prefix: network ─► its serials
-//!                        by_share:  (how many, network)           the last holds most
+//!   serial of a place ─► ages:     serial ─► SA          the smallest is the oldest
+//!                        networks: network ─► its serials
+//!                        ranking:  (how many, network)   the last holds most
 //! ```
 //!
 //! Every operation costs O(log n).
@@ -37,20 +37,20 @@ impl Prefix {
 /// The places of one class of guests.
 #[derive(Default)]
 pub(super) struct Shares {
-    by_age: BTreeMap<u64, (IkeSpi, Instant)>,
-    by_prefix: BTreeMap<Prefix, BTreeSet<u64>>,
-    by_share: BTreeSet<(usize, Prefix)>,
+    ages: BTreeMap<u64, (IkeSpi, Instant)>,
+    networks: BTreeMap<Prefix, BTreeSet<u64>>,
+    ranking: BTreeSet<(usize, Prefix)>,
 }
 
 impl Shares {
     /// How many places this network holds.
     pub(super) fn held(&self, prefix: Prefix) -> usize {
-        self.by_prefix.get(&prefix).map_or(0, BTreeSet::len)
+        self.networks.get(&prefix).map_or(0, BTreeSet::len)
     }
 
     /// The oldest of the network that holds most.
     pub(super) fn oldest_of_most(&self) -> Option<IkeSpi> {
-        let (_, greediest) = *self.by_share.last()?;
+        let (_, greediest) = *self.ranking.last()?;
         self.oldest_of(greediest).map(|(sa, _)| sa)
     }
 
@@ -61,49 +61,49 @@ impl Shares {
     /// - Else the oldest of the newcomer's own network goes, if it had its [`GRACE`]: whoever holds most takes from itself.
     /// - If that network holds none, then all hold one at most, and the oldest of all goes on the same condition.
     pub(super) fn who_yields(&self, now: Instant, newcomer: Prefix) -> Option<IkeSpi> {
-        let (most, _) = *self.by_share.last()?;
+        let (most, _) = *self.ranking.last()?;
         let held = self.held(newcomer);
         if most > held + 1 {
             return self.oldest_of_most();
         }
         let (sa, since) =
-            if held > 0 { self.oldest_of(newcomer)? } else { *self.by_age.first_key_value()?.1 };
+            if held > 0 { self.oldest_of(newcomer)? } else { *self.ages.first_key_value()?.1 };
         (now >= since + GRACE).then_some(sa)
     }
 
     fn oldest_of(&self, prefix: Prefix) -> Option<(IkeSpi, Instant)> {
-        let serial = self.by_prefix.get(&prefix)?.first()?;
-        self.by_age.get(serial).copied()
+        let serial = self.networks.get(&prefix)?.first()?;
+        self.ages.get(serial).copied()
     }
 
     /// Gives a place to an SA. Serials grow.
     pub(super) fn insert(&mut self, serial: u64, prefix: Prefix, sa: IkeSpi, since: Instant) {
-        self.by_age.insert(serial, (sa, since));
-        self.by_share.remove(&(self.held(prefix), prefix));
-        self.by_prefix.entry(prefix).or_default().insert(serial);
-        self.by_share.insert((self.held(prefix), prefix));
+        self.ages.insert(serial, (sa, since));
+        self.ranking.remove(&(self.held(prefix), prefix));
+        self.networks.entry(prefix).or_default().insert(serial);
+        self.ranking.insert((self.held(prefix), prefix));
     }
 
     /// Takes a place back, if it was given.
     pub(super) fn remove(&mut self, serial: u64, prefix: Prefix) {
-        let Some(there) = self.by_prefix.get_mut(&prefix) else { return };
+        let Some(there) = self.networks.get_mut(&prefix) else { return };
         let before = there.len();
         there.remove(&serial);
         let after = there.len();
         if after == 0 {
-            self.by_prefix.remove(&prefix);
+            self.networks.remove(&prefix);
         }
-        self.by_age.remove(&serial);
-        self.by_share.remove(&(before, prefix));
+        self.ages.remove(&serial);
+        self.ranking.remove(&(before, prefix));
         if after > 0 {
-            self.by_share.insert((after, prefix));
+            self.ranking.insert((after, prefix));
         }
     }
 
     /// The size of the largest part, so that nothing can stay behind unseen.
     #[cfg(test)]
     pub(super) fn footprint(&self) -> usize {
-        let places = self.by_prefix.values().map(BTreeSet::len).sum::<usize>();
-        self.by_age.len().max(places).max(self.by_share.len())
+        let places = self.networks.values().map(BTreeSet::len).sum::<usize>();
+        self.ages.len().max(places).max(self.ranking.len())
     }
 }

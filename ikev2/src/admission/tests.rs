@@ -3,6 +3,7 @@
 //! ```text
 //!   request(SPIi, Ni, cookie) from an address ─► Admission::judge, begin, end      the clock is `at(seconds)`
 //! ```
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test wants one verdict among all")]
 
 use std::net::SocketAddr;
 

@@ -149,11 +149,8 @@ impl Crowd {
     /// Answers to spokes go on the wire, all others to the strangers.
     fn drain_hub(&mut self) {
         while let Some(event) = self.hub.poll_event() {
-            match event {
-                Event::PeerUp { .. } => self.up += 1,
-                Event::PeerDown { .. } => self.up -= 1,
-                _ => {}
-            }
+            self.up += usize::from(matches!(event, Event::PeerUp { .. }));
+            self.up -= usize::from(matches!(event, Event::PeerDown { .. }));
         }
         while let Some(Transmit { path, payload }) = self.hub.poll_transmit() {
             if let Some((spoke, own)) = self.seen_as.get(&path.remote).copied() {
