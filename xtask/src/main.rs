@@ -1,9 +1,11 @@
 //! The project's chores: `cargo xtask test` runs everything that decides whether a change is good.
 //!
 //! ```text
-//!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] peers (Debian packages)  [6] namespace tests ──► table, counts
+//!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] conformance  [6] peers (Debian packages)  [7] namespace tests ──► table, counts
+//!   conformance ──► docs/conformance.md against the sources and the RFCs
 //! ```
 
+mod conformance;
 mod peers;
 mod step;
 mod test;
@@ -26,10 +28,13 @@ enum Chore {
     /// As root on Debian it installs the peers (strongSwan and a few tools) that are missing; elsewhere it names them
     /// and skips their tests. With CI=true a skipped test is a failure.
     Test(test::Options),
+    /// Checks docs/conformance.md: that what it cites exists, and that no demand of the RFCs is left out.
+    Conformance(conformance::Options),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().chore {
         Chore::Test(options) => test::run(&options),
+        Chore::Conformance(options) => conformance::run(options),
     }
 }

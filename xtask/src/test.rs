@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Result;
 use clap::Args;
 
+use crate::conformance;
 use crate::peers::{self, Missing};
 use crate::step::{self, Counts, Done, Show, cargo, workspace};
 
@@ -32,6 +33,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     steps.push(("unit tests, known answers, two-endpoint world", Box::new(|| unit(&word))));
     if word.is_empty() {
         steps.push(("documentation", Box::new(documentation)));
+        steps.push(("conformance table", Box::new(conformance::step)));
     }
     if !options.no_netns {
         steps.push(("peers for the namespace tests", Box::new(peers)));
