@@ -25,6 +25,7 @@ mod crowd;
 mod deadlines;
 mod flood;
 mod hostile;
+mod letter;
 mod remains;
 
 const A: usize = 0;

@@ -18,6 +18,7 @@ mod delete;
 mod dpd;
 mod garbage;
 mod handshake;
+mod letter;
 mod lifetime;
 mod loss;
 mod mobike;
