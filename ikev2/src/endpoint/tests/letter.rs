@@ -1,5 +1,11 @@
-//! What RFC 7296 demands word for word and no scenario shows: fields, order of payloads, and who waits for whom when
-//! exchanges cross (§2.25). Cited by `docs/conformance.md`.
+//! What RFC 7296 demands word for word and no scenario shows: fields and the order of payloads here, who waits for whom
+//! when exchanges cross in `exchanges`. Cited by `docs/conformance.md`.
+//!
+//! ```text
+//!   begin(): a request of one end, held back      answer_to(): a request handed over, and its answer     read(): opened
+//! ```
+
+mod exchanges;
 
 use super::*;
 use crate::registry::{KeMethod, ProtocolId};
@@ -146,6 +152,76 @@ fn payloads_are_taken_in_any_order() {
     assert_eq!(pair.ends[B].children.len(), 2);
 }
 
+/// RFC 7296 §2.5: payloads leave in the order of the figures. §2.4: INITIAL_CONTACT is in IKE_AUTH.
+#[test]
+fn payloads_are_sent_in_the_order_of_the_figures() {
+    use PayloadType as P;
+    let mut pair = Pair::new();
+    let in_clear = |octets: &[u8]| -> Vec<PayloadType> {
+        let first = Header::parse(octets).unwrap().next_payload;
+        Payloads::new(first, &octets[Header::LEN..]).map(|payload| payload.unwrap().kind).collect()
+    };
+    let kinds = |pair: &mut Pair, end: usize, octets: &[u8]| -> Vec<PayloadType> {
+        let (sa, _) = pair.sa(end);
+        let mut octets = octets.to_vec();
+        let authentic = sa.peek(&mut octets);
+        let payloads = Payloads::new(authentic.first, authentic.plain);
+        payloads.map(|payload| payload.unwrap().kind).collect()
+    };
+    let first = [P::SA, P::KE, P::NONCE, P::NOTIFY, P::NOTIFY];
+    for _ in [A, B] {
+        assert_eq!(in_clear(&pair.wire[0].1.payload), first);
+        pair.pass();
+    }
+    let (_, auth) = pair.wire[0].clone();
+    let expected = [P::ID_I, P::NOTIFY, P::ID_R, P::AUTH, P::SA, P::TS_I, P::TS_R];
+    assert_eq!(kinds(&mut pair, B, &auth.payload), expected);
+    assert_eq!(pair.open(B, &auth.payload), [NotifyType::INITIAL_CONTACT]);
+    pair.pass();
+    let (_, answer) = pair.wire[0].clone();
+    let expected = [P::ID_R, P::AUTH, P::SA, P::TS_I, P::TS_R];
+    assert_eq!(kinds(&mut pair, A, &answer.payload), expected);
+    pair.pass();
+    let child = newest_child(&pair, A);
+    let request = begin(&mut pair, A, |end, now| end.rekey_child(now, child).unwrap());
+    let expected = [P::NOTIFY, P::SA, P::NONCE, P::TS_I, P::TS_R];
+    assert_eq!(kinds(&mut pair, B, &request), expected);
+    let answer = answer_to(&mut pair, A, &request);
+    assert_eq!(kinds(&mut pair, A, &answer), expected[1..]);
+    pair.deliver(B, &answer);
+    pair.settle();
+    let request = begin(&mut pair, A, |end, now| end.rekey_ike(now, PeerId(0)).unwrap());
+    assert_eq!(kinds(&mut pair, B, &request), [P::SA, P::NONCE, P::KE]);
+}
+
+/// RFC 7296 §3.12: Vendor IDs that say nothing to us.
+#[test]
+fn vendor_ids_are_passed_over() {
+    let mut pair = Pair::new();
+    let (_, request) = pair.wire.pop_front().unwrap();
+    let vendor = (PayloadType::VENDOR_ID, 0, b"somebody".to_vec());
+    let request = rebuilt(&request.payload, |payloads| payloads.insert(0, vendor));
+    let answer = answer_to(&mut pair, A, &request);
+    assert!(notifies(&answer).iter().all(|kind| !kind.is_error()));
+}
+
+/// RFC 7296 §3.2, §2.20, §4: types of the RFC that are of no use to us are skipped, critical bit or not. A question in
+/// a CP payload gets an answer without one.
+#[test]
+fn known_payloads_that_are_not_used_are_passed_over() {
+    let mut pair = Pair::up();
+    let unused = [PayloadType::CP, PayloadType::EAP, PayloadType::CERT, PayloadType::CERTREQ];
+    for (id, kind) in (2..).zip(unused) {
+        let mut chain = Chain::new();
+        chain.unknown_critical(kind);
+        let request = pair.forge(A, INFORMATIONAL, (id, false), &chain);
+        let answer = answer_to(&mut pair, A, &request);
+        let (sa, _) = pair.sa(A);
+        let mut octets = answer.clone();
+        assert_eq!(sa.peek(&mut octets).first, PayloadType::NONE, "{kind}: an empty answer");
+    }
+}
+
 /// RFC 7296 §2.5, §3.1 to §3.4: a receiver looks at no reserved field and not at the minor version.
 #[test]
 fn reserved_fields_and_the_minor_version_are_not_looked_at() {
@@ -227,219 +303,6 @@ fn what_is_reserved_is_sent_as_zero() {
     assert_eq!(at, octets.len());
 }
 
-/// RFC 7296 §2.8.2, §2.25.2: A has replaced the IKE SA before B's own request for that reaches it.
-#[test]
-fn a_rekey_of_an_ike_sa_that_is_replaced_already_is_put_off() {
-    let mut pair = Pair::up();
-    for end in [A, B] {
-        pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
-    }
-    pair.drain();
-    let (_, ours) = pair.wire.pop_front().unwrap();
-    let (_, late) = pair.wire.pop_front().unwrap();
-    let answer = answer_to(&mut pair, A, &ours.payload);
-    pair.deliver(B, &answer);
-    let refusal = answer_to(&mut pair, B, &late.payload);
-    assert_eq!(pair.open(B, &refusal), [NotifyType::TEMPORARY_FAILURE]);
-    pair.deliver(A, &refusal);
-    pair.settle();
-    pair.run_for(MINUTE);
-    assert_eq!((pair.ends[A].children.len(), pair.ends[B].children.len()), (1, 1));
-    let downs = |end: usize| count(&pair.events[end], |e| matches!(e, Event::PeerDown { .. }));
-    assert_eq!((downs(A), downs(B)), (0, 0));
-}
-
-/// RFC 7296 §2.25: whoever hears CHILD_SA_NOT_FOUND takes its half out without a word and asks for a new child.
-#[test]
-fn a_child_that_the_peer_does_not_know_is_made_anew() {
-    let mut pair = Pair::up();
-    let (child, spi) = (newest_child(&pair, A), spi_in(&pair, A));
-    let request = begin(&mut pair, A, |end, now| end.rekey_child(now, child).unwrap());
-    let named = read(&mut pair, B, &request, |body| {
-        let rekey = body.notify(NotifyType::REKEY_SA).expect("RFC 7296 §1.3.3");
-        (rekey.protocol, rekey.spi.to_vec())
-    });
-    assert_eq!(named, (ProtocolId::ESP, spi.to_be_bytes().to_vec()));
-    // Another request of that number takes its place at B, which then knows what comes next.
-    pair.ask(A, INFORMATIONAL, 2, &Chain::new());
-    let mut chain = Chain::new();
-    chain.notify_spi(ProtocolId::ESP, &named.1, NotifyType::CHILD_SA_NOT_FOUND, &[]);
-    let answer = pair.forge(B, CREATE_CHILD_SA, (2, true), &chain);
-    pair.deliver(B, &answer);
-    let gone = |e: &Event| matches!(e, Event::ChildDown { child: gone, .. } if *gone == child);
-    assert_eq!(count(&pair.events[A], gone), 1);
-    let (_, next) = pair.wire.pop_front().expect("a request for a new one");
-    let fresh = read(&mut pair, B, &next.payload, |body| {
-        body.deletes.is_empty() && body.sa.is_some() && body.notify(NotifyType::REKEY_SA).is_none()
-    });
-    assert!(fresh, "no DELETE, no REKEY_SA");
-    pair.deliver(A, &next.payload);
-    pair.settle();
-    assert_eq!(pair.ends[A].children.len(), 1);
-}
-
-/// RFC 7296 §2.25: TEMPORARY_FAILURE is not answered by asking again at once.
-#[test]
-fn a_refused_request_waits_after_temporary_failure() {
-    let mut pair = Pair::up();
-    let child = newest_child(&pair, A);
-    let _request = begin(&mut pair, A, |end, now| end.rekey_child(now, child).unwrap());
-    pair.ask(A, INFORMATIONAL, 2, &Chain::new());
-    let mut chain = Chain::new();
-    chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
-    let answer = pair.forge(B, CREATE_CHILD_SA, (2, true), &chain);
-    pair.deliver(B, &answer);
-    assert!(pair.wire.is_empty(), "not at once");
-    pair.run_for(Duration::from_secs(1));
-    assert_eq!(newest_child(&pair, A), child, "nor within a second");
-    pair.run_for(Duration::from_secs(5));
-    assert_ne!(newest_child(&pair, A), child, "but a little later");
-}
-
-/// RFC 7296 §1.4.1, §2.25.1: of crossing deletes neither answer names the SA again.
-#[test]
-fn crossing_deletes_of_a_child_are_answered_without_delete() {
-    let mut pair = Pair::up();
-    let spis = [A, B].map(|end| spi_in(&pair, end));
-    let deletes = [A, B].map(|end| {
-        let child = newest_child(&pair, end);
-        begin(&mut pair, end, |endpoint, now| {
-            let spi = *endpoint.children.get(&child).unwrap();
-            let Endpoint { sas, shared, .. } = endpoint;
-            sas.get_mut(&spi).unwrap().expire_child(child, &mut Cx { now, shared });
-        })
-    });
-    for (end, spi) in [A, B].into_iter().zip(spis) {
-        let deleted = read(&mut pair, B - end, &deletes[end], |body| body.deletes[0].spis.clone());
-        assert_eq!(deleted, [spi], "each names the SA on which it receives");
-    }
-    for end in [A, B] {
-        let answer = answer_to(&mut pair, end, &deletes[end]);
-        assert!(read(&mut pair, end, &answer, |body| body.deletes.is_empty()));
-    }
-}
-
-/// RFC 7296 §1.4.1, §2.25.1, §2.25.2: a delete is answered with our half of the pair, whatever of it we are replacing.
-#[test]
-fn a_child_can_be_deleted_while_it_or_the_ike_sa_is_replaced() {
-    for ike in [false, true] {
-        let mut pair = Pair::up();
-        let child = newest_child(&pair, B);
-        let _request = begin(&mut pair, B, |end, now| {
-            if ike { end.rekey_ike(now, PeerId(0)) } else { end.rekey_child(now, child) }.unwrap();
-        });
-        let (theirs, ours) = (spi_in(&pair, A), spi_in(&pair, B));
-        let mut chain = Chain::new();
-        chain.delete_esp(&[theirs]);
-        let request = pair.forge(A, INFORMATIONAL, (2, false), &chain);
-        let answer = answer_to(&mut pair, A, &request);
-        let deleted = read(&mut pair, A, &answer, |body| body.deletes[0].spis.clone());
-        assert_eq!(deleted, [ours]);
-        assert_eq!(count(&pair.events[B], |e| matches!(e, Event::ChildDown { .. })), 1);
-        chain = Chain::new();
-        chain.delete_esp(&[theirs]);
-        let request = pair.forge(A, INFORMATIONAL, (3, false), &chain);
-        let answer = answer_to(&mut pair, A, &request);
-        assert!(read(&mut pair, A, &answer, |body| body.deletes.is_empty()), "not there any more");
-    }
-}
-
-/// RFC 7296 §2.25.1: the IKE SA is not replaced while a child of it is being made, replaced or deleted.
-#[test]
-fn an_ike_rekey_waits_for_exchanges_about_children() {
-    type Act = fn(&mut Endpoint, Instant, ChildId);
-    let acts: [Act; 2] = [
-        |end, now, child| end.rekey_child(now, child).unwrap(),
-        |end, now, child| {
-            let spi = *end.children.get(&child).unwrap();
-            let Endpoint { sas, shared, .. } = end;
-            sas.get_mut(&spi).unwrap().expire_child(child, &mut Cx { now, shared });
-        },
-    ];
-    for act in acts {
-        let mut pair = Pair::up();
-        let child = newest_child(&pair, B);
-        let _request = begin(&mut pair, B, |end, now| act(end, now, child));
-        let mut chain = ike_offer(IKE);
-        chain.ke(KeMethod::CURVE25519, &[9; 32]);
-        assert_eq!(pair.ask(A, CREATE_CHILD_SA, 2, &chain), [NotifyType::TEMPORARY_FAILURE]);
-    }
-}
-
-/// RFC 7296 §2.25.2: no child is made or replaced while the IKE SA is being replaced.
-#[test]
-fn new_children_wait_for_the_ike_rekey() {
-    for rekey in [false, true] {
-        let mut pair = Pair::up();
-        let _request = begin(&mut pair, B, |end, now| end.rekey_ike(now, PeerId(0)).unwrap());
-        let mut chain = Chain::new();
-        if rekey {
-            let spi = spi_in(&pair, A).to_be_bytes();
-            chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
-        }
-        child_offer(&mut chain, ESP, (&[subnet(A)], &[subnet(B)]));
-        assert_eq!(pair.ask(A, CREATE_CHILD_SA, 2, &chain), [NotifyType::TEMPORARY_FAILURE]);
-        assert_eq!(pair.ends[B].children.len(), 1);
-    }
-}
-
-/// RFC 7296 §2.25.1: a child that we are deleting is not replaced.
-#[test]
-fn a_child_that_is_being_deleted_is_not_replaced() {
-    let mut pair = Pair::up();
-    let child = newest_child(&pair, B);
-    let _request = begin(&mut pair, B, |endpoint, now| {
-        let spi = *endpoint.children.get(&child).unwrap();
-        let Endpoint { sas, shared, .. } = endpoint;
-        sas.get_mut(&spi).unwrap().expire_child(child, &mut Cx { now, shared });
-    });
-    let mut chain = Chain::new();
-    let spi = spi_in(&pair, A).to_be_bytes();
-    chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
-    child_offer(&mut chain, ESP, (&[subnet(A)], &[subnet(B)]));
-    assert_eq!(pair.ask(A, CREATE_CHILD_SA, 2, &chain), [NotifyType::TEMPORARY_FAILURE]);
-}
-
-/// RFC 7296 §2.25.1: the answer to a rekey of a child that is not there copies the SPI.
-#[test]
-fn the_child_that_is_not_there_is_named_in_the_refusal() {
-    let mut pair = Pair::up();
-    let mut chain = Chain::new();
-    chain.notify_spi(ProtocolId::ESP, &[9, 8, 7, 6], NotifyType::REKEY_SA, &[]);
-    child_offer(&mut chain, ESP, (&[subnet(A)], &[subnet(B)]));
-    let request = pair.forge(A, CREATE_CHILD_SA, (2, false), &chain);
-    let answer = answer_to(&mut pair, A, &request);
-    let named = read(&mut pair, A, &answer, |body| {
-        let notify = body.notify(NotifyType::CHILD_SA_NOT_FOUND).unwrap();
-        (notify.protocol, notify.spi.to_vec())
-    });
-    assert_eq!(named, (ProtocolId::ESP, vec![9, 8, 7, 6]));
-}
-
-/// RFC 7296 §2.25.2: a DELETE of the IKE SA is answered while we replace or delete it, and our own request is forgotten.
-#[test]
-fn the_ike_sa_can_be_deleted_while_we_replace_or_delete_it() {
-    for delete in [false, true] {
-        let mut pair = Pair::up();
-        let mut chain = Chain::new();
-        chain.delete_ike();
-        let request = pair.forge(A, INFORMATIONAL, (2, false), &chain);
-        let _request = begin(&mut pair, B, |end, now| {
-            if delete { end.disconnect(now, PeerId(0)) } else { end.rekey_ike(now, PeerId(0)) }
-                .unwrap();
-        });
-        let answer = answer_to(&mut pair, A, &request);
-        assert!(read(&mut pair, A, &answer, |body| body.deletes.is_empty()));
-        assert_eq!(count(&pair.events[B], |e| matches!(e, Event::PeerDown { .. })), 1);
-        for _ in 0..20 {
-            pair.now += Duration::from_millis(500);
-            pair.ends[B].handle_timeout(pair.now);
-        }
-        pair.drain();
-        assert!(pair.wire.iter().all(|(from, _)| *from != B), "our request is not repeated");
-    }
-}
-
 /// RFC 7296 §3.10.1: an unknown error refuses a request, but in a request it says nothing; unknown remarks never do.
 #[test]
 fn unknown_errors_count_in_answers_only() {
@@ -447,6 +310,8 @@ fn unknown_errors_count_in_answers_only() {
     let mut pair = Pair::up();
     let mut chain = Chain::new();
     chain.notify(error, &[]).notify(remark, &[]);
+    // RFC 7296 §2.21.4: nor do complaints about what came from somewhere change anything.
+    chain.notify(NotifyType::INVALID_SPI, &[1, 2, 3, 4]).notify(NotifyType::INVALID_IKE_SPI, &[]);
     assert_eq!(pair.ask(A, INFORMATIONAL, 2, &chain), []);
     child_offer(&mut chain, ESP, (&[subnet(A)], &[subnet(B)]));
     assert_eq!(pair.ask(A, CREATE_CHILD_SA, 3, &chain), []);
