@@ -152,31 +152,33 @@ fn payloads_are_taken_in_any_order() {
     assert_eq!(pair.ends[B].children.len(), 2);
 }
 
-/// RFC 7296 §2.5: payloads leave in the order of the figures. §2.4: INITIAL_CONTACT is in IKE_AUTH.
+/// RFC 7296 §2.5: payloads leave in the order of the figures, notifications apart, which have no place of their own.
+/// §2.4: INITIAL_CONTACT is in IKE_AUTH.
 #[test]
 fn payloads_are_sent_in_the_order_of_the_figures() {
     use PayloadType as P;
     let mut pair = Pair::new();
     let in_clear = |octets: &[u8]| -> Vec<PayloadType> {
         let first = Header::parse(octets).unwrap().next_payload;
-        Payloads::new(first, &octets[Header::LEN..]).map(|payload| payload.unwrap().kind).collect()
+        let payloads = Payloads::new(first, &octets[Header::LEN..]);
+        payloads.map(|payload| payload.unwrap().kind).filter(|kind| *kind != P::NOTIFY).collect()
     };
     let kinds = |pair: &mut Pair, end: usize, octets: &[u8]| -> Vec<PayloadType> {
         let (sa, _) = pair.sa(end);
         let mut octets = octets.to_vec();
         let authentic = sa.peek(&mut octets);
         let payloads = Payloads::new(authentic.first, authentic.plain);
-        payloads.map(|payload| payload.unwrap().kind).collect()
+        payloads.map(|payload| payload.unwrap().kind).filter(|kind| *kind != P::NOTIFY).collect()
     };
-    let first = [P::SA, P::KE, P::NONCE, P::NOTIFY, P::NOTIFY];
+    let first = [P::SA, P::KE, P::NONCE];
     for _ in [A, B] {
         assert_eq!(in_clear(&pair.wire[0].1.payload), first);
         pair.pass();
     }
     let (_, auth) = pair.wire[0].clone();
-    let expected = [P::ID_I, P::NOTIFY, P::ID_R, P::AUTH, P::SA, P::TS_I, P::TS_R];
+    let expected = [P::ID_I, P::ID_R, P::AUTH, P::SA, P::TS_I, P::TS_R];
     assert_eq!(kinds(&mut pair, B, &auth.payload), expected);
-    assert_eq!(pair.open(B, &auth.payload), [NotifyType::INITIAL_CONTACT]);
+    assert!(pair.open(B, &auth.payload).contains(&NotifyType::INITIAL_CONTACT));
     pair.pass();
     let (_, answer) = pair.wire[0].clone();
     let expected = [P::ID_R, P::AUTH, P::SA, P::TS_I, P::TS_R];
@@ -184,10 +186,10 @@ fn payloads_are_sent_in_the_order_of_the_figures() {
     pair.pass();
     let child = newest_child(&pair, A);
     let request = begin(&mut pair, A, |end, now| end.rekey_child(now, child).unwrap());
-    let expected = [P::NOTIFY, P::SA, P::NONCE, P::TS_I, P::TS_R];
+    let expected = [P::SA, P::NONCE, P::TS_I, P::TS_R];
     assert_eq!(kinds(&mut pair, B, &request), expected);
     let answer = answer_to(&mut pair, A, &request);
-    assert_eq!(kinds(&mut pair, A, &answer), expected[1..]);
+    assert_eq!(kinds(&mut pair, A, &answer), expected);
     pair.deliver(B, &answer);
     pair.settle();
     let request = begin(&mut pair, A, |end, now| end.rekey_ike(now, PeerId(0)).unwrap());
@@ -396,4 +398,51 @@ fn rekey_times_are_scattered() {
     assert!(times.iter().all(|time| (hour * 9 / 10..=hour).contains(time)), "{times:?}");
     let spread = *times.iter().max().unwrap() - *times.iter().min().unwrap();
     assert!(spread > hour / 40, "{spread:?}");
+}
+
+/// RFC 7296 §2.23: a peer that stays on port 500 though a NAT was found gets no ESP in UDP there.
+#[test]
+fn esp_is_not_put_in_udp_on_port_500() {
+    let pair = Pair::up();
+    let up = |event: &Event| match event {
+        Event::ChildUp { child, .. } => Some((child.path.local.port(), child.udp_encap)),
+        _ => None,
+    };
+    let found = |end: usize| pair.events[end].iter().find_map(up).unwrap();
+    assert_eq!(found(A), (4500, true), "who found a NAT moves");
+    assert_eq!(found(B), (500, false), "this wire brings everything to port 500");
+}
+
+/// RFC 7296 §2.23: whoever is behind a NAT does not follow a peer that seems to be elsewhere.
+#[test]
+fn whoever_is_behind_a_nat_follows_nobody() {
+    for behind_nat in [false, true] {
+        let mut pair = Pair::empty();
+        for end in [B, A] {
+            let mut config = config(end);
+            config.mobike = false;
+            pair.ends[end].add_peer(pair.now, config);
+        }
+        pair.drain();
+        let (_, request) = pair.wire.pop_front().unwrap();
+        let mut local = address(B);
+        if behind_nat {
+            local.set_ip(std::net::IpAddr::from([10, 0, 0, 9]));
+        }
+        let path = Path { local, remote: address(A) };
+        pair.ends[B].handle_datagram(pair.now, path, &mut request.payload.to_vec());
+        pair.drain();
+        pair.settle();
+        let child = newest_child(&pair, B);
+        let mut elsewhere = address(A);
+        elsewhere.set_port(40_000);
+        let request = pair.forge(A, INFORMATIONAL, (2, false), &Chain::new());
+        let path = Path { local: address(B), remote: elsewhere };
+        pair.ends[B].handle_datagram(pair.now, path, &mut request.clone());
+        elsewhere.set_port(40_001);
+        pair.ends[B].heard_from(pair.now, child, elsewhere);
+        pair.drain();
+        let moves = count(&pair.events[B], |e| matches!(e, Event::PeerMoved { .. }));
+        assert_eq!(moves, if behind_nat { 0 } else { 2 });
+    }
 }
