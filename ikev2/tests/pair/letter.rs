@@ -91,7 +91,7 @@ fn message_ids_are_counted_from_zero_without_a_gap() {
         if header.exchange == ExchangeType::IKE_SA_INIT {
             continue;
         }
-        let first = if header.exchange == ExchangeType::IKE_AUTH { 1 } else { 0 };
+        let first = u32::from(header.exchange == ExchangeType::IKE_AUTH);
         let expected = next.entry((header.spi_i, sent.host)).or_insert_with(|| {
             sas += 1;
             first

@@ -71,7 +71,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, state: &State, tested: bool) {
+    fn add(&mut self, state: State, tested: bool) {
         match state {
             State::Done => {
                 self.done += 1;
@@ -153,8 +153,8 @@ fn check(text: &str, root: &Path, read: impl Fn(u32) -> Option<Keywords>, last: 
     let mut total = Tally::default();
     for row in &rows {
         let tested = !row.tests.is_empty();
-        sections.entry(row.section.clone()).or_default().add(&row.state, tested);
-        total.add(&row.state, tested);
+        sections.entry(row.section.clone()).or_default().add(row.state, tested);
+        total.add(row.state, tested);
         if last && row.state == State::Planned {
             problems.push(Problem::new(row.line, "still planned"));
         }

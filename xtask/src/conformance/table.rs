@@ -116,14 +116,14 @@ fn parse_row(
     }
     let (state, why) = parse_state(state)?;
     let (code, tests) = (cited(code), cited(test));
-    match state {
-        State::Done if code.is_empty() => return Err(format!("`{id}` is done, but where?")),
-        State::Done if test.trim_matches(['-', ' ']).is_empty() => {
-            return Err(format!("`{id}` is done, but has neither a test nor a word why not"));
-        }
-        State::Done => {}
-        _ if why.is_empty() => return Err(format!("`{id}` does not say why")),
-        _ => {}
+    if state != State::Done && why.is_empty() {
+        return Err(format!("`{id}` does not say why"));
+    }
+    if state == State::Done && code.is_empty() {
+        return Err(format!("`{id}` is done, but where?"));
+    }
+    if state == State::Done && test.trim_matches(['-', ' ']).is_empty() {
+        return Err(format!("`{id}` is done, but has neither a test nor a word why not"));
     }
     Ok(Row { line, section, levels: parse_levels(level)?, code, tests, state })
 }

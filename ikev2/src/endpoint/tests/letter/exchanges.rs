@@ -84,7 +84,7 @@ fn a_refused_request_waits_after_temporary_failure() {
 fn crossing_deletes_of_a_child_are_answered_without_delete() {
     let mut pair = Pair::up();
     let spis = [A, B].map(|end| spi_in(&pair, end));
-    let deletes = [A, B].map(|end| {
+    let requests = [A, B].map(|end| {
         let child = newest_child(&pair, end);
         begin(&mut pair, end, |endpoint, now| {
             let spi = *endpoint.children.get(&child).unwrap();
@@ -93,11 +93,11 @@ fn crossing_deletes_of_a_child_are_answered_without_delete() {
         })
     });
     for (end, spi) in [A, B].into_iter().zip(spis) {
-        let deleted = read(&mut pair, B - end, &deletes[end], |body| body.deletes[0].spis.clone());
+        let deleted = read(&mut pair, B - end, &requests[end], |body| body.deletes[0].spis.clone());
         assert_eq!(deleted, [spi], "each names the SA on which it receives");
     }
     for end in [A, B] {
-        let answer = answer_to(&mut pair, end, &deletes[end]);
+        let answer = answer_to(&mut pair, end, &requests[end]);
         assert!(read(&mut pair, end, &answer, |body| body.deletes.is_empty()));
     }
 }
