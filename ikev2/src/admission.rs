@@ -66,6 +66,8 @@ pub(crate) struct Admission {
 pub(crate) enum Verdict {
     /// It was answered with these octets.
     Repeat(Arc<[u8]>),
+    /// It began an SA that is up; it can begin no other.
+    Past,
     /// Answer it with this message and forget it.
     AskForCookie(Vec<u8>),
     /// It is too short to be an honest request, or to be answered without being amplified.
@@ -120,6 +122,9 @@ impl Admission {
             let amplified = answer.len() > claim.datagram.len();
             return if amplified { Verdict::TooShort } else { Verdict::AskForCookie(answer) };
         }
+        if self.table.is_past(claim) {
+            return Verdict::Past;
+        }
         let is_peer = proven && configured;
         let evict = if full { self.table.who_yields(now, prefix, is_peer) } else { None };
         if full && evict.is_none() {
@@ -155,9 +160,19 @@ impl Admission {
         }
     }
 
-    /// The SA is up, or gone. One that was refused counts until then.
+    /// The SA is up: it counts no more, and its request is known for what it is.
+    pub(crate) fn up(&mut self, sa: IkeSpi) {
+        self.table.raise(sa);
+    }
+
+    /// The SA is gone. One that was refused counts until then.
     pub(crate) fn end(&mut self, sa: IkeSpi) {
         self.table.remove(sa);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.table.remembered()
     }
 
     #[cfg(test)]

@@ -219,6 +219,7 @@ impl Endpoint {
                 cx.transmit(path, Arc::from(answer));
                 return Disposition::Dropped(DropReason::CookieAsked);
             }
+            Verdict::Past => return Disposition::Dropped(DropReason::Retransmit),
             Verdict::TooShort => return Disposition::Dropped(DropReason::Malformed),
             Verdict::Full => return Disposition::Dropped(DropReason::Overload),
             Verdict::Admit(pass) => pass,
@@ -229,7 +230,6 @@ impl Endpoint {
             Ok((sa, answer)) => {
                 let spi = sa.spi;
                 if let Some(victim) = pass.evict {
-                    self.admission.end(victim);
                     self.forget(victim);
                 }
                 self.admission.begin(now, &claim, pass, spi, answer);
@@ -386,8 +386,8 @@ impl Endpoint {
     fn refresh(&mut self, spi: IkeSpi) {
         let Some(sa) = self.sas.get(&spi) else { return };
         // One that was refused counts until it is forgotten: whoever has no key must not fill us with those either.
-        if matches!(sa.stage(), Stage::Up | Stage::Closed) {
-            self.admission.end(spi);
+        if sa.stage() == Stage::Up {
+            self.admission.up(spi);
         }
         if sa.stage() == Stage::Closed {
             self.forget(spi);
@@ -397,6 +397,7 @@ impl Endpoint {
     }
 
     fn forget(&mut self, spi: IkeSpi) {
+        self.admission.end(spi);
         self.sas.remove(&spi);
         self.timers.clear(Timer::Sa(spi));
         self.peers.disown(spi);

@@ -4,11 +4,12 @@
 //!   (SPIi, address and port) ─► known: same octets                      ─► the same answer again
 //!                               known: an older copy, without a cookie  ─► the same answer again
 //!                               known: other octets                     ─► a new SA beside the old one; one of the two will never be used
+//!   octets of a request whose SA is up                                  ─► ignored, for as long as the SA lives
 //!   SPI of the SA            ─► its place, at the table of the peers:     with a cookie, from an address that a peer is configured for
 //!                                       or at that of the strangers:      everybody else
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +28,9 @@ pub(super) struct Table {
     peers: Shares,
     strangers: Shares,
     serial: u64,
+    /// The requests whose SAs are up: nothing that comes of a copy could ever be used (RFC 7296 §2.1).
+    past: HashSet<[u8; 32]>,
+    past_of: HashMap<IkeSpi, [u8; 32]>,
 }
 
 struct Entry {
@@ -55,6 +59,21 @@ impl Table {
         let older = entry.cookie && claim.cookie.is_none() && entry.nonce == claim.nonce;
         let known = older || entry.digest == digest(claim);
         known.then(|| Arc::clone(&entry.answer))
+    }
+
+    /// Whether this is a copy of a request whose SA is up.
+    pub(super) fn is_past(&self, claim: &Claim<'_>) -> bool {
+        !self.past.is_empty() && self.past.contains(&digest(claim))
+    }
+
+    /// An SA is up: it is none of the half-open ones any more, and its request is remembered for as long as it lives.
+    pub(super) fn raise(&mut self, sa: IkeSpi) {
+        let Some(place) = self.by_sa.get(&sa) else { return };
+        if let Some(entry) = self.by_request.get(&place.request).filter(|entry| entry.sa == sa) {
+            self.past.insert(entry.digest);
+            self.past_of.insert(sa, entry.digest);
+        }
+        self.take_out(sa);
     }
 
     /// How many there are.
@@ -104,8 +123,15 @@ impl Table {
         self.shares(is_peer).insert(serial, prefix, sa, now);
     }
 
-    /// Takes an SA out, if it is there.
+    /// Forgets an SA, if it is there.
     pub(super) fn remove(&mut self, sa: IkeSpi) {
+        if let Some(digest) = self.past_of.remove(&sa) {
+            self.past.remove(&digest);
+        }
+        self.take_out(sa);
+    }
+
+    fn take_out(&mut self, sa: IkeSpi) {
         let Some(place) = self.by_sa.remove(&sa) else { return };
         if self.by_request.get(&place.request).is_some_and(|entry| entry.sa == sa) {
             self.by_request.remove(&place.request);
@@ -115,6 +141,12 @@ impl Table {
 
     fn shares(&mut self, is_peer: bool) -> &mut Shares {
         if is_peer { &mut self.peers } else { &mut self.strangers }
+    }
+
+    /// How many requests are remembered whose SAs are up.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.past.len().max(self.past_of.len())
     }
 
     /// The size of the largest part, so that nothing can stay behind unseen.

@@ -213,3 +213,20 @@ fn a_refused_peer_cannot_stay() {
     }
     assert!(pair.ends[B].sas.is_empty());
 }
+
+/// RFC 7296 §2.1: for as long as the SA lives, and no longer; its maker may be made anew from the same seed.
+#[test]
+fn a_late_ike_sa_init_of_an_sa_that_is_up_is_ignored() {
+    let mut pair = Pair::new();
+    let (_, request) = pair.wire.front().cloned().unwrap();
+    pair.settle();
+    assert!(matches!(pair.deliver(A, &request.payload), Disposition::Dropped(_)));
+    assert!(pair.wire.is_empty());
+    assert_eq!(pair.ends[B].sas.len(), 1);
+    pair.ends[B].disconnect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    pair.run_for(MINUTE);
+    pair.ends[B].connect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    assert_eq!(pair.deliver(A, &request.payload), Disposition::Accepted);
+}

@@ -17,6 +17,7 @@ fn kept(endpoint: &Endpoint) -> Kept {
     assert!(endpoint.shared.out.events.is_empty());
     assert!(endpoint.shared.out.news.is_empty());
     assert!(endpoint.shared.out.transmits.is_empty());
+    assert!(endpoint.admission.remembered() <= endpoint.sas.len());
     Kept {
         sas: endpoint.sas.len(),
         children: endpoint.children.len(),
