@@ -108,15 +108,23 @@ impl PeerConfig {
     /// The same, with durations that the clock can be asked to add: more than a century counts as a century.
     pub(crate) fn bounded(mut self) -> Self {
         self.lifetime.time = self.lifetime.time.min(CENTURY);
-        for child in &mut self.children {
-            child.lifetime.time = child.lifetime.time.min(CENTURY);
-        }
+        self.children = self.children.into_iter().map(ChildConfig::bounded).collect();
         self.auth_lifetime = self.auth_lifetime.map(|time| time.min(CENTURY));
         if let Some(dpd) = &mut self.dpd {
             dpd.interval = dpd.interval.min(CENTURY);
             dpd.timeout = dpd.timeout.min(CENTURY);
         }
         self
+    }
+
+    /// The children that were not removed, with their indices.
+    pub(crate) fn live_children(&self) -> impl Iterator<Item = (usize, &ChildConfig)> {
+        self.children.iter().enumerate().filter(|(_, child)| !child.removed)
+    }
+
+    /// One of them.
+    pub(crate) fn child(&self, index: usize) -> Option<&ChildConfig> {
+        self.children.get(index).filter(|child| !child.removed)
     }
 }
 
@@ -134,6 +142,10 @@ pub struct ChildConfig {
     pub proposals: Vec<Proposal>,
     /// When to rekey. Default 1 h.
     pub lifetime: Lifetime,
+    /// How several selectors become child SAs. Default [`Pairing::Auto`].
+    pub pairing: Pairing,
+    /// It was taken out at run time; its index stays taken.
+    pub(crate) removed: bool,
 }
 
 impl ChildConfig {
@@ -146,8 +158,35 @@ impl ChildConfig {
         proposals: Vec<Proposal>,
     ) -> Self {
         let lifetime = Lifetime::of(Duration::from_hours(1));
-        Self { name: name.into(), local, remote, proposals, lifetime }
+        let pairing = Pairing::default();
+        Self { name: name.into(), local, remote, proposals, lifetime, pairing, removed: false }
     }
+
+    /// The same, with a lifetime that the clock can be asked to add.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.lifetime.time = self.lifetime.time.min(CENTURY);
+        self
+    }
+}
+
+/// How the selectors of a [`ChildConfig`] become child SAs, if one side has several (RFC 7296 §2.9).
+///
+/// The standard lets one child carry any local selector with any remote one. Some gateways keep one pair of networks in
+/// each child (Cisco's crypto maps, Fortinet's phase 2): they refuse more, or take the first pair and drop the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pairing {
+    /// One child for all, whatever the peer leaves of it.
+    Combined,
+    /// One child for each pair of a local and a remote selector, the first 1024 of them; a peer that wants more in one
+    /// child gets one pair, and is told that it may ask for others.
+    Single,
+    /// One child for all, until the peer shows that it does not want that; then one for each pair that is missing.
+    ///
+    /// It shows that by SINGLE_PAIR_REQUIRED, by taking only some of the pairs, or by TS_UNACCEPTABLE: the gateways in
+    /// question rarely know the first and say the last. If the networks do differ, the refusals of the pairs then tell
+    /// which ones.
+    #[default]
+    Auto,
 }
 
 /// A pre-shared key. Wiped on drop, never printed.

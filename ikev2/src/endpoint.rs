@@ -60,6 +60,9 @@ impl Endpoint {
             esp_spis: std::collections::HashSet::new(),
             #[cfg(test)]
             key_exchanges: 0,
+            packets: HashMap::new(),
+            #[cfg(test)]
+            picky: None,
         };
         Self {
             shared,
@@ -584,6 +587,8 @@ impl Endpoint {
 fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
     earlier.up_since() >= Some(later.born())
 }
+
+mod children;
 
 #[cfg(test)]
 mod tests;

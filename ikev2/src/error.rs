@@ -8,6 +8,7 @@ use crate::registry::NotifyType;
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
+use crate::wire::traffic::Traffic;
 
 /// Why a datagram was ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,7 +107,12 @@ pub enum CloseReason {
         theirs: Vec<Proposal>,
     },
     /// No common traffic selectors.
-    SelectorMismatch,
+    SelectorMismatch {
+        /// What we accept or offered.
+        ours: Box<Traffic>,
+        /// What the peer wanted, as seen from our side; empty if the peer refused without saying.
+        theirs: Box<Traffic>,
+    },
     /// The peer refused our AUTH or our identity (AUTHENTICATION_FAILED).
     AuthRefusedByPeer {
         /// The identity that we sent.

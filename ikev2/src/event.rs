@@ -12,6 +12,7 @@ use crate::error::{CloseReason, DropReason};
 use crate::wire::identity::Identity;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
+use crate::wire::traffic::Traffic;
 
 /// Which of our addresses and ports talks to which of the peer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +144,8 @@ pub enum Event {
         peer: PeerId,
         /// Index in [`PeerConfig::children`](crate::PeerConfig::children).
         config: usize,
+        /// What it would have carried: all that is configured, or the pair of it that was asked for by itself.
+        selectors: Traffic,
         /// Why.
         reason: CloseReason,
         /// When we try again.
@@ -187,7 +190,8 @@ pub struct ChildSa {
     pub id: ChildId,
     /// Whose it is.
     pub peer: PeerId,
-    /// Index in [`PeerConfig::children`](crate::PeerConfig::children).
+    /// Index in [`PeerConfig::children`](crate::PeerConfig::children). Several children may serve one configuration, each
+    /// with a part of its selectors: see [`Pairing`](crate::Pairing).
     pub config: usize,
     /// SPI on packets to us.
     pub spi_in: EspSpi,
@@ -209,6 +213,11 @@ pub struct ChildSa {
     pub udp_encap: bool,
     /// When to start sending on it.
     pub send: SendWhen,
+    /// Whether the peer can do without knowing where TFC padding begins: if not (ESP_TFC_PADDING_NOT_SUPPORTED), send
+    /// it none (RFC 7296 §1.3.1).
+    pub tfc_padding: bool,
+    /// Whether the peer would have accepted more of what we offered, in another child (ADDITIONAL_TS_POSSIBLE).
+    pub more_possible: bool,
     /// When we will rekey it.
     pub rekey_at: Instant,
 }

@@ -81,6 +81,7 @@ mod admission;
 mod candidates;
 mod config;
 mod crypto;
+mod difference;
 mod endpoint;
 mod error;
 mod event;
@@ -94,10 +95,11 @@ mod timers;
 pub mod wire;
 
 pub use config::{
-    ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, PeerConfig, Psk,
-    RemoteId, Start,
+    ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, Pairing, PeerConfig,
+    Psk, RemoteId, Start,
 };
 pub use crypto::suite::{ChildSuite, IkeSuite};
+pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
 pub use error::{CloseReason, DropReason, Unknown};
 pub use event::{
@@ -109,3 +111,4 @@ pub use wire::identity::{Identity, IdentityError};
 pub use wire::proposal::{Proposal, Transform};
 pub use wire::redirect::GatewayId;
 pub use wire::selector::TrafficSelector;
+pub use wire::traffic::{PacketSelectors, Traffic};

@@ -139,7 +139,7 @@ impl Peer {
             }
             CloseReason::IkeProposalMismatch { .. }
             | CloseReason::ChildProposalMismatch { .. }
-            | CloseReason::SelectorMismatch
+            | CloseReason::SelectorMismatch { .. }
             | CloseReason::AuthRefusedByPeer { .. }
             | CloseReason::WrongKey { .. }
             | CloseReason::WrongIdentity { .. }

@@ -6,7 +6,7 @@
 //!                                   out.news        for the endpoint itself: an SA came up, was lost, was born by a rekey
 //! ```
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::event::{ChildId, EspSpi, Event, Path, PeerId, Transmit};
 use crate::sa::IkeSa;
 use crate::wire::header::IkeSpi;
 use crate::wire::redirect::GatewayId;
+use crate::wire::traffic::PacketSelectors;
 
 /// State that is not of one SA.
 pub(crate) struct Shared {
@@ -32,6 +33,11 @@ pub(crate) struct Shared {
     /// How many key pairs were drawn for requests to begin an SA.
     #[cfg(test)]
     pub(crate) key_exchanges: usize,
+    /// The last packet of a peer that had no child SA, until it has one.
+    pub(crate) packets: HashMap<PeerId, PacketSelectors>,
+    /// Refuse whatever asks for more than one pair of selectors, with this.
+    #[cfg(test)]
+    pub(crate) picky: Option<crate::registry::NotifyType>,
 }
 
 /// What waits to be polled.

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId};
+use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, Traffic};
 
 use super::Control;
 use super::connection::Phase;
@@ -34,8 +34,8 @@ impl Control {
             }
             Event::Refused { peer, path, reason } => self.on_refused(now, peer, path, &reason),
             Event::ChildUp { child, replaces } => self.on_child_up(now, *child, replaces),
-            Event::ChildFailed { peer, config, reason, retry_at } => {
-                self.on_child_failed(now, peer, config, &reason, retry_at);
+            Event::ChildFailed { peer, config, selectors, reason, retry_at } => {
+                self.on_child_failed(now, peer, (config, &selectors), &reason, retry_at);
             }
             Event::ChildDown { child, reason } => self.on_child_down(now, child, &reason),
             // The enum may grow; an event that we do not know asks nothing of us.
@@ -221,7 +221,7 @@ impl Control {
         &mut self,
         now: Instant,
         peer: PeerId,
-        config: usize,
+        (config, selectors): (usize, &Traffic),
         why: &CloseReason,
         retry_at: Option<Instant>,
     ) {
@@ -233,10 +233,10 @@ impl Control {
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
-        let what = format!("{conn} child {} {}", child.unwrap_or("-"), explained.code);
+        let what = format!("{conn} child {} {selectors} {}", child.unwrap_or("-"), explained.code);
         if let Some(folded) = self.folding.tell(what, now) {
             tracing::warn!(
-                target: "child", event = "failed", %conn, child, reason = explained.alert,
+                target: "child", event = "failed", %conn, child, %selectors, reason = explained.alert,
                 code = explained.code, msg = explained.message, fix = explained.fix, retry_in,
                 folded = (folded > 0).then_some(folded)
             );

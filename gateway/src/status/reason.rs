@@ -7,7 +7,7 @@
 //!               ──► detail     ours / theirs / closest             only where both sides are known
 //! ```
 
-use ikev2::{CloseReason, Identity, Proposal, Transform};
+use ikev2::{CloseReason, Identity, Proposal, Traffic, Transform};
 use serde::{Deserialize, Serialize};
 
 use super::codes::Code;
@@ -72,7 +72,7 @@ pub const fn code(reason: &CloseReason) -> Fixed {
         CloseReason::ChildProposalMismatch { .. } => {
             Fixed::new(Code::EspProposal, "proposal-mismatch-child", Gravity::NeedsEdit)
         }
-        CloseReason::SelectorMismatch => {
+        CloseReason::SelectorMismatch { .. } => {
             Fixed::new(Code::Selectors, "ts-mismatch", Gravity::NeedsEdit)
         }
         CloseReason::AuthRefusedByPeer { .. } => {
@@ -115,12 +115,12 @@ pub const fn trouble(reason: &CloseReason) -> Trouble {
     let (family, first_hand) = match reason {
         CloseReason::IkeProposalMismatch { theirs, .. } => ("ike-proposal", !theirs.is_empty()),
         CloseReason::ChildProposalMismatch { theirs, .. } => ("esp-proposal", !theirs.is_empty()),
+        CloseReason::SelectorMismatch { theirs, .. } => (code(reason).code, !theirs.is_empty()),
         CloseReason::AuthRefusedByPeer { .. } => ("auth", false),
         CloseReason::WrongKey { .. } | CloseReason::WrongIdentity { .. } => ("auth", true),
         CloseReason::Local
         | CloseReason::Rekeyed
         | CloseReason::NoAnswer
-        | CloseReason::SelectorMismatch
         | CloseReason::DpdTimeout
         | CloseReason::PeerDeleted
         | CloseReason::InitialContact
@@ -140,10 +140,10 @@ pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
     let detail = match reason {
         CloseReason::IkeProposalMismatch { ours, theirs }
         | CloseReason::ChildProposalMismatch { ours, theirs } => difference(ours, theirs),
+        CloseReason::SelectorMismatch { ours, theirs } => networks(ours, theirs),
         CloseReason::Local
         | CloseReason::Rekeyed
         | CloseReason::NoAnswer
-        | CloseReason::SelectorMismatch
         | CloseReason::AuthRefusedByPeer { .. }
         | CloseReason::WrongKey { .. }
         | CloseReason::WrongIdentity { .. }
@@ -173,14 +173,14 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
                 "check that the address is right, that the peer runs, and that UDP 500 and 4500 pass every firewall",
             ),
         ),
-        CloseReason::IkeProposalMismatch { theirs, .. } => {
-            (mismatch("IKE", theirs), remedy(theirs, "ike"))
+        CloseReason::IkeProposalMismatch { ours, theirs } => {
+            (mismatch("IKE", ours, theirs), remedy(theirs, "ike"))
         }
-        CloseReason::ChildProposalMismatch { theirs, .. } => {
-            (mismatch("ESP", theirs), remedy(theirs, "esp"))
+        CloseReason::ChildProposalMismatch { ours, theirs } => {
+            (mismatch("ESP", ours, theirs), remedy(theirs, "esp"))
         }
-        CloseReason::SelectorMismatch => (
-            same("the two sides have no networks in common (TS_UNACCEPTABLE)"),
+        CloseReason::SelectorMismatch { ours, theirs } => (
+            apart(ours, theirs),
             same(
                 "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones",
             ),
@@ -260,12 +260,13 @@ fn wrong_identity(claimed: &Identity, expected: &[Identity]) -> (String, String)
     (message, fix)
 }
 
-fn mismatch(protocol: &str, theirs: &[Proposal]) -> String {
+fn mismatch(protocol: &str, ours: &[Proposal], theirs: &[Proposal]) -> String {
     if theirs.is_empty() {
         format!("the peer accepts none of our {protocol} proposals (NO_PROPOSAL_CHOSEN)")
     } else {
         let offered = list_of(theirs.iter().map(words::proposal), "nothing");
-        format!("no {protocol} proposal suits both sides; the peer offered {offered}")
+        let closest = closest(ours, theirs).map(|line| format!("; {line}")).unwrap_or_default();
+        format!("no {protocol} proposal suits both sides; the peer offered {offered}{closest}")
     }
 }
 
@@ -298,44 +299,43 @@ fn numbered(proposals: &[Proposal]) -> String {
 
 /// The pair of proposals that differs in the fewest transform types.
 fn closest(ours: &[Proposal], theirs: &[Proposal]) -> Option<String> {
-    let pairs = theirs.iter().enumerate().flat_map(|(number, their)| {
-        ours.iter().map(move |our| (number + 1, disagreements(our, their)))
+    let nearest = ikev2::closest(ours, theirs)?;
+    let names = |transforms: &[Transform]| {
+        list_of(transforms.iter().copied().map(words::transform), "none")
+    };
+    let each = nearest.types.iter().map(|differing| {
+        let kind = Kind::of_type(differing.kind).word();
+        format!("{kind}: {} vs {}", names(&differing.theirs), names(&differing.ours))
     });
-    let (number, kinds) = pairs.min_by_key(|(_, kinds)| kinds.len())?;
-    if kinds.is_empty() {
-        return None;
-    }
-    let each = kinds.iter().map(|d| format!("{}: {} vs {}", d.kind.word(), d.theirs, d.ours));
-    let only = if kinds.len() == 1 { "only " } else { "" };
+    let only = if nearest.types.len() == 1 { "only " } else { "" };
     Some(format!(
-        "closest their #{number} differs {only}in {}",
+        "closest their #{} differs {only}in {}",
+        nearest.theirs + 1,
         each.collect::<Vec<_>>().join(", ")
     ))
 }
 
-/// One transform type on which two proposals have nothing in common.
-struct Disagreement {
-    kind: Kind,
-    ours: String,
-    theirs: String,
+/// What is wanted on both sides, where both are known.
+fn apart(ours: &Traffic, theirs: &Traffic) -> String {
+    if ours.is_empty() {
+        "the two sides have no networks in common (TS_UNACCEPTABLE)".to_owned()
+    } else if theirs.is_empty() {
+        format!("the peer has no networks in common with {ours} (TS_UNACCEPTABLE)")
+    } else {
+        format!("no networks in common: the peer wants {theirs} (TS_UNACCEPTABLE)")
+    }
 }
 
-fn disagreements(ours: &Proposal, theirs: &Proposal) -> Vec<Disagreement> {
-    let of = |proposal: &Proposal, kind: Kind| -> Vec<Transform> {
-        proposal.transforms.iter().copied().filter(|t| Kind::of(t) == kind).collect()
-    };
-    let names = |transforms: &[Transform]| {
-        list_of(transforms.iter().copied().map(words::transform), "none")
-    };
-    let mut found = Vec::new();
-    for kind in Kind::ALL {
-        let (our, their) = (of(ours, kind), of(theirs, kind));
-        let common = our.iter().any(|t| their.contains(t)) || (our.is_empty() && their.is_empty());
-        if !common {
-            found.push(Disagreement { kind, ours: names(&our), theirs: names(&their) });
-        }
+/// Ours and theirs, both as seen from here.
+fn networks(ours: &Traffic, theirs: &Traffic) -> Vec<String> {
+    if ours.is_empty() {
+        return Vec::new();
     }
-    found
+    let mut lines = vec![format!("ours    {ours}")];
+    if !theirs.is_empty() {
+        lines.push(format!("theirs  {theirs}"));
+    }
+    lines
 }
 
 fn list_of(items: impl Iterator<Item = String>, none: &str) -> String {

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use ikev2::registry::{IntegId, SnId};
+use ikev2::registry::{IntegId, SnId, TransformType};
 use ikev2::{Identity, Proposal, Transform};
 
 /// A proposal in the keywords of the configuration: ciphers, integrity, PRF, key exchange, sequence numbers.
@@ -79,6 +79,19 @@ impl Kind {
             Transform::Ke(_) => Self::Ke,
             Transform::Sn(_) => Self::Sn,
             Transform::Unknown { .. } => Self::Unknown,
+        }
+    }
+
+    /// The kind of a transform type.
+    #[must_use]
+    pub const fn of_type(kind: TransformType) -> Self {
+        match kind {
+            TransformType::ENCR => Self::Encr,
+            TransformType::INTEG => Self::Integ,
+            TransformType::PRF => Self::Prf,
+            TransformType::KE => Self::Ke,
+            TransformType::SN => Self::Sn,
+            _ => Self::Unknown,
         }
     }
 

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::choice::{Choice, choose, rekeyed};
 use super::negotiate::Fresh;
+use super::slot::Slot;
 use super::{Cx, negotiate};
 use crate::config::{ChildConfig, PeerConfig};
 use crate::crypto::ke::KeSecret;
@@ -24,17 +26,17 @@ use crate::event::{ChildId, ChildKeys, EspSpi};
 use crate::registry::{KeMethod, NotifyType, ProtocolId};
 use crate::wire::message::{Body, Chain};
 use crate::wire::proposal::Proposal;
-use crate::wire::selector::{TrafficSelector, narrow};
+use crate::wire::traffic::Traffic;
 
 /// An established child.
 pub(super) struct Child {
     pub(super) id: ChildId,
-    pub(super) config: usize,
+    pub(super) slot: Slot,
     pub(super) spi_in: EspSpi,
     pub(super) spi_out: EspSpi,
     pub(super) suite: ChildSuite,
-    pub(super) local_ts: Vec<TrafficSelector>,
-    pub(super) remote_ts: Vec<TrafficSelector>,
+    pub(super) traffic: Traffic,
+    pub(super) remarks: Remarks,
     pub(super) phase: Phase,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
@@ -44,6 +46,22 @@ pub(super) struct Child {
     pub(super) replaces: Option<ChildId>,
     /// The lower nonce of the exchange that made it (RFC 7296 §2.8.1).
     pub(super) lowest_nonce: Vec<u8>,
+}
+
+/// What the peer said about a child in notifications.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remarks {
+    pub(super) tfc_padding: bool,
+    pub(super) more_possible: bool,
+}
+
+impl Remarks {
+    fn read(body: &Body<'_>) -> Self {
+        Self {
+            tfc_padding: body.notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED).is_none(),
+            more_possible: body.notify(NotifyType::ADDITIONAL_TS_POSSIBLE).is_some(),
+        }
+    }
 }
 
 /// Where a child is in its life.
@@ -74,7 +92,7 @@ pub(super) struct Keying<'a> {
 
 /// What we asked for as initiator of the exchange.
 pub(super) struct ChildOffer {
-    pub(super) config: usize,
+    pub(super) slot: Slot,
     pub(super) spi_in: EspSpi,
     pub(super) nonce: Vec<u8>,
     fresh: bool,
@@ -82,51 +100,51 @@ pub(super) struct ChildOffer {
     steered: bool,
     ke: Option<KeSecret>,
     proposals: Vec<Proposal>,
-    local: Vec<TrafficSelector>,
-    remote: Vec<TrafficSelector>,
+    traffic: Traffic,
 }
 
 impl ChildOffer {
-    /// For IKE_AUTH: no nonce, no key exchange. `config` is an index that exists.
-    pub(super) fn first(peer: &PeerConfig, config: usize, cx: &mut Cx<'_>) -> Self {
-        let child = child_config(peer, config);
+    /// For IKE_AUTH: no nonce, no key exchange.
+    pub(super) fn first(
+        child: &ChildConfig,
+        slot: Slot,
+        traffic: Traffic,
+        cx: &mut Cx<'_>,
+    ) -> Self {
         let spi_in = cx.fresh_esp_spi();
         let spi = spi_in.0.get().to_be_bytes();
         Self {
-            config,
+            slot,
             spi_in,
             nonce: Vec::new(),
             fresh: false,
             steered: false,
             ke: None,
             proposals: negotiate::offer(&negotiate::without_ke(&child.proposals), &spi),
-            local: child.local.clone(),
-            remote: child.remote.clone(),
+            traffic,
         }
     }
 
     /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one: by the method `asked` that the peer
     /// asked for after a first try, or the one `used` before.
     pub(super) fn further(
-        peer: &PeerConfig,
-        config: usize,
+        child: &ChildConfig,
+        (slot, traffic): (Slot, Traffic),
         (asked, used): (Option<KeMethod>, Option<KeMethod>),
         cx: &mut Cx<'_>,
     ) -> Self {
-        let child = child_config(peer, config);
         let spi_in = cx.fresh_esp_spi();
         let method = asked.or(used).or_else(|| negotiate::first_ke(&child.proposals));
         let ke = method.and_then(|method| KeSecret::generate(method, &mut cx.shared.rng));
         Self {
-            config,
+            slot,
             spi_in,
             nonce: cx.nonce(),
             fresh: true,
             steered: asked.is_some(),
             ke,
             proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
-            local: child.local.clone(),
-            remote: child.remote.clone(),
+            traffic,
         }
     }
 
@@ -139,8 +157,8 @@ impl ChildOffer {
         if let Some(ke) = &self.ke {
             chain.ke(ke.method(), ke.public());
         }
-        chain.ts_i(&self.local);
-        chain.ts_r(&self.remote);
+        chain.ts_i(&self.traffic.local);
+        chain.ts_r(&self.traffic.remote);
     }
 
     /// Whether the peer may ask for this key exchange method instead of the one tried: once, lest it goes on for ever.
@@ -189,19 +207,23 @@ impl ChildOffer {
         };
         let spi_out = esp_spi(&chosen.spi)
             .ok_or(CloseReason::Protocol("the peer chose an ESP SPI that is not allowed"))?;
-        if !within(ts_i, &self.local) || !within(ts_r, &self.remote) {
-            return Err(CloseReason::SelectorMismatch);
+        if body.notify(NotifyType::USE_TRANSPORT_MODE).is_some() {
+            // RFC 7296 §1.3.1: that is for the initiator to ask for.
+            return Err(CloseReason::Protocol("the peer chose transport mode unasked"));
+        }
+        let traffic = Traffic::new(ts_i.clone(), ts_r.clone());
+        // RFC 7296 §2.9: the answer lies within the offer.
+        if traffic.is_empty() || !self.traffic.contains(&traffic) {
+            return Err(CloseReason::SelectorMismatch {
+                ours: Box::new(self.traffic),
+                theirs: Box::new(traffic),
+            });
         }
         let g_ir = self.agree(&suite, body)?;
         let keys = derive(keying, g_ir.as_deref().map(Vec::as_slice), &suite);
-        let terms = Terms {
-            config: self.config,
-            spi_in: self.spi_in,
-            spi_out,
-            suite,
-            local_ts: ts_i.clone(),
-            remote_ts: ts_r.clone(),
-        };
+        let remarks = Remarks::read(body);
+        let terms =
+            Terms { slot: self.slot, spi_in: self.spi_in, spi_out, suite, traffic, remarks };
         Ok(Agreed { child: terms.child(keying, peer, cx), keys_out: keys.0, keys_in: keys.1 })
     }
 
@@ -225,10 +247,13 @@ impl ChildOffer {
     fn refused(&self, kind: NotifyType, peer: &PeerConfig) -> CloseReason {
         match kind {
             NotifyType::NO_PROPOSAL_CHOSEN => CloseReason::ChildProposalMismatch {
-                ours: child_config(peer, self.config).proposals.clone(),
+                ours: child_config(peer, self.slot.config).proposals.clone(),
                 theirs: Vec::new(),
             },
-            NotifyType::TS_UNACCEPTABLE => CloseReason::SelectorMismatch,
+            NotifyType::TS_UNACCEPTABLE => CloseReason::SelectorMismatch {
+                ours: Box::new(self.traffic.clone()),
+                theirs: Box::default(),
+            },
             kind => CloseReason::Notified(kind),
         }
     }
@@ -240,6 +265,8 @@ pub(super) struct ChildAnswer {
     proposal: Proposal,
     nonce: Option<Vec<u8>>,
     ke: Option<(KeMethod, Vec<u8>)>,
+    /// Whether the peer may have more of what it wants, in another child.
+    more: bool,
 }
 
 /// Why we refuse a child, on the wire and for the operator.
@@ -247,45 +274,57 @@ pub(super) struct Refusal {
     pub(super) notify: NotifyType,
     pub(super) data: Vec<u8>,
     pub(super) reason: CloseReason,
+    /// Which of our children it would have been, where that can be said.
+    pub(super) slot: Option<Slot>,
 }
 
 /// How a child request reached us.
-#[derive(Clone, Copy)]
 pub(super) enum Asked {
     /// In IKE_AUTH.
     First,
-    /// In CREATE_CHILD_SA, as an additional one, but not with the configuration that we are asking for ourselves.
-    Further { except: Option<usize> },
-    /// In CREATE_CHILD_SA, in place of a child with this configuration.
-    Rekey(usize),
+    /// In CREATE_CHILD_SA, as an additional one, but not the one that we are asking for ourselves.
+    Further { except: Option<Slot> },
+    /// In CREATE_CHILD_SA, in place of a child in this slot, with no more than this traffic.
+    Rekey(Slot, Traffic),
 }
 
 /// Answers a request for a child. For CREATE_CHILD_SA `keying.nonces.1` is not used: a fresh nonce is made.
 pub(super) fn answer(
     body: &Body<'_>,
     peer: &PeerConfig,
-    asked: Asked,
+    asked: &Asked,
     keying: &Keying<'_>,
     cx: &mut Cx<'_>,
 ) -> Result<ChildAnswer, Refusal> {
     let (Some(sa), Some(ts_i), Some(ts_r)) = (&body.sa, &body.ts_i, &body.ts_r) else {
         let reason = CloseReason::Protocol("the peer's request lacks SA, TSi or TSr");
-        return Err(Refusal { notify: NotifyType::INVALID_SYNTAX, data: Vec::new(), reason });
+        return Err(Refusal::new(NotifyType::INVALID_SYNTAX, reason));
     };
-    let (config, local_ts, remote_ts) = select(peer, asked, ts_i, ts_r)?;
-    if matches!(asked, Asked::Further { except: Some(ours) } if ours == config) {
-        let notify = NotifyType::TEMPORARY_FAILURE;
-        return Err(Refusal { notify, data: Vec::new(), reason: CloseReason::Notified(notify) });
+    #[cfg(test)]
+    if let Some(notify) = cx.shared.picky.filter(|_| ts_i.len().max(ts_r.len()) > 1) {
+        return Err(Refusal::new(notify, CloseReason::Notified(notify)));
     }
-    let child = child_config(peer, config);
+    // The peer's TSi is its own side.
+    let Choice { slot, traffic, more } =
+        select(peer, asked, Traffic::new(ts_r.clone(), ts_i.clone()))?;
+    let child = child_config(peer, slot.config);
+    if let Asked::Further { except: Some(ours) } = asked
+        && ours.config == slot.config
+        && ours.is_served_by(&traffic, child)
+    {
+        let notify = NotifyType::TEMPORARY_FAILURE;
+        return Err(Refusal::new(notify, CloseReason::Notified(notify)));
+    }
     let fresh = !matches!(asked, Asked::First);
     let key_exchange = match asked {
         Asked::First => Fresh::No,
-        Asked::Further { .. } | Asked::Rekey(_) => Fresh::Yes(body.ke.as_ref().map(|ke| ke.method)),
+        Asked::Further { .. } | Asked::Rekey(..) => {
+            Fresh::Yes(body.ke.as_ref().map(|ke| ke.method))
+        }
     };
     let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, key_exchange)
-        .ok_or_else(|| no_proposal(&child.proposals, sa))?;
-    let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(&child.proposals, sa))?;
+        .ok_or_else(|| no_proposal(slot, child, sa))?;
+    let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(slot, child, sa))?;
     let (g_ir, ke) = exchange_keys(&suite, body, cx)?;
     let nonce = fresh.then(|| cx.nonce());
     let keying = Keying {
@@ -296,10 +335,11 @@ pub(super) fn answer(
     let keys = derive(&keying, g_ir.as_deref().map(Vec::as_slice), &suite);
     let spi_in = cx.fresh_esp_spi();
     proposal.spi = spi_in.0.get().to_be_bytes().to_vec();
-    let terms = Terms { config, spi_in, spi_out, suite, local_ts, remote_ts };
+    let remarks = Remarks::read(body);
+    let terms = Terms { slot, spi_in, spi_out, suite, traffic, remarks };
     let agreed =
         Agreed { child: terms.child(&keying, peer, cx), keys_in: keys.0, keys_out: keys.1 };
-    Ok(ChildAnswer { agreed, proposal, nonce, ke })
+    Ok(ChildAnswer { agreed, proposal, nonce, ke, more })
 }
 
 impl ChildAnswer {
@@ -312,38 +352,54 @@ impl ChildAnswer {
         if let Some((method, public)) = &self.ke {
             chain.ke(*method, public);
         }
-        chain.ts_i(&self.agreed.child.remote_ts);
-        chain.ts_r(&self.agreed.child.local_ts);
+        chain.ts_i(&self.agreed.child.traffic.remote);
+        chain.ts_r(&self.agreed.child.traffic.local);
+        if self.more {
+            chain.notify(NotifyType::ADDITIONAL_TS_POSSIBLE, &[]);
+        }
     }
 }
 
 impl Refusal {
+    const fn new(notify: NotifyType, reason: CloseReason) -> Self {
+        Self { notify, data: Vec::new(), reason, slot: None }
+    }
+
     /// Adds the notification of the response.
     pub(super) fn write(&self, chain: &mut Chain) {
         chain.notify(self.notify, &self.data);
     }
 }
 
-/// The configured child whose selectors meet the peer's, and what both have in common (RFC 7296 §2.9). The peer's TSi is
-/// its own side.
-fn select(
-    peer: &PeerConfig,
-    asked: Asked,
-    ts_i: &[TrafficSelector],
-    ts_r: &[TrafficSelector],
-) -> Result<(usize, Vec<TrafficSelector>, Vec<TrafficSelector>), Refusal> {
-    let candidates = peer.children.iter().enumerate().filter(|(index, _)| match asked {
-        Asked::Rekey(only) => *index == only,
-        Asked::First | Asked::Further { .. } => true,
-    });
-    for (index, child) in candidates {
-        let (local, remote) = (narrow(ts_r, &child.local), narrow(ts_i, &child.remote));
-        if !local.is_empty() && !remote.is_empty() {
-            return Ok((index, local, remote));
+/// Which of our children the peer means, and what both have in common (RFC 7296 §2.9).
+fn select(peer: &PeerConfig, asked: &Asked, offer: Traffic) -> Result<Choice, Refusal> {
+    let choice = match asked {
+        Asked::First | Asked::Further { .. } => choose(peer, &offer),
+        Asked::Rekey(slot, scope) => rekeyed(*slot, scope, &offer),
+    };
+    choice.ok_or_else(|| {
+        let reason = CloseReason::SelectorMismatch {
+            ours: Box::new(all_traffic(peer)),
+            theirs: Box::new(offer),
+        };
+        Refusal::new(NotifyType::TS_UNACCEPTABLE, reason)
+    })
+}
+
+/// Everything that is configured, each selector once.
+fn all_traffic(peer: &PeerConfig) -> Traffic {
+    let mut all = Traffic::default();
+    for (_, child) in peer.live_children() {
+        for (list, selectors) in [(&mut all.local, &child.local), (&mut all.remote, &child.remote)]
+        {
+            for selector in selectors {
+                if !list.contains(selector) {
+                    list.push(*selector);
+                }
+            }
         }
     }
-    let reason = CloseReason::SelectorMismatch;
-    Err(Refusal { notify: NotifyType::TS_UNACCEPTABLE, data: Vec::new(), reason })
+    all
 }
 
 /// Our half of a fresh key exchange and g^ir, if the suite has one.
@@ -357,27 +413,26 @@ fn exchange_keys(
     let theirs = body.ke.as_ref().filter(|ke| ke.method == method);
     let Some(theirs) = theirs else {
         return Err(Refusal {
-            notify: NotifyType::INVALID_KE_PAYLOAD,
             data: method.0.to_be_bytes().to_vec(),
-            reason: CloseReason::Notified(NotifyType::INVALID_KE_PAYLOAD),
+            ..Refusal::new(
+                NotifyType::INVALID_KE_PAYLOAD,
+                CloseReason::Notified(NotifyType::INVALID_KE_PAYLOAD),
+            )
         });
     };
-    let syntax = || Refusal {
-        notify: NotifyType::INVALID_SYNTAX,
-        data: Vec::new(),
-        reason: CloseReason::Protocol("the peer's public value is invalid"),
+    let syntax = || {
+        let reason = CloseReason::Protocol("the peer's public value is invalid");
+        Refusal::new(NotifyType::INVALID_SYNTAX, reason)
     };
     let ours = KeSecret::generate(method, &mut cx.shared.rng).ok_or_else(syntax)?;
     let g_ir = ours.agree(theirs.data).map_err(|_| syntax())?;
     Ok((Some(g_ir), Some((method, ours.public().to_vec()))))
 }
 
-fn no_proposal(ours: &[Proposal], theirs: &[Proposal]) -> Refusal {
-    Refusal {
-        notify: NotifyType::NO_PROPOSAL_CHOSEN,
-        data: Vec::new(),
-        reason: CloseReason::ChildProposalMismatch { ours: ours.to_vec(), theirs: theirs.to_vec() },
-    }
+fn no_proposal(slot: Slot, child: &ChildConfig, theirs: &[Proposal]) -> Refusal {
+    let (ours, theirs) = (child.proposals.clone(), theirs.to_vec());
+    let reason = CloseReason::ChildProposalMismatch { ours, theirs };
+    Refusal { slot: Some(slot), ..Refusal::new(NotifyType::NO_PROPOSAL_CHOSEN, reason) }
 }
 
 /// Keys from initiator to responder and back, of the exchange that makes the child.
@@ -387,25 +442,25 @@ fn derive(keying: &Keying<'_>, g_ir: Option<&[u8]>, suite: &ChildSuite) -> (Chil
 
 /// What was agreed, before it gets a name and a lifetime.
 struct Terms {
-    config: usize,
+    slot: Slot,
     spi_in: EspSpi,
     spi_out: EspSpi,
     suite: ChildSuite,
-    local_ts: Vec<TrafficSelector>,
-    remote_ts: Vec<TrafficSelector>,
+    traffic: Traffic,
+    remarks: Remarks,
 }
 
 impl Terms {
     fn child(self, keying: &Keying<'_>, peer: &PeerConfig, cx: &mut Cx<'_>) -> Child {
-        let lifetime = child_config(peer, self.config).lifetime.time;
+        let lifetime = child_config(peer, self.slot.config).lifetime.time;
         Child {
             id: cx.fresh_child_id(),
-            config: self.config,
+            slot: self.slot,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite,
-            local_ts: self.local_ts,
-            remote_ts: self.remote_ts,
+            traffic: self.traffic,
+            remarks: self.remarks,
             phase: Phase::Up,
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + longest(lifetime),
@@ -425,11 +480,6 @@ pub(super) fn longest(lifetime: Duration) -> Duration {
 /// The configuration of a child; its index comes from the same list.
 pub(super) fn child_config(peer: &PeerConfig, index: usize) -> &ChildConfig {
     peer.children.get(index).expect("invariant: the index was taken from this list")
-}
-
-/// Every selector of the answer lies within the offer (RFC 7296 §2.9).
-fn within(answer: &[TrafficSelector], offer: &[TrafficSelector]) -> bool {
-    !answer.is_empty() && answer.iter().all(|a| offer.iter().any(|o| o.contains(a)))
 }
 
 fn esp_spi(octets: &[u8]) -> Option<EspSpi> {

@@ -12,21 +12,22 @@ use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is
 use super::closing::REPLACED;
 use super::collision::ours_goes;
 use super::established::{Established, Pending, Task};
+use super::slot::Slot;
 use super::{Cx, Message, Origin, State};
 use crate::error::CloseReason;
 use crate::event::{ChildId, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use crate::wire::message::{Body, Chain, Notify};
 
-/// The most children that the peer may have for each that is configured (RFC 7296 §1.3, NO_ADDITIONAL_SAS).
-const CHILDREN_FOR_ONE: usize = 8;
-
 impl Established {
-    pub(super) fn ask_new_child(&mut self, config: usize, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
-        if self.has_up(config) {
+    pub(super) fn ask_new_child(&mut self, slot: Slot, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
+        if self.has_up(slot, cx) || self.is_taken_apart(slot, cx) {
             return;
         }
-        let offer = ChildOffer::further(&cx.peer(self.peer), config, (ke, None), cx);
+        let peer = cx.peer(self.peer);
+        let Some(child) = peer.child(slot.config) else { return };
+        let traffic = cx.led_by_packet(self.peer, slot.traffic(child));
+        let offer = ChildOffer::further(child, (slot, traffic), (ke, None), cx);
         let mut chain = Chain::new();
         offer.write(&mut chain);
         self.pending = Some(Pending::NewChild(offer));
@@ -35,11 +36,12 @@ impl Established {
 
     pub(super) fn ask_rekey_child(&mut self, id: ChildId, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
         let old = self.children.iter().find(|child| child.id == id && child.phase == Phase::Up);
-        let Some((config, spi_in, used)) = old.map(|old| (old.config, old.spi_in, old.suite.ke))
-        else {
-            return;
-        };
-        let offer = ChildOffer::further(&cx.peer(self.peer), config, (ke, used), cx);
+        let Some(old) = old else { return };
+        let (slot, spi_in, used) = (old.slot, old.spi_in, old.suite.ke);
+        let scope = self.rekey_scope(old, cx);
+        let peer = cx.peer(self.peer);
+        let Some(child) = peer.child(slot.config) else { return };
+        let offer = ChildOffer::further(child, (slot, scope), (ke, used), cx);
         let mut chain = Chain::new();
         let spi = spi_in.0.get().to_be_bytes();
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
@@ -72,19 +74,13 @@ impl Established {
         self.pump(cx)
     }
 
-    /// Whether the peer has made so many children that it may have no more before it deletes some. In order are one
-    /// for each that is configured, and for a while, in a rekey that crosses another, two more.
-    fn is_full(&self, cx: &Cx<'_>) -> bool {
-        self.children.len() >= CHILDREN_FOR_ONE * cx.peer(self.peer).children.len()
-    }
-
     fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         // Both sides ask for the same child at once: the original initiator's request stands.
         let except = match &self.pending {
-            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local => Some(ours.config),
+            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local => Some(ours.slot),
             _ => None,
         };
-        if let Some(agreed) = self.answer_child(message, Asked::Further { except }, cx) {
+        if let Some(agreed) = self.answer_child(message, &Asked::Further { except }, cx) {
             self.install(agreed, SendWhen::Now, None, cx);
         }
     }
@@ -98,7 +94,9 @@ impl Established {
         // The SPI is the one that the peer receives on (RFC 7296 §1.3.3).
         let named = |spi: u32| spi.to_be_bytes() == *notify.spi;
         let old = self.children.iter().find(|child| named(child.spi_out.0.get()));
-        let Some((id, config, phase)) = old.map(|old| (old.id, old.config, old.phase)) else {
+        let Some((id, slot, phase, scope)) =
+            old.map(|old| (old.id, old.slot, old.phase, self.rekey_scope(old, cx)))
+        else {
             let (protocol, kind) = (ProtocolId::ESP, NotifyType::CHILD_SA_NOT_FOUND);
             let mut chain = Chain::new();
             chain.notify_spi(protocol, notify.spi, kind, &[]);
@@ -107,7 +105,9 @@ impl Established {
         if phase != Phase::Up {
             return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
         }
-        let Some(mut agreed) = self.answer_child(message, Asked::Rekey(config), cx) else { return };
+        let Some(mut agreed) = self.answer_child(message, &Asked::Rekey(slot, scope), cx) else {
+            return;
+        };
         agreed.child.replaces = Some(id);
         let crossing = matches!(&self.pending, Some(Pending::RekeyChild(ours, _)) if *ours == id);
         if !crossing {
@@ -122,7 +122,7 @@ impl Established {
     fn answer_child(
         &mut self,
         message: &Message<'_>,
-        asked: Asked,
+        asked: &Asked,
         cx: &mut Cx<'_>,
     ) -> Option<Agreed> {
         let Some(nonce_i) = message.body.nonce else {
@@ -173,22 +173,25 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        let config = offer.config;
+        let slot = offer.slot;
         match self.complete(offer, &message.body, cx) {
             // The peer's request for it crossed ours and was granted.
-            Ok(agreed) if self.has_up(config) => {
+            Ok(agreed) if self.has_up(slot, cx) => {
                 self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
             }
-            Ok(agreed) => self.install(agreed, SendWhen::Now, None, cx),
+            Ok(agreed) => {
+                self.install(agreed, SendWhen::Now, None, cx);
+                self.ask_for_rest(slot, cx);
+            }
             Err(refused) => match refused.next {
                 Next::OtherGroup(method) => {
-                    self.queue.push_front(Task::NewChild(config, Some(method)));
+                    self.queue.push_front(Task::NewChild(slot, Some(method)));
                 }
                 Next::Later => {
                     self.pause(cx);
-                    self.queue.push_front(Task::NewChild(config, None));
+                    self.queue.push_front(Task::NewChild(slot, None));
                 }
-                Next::Gone | Next::GiveUp => self.child_failed(config, refused.reason, cx),
+                Next::Gone | Next::GiveUp => self.child_failed(slot, refused.reason, cx),
             },
         }
         self.pump(cx)
@@ -201,7 +204,7 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        let config = offer.config;
+        let slot = offer.slot;
         let rival = self.children.iter().find(|child| child.replaces == Some(old));
         let rival = rival.map(|child| (child.id, child.lowest_nonce.clone()));
         match (self.complete(offer, &message.body, cx), rival) {
@@ -217,12 +220,12 @@ impl Established {
             }
             // Only the peer's rekey came to something.
             (Err(_), Some(_)) => self.set_phase(old, Phase::Replaced),
-            (Err(refused), None) => self.on_rekey_refused(old, config, refused, cx),
+            (Err(refused), None) => self.on_rekey_refused(old, slot, refused, cx),
         }
         self.pump(cx)
     }
 
-    fn on_rekey_refused(&mut self, old: ChildId, config: usize, refused: Refused, cx: &mut Cx<'_>) {
+    fn on_rekey_refused(&mut self, old: ChildId, slot: Slot, refused: Refused, cx: &mut Cx<'_>) {
         match refused.next {
             Next::OtherGroup(method) => {
                 self.queue.push_front(Task::RekeyChild(old, Some(method)));
@@ -234,13 +237,12 @@ impl Established {
             // The peer has no such child any more: ours is of no use either.
             Next::Gone => {
                 self.remove(old, CloseReason::PeerDeleted, cx);
-                self.queue.push_front(Task::NewChild(config, None));
+                self.queue.push_front(Task::NewChild(slot, None));
             }
             // The old pair goes on until it expires; its rekey is asked for again before that.
             Next::GiveUp => {
                 let retry_at = self.children.iter().find(|c| c.id == old).map(|c| c.rekey_at);
-                let (peer, reason) = (self.peer, refused.reason);
-                cx.event(crate::event::Event::ChildFailed { peer, config, reason, retry_at });
+                self.tell_failed(slot, refused.reason, retry_at, cx);
             }
         }
     }
@@ -266,11 +268,6 @@ impl Established {
         for child in self.children.iter_mut().filter(|child| child.id == id) {
             child.expires_at = child.expires_at.max(cx.now + REPLACED);
         }
-    }
-
-    /// Whether a child with this configuration is in use.
-    pub(super) fn has_up(&self, config: usize) -> bool {
-        self.children.iter().any(|child| child.config == config && child.phase == Phase::Up)
     }
 
     /// Whether a newer child has taken the place of this one.

@@ -15,6 +15,7 @@ use super::closing::Closing;
 use super::extensions::Extensions;
 use super::mobike::Probe;
 use super::rekey_ike::{IkeOffer, Rival};
+use super::slot::Slot;
 use super::{Cx, Message, Origin, State, sooner};
 use crate::config::{Dpd, Encap, PeerConfig, Start};
 use crate::crypto::auth::PeerAuthenticated;
@@ -57,7 +58,9 @@ pub(super) struct Established {
     pub(super) last_inbound: Instant,
     dpd: Option<Dpd>,
     paused_until: Option<Instant>,
-    retries: Vec<Retry>,
+    pub(super) retries: Vec<Retry>,
+    /// Configurations of which the peer wants each pair of selectors in a child of its own.
+    pub(super) split: Vec<usize>,
     /// What both sides can do beyond RFC 7296.
     pub(super) extensions: Extensions,
     /// Where the children run: behind `channel.path` while a move is under way (RFC 4555).
@@ -83,7 +86,7 @@ pub(super) enum Task {
     /// Of a pair that we never installed.
     DeleteSpi(EspSpi),
     RekeyChild(ChildId, Option<KeMethod>),
-    NewChild(usize, Option<KeMethod>),
+    NewChild(Slot, Option<KeMethod>),
     RekeyIke(Option<KeMethod>),
     Liveness,
     UpdateAddresses,
@@ -105,8 +108,8 @@ pub(super) enum Pending {
     Redirect,
 }
 
-struct Retry {
-    config: usize,
+pub(super) struct Retry {
+    pub(super) slot: Slot,
     at: Instant,
     failures: u32,
 }
@@ -142,6 +145,7 @@ impl Established {
         state.extensions = self.extensions;
         state.esp_path = self.esp_path;
         state.retires_at = self.retires_at;
+        state.split = self.split;
         state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
         cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
         (state, self.channel)
@@ -175,6 +179,7 @@ impl Established {
             dpd: config.dpd,
             paused_until: None,
             retries: Vec::new(),
+            split: Vec::new(),
             first,
             proof,
         }
@@ -278,25 +283,26 @@ impl Established {
         self.respond(message, &chain, cx);
     }
 
-    /// The child of IKE_AUTH, or why there is none.
-    pub(super) fn first_child(&mut self, child: Result<Agreed, CloseReason>, cx: &mut Cx<'_>) {
+    /// The child of IKE_AUTH, or why there is none, and of which one that is said.
+    pub(super) fn first_child(
+        &mut self,
+        child: Result<Agreed, (Option<Slot>, CloseReason)>,
+        cx: &mut Cx<'_>,
+    ) {
         match child {
-            Ok(agreed) => self.install(agreed, SendWhen::Now, None, cx),
-            Err(reason) => self.child_failed(0, reason, cx),
-        }
-    }
-
-    /// As initiator: whatever else is configured and not up.
-    pub(super) fn ask_for_missing_children(&mut self, cx: &mut Cx<'_>) {
-        let config = cx.peer(self.peer);
-        for index in 0..config.children.len() {
-            let known = self.children.iter().any(|child| child.config == index)
-                || self.retries.iter().any(|retry| retry.config == index);
-            if !known {
-                self.queue.push_back(Task::NewChild(index, None));
+            Ok(agreed) => {
+                let slot = agreed.child.slot;
+                self.install(agreed, SendWhen::Now, None, cx);
+                if self.origin() == Origin::Local {
+                    self.ask_for_rest(slot, cx);
+                }
+            }
+            Err((slot, reason)) => {
+                if let Some(slot) = slot.or_else(|| Self::first_slot(&cx.peer(self.peer))) {
+                    self.child_failed(slot, reason, cx);
+                }
             }
         }
-        self.ask(cx);
     }
 
     /// Hands a child to the data plane and keeps it.
@@ -311,22 +317,26 @@ impl Established {
         let config = cx.peer(self.peer);
         // The peer may have deleted the old one meanwhile.
         let replaces = replaces.filter(|old| self.children.iter().any(|child| child.id == *old));
-        self.retries.retain(|retry| retry.config != child.config);
+        if !self.is_wanted(&child, cx) {
+            return;
+        }
         cx.news(News::ChildOf { child: child.id, spi: self.channel.ours });
         let sa = ChildSa {
             id: child.id,
             peer: self.peer,
-            config: child.config,
+            config: child.slot.config,
             spi_in: child.spi_in,
             spi_out: child.spi_out,
             suite: child.suite,
             keys_in,
             keys_out,
-            local_ts: child.local_ts.clone(),
-            remote_ts: child.remote_ts.clone(),
+            local_ts: child.traffic.local.clone(),
+            remote_ts: child.traffic.remote.clone(),
             path: self.channel.path,
             udp_encap: self.encapsulates(&config, cx),
             send,
+            tfc_padding: child.remarks.tfc_padding,
+            more_possible: child.remarks.more_possible,
             rekey_at: child.rekey_at,
         };
         cx.event(Event::ChildUp { child: Box::new(sa), replaces });
@@ -358,19 +368,22 @@ impl Established {
     }
 
     /// Notes that a child could not be had and, unless it is the peer's to ask, when we ask again: for ever.
-    pub(super) fn child_failed(&mut self, config: usize, reason: CloseReason, cx: &mut Cx<'_>) {
-        let failures = match self.retries.iter().position(|retry| retry.config == config) {
+    pub(super) fn child_failed(&mut self, slot: Slot, reason: CloseReason, cx: &mut Cx<'_>) {
+        if cx.peer(self.peer).child(slot.config).is_none() || self.falls_back(slot, &reason, cx) {
+            return;
+        }
+        let failures = match self.retries.iter().position(|retry| retry.slot == slot) {
             Some(index) => self.retries.swap_remove(index).failures + 1,
             None => 1,
         };
         let peer = self.peer;
         if self.channel.origin == Origin::Remote && cx.peer(peer).start != Start::Always {
-            return cx.event(Event::ChildFailed { peer, config, reason, retry_at: None });
+            return self.tell_failed(slot, reason, None, cx);
         }
         let delay = CHILD_RETRY.saturating_mul(1 << failures.min(5)).min(Duration::from_mins(1));
         let at = cx.now + cx.jitter(delay);
-        self.retries.push(Retry { config, at, failures });
-        cx.event(Event::ChildFailed { peer, config, reason, retry_at: Some(at) });
+        self.retries.push(Retry { slot, at, failures });
+        self.tell_failed(slot, reason, Some(at), cx);
     }
 
     /// Waits before the next request of ours (RFC 7296 §2.25).
@@ -399,7 +412,7 @@ impl Established {
         }
         let config = cx.peer(self.peer);
         let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
-        let limit = child_config(&config, child.config).lifetime;
+        let limit = child_config(&config, child.slot.config).lifetime;
         // Nine tenths leave room for the exchange.
         let worn =
             |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit / 10 * 9);
@@ -444,7 +457,7 @@ impl Established {
                 Task::DeleteChild(child) => self.ask_delete(child, cx),
                 Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
                 Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
-                Task::NewChild(config, ke) => self.ask_new_child(config, ke, cx),
+                Task::NewChild(slot, ke) => self.ask_new_child(slot, ke, cx),
                 Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
                 Task::Liveness => self.ask_liveness(cx),
                 Task::UpdateAddresses => self.ask_update_addresses(cx),
@@ -492,11 +505,11 @@ impl Established {
             self.want(Task::RekeyIke(None));
         }
         self.renew_children(cx);
-        let due: Vec<usize> =
-            self.retries.iter().filter(|r| r.at <= cx.now).map(|r| r.config).collect();
-        for config in due {
-            self.postpone_retry(config, cx);
-            self.want(Task::NewChild(config, None));
+        let due: Vec<Slot> =
+            self.retries.iter().filter(|r| r.at <= cx.now).map(|r| r.slot).collect();
+        for slot in due {
+            self.postpone_retry(slot, cx);
+            self.want(Task::NewChild(slot, None));
         }
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
             self.want(Task::Liveness);
@@ -522,7 +535,7 @@ impl Established {
                 child.expires_at = cx.now + Duration::from_mins(1);
                 wanted.push(Task::DeleteChild(child.id));
                 if child.phase == Phase::Up {
-                    wanted.push(Task::NewChild(child.config, None));
+                    wanted.push(Task::NewChild(child.slot, None));
                 }
             } else if child.phase == Phase::Up && child.rekey_at <= cx.now {
                 child.rekey_at = retry;
@@ -544,16 +557,21 @@ impl Established {
     }
 
     /// The peer deleted a child that we want: ask for it again, but let the peer come first.
-    pub(super) fn ask_again_soon(&mut self, config: usize, cx: &mut Cx<'_>) {
-        if self.retries.iter().all(|retry| retry.config != config) {
+    pub(super) fn ask_again_soon(&mut self, slot: Slot, cx: &mut Cx<'_>) {
+        if !self.waits_for(slot) {
             let at = cx.now + cx.jitter(Duration::from_secs(1));
-            self.retries.push(Retry { config, at, failures: 0 });
+            self.retries.push(Retry { slot, at, failures: 0 });
         }
     }
 
-    fn postpone_retry(&mut self, config: usize, cx: &mut Cx<'_>) {
+    /// Whether a child is asked for again after a while.
+    pub(super) fn waits_for(&self, slot: Slot) -> bool {
+        self.retries.iter().any(|retry| retry.slot == slot)
+    }
+
+    fn postpone_retry(&mut self, slot: Slot, cx: &mut Cx<'_>) {
         let at = cx.now + cx.jitter(Duration::from_mins(1));
-        for retry in self.retries.iter_mut().filter(|retry| retry.config == config) {
+        for retry in self.retries.iter_mut().filter(|retry| retry.slot == slot) {
             retry.at = at;
         }
     }

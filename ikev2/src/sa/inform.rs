@@ -61,14 +61,14 @@ impl Established {
     /// own delete of it is on its way (RFC 7296 §1.4.1).
     fn on_child_delete(&mut self, spi: u32, cx: &mut Cx<'_>) -> Option<u32> {
         let child = self.children.iter().find(|child| child.spi_out.0.get() == spi)?;
-        let (id, spi_in, phase, config) = (child.id, child.spi_in, child.phase, child.config);
+        let (id, spi_in, phase, slot) = (child.id, child.spi_in, child.phase, child.slot);
         let crossing = matches!(&self.pending, Some(Pending::DeleteChild(ours)) if *ours == id);
         let replaced = phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
-        let replaced = replaced || self.has_up(config);
+        let replaced = replaced || self.has_up(slot, cx);
         if !replaced && cx.peer(self.peer).start == Start::Always {
-            self.ask_again_soon(config, cx);
+            self.ask_again_soon(slot, cx);
         }
         (!crossing).then_some(spi_in.0.get())
     }

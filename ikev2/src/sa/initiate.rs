@@ -309,8 +309,7 @@ impl InitSent {
             },
         );
         let childless = config.childless == Childless::Prefer && announced.childless;
-        let with_child = !config.children.is_empty() && !childless;
-        let offer = with_child.then(|| ChildOffer::first(config, 0, cx));
+        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
         let mut chain = Chain::new();
         chain.id_i(&local_id);
         if self.attempt.supersedes.is_none() {
@@ -450,13 +449,13 @@ impl AuthSent {
             let sk_d = state.channel.sk_d.clone();
             let keying =
                 Keying { prf: state.channel.prf(), sk_d: &sk_d, nonces: (&nonces.0, &nonces.1) };
-            let spi = offer.spi_in;
+            let (spi, slot) = (offer.spi_in, offer.slot);
             let child = offer.complete(body, &keying, config, cx);
             if child.is_err() && body.error_notify().is_none() {
                 // The peer believes in a pair that we cannot use.
                 state.want(Task::DeleteSpi(spi));
             }
-            state.first_child(child, cx);
+            state.first_child(child.map_err(|reason| (Some(slot), reason)), cx);
         }
         state.ask_for_missing_children(cx);
         State::Established(Box::new(state))
@@ -518,6 +517,15 @@ fn tell_detour(peer: PeerId, here: Path, reason: &CloseReason, cx: &mut Cx<'_>) 
     if let CloseReason::Redirected { to } = reason {
         cx.news(News::SentElsewhere { peer, here, to: to.clone() });
     }
+}
+
+/// The child to ask for in IKE_AUTH: the one that a packet waits for, else the first one.
+fn first_offer(peer: PeerId, config: &PeerConfig, cx: &mut Cx<'_>) -> Option<ChildOffer> {
+    let waiting = cx.slot_of_packet(peer);
+    let slot = waiting.or_else(|| Established::first_slot(config))?;
+    let child = config.child(slot.config)?;
+    let traffic = cx.led_by_packet(peer, slot.traffic(child));
+    Some(ChildOffer::first(child, slot, traffic, cx))
 }
 
 /// Who we are on this path.

@@ -12,6 +12,7 @@
 
 mod channel;
 mod child;
+mod choice;
 mod closing;
 pub(crate) mod collision;
 mod create_child;
@@ -26,6 +27,8 @@ mod reauth;
 mod redirect;
 mod rekey_ike;
 mod respond;
+mod runtime;
+mod slot;
 mod sync;
 mod window;
 

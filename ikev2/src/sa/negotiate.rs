@@ -14,7 +14,8 @@
 //! old peer leaves out. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
 
 use crate::crypto::suite::{ChildSuite, IkeSuite};
-use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, SnId, TransformType};
+use crate::difference::allows_absence;
+use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
 /// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means. A suite with the method `sent`
@@ -154,17 +155,6 @@ fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
     let aead = chosen.iter().any(|t| matches!(t, Transform::Encr(EncrId::AES_GCM_16, _)));
     let integ = chosen.iter().any(|t| matches!(t, Transform::Integ(id) if *id != IntegId::NONE));
     (aead != integ).then_some(chosen)
-}
-
-/// Whether a side that lists these transforms of one type can do without the type.
-fn allows_absence(kind: TransformType, listed: &[Transform]) -> bool {
-    listed.is_empty()
-        || match kind {
-            TransformType::INTEG => listed.contains(&Transform::Integ(IntegId::NONE)),
-            TransformType::KE => listed.contains(&Transform::Ke(KeMethod::NONE)),
-            TransformType::SN => listed.contains(&Transform::Sn(SnId::SHORT)),
-            _ => false,
-        }
 }
 
 /// A transform type that we do not know at all; an unknown algorithm of a known type is merely never chosen.

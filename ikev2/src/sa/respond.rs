@@ -345,7 +345,7 @@ impl AuthAwaited {
                 Ok(answer) => answer.write(&mut chain),
                 Err(refusal) => refusal.write(&mut chain),
             }
-            state.first_child(answer.map(|a| a.agreed).map_err(|r| r.reason), cx);
+            state.first_child(answer.map(|a| a.agreed).map_err(|r| (r.slot, r.reason)), cx);
         }
         extensions::answer_in_auth(&mut chain, &message.body, path, &config);
         state.respond(message, &chain, cx);
@@ -375,5 +375,5 @@ fn first_answer(
 ) -> Result<ChildAnswer, Refusal> {
     let prf = state.channel.prf();
     let keying = Keying { prf, sk_d: &state.channel.sk_d, nonces: (&nonces.0, &nonces.1) };
-    answer(body, config, Asked::First, &keying, cx)
+    answer(body, config, &Asked::First, &keying, cx)
 }

@@ -77,7 +77,7 @@ impl Established {
         let task = match &pending {
             Pending::DeleteChild(child) => Some(Task::DeleteChild(*child)),
             Pending::RekeyChild(child, _) => Some(Task::RekeyChild(*child, None)),
-            Pending::NewChild(offer) => Some(Task::NewChild(offer.config, None)),
+            Pending::NewChild(offer) => Some(Task::NewChild(offer.slot, None)),
             Pending::RekeyIke(_) => Some(Task::RekeyIke(None)),
             Pending::UpdateAddresses(_) => Some(Task::UpdateAddresses),
             Pending::VerifyPath(_) => Some(Task::VerifyPath),

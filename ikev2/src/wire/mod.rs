@@ -18,6 +18,7 @@ pub mod payload;
 pub mod proposal;
 pub mod redirect;
 pub mod selector;
+pub mod traffic;
 
 use crate::registry::PayloadType;
 

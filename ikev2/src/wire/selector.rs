@@ -93,6 +93,22 @@ impl TrafficSelector {
         self.intersect(other) == Some(*other)
     }
 
+    /// How much it selects, as a number to compare with others.
+    pub(crate) fn breadth(&self) -> f64 {
+        let span = match (self.start, self.end) {
+            (IpAddr::V4(start), IpAddr::V4(end)) => {
+                u128::from(end.to_bits().saturating_sub(start.to_bits()))
+            }
+            (IpAddr::V6(start), IpAddr::V6(end)) => end.to_bits().saturating_sub(start.to_bits()),
+            _ => 0,
+        };
+        let addresses =
+            1.0 + span.to_be_bytes().iter().fold(0.0, |sum, octet| sum * 256.0 + f64::from(*octet));
+        let ports = 1.0 + f64::from(self.ports.1.saturating_sub(self.ports.0));
+        let protocols = if self.protocol == 0 { 256.0 } else { 1.0 };
+        addresses * ports * protocols
+    }
+
     /// The packets that both select, or `None` if there are none.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Option<Self> {

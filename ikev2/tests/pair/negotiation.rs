@@ -172,7 +172,9 @@ fn no_common_esp_proposal_leaves_the_ike_sa_up() {
 #[test]
 fn no_common_selectors_leave_the_ike_sa_up() {
     let (reason, _) = child_failure(|child| child.local = vec![subnet(9)]);
-    assert_eq!(reason, CloseReason::SelectorMismatch);
+    let CloseReason::SelectorMismatch { ours, theirs } = reason else { panic!("{reason:?}") };
+    assert_eq!(ours.to_string(), "10.1.0.0/16 <-> 10.2.0.0/16");
+    assert!(theirs.is_empty(), "the peer does not say");
 }
 
 #[test]

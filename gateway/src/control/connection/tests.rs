@@ -115,7 +115,10 @@ fn it_is_up_when_every_child_is() {
     assert_eq!(connection.state(now), State::Up, "a rekey changes nothing");
     assert_eq!(connection.children[0].rekeys, 1);
     connection.children[0].on_down();
-    let refused = reason::explain(&CloseReason::SelectorMismatch, "berlin");
+    let refused = reason::explain(
+        &CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() },
+        "berlin",
+    );
     connection.children[0].failure = Some((refused, Some(now)));
     assert_eq!(connection.state(now), State::Down, "the IKE SA alone carries nothing");
     assert_eq!(connection.retry_at(), Some(now));
@@ -210,7 +213,14 @@ fn an_offer_that_we_refused_tells_more_than_a_refusal_of_ours() {
         assert_eq!(connection.state(now), State::Down);
         let reason = connection.reason(now).expect("a reason");
         assert!(reason.message.ends_with("the peer offered aes128gcm16"), "{reason:?}");
-        connection.on_child_failed(0, reason::explain(&CloseReason::SelectorMismatch, "x"), None);
+        connection.on_child_failed(
+            0,
+            reason::explain(
+                &CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() },
+                "x",
+            ),
+            None,
+        );
         let code = connection.reason(now).map(|reason| reason.code);
         assert_eq!(code.as_deref(), Some("E1005"), "another trouble is told as it is");
     }

@@ -1,8 +1,8 @@
 //! Every reason has its code, word, sentence and remedy; the proposal diff names the one wrong word.
 
 use super::*;
-use ikev2::Identity;
 use ikev2::registry::{EncrId, IntegId, KeMethod, NotifyType, PrfId, ProtocolId};
+use ikev2::{Identity, TrafficSelector};
 
 fn aes256_sha256(group: u16) -> Proposal {
     Proposal {
@@ -33,7 +33,7 @@ fn every_reason() -> Vec<CloseReason> {
             theirs: vec![aes256_sha256(2)],
         },
         CloseReason::ChildProposalMismatch { ours: Vec::new(), theirs: Vec::new() },
-        CloseReason::SelectorMismatch,
+        CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() },
         CloseReason::AuthRefusedByPeer { sent: id(), expected: None },
         CloseReason::WrongKey { claimed: id() },
         CloseReason::WrongIdentity { claimed: id(), expected: Vec::new() },
@@ -87,6 +87,13 @@ fn the_difference_names_the_one_wrong_word() {
     };
     let explained = explain(&reason, "paris");
     assert_eq!(explained.code, "E1003");
+    assert!(
+        explained.message.ends_with(
+            "; closest their #1 differs only in key exchange group: modp1024 vs modp2048"
+        ),
+        "{}",
+        explained.message
+    );
     assert_eq!(
         explained.detail,
         [
@@ -94,6 +101,31 @@ fn the_difference_names_the_one_wrong_word() {
             "theirs  1: aes256-sha256-modp1024   2: aes256-sha256-modp1536",
             "closest their #1 differs only in key exchange group: modp1024 vs modp2048",
         ]
+    );
+}
+
+#[test]
+fn networks_that_do_not_meet_are_named() {
+    let side = |second: u8| TrafficSelector::subnet(std::net::IpAddr::from([10, second, 0, 0]), 16);
+    let ours = || Box::new(Traffic::new(vec![side(1)], vec![side(2), side(4)]));
+    let told = CloseReason::SelectorMismatch { ours: ours(), theirs: Box::default() };
+    let explained = explain(&told, "paris");
+    assert_eq!(explained.code, "E1005");
+    assert_eq!(
+        explained.message,
+        "the peer has no networks in common with 10.1.0.0/16 <-> 10.2.0.0/16, 10.4.0.0/16 (TS_UNACCEPTABLE)"
+    );
+    let theirs = Box::new(Traffic::new(vec![side(1)], vec![side(3)]));
+    let seen = CloseReason::SelectorMismatch { ours: ours(), theirs };
+    assert!(trouble(&seen).first_hand && !trouble(&told).first_hand);
+    let explained = explain(&seen, "paris");
+    assert_eq!(
+        explained.message,
+        "no networks in common: the peer wants 10.1.0.0/16 <-> 10.3.0.0/16 (TS_UNACCEPTABLE)"
+    );
+    assert_eq!(
+        explained.detail,
+        ["ours    10.1.0.0/16 <-> 10.2.0.0/16, 10.4.0.0/16", "theirs  10.1.0.0/16 <-> 10.3.0.0/16"]
     );
 }
 

@@ -1,0 +1,104 @@
+//! Children that come and go while the endpoint runs, and packets that ask for one.
+//!
+//! ```text
+//!   add_child ─► index      children: [ lan, (removed), new ]      an index never means another child
+//!   remove_child(1)         the peer may not bring it up again: TS_UNACCEPTABLE
+//!   connect_for(packet)     connect, with the packet's selectors first in the request (RFC 7296 §2.9)
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::config::{ChildConfig, PeerConfig};
+use crate::error::Unknown;
+use crate::event::PeerId;
+use crate::sa::{IkeSa, Stage};
+use crate::shared::Cx;
+use crate::wire::header::IkeSpi;
+use crate::wire::traffic::PacketSelectors;
+
+impl Endpoint {
+    /// Adds a child to a peer; its index in [`PeerConfig::children`] comes back. If the peer is up, it is asked for, unless
+    /// it is the peer's to ask: the peer began the IKE SA and is not one that starts always.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer.
+    pub fn add_child(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        child: ChildConfig,
+    ) -> Result<usize, Unknown> {
+        let mut index = 0;
+        self.change(peer, |config| {
+            index = config.children.len();
+            config.children.push(child.bounded());
+            Ok(())
+        })?;
+        self.each_up(now, peer, |sa, cx| sa.add_child(index, cx));
+        Ok(index)
+    }
+
+    /// Removes a child of a peer. Its SAs end at once ([`CloseReason::Local`](crate::CloseReason::Local)) and the peer is
+    /// told by DELETE; from then on it is refused with TS_UNACCEPTABLE. The index stays taken.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer, or no such child any more.
+    pub fn remove_child(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        index: usize,
+    ) -> Result<(), Unknown> {
+        self.change(peer, |config| {
+            let child = config.children.get_mut(index).filter(|child| !child.removed);
+            child.ok_or(Unknown)?.removed = true;
+            Ok(())
+        })?;
+        self.each_up(now, peer, |sa, cx| sa.remove_child(index, cx));
+        Ok(())
+    }
+
+    /// [`connect`](Self::connect), because of this packet. If a child is configured for it and none that is up carries it,
+    /// that child is asked for, and the request says which packet it is for, so that a peer that has to choose among
+    /// its own policies chooses the right one (RFC 7296 §2.9). Of several packets the last one counts.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer.
+    pub fn connect_for(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: PacketSelectors,
+    ) -> Result<(), Unknown> {
+        self.peers.one(peer)?;
+        self.shared.packets.insert(peer, packet);
+        self.connect(now, peer)?;
+        self.each_up(now, peer, IkeSa::want_packet);
+        Ok(())
+    }
+
+    /// Puts another configuration in the place of a peer's.
+    fn change(
+        &mut self,
+        peer: PeerId,
+        change: impl FnOnce(&mut PeerConfig) -> Result<(), Unknown>,
+    ) -> Result<(), Unknown> {
+        let index = usize::try_from(peer.0).map_err(|_| Unknown)?;
+        let place = self.shared.peers.get_mut(index).ok_or(Unknown)?;
+        // SAs hold it only while they are at work, so that this rarely copies.
+        change(Arc::make_mut(place))
+    }
+
+    fn each_up(&mut self, now: Instant, peer: PeerId, run: impl Fn(&mut IkeSa, &mut Cx<'_>)) {
+        let Ok(state) = self.peers.one(peer) else { return };
+        let spis: Vec<IkeSpi> = state.sas.clone();
+        for spi in spis {
+            if let Some(sa) = self.sas.get_mut(&spi).filter(|sa| sa.stage() == Stage::Up) {
+                run(sa, &mut Cx { now, shared: &mut self.shared });
+                self.settle(now, spi);
+            }
+        }
+    }
+}
