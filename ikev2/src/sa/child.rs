@@ -37,6 +37,9 @@ pub(super) struct Child {
     pub(super) suite: ChildSuite,
     pub(super) traffic: Traffic,
     pub(super) remarks: Remarks,
+    /// Whether the peer is known to have it. One that it asked for it has when our answer arrives, and we hear of that
+    /// with its next request.
+    pub(super) confirmed: bool,
     pub(super) phase: Phase,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
@@ -96,6 +99,8 @@ pub(super) struct ChildOffer {
     pub(super) spi_in: EspSpi,
     pub(super) nonce: Vec<u8>,
     fresh: bool,
+    /// When a child is rekeyed that the peer may not have known of when it answered.
+    pub(super) premature: bool,
     /// The peer asked for this key exchange method; it does not get to ask again.
     steered: bool,
     ke: Option<KeSecret>,
@@ -118,6 +123,7 @@ impl ChildOffer {
             spi_in,
             nonce: Vec::new(),
             fresh: false,
+            premature: false,
             steered: false,
             ke: None,
             proposals: negotiate::offer(&negotiate::without_ke(&child.proposals), &spi),
@@ -141,6 +147,7 @@ impl ChildOffer {
             spi_in,
             nonce: cx.nonce(),
             fresh: true,
+            premature: false,
             steered: asked.is_some(),
             ke,
             proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
@@ -222,8 +229,15 @@ impl ChildOffer {
         let g_ir = self.agree(&suite, body)?;
         let keys = derive(keying, g_ir.as_deref().map(Vec::as_slice), &suite);
         let remarks = Remarks::read(body);
-        let terms =
-            Terms { slot: self.slot, spi_in: self.spi_in, spi_out, suite, traffic, remarks };
+        let terms = Terms {
+            slot: self.slot,
+            spi_in: self.spi_in,
+            spi_out,
+            suite,
+            traffic,
+            remarks,
+            confirmed: true,
+        };
         Ok(Agreed { child: terms.child(keying, peer, cx), keys_out: keys.0, keys_in: keys.1 })
     }
 
@@ -336,7 +350,8 @@ pub(super) fn answer(
     let spi_in = cx.fresh_esp_spi();
     proposal.spi = spi_in.0.get().to_be_bytes().to_vec();
     let remarks = Remarks::read(body);
-    let terms = Terms { slot, spi_in, spi_out, suite, traffic, remarks };
+    let confirmed = false;
+    let terms = Terms { slot, spi_in, spi_out, suite, traffic, remarks, confirmed };
     let agreed =
         Agreed { child: terms.child(&keying, peer, cx), keys_in: keys.0, keys_out: keys.1 };
     Ok(ChildAnswer { agreed, proposal, nonce, ke, more })
@@ -448,6 +463,7 @@ struct Terms {
     suite: ChildSuite,
     traffic: Traffic,
     remarks: Remarks,
+    confirmed: bool,
 }
 
 impl Terms {
@@ -461,6 +477,7 @@ impl Terms {
             suite: self.suite,
             traffic: self.traffic,
             remarks: self.remarks,
+            confirmed: self.confirmed,
             phase: Phase::Up,
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + longest(lifetime),

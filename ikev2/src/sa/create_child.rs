@@ -21,7 +21,8 @@ use crate::wire::message::{Body, Chain, Notify};
 
 impl Established {
     pub(super) fn ask_new_child(&mut self, slot: Slot, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
-        if self.has_up(slot, cx) || self.is_taken_apart(slot, cx) {
+        let wanted = !self.has_up(slot, cx) || self.packet_waits_for(slot, cx);
+        if !wanted || self.is_taken_apart(slot, cx) {
             return;
         }
         let peer = cx.peer(self.peer);
@@ -38,10 +39,11 @@ impl Established {
         let old = self.children.iter().find(|child| child.id == id && child.phase == Phase::Up);
         let Some(old) = old else { return };
         let (slot, spi_in, used) = (old.slot, old.spi_in, old.suite.ke);
-        let scope = self.rekey_scope(old, cx);
+        let (scope, premature) = (self.rekey_scope(old, cx), !old.confirmed);
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
-        let offer = ChildOffer::further(child, (slot, scope), (ke, used), cx);
+        let mut offer = ChildOffer::further(child, (slot, scope), (ke, used), cx);
+        offer.premature = premature;
         let mut chain = Chain::new();
         let spi = spi_in.0.get().to_be_bytes();
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
@@ -176,7 +178,7 @@ impl Established {
         let slot = offer.slot;
         match self.complete(offer, &message.body, cx) {
             // The peer's request for it crossed ours and was granted.
-            Ok(agreed) if self.has_up(slot, cx) => {
+            Ok(agreed) if self.has_up(slot, cx) && !self.packet_waits_for(slot, cx) => {
                 self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
             }
             Ok(agreed) => {
@@ -284,7 +286,11 @@ impl Established {
         let config = cx.peer(self.peer);
         let spi = offer.spi_in;
         let nonce_i = offer.nonce.clone();
-        let next = next_step(body, |method| offer.offers(method));
+        let mut next = next_step(body, |method| offer.offers(method));
+        if matches!(next, Next::Gone) && offer.premature {
+            // Not yet there, rather: our answer that makes it was on its way.
+            next = Next::Later;
+        }
         let keying = Keying {
             prf: self.channel.prf(),
             sk_d: &self.channel.sk_d,
@@ -295,6 +301,13 @@ impl Established {
             _ => offer.complete(body, &keying, &config, cx),
         };
         let made = body.error_notify().is_none();
+        let early = std::mem::take(&mut self.deleted_early);
+        if let Ok(dead) = &agreed
+            && early.contains(&dead.child.spi_out.0.get())
+        {
+            cx.release_esp_spi(spi);
+            return Err(Refused { next: Next::GiveUp, reason: CloseReason::PeerDeleted });
+        }
         agreed.map_err(|reason| {
             if made {
                 // The peer believes in a pair that we cannot use.

@@ -67,6 +67,8 @@ pub(super) struct Established {
     pub(super) esp_path: Path,
     /// When it ends because another one took its place.
     pub(super) retires_at: Option<Instant>,
+    /// SPIs that the peer deleted while its answer that speaks of them may have been on its way.
+    pub(super) deleted_early: Vec<u32>,
     first: First,
     /// Only `auth::verify_psk` makes one: without it there is no such state.
     proof: PeerAuthenticated,
@@ -180,6 +182,7 @@ impl Established {
             paused_until: None,
             retries: Vec::new(),
             split: Vec::new(),
+            deleted_early: Vec::new(),
             first,
             proof,
         }
@@ -207,6 +210,8 @@ impl Established {
     /// Gate 3 for requests.
     pub(super) fn on_request(mut self: Box<Self>, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
         self.heard_from(message, cx);
+        // With a window of one, a new request says that our last answer arrived.
+        self.children.iter_mut().for_each(|child| child.confirmed = true);
         if let Some(kind) = message.body.unsupported_critical {
             let mut chain = Chain::new();
             chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);

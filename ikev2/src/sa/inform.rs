@@ -15,6 +15,9 @@ use crate::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::message::Chain;
 use crate::wire::payload::Delete;
 
+/// The most unknown SPIs that are remembered until the answer comes: an honest peer deletes one.
+const MOST_EARLY: usize = 16;
+
 impl Established {
     pub(super) fn on_informational_request(
         mut self: Box<Self>,
@@ -60,7 +63,10 @@ impl Established {
     /// The peer deletes the child that it receives on with `spi`; gives our SPI of the pair for the answer, unless our
     /// own delete of it is on its way (RFC 7296 §1.4.1).
     fn on_child_delete(&mut self, spi: u32, cx: &mut Cx<'_>) -> Option<u32> {
-        let child = self.children.iter().find(|child| child.spi_out.0.get() == spi)?;
+        let Some(child) = self.children.iter().find(|child| child.spi_out.0.get() == spi) else {
+            self.on_early_delete(spi);
+            return None;
+        };
         let (id, spi_in, phase, slot) = (child.id, child.spi_in, child.phase, child.slot);
         let crossing = matches!(&self.pending, Some(Pending::DeleteChild(ours)) if *ours == id);
         let replaced = phase != Phase::Up || self.has_successor(id);
@@ -71,6 +77,15 @@ impl Established {
             self.ask_again_soon(slot, cx);
         }
         (!crossing).then_some(spi_in.0.get())
+    }
+
+    /// The peer deletes what we do not know. If it is the pair that we are asking for, the DELETE has overtaken the
+    /// answer, which must not bring the pair up when it comes.
+    fn on_early_delete(&mut self, spi: u32) {
+        let asking = matches!(self.pending, Some(Pending::NewChild(_) | Pending::RekeyChild(..)));
+        if asking && self.deleted_early.len() < MOST_EARLY {
+            self.deleted_early.push(spi);
+        }
     }
 
     pub(super) fn ask_delete(&mut self, id: ChildId, cx: &mut Cx<'_>) {

@@ -96,12 +96,19 @@ impl Established {
         true
     }
 
+    /// Whether the waiting packet belongs to this slot and no child carries it: then another one is wanted, even if the
+    /// slot has one that the peer narrowed to other traffic.
+    pub(super) fn packet_waits_for(&self, slot: Slot, cx: &Cx<'_>) -> bool {
+        let Some(packet) = cx.shared.packets.get(&self.peer) else { return false };
+        let peer = cx.peer(self.peer);
+        peer.child(slot.config).is_some_and(|child| slot.traffic(child).holds(packet))
+            && !self.children.iter().any(|child| child.traffic.holds(packet))
+    }
+
     /// Asks for the child that a packet belongs to, if none carries it.
     fn want_packet(&mut self, cx: &Cx<'_>) {
-        let Some(packet) = cx.shared.packets.get(&self.peer) else { return };
         let Some(slot) = cx.slot_of_packet(self.peer) else { return };
-        let carried = self.children.iter().any(|child| child.traffic.holds(packet));
-        if !carried {
+        if self.packet_waits_for(slot, cx) {
             self.retries.retain(|retry| retry.slot != slot);
             self.want(Task::NewChild(slot, None));
         }

@@ -24,9 +24,12 @@ mod loss;
 mod mobike;
 mod nat;
 mod negotiation;
+mod pairs;
 mod redirect;
 mod rekey;
 mod retransmit;
+mod runtime;
+mod selectors;
 
 use std::time::Duration;
 
