@@ -22,6 +22,7 @@ use crate::wire::selector::TrafficSelector;
 mod addresses;
 mod authenticated;
 mod crowd;
+mod children;
 mod deadlines;
 mod flood;
 mod hostile;

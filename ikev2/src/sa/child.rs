@@ -101,6 +101,8 @@ pub(super) struct ChildOffer {
     fresh: bool,
     /// When a child is rekeyed that the peer may not have known of when it answered.
     pub(super) premature: bool,
+    /// The child that the peer made in place of the same one meanwhile, and the lower nonce of that exchange.
+    pub(super) rival: Option<(ChildId, Vec<u8>)>,
     /// The peer asked for this key exchange method; it does not get to ask again.
     steered: bool,
     ke: Option<KeSecret>,
@@ -124,6 +126,7 @@ impl ChildOffer {
             nonce: Vec::new(),
             fresh: false,
             premature: false,
+            rival: None,
             steered: false,
             ke: None,
             proposals: negotiate::offer(&negotiate::without_ke(&child.proposals), &spi),
@@ -148,6 +151,7 @@ impl ChildOffer {
             nonce: cx.nonce(),
             fresh: true,
             premature: false,
+            rival: None,
             steered: asked.is_some(),
             ke,
             proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
@@ -316,7 +320,7 @@ pub(super) fn answer(
     };
     #[cfg(test)]
     if let Some(notify) = cx.shared.picky.filter(|_| ts_i.len().max(ts_r.len()) > 1) {
-        return Err(Refusal::new(notify, CloseReason::Notified(notify)));
+        return Err(Refusal::new(notify, CloseReason::Protocol("more than one pair")));
     }
     // The peer's TSi is its own side.
     let Choice { slot, traffic, more } =

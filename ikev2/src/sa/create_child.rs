@@ -111,8 +111,12 @@ impl Established {
             return;
         };
         agreed.child.replaces = Some(id);
-        let crossing = matches!(&self.pending, Some(Pending::RekeyChild(ours, _)) if *ours == id);
-        if !crossing {
+        if let Some(Pending::RekeyChild(ours, offer)) = &mut self.pending
+            && *ours == id
+        {
+            // It may be replaced in its turn, or deleted, before our own answer comes; the nonce decides all the same.
+            offer.rival.get_or_insert((agreed.child.id, agreed.child.lowest_nonce.clone()));
+        } else {
             self.set_phase(id, Phase::Replaced);
             self.keep(id, cx);
         }
@@ -207,8 +211,7 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         let slot = offer.slot;
-        let rival = self.children.iter().find(|child| child.replaces == Some(old));
-        let rival = rival.map(|child| (child.id, child.lowest_nonce.clone()));
+        let rival = offer.rival.clone();
         match (self.complete(offer, &message.body, cx), rival) {
             (Ok(agreed), None) => self.replace(old, agreed, cx),
             (Ok(agreed), Some((rival, nonce))) => {

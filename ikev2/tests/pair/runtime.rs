@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use ikev2::registry::ExchangeType;
+use ikev2::wire::header::Header;
 use ikev2::{ChildId, CloseReason, Event, PeerConfig, Start};
 use testkit::link::Link;
-use testkit::world::{LEFT, RIGHT, World, child_of, for_each_seed, psk_pair};
+use testkit::world::{LEFT, LEFT_ADDRESS, RIGHT, World, child_of, for_each_seed, psk_pair};
 
 use crate::{MINUTE, assert_healthy, assert_no_interruption, up};
 
@@ -221,4 +223,67 @@ fn removed_while_it_is_on_its_way() {
         );
         assert_no_interruption(&world);
     });
+}
+
+/// Drops the left host's answers to CREATE_CHILD_SA; everything else passes.
+fn lose_answers_of_the_left(world: &mut World) {
+    world.attack(|datagram, _| {
+        let header = Header::parse(&datagram.payload).unwrap();
+        let answer = header.exchange == ExchangeType::CREATE_CHILD_SA && header.flags.response;
+        let lost = answer && datagram.source.ip() == LEFT_ADDRESS;
+        if lost { Vec::new() } else { vec![datagram] }
+    });
+}
+
+fn newest(world: &World, host: usize) -> Option<ChildId> {
+    world.host(host).children().last().map(|child| child.id)
+}
+
+/// The right host's rekey is granted, but it does not know that yet; the left host replaces what it granted.
+#[test]
+fn a_child_is_replaced_that_the_peer_does_not_know_of_yet() {
+    for (crossing, millis) in [(false, 300), (false, 3000), (true, 300), (true, 3000)] {
+        let mut world = up(World::new(1).peers(psk_pair()));
+        lose_answers_of_the_left(&mut world);
+        let (left, right) = (newest(&world, LEFT), newest(&world, RIGHT));
+        rekey_child(&mut world, RIGHT, right);
+        if crossing {
+            rekey_child(&mut world, LEFT, left);
+        }
+        world.run_for(Duration::from_millis(100));
+        let left = newest(&world, LEFT);
+        rekey_child(&mut world, LEFT, left);
+        world.run_for(Duration::from_millis(millis));
+        world.relent();
+        world.run_until_quiet(MINUTE);
+        assert_healthy(&world, 1);
+        let lost = |event: &Event| matches!(event, Event::ChildDown { reason, .. } if *reason != CloseReason::Rekeyed);
+        assert_eq!(world.left().count(lost) + world.right().count(lost), 0, "{}", world.report());
+    }
+}
+
+/// The DELETE for a child overtakes the answer that makes it.
+#[test]
+fn a_child_is_removed_before_the_peer_knows_that_it_has_it() {
+    let mut world = up(World::new(1).peers(both_always()));
+    let peer = world.left().peers[0];
+    let child = child_of("more", 11, 12, ESP);
+    // The left host would ask for it by itself: the right one is faster.
+    world.cut(true);
+    world.command(LEFT, |endpoint, now| endpoint.add_child(now, peer, child)).unwrap();
+    world.cut(false);
+    lose_answers_of_the_left(&mut world);
+    add(&mut world, RIGHT);
+    world.run_for(Duration::from_millis(100));
+    remove(&mut world, LEFT, 1);
+    world.run_for(Duration::from_secs(3));
+    world.relent();
+    world.run_for(MINUTE);
+    assert_eq!(
+        (configs(&world, LEFT), configs(&world, RIGHT)),
+        (vec![0], vec![0]),
+        "{}",
+        world.report()
+    );
+    assert_no_interruption(&world);
 }
