@@ -69,7 +69,12 @@ impl Established {
         };
         let (id, spi_in, phase, slot) = (child.id, child.spi_in, child.phase, child.slot);
         let crossing = matches!(&self.pending, Some(Pending::DeleteChild(ours)) if *ours == id);
-        let replaced = phase != Phase::Up || self.has_successor(id);
+        // Of two that crossed, the peer deletes the one that it made if that is the one to go.
+        let rival = matches!(
+            &self.pending,
+            Some(Pending::RekeyChild(_, ours)) if ours.rival.as_ref().is_some_and(|r| r.0 == id)
+        );
+        let replaced = rival || phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
         let replaced = replaced || self.has_up(slot, cx);
