@@ -163,6 +163,9 @@ fn is_foreign_type(transform: Transform) -> bool {
 }
 
 #[cfg(test)]
+mod table;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
