@@ -299,9 +299,9 @@ pub struct Lifetime {
     /// Age at which it is replaced at the latest; the true moment is up to 10 % earlier, at random. More than a century
     /// counts as a century.
     pub time: Duration,
-    /// Octets (children only), summed over both directions.
+    /// Octets (children only), summed over both directions. Replaced between 80 and 90 % of it, at random.
     pub octets: Option<u64>,
-    /// Packets (children only), summed over both directions.
+    /// Packets (children only), summed over both directions. Replaced between 80 and 90 % of it, at random.
     pub packets: Option<u64>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use crate::config::Lifetime;
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::error::{CloseReason, DropReason};
 use crate::wire::identity::Identity;
@@ -220,6 +221,31 @@ pub struct ChildSa {
     pub more_possible: bool,
     /// When we will rekey it.
     pub rekey_at: Instant,
+    /// What it may carry at most; it is rekeyed well before, if [`ChildUsage`] is reported. Whoever needs the limits to hold
+    /// though the peer does not answer stops using the child there. Sequence numbers never wrap, whatever is configured:
+    /// the sender stops at the last one (RFC 4303 §3.3.3).
+    pub hard: Limits,
+}
+
+/// How much a child may carry, summed over both directions; `None`: any amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Inner octets.
+    pub octets: Option<u64>,
+    /// Packets. Without extended sequence numbers never more than there are numbers.
+    pub packets: Option<u64>,
+}
+
+impl Limits {
+    /// Those of a lifetime, for a child with or without extended sequence numbers.
+    pub(crate) fn of(lifetime: &Lifetime, esn: bool) -> Self {
+        let numbers = (!esn).then_some(u64::from(u32::MAX));
+        let packets = match (lifetime.packets, numbers) {
+            (Some(configured), Some(numbers)) => Some(configured.min(numbers)),
+            (configured, numbers) => configured.or(numbers),
+        };
+        Self { octets: lifetime.octets, packets }
+    }
 }
 
 /// Keying material of one ESP SA (RFC 7296 §2.17).

@@ -103,8 +103,8 @@ pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
 pub use error::{CloseReason, DropReason, Unknown};
 pub use event::{
-    ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo, Path,
-    PeerId, SendWhen, Transmit,
+    ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo,
+    Limits, Path, PeerId, SendWhen, Transmit,
 };
 pub use keyword::KeywordError;
 pub use wire::identity::{Identity, IdentityError};

@@ -134,6 +134,12 @@ impl Cx<'_> {
         base.mul_f64(0.9 + 0.2 * share)
     }
 
+    /// Between 80 and 90 % of `limit`.
+    pub(crate) fn most_of(&mut self, limit: u64) -> u64 {
+        let share = 800 + u128::from(self.shared.rng.next_u32() % 101);
+        u64::try_from(u128::from(limit) * share / 1000).unwrap_or(limit)
+    }
+
     /// A moment up to 10 % before `lifetime` has passed, so that not all SAs are rekeyed at once.
     pub(crate) fn rekey_time(&mut self, lifetime: Duration) -> Instant {
         let share = f64::from(self.shared.rng.next_u32()) / f64::from(u32::MAX);

@@ -22,7 +22,7 @@ use crate::crypto::keymat::child_keys;
 use crate::crypto::prf::Prf;
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;
-use crate::event::{ChildId, ChildKeys, EspSpi};
+use crate::event::{ChildId, ChildKeys, EspSpi, Limits};
 use crate::registry::{KeMethod, NotifyType, ProtocolId};
 use crate::wire::message::{Body, Chain};
 use crate::wire::proposal::Proposal;
@@ -43,6 +43,10 @@ pub(super) struct Child {
     pub(super) phase: Phase,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
+    /// When this much was carried it is rekeyed.
+    pub(super) soft: Limits,
+    /// What it may carry at most.
+    pub(super) hard: Limits,
     /// Whether it has carried nearly as much as it may; then `rekey_at` has come.
     pub(super) worn: bool,
     /// The child whose place it took.
@@ -472,7 +476,9 @@ struct Terms {
 
 impl Terms {
     fn child(self, keying: &Keying<'_>, peer: &PeerConfig, cx: &mut Cx<'_>) -> Child {
-        let lifetime = child_config(peer, self.slot.config).lifetime.time;
+        let lifetime = child_config(peer, self.slot.config).lifetime;
+        let hard = Limits::of(&lifetime, self.suite.esn);
+        let (soft, lifetime) = (hard.soft(cx), lifetime.time);
         Child {
             id: cx.fresh_child_id(),
             slot: self.slot,
@@ -485,6 +491,8 @@ impl Terms {
             phase: Phase::Up,
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + longest(lifetime),
+            soft,
+            hard,
             worn: false,
             replaces: None,
             lowest_nonce: keying.nonces.0.min(keying.nonces.1).to_vec(),

@@ -10,19 +10,18 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::child::{Agreed, Child, ChildOffer, Phase, child_config, longest};
+use super::child::{Agreed, Child, ChildOffer, Phase, longest};
 use super::closing::Closing;
 use super::extensions::Extensions;
 use super::mobike::Probe;
 use super::rekey_ike::{IkeOffer, Rival};
 use super::slot::Slot;
+use super::wanted::Retry;
 use super::{Cx, Message, Origin, State, sooner};
-use crate::config::{Dpd, Encap, PeerConfig, Start};
+use crate::config::{Dpd, Encap, PeerConfig};
 use crate::crypto::auth::PeerAuthenticated;
 use crate::error::{CloseReason, Unknown};
-use crate::event::{
-    ChildId, ChildSa, ChildUsage, Deadline, EspSpi, Event, IkeSaInfo, Path, PeerId, SendWhen,
-};
+use crate::event::{ChildId, ChildSa, Deadline, EspSpi, Event, IkeSaInfo, Path, PeerId, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::shared::News;
 use crate::wire::identity::Identity;
@@ -33,8 +32,6 @@ use crate::wire::message::Chain;
 const PATIENCE_WITHOUT_DPD: Duration = Duration::from_secs(165);
 /// How long to wait after TEMPORARY_FAILURE (RFC 7296 §2.25) before asking again.
 const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
-/// How long to wait before a refused child is asked for again; doubled up to a minute.
-const CHILD_RETRY: Duration = Duration::from_secs(2);
 
 /// What we make of an answer with a payload that we do not know and must not pass over.
 pub(super) const UNSUPPORTED_CRITICAL: &str =
@@ -108,12 +105,6 @@ pub(super) enum Pending {
     UpdateAddresses(Probe),
     VerifyPath(Probe),
     Redirect,
-}
-
-pub(super) struct Retry {
-    pub(super) slot: Slot,
-    at: Instant,
-    failures: u32,
 }
 
 impl Established {
@@ -288,28 +279,6 @@ impl Established {
         self.respond(message, &chain, cx);
     }
 
-    /// The child of IKE_AUTH, or why there is none, and of which one that is said.
-    pub(super) fn first_child(
-        &mut self,
-        child: Result<Agreed, (Option<Slot>, CloseReason)>,
-        cx: &mut Cx<'_>,
-    ) {
-        match child {
-            Ok(agreed) => {
-                let slot = agreed.child.slot;
-                self.install(agreed, SendWhen::Now, None, cx);
-                if self.origin() == Origin::Local {
-                    self.ask_for_rest(slot, cx);
-                }
-            }
-            Err((slot, reason)) => {
-                if let Some(slot) = slot.or_else(|| Self::first_slot(&cx.peer(self.peer))) {
-                    self.child_failed(slot, reason, cx);
-                }
-            }
-        }
-    }
-
     /// Hands a child to the data plane and keeps it.
     pub(super) fn install(
         &mut self,
@@ -343,6 +312,7 @@ impl Established {
             tfc_padding: child.remarks.tfc_padding,
             more_possible: child.remarks.more_possible,
             rekey_at: child.rekey_at,
+            hard: child.hard,
         };
         cx.event(Event::ChildUp { child: Box::new(sa), replaces });
         self.children.push(child);
@@ -372,25 +342,6 @@ impl Established {
         }
     }
 
-    /// Notes that a child could not be had and, unless it is the peer's to ask, when we ask again: for ever.
-    pub(super) fn child_failed(&mut self, slot: Slot, reason: CloseReason, cx: &mut Cx<'_>) {
-        if cx.peer(self.peer).child(slot.config).is_none() || self.falls_back(slot, &reason, cx) {
-            return;
-        }
-        let failures = match self.retries.iter().position(|retry| retry.slot == slot) {
-            Some(index) => self.retries.swap_remove(index).failures + 1,
-            None => 1,
-        };
-        let peer = self.peer;
-        if self.channel.origin == Origin::Remote && cx.peer(peer).start != Start::Always {
-            return self.tell_failed(slot, reason, None, cx);
-        }
-        let delay = CHILD_RETRY.saturating_mul(1 << failures.min(5)).min(Duration::from_mins(1));
-        let at = cx.now + cx.jitter(delay);
-        self.retries.push(Retry { slot, at, failures });
-        self.tell_failed(slot, reason, Some(at), cx);
-    }
-
     /// Waits before the next request of ours (RFC 7296 §2.25).
     pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
         self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));
@@ -409,24 +360,6 @@ impl Established {
     pub(super) fn rekey_self(&mut self, cx: &mut Cx<'_>) {
         self.want(Task::RekeyIke(None));
         self.ask(cx);
-    }
-
-    pub(super) fn on_usage(&mut self, id: ChildId, usage: ChildUsage, cx: &mut Cx<'_>) {
-        if let Some(heard) = usage.last_inbound {
-            self.last_inbound = self.last_inbound.max(heard.min(cx.now));
-        }
-        let config = cx.peer(self.peer);
-        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
-        let limit = child_config(&config, child.slot.config).lifetime;
-        // Nine tenths leave room for the exchange.
-        let worn =
-            |used: u64, limit: Option<u64>| limit.is_some_and(|limit| used >= limit / 10 * 9);
-        if !child.worn && (worn(usage.octets, limit.octets) || worn(usage.packets, limit.packets)) {
-            child.worn = true;
-            child.rekey_at = cx.now;
-            self.renew_children(cx);
-            self.ask(cx);
-        }
     }
 
     pub(super) const fn origin(&self) -> Origin {
@@ -532,7 +465,7 @@ impl Established {
     }
 
     /// Rekeys children that are due, and replaces those whose rekey failed for too long.
-    fn renew_children(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn renew_children(&mut self, cx: &mut Cx<'_>) {
         let retry = cx.now + cx.jitter(Duration::from_secs(20));
         let mut wanted = Vec::new();
         for child in &mut self.children {
@@ -559,26 +492,6 @@ impl Established {
         }
         self.renew_children(cx);
         self.ask(cx);
-    }
-
-    /// The peer deleted a child that we want: ask for it again, but let the peer come first.
-    pub(super) fn ask_again_soon(&mut self, slot: Slot, cx: &mut Cx<'_>) {
-        if !self.waits_for(slot) {
-            let at = cx.now + cx.jitter(Duration::from_secs(1));
-            self.retries.push(Retry { slot, at, failures: 0 });
-        }
-    }
-
-    /// Whether a child is asked for again after a while.
-    pub(super) fn waits_for(&self, slot: Slot) -> bool {
-        self.retries.iter().any(|retry| retry.slot == slot)
-    }
-
-    fn postpone_retry(&mut self, slot: Slot, cx: &mut Cx<'_>) {
-        let at = cx.now + cx.jitter(Duration::from_mins(1));
-        for retry in self.retries.iter_mut().filter(|retry| retry.slot == slot) {
-            retry.at = at;
-        }
     }
 
     /// When to ask whether the peer lives: `interval` after it was last heard, unless a request waits anyway.

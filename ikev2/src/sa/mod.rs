@@ -30,6 +30,7 @@ mod respond;
 mod runtime;
 mod slot;
 mod sync;
+mod wanted;
 mod window;
 
 use std::mem;

@@ -293,6 +293,50 @@ fn age_and_traffic_end_a_child_before_its_lifetime() {
     assert_healthy(&world, 1);
 }
 
+/// Both ends count the same traffic and have the same limits: they draw different shares of them, so that one of them is
+/// first, and never before 80 % or after 90 %.
+#[test]
+fn both_ends_do_not_reach_their_limits_together() {
+    let mut shares = [0_u64; 2];
+    let mut together = 0;
+    for seed in 0..40 {
+        let mut pair = psk_pair();
+        for peer in &mut pair {
+            peer.children[0].lifetime.packets = Some(100_000);
+        }
+        let mut world = up(World::new(seed).peers(pair));
+        let before = spi_in(world.left());
+        let mut rekeyed = [None, None];
+        for packets in (79_000..=90_000).step_by(100) {
+            for host in [LEFT, RIGHT] {
+                let child = world.host(host).children().next().unwrap();
+                assert_eq!(child.hard.packets, Some(100_000));
+                let (id, sent) = (child.id, world.sent().len());
+                let usage = ChildUsage { octets: 0, packets, last_inbound: None };
+                world.command(host, |endpoint, now| endpoint.report_usage(now, id, usage));
+                if world.sent().len() > sent {
+                    rekeyed[host].get_or_insert(packets);
+                }
+            }
+            if rekeyed != [None, None] {
+                break;
+            }
+        }
+        for host in [LEFT, RIGHT] {
+            if let Some(packets) = rekeyed[host] {
+                assert!((80_000..=90_000).contains(&packets), "{packets}");
+                shares[host] += 1;
+            }
+        }
+        together += u32::from(rekeyed[LEFT].is_some() && rekeyed[RIGHT].is_some());
+        assert_ne!(rekeyed, [None, None]);
+        world.run_until_quiet(MINUTE);
+        assert_healthy(&world, 1);
+        assert_ne!(spi_in(world.left()), before);
+    }
+    assert!(shares[LEFT] > 5 && shares[RIGHT] > 5 && together < 5, "{shares:?}, {together}");
+}
+
 #[test]
 fn unknown_children_cannot_be_rekeyed() {
     let mut world = up(World::new(1).peers(psk_pair()));
