@@ -106,8 +106,8 @@ impl Egress {
         for _ in 0..BUDGET_PACKETS {
             let Some(inner) = self.read()? else { return Ok(Batch::Drained) };
             let Some(slot) = self.classify(inner.clone()) else { continue };
-            let Some(packet) = self.encap(slot, inner.clone()) else { continue };
-            self.send(slot, packet, inner.len());
+            let Some((position, packet)) = self.encap(slot, &inner) else { continue };
+            self.send(slot, position, packet, inner.len());
         }
         Ok(Batch::Full)
     }
@@ -140,25 +140,33 @@ impl Egress {
         slot
     }
 
-    /// Step 4: seals the packet by the slot's SA and says where the ESP packet lies; without an SA asks control for one.
-    fn encap(&mut self, slot: SlotId, inner: Range<usize>) -> Option<Range<usize>> {
-        let Some(out) = self.slots.in_use(slot) else {
-            self.counters.drop_one(DropReason::NoSa);
-            self.acquire(slot);
-            return None;
-        };
-        match out.sa.encap(&mut self.buffer, inner) {
-            Ok(packet) => Some(packet),
-            Err(reason) => {
-                out.counters.drop_one(reason);
-                None
+    /// Step 4: seals the packet by the slot's SA and says which one that is and where the ESP packet lies; without an SA
+    /// asks control for one. Of several, each for a part of the child's networks, the last one that admits it.
+    fn encap(&mut self, slot: SlotId, inner: &Range<usize>) -> Option<(usize, Range<usize>)> {
+        let sas = self.slots.of(slot);
+        for (position, out) in sas.iter_mut().enumerate().rev() {
+            match out.sa.encap(&mut self.buffer, inner.clone()) {
+                Ok(packet) => return Some((position, packet)),
+                Err(DropReason::SelectorMismatch) => {}
+                Err(reason) => {
+                    out.counters.drop_one(reason);
+                    return None;
+                }
             }
         }
+        if let Some(out) = sas.last() {
+            out.counters.drop_one(DropReason::SelectorMismatch);
+        } else {
+            self.counters.drop_one(DropReason::NoSa);
+            self.acquire(slot);
+        }
+        None
     }
 
     /// Step 5: hands the packet to its socket and counts what became of it.
-    fn send(&mut self, slot: SlotId, packet: Range<usize>, inner_len: usize) {
-        let (Some(out), Some(packet)) = (self.slots.in_use(slot), self.buffer.get(packet)) else {
+    fn send(&mut self, slot: SlotId, position: usize, packet: Range<usize>, inner_len: usize) {
+        let out = self.slots.of(slot).get_mut(position);
+        let (Some(out), Some(packet)) = (out, self.buffer.get(packet)) else {
             return;
         };
         let Err(error) = self.ways_out.send(&out.way, packet) else {

@@ -6,6 +6,7 @@
 //!                 install, hold = true    becomes the first: it waits for activate, or for the others to be removed
 //!                 activate                becomes the last
 //!                 remove                  goes; the one before the last takes over if it was the last
+//!              several children of one slot, a pair of networks each: the last one that admits the packet
 //!
 //!   inbound    SPI ─► SA                               all receive until they are removed
 //! ```
@@ -33,16 +34,16 @@ pub(super) struct Slots {
 
 #[derive(Default)]
 struct Slot {
-    /// The last one is in use.
+    /// The last one is in use; where each has a part of the child's networks, the last one of each part.
     sas: Vec<Outbound>,
     /// When control was last asked for an SA.
     acquired: Option<Instant>,
 }
 
 impl Slots {
-    /// The SA that a packet of `slot` is to be protected by.
-    pub(super) fn in_use(&mut self, slot: SlotId) -> Option<&mut Outbound> {
-        self.slots.get_mut(index(slot))?.sas.last_mut()
+    /// The SAs of `slot`: a packet is protected by the last one whose selectors admit it.
+    pub(super) fn of(&mut self, slot: SlotId) -> &mut [Outbound] {
+        self.slots.get_mut(index(slot)).map_or(&mut [], |slot| &mut slot.sas)
     }
 
     /// Adds an SA; see the picture for where. Slots above [`SlotId::MAX`] are not there: a bug of control.
@@ -262,7 +263,7 @@ mod tests {
     }
 
     fn in_use(slots: &mut Slots) -> Option<u32> {
-        slots.in_use(SLOT).map(|out| out.sa.spi().get())
+        slots.of(SLOT).last().map(|out| out.sa.spi().get())
     }
 
     #[test]
@@ -340,9 +341,9 @@ mod tests {
     fn a_slot_of_another_number_is_untouched() {
         let mut slots = Slots::default();
         install(&mut slots, 1, false);
-        assert!(slots.in_use(SlotId(0)).is_none());
-        assert!(slots.in_use(SlotId(3)).is_none());
-        assert!(slots.in_use(SlotId(u32::MAX)).is_none());
+        assert!(slots.of(SlotId(0)).is_empty());
+        assert!(slots.of(SlotId(3)).is_empty());
+        assert!(slots.of(SlotId(u32::MAX)).is_empty());
     }
 
     #[test]
