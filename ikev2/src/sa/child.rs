@@ -7,6 +7,17 @@
 //! ```
 //!
 //! In IKE_AUTH there is no nonce and no key exchange of its own: those of IKE_SA_INIT serve.
+//!
+//! Notifications beside it (§1.3.1, §2.22):
+//!
+//! ```text
+//!   USE_TRANSPORT_MODE              asked for: passed over, which means tunnel mode; in an answer: refused
+//!   ESP_TFC_PADDING_NOT_SUPPORTED   told to the caller, who then sends no padding; never sent, ours can do with it
+//!   NON_FIRST_FRAGMENTS_ALSO        passed over and never sent: an SA for some ports carries no fragment without ports,
+//!                                   one for all ports carries every fragment anyway
+//!   ADDITIONAL_TS_POSSIBLE          sent when more would do in another child; told to the caller
+//!   IPCOMP_SUPPORTED                passed over, which means no compression
+//! ```
 
 use std::time::{Duration, Instant};
 
