@@ -265,13 +265,12 @@ fn a_child_is_replaced_that_the_peer_does_not_know_of_yet() {
 /// The DELETE for a child overtakes the answer that makes it.
 #[test]
 fn a_child_is_removed_before_the_peer_knows_that_it_has_it() {
-    let mut world = up(World::new(1).peers(both_always()));
-    let peer = world.left().peers[0];
-    let child = child_of("more", 11, 12, ESP);
-    // The left host would ask for it by itself: the right one is faster.
-    world.cut(true);
-    world.command(LEFT, |endpoint, now| endpoint.add_child(now, peer, child)).unwrap();
-    world.cut(false);
+    let mut pair = psk_pair();
+    // The left host never asks by itself, so that nothing of its own is outstanding.
+    (pair[LEFT].start, pair[RIGHT].start) = (Start::RespondOnly, Start::Always);
+    let mut world = up(World::new(1).peers(pair));
+    add(&mut world, LEFT);
+    world.run_until_quiet(MINUTE);
     lose_answers_of_the_left(&mut world);
     add(&mut world, RIGHT);
     world.run_for(Duration::from_millis(100));
