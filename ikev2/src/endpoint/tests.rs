@@ -21,8 +21,8 @@ use crate::wire::selector::TrafficSelector;
 
 mod addresses;
 mod authenticated;
-mod crowd;
 mod children;
+mod crowd;
 mod deadlines;
 mod flood;
 mod hostile;
