@@ -19,7 +19,8 @@ pub struct EndpointConfig {
     pub ike_port: u16,
     /// UDP port of IKE and ESP with NAT traversal (RFC 7296 §2.23). Default 4500.
     pub nat_port: u16,
-    /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000.
+    /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000. Each holds at most
+    /// 16 KiB of an incomplete IKE_AUTH request (RFC 7383 §5).
     pub max_half_open: usize,
     /// From how many half-open SAs that others began on an IKE_SA_INIT has to carry a cookie (RFC 7296 §2.6); a quarter
     /// of it for those of one network (IPv4 /24, IPv6 /48). 0: always.
@@ -78,6 +79,8 @@ pub struct PeerConfig {
     /// As responder: the gateway that the peer is sent to when it has authenticated (RFC 5685 §6), if it follows. Set by
     /// [`Endpoint::redirect`](crate::Endpoint::redirect). Default `None`.
     pub redirect_to: Option<GatewayId>,
+    /// Whether large IKE messages are sent in fragments. Default [`Fragmentation::On`] with the default sizes.
+    pub fragmentation: Fragmentation,
 }
 
 impl PeerConfig {
@@ -102,11 +105,17 @@ impl PeerConfig {
             childless: Childless::Allow,
             auth_lifetime: None,
             redirect_to: None,
+            fragmentation: Fragmentation::default(),
         }
     }
 
-    /// The same, with durations that the clock can be asked to add: more than a century counts as a century.
+    /// The same, with durations that the clock can be asked to add (more than a century counts as a century) and
+    /// fragments that have room for something.
     pub(crate) fn bounded(mut self) -> Self {
+        if let Fragmentation::On(sizes) = &mut self.fragmentation {
+            sizes.v4 = sizes.v4.max(MIN_DATAGRAM);
+            sizes.v6 = sizes.v6.max(MIN_DATAGRAM);
+        }
         self.lifetime.time = self.lifetime.time.min(CENTURY);
         self.children = self.children.into_iter().map(ChildConfig::bounded).collect();
         self.auth_lifetime = self.auth_lifetime.map(|time| time.min(CENTURY));
@@ -277,6 +286,63 @@ impl Default for Dpd {
         }
     }
 }
+
+/// Whether IKE messages that are too long for one IP datagram are sent in fragments of their own (RFC 7383), which pass
+/// where those of IP are dropped. Used only if the peer announces it too, and never for IKE_SA_INIT. Where several peers
+/// may be at one address, it is announced to all if any has it on, with the smallest sizes of those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fragmentation {
+    /// Not announced. A long message is one UDP datagram, which IP has to fragment.
+    Off,
+    /// Announced. A message that fits is sent whole.
+    On(FragmentSizes),
+}
+
+impl Default for Fragmentation {
+    fn default() -> Self {
+        Self::On(FragmentSizes::default())
+    }
+}
+
+/// The longest IP datagrams that carry our IKE messages, in octets, with IP and UDP header and non-ESP marker. Less than
+/// 256 counts as 256.
+///
+/// A request that is not answered for 3.5 s is cut anew for the [`LEAST`](Self::LEAST) sizes, if they are smaller, as
+/// RFC 7383 §2.5.2 finds the path MTU; once one was answered so, that SA and those that replace it go on with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FragmentSizes {
+    /// Over IPv4. Default 1280, though RFC 7383 §2.5.1 recommends 576: hardly a path has less than 1280 today, fewer
+    /// fragments are less often lost, and where it is too much the repetitions find out.
+    pub v4: u16,
+    /// Over IPv6. Default 1280, which every IPv6 path carries.
+    pub v6: u16,
+}
+
+impl FragmentSizes {
+    /// What we go down to: the sizes of RFC 7383 §2.5.1.
+    pub const LEAST: Self = Self { v4: 576, v6: 1280 };
+}
+
+impl Default for FragmentSizes {
+    fn default() -> Self {
+        Self { v4: 1280, v6: 1280 }
+    }
+}
+
+impl Fragmentation {
+    /// What to announce to somebody who may be any of those with these settings.
+    pub(crate) fn common(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::Off, |sum, one| match (sum, one) {
+            (Self::On(a), Self::On(b)) => {
+                Self::On(FragmentSizes { v4: a.v4.min(b.v4), v6: a.v6.min(b.v6) })
+            }
+            (on @ Self::On(_), Self::Off) | (Self::Off, on) => on,
+        })
+    }
+}
+
+/// The least size of an IP datagram with a fragment: with every algorithm some of it is left for the content.
+const MIN_DATAGRAM: u16 = 256;
 
 /// "Never", for a clock that must not overflow.
 const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);

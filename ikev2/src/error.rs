@@ -38,11 +38,14 @@ pub enum DropReason {
     Unprotected,
     /// An exchange type that does not fit the state.
     Unexpected,
+    /// A fragment that is of no use (RFC 7383 §2.6): fragmentation was not agreed on, its numbers make no sense or belong to
+    /// an older set, or it is here already.
+    Fragment,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Version,
         Self::UnknownSpi,
@@ -55,6 +58,7 @@ impl DropReason {
         Self::CookieAsked,
         Self::Unprotected,
         Self::Unexpected,
+        Self::Fragment,
     ];
 
     /// A stable word for counters and logs.
@@ -73,6 +77,7 @@ impl DropReason {
             Self::CookieAsked => "cookie-asked",
             Self::Unprotected => "unprotected",
             Self::Unexpected => "unexpected",
+            Self::Fragment => "fragment",
         }
     }
 }

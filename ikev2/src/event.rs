@@ -163,6 +163,7 @@ pub enum Event {
 
 /// What an established IKE SA agreed on, for people.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct IkeSaInfo {
     /// True if we sent the first IKE_SA_INIT (or the rekey request).
     pub initiator: bool,
@@ -178,6 +179,8 @@ pub struct IkeSaInfo {
     pub nat_local: bool,
     /// A NAT stands before the peer (or the peer forces encapsulation).
     pub nat_remote: bool,
+    /// Both sides announced that they know fragments of IKE messages (RFC 7383).
+    pub fragmentation: bool,
     /// SPIs: of the original initiator, of the original responder.
     pub spis: (u64, u64),
     /// When we will rekey it.

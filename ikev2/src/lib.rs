@@ -95,8 +95,8 @@ mod timers;
 pub mod wire;
 
 pub use config::{
-    ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, Lifetime, Pairing, PeerConfig,
-    Psk, RemoteId, Start,
+    ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, FragmentSizes, Fragmentation,
+    Lifetime, Pairing, PeerConfig, Psk, RemoteId, Start,
 };
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use difference::{Difference, TypeDifference, closest};

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::auth::{SignedOctets, psk_auth, verify_psk};
 use super::keymat::{IkeKeys, child_keys};
-use super::sk::Protection;
+use super::sk::{Added, Protection, Reassembly};
 use super::suite::{ChildSuite, IkeSuite};
 use super::vectors;
 use crate::config::Psk;
 use crate::error::DropReason;
 use crate::registry::{EncrId, IntegId, KeMethod, PayloadType, PrfId};
 use crate::wire::header::{Header, IkeSpi};
+use crate::wire::message::Body;
 
 #[test]
 fn strongswan_derives_the_same_keys() {
@@ -36,7 +37,8 @@ fn what_strongswan_sealed_opens() {
         let first = case.initial_keys();
         let second = case.rekeyed_keys(&first);
         let spi_of_first = case.messages[0].header().spi_i;
-        let (mut opened, mut fragments) = (0, 0);
+        let (mut opened, mut fragments, mut joined) = (0, 0, 0);
+        let mut reassembly = Reassembly::new();
         for message in case.messages.iter().filter(|message| message.plain.is_some()) {
             let header = message.header();
             let keys = if header.spi_i == spi_of_first { &first } else { &second };
@@ -45,7 +47,16 @@ fn what_strongswan_sealed_opens() {
             let mut octets = message.octets.clone();
             if header.next_payload == PayloadType::SKF {
                 assert_eq!(receiver.open(&mut octets).err(), Some(DropReason::Malformed));
+                let piece = receiver.open_fragment(&mut octets).unwrap();
+                let (kind, plain) = message.plain.as_ref().unwrap();
+                assert_eq!((piece.first, piece.plain), (*kind, plain.as_slice()));
                 fragments += 1;
+                let mut whole = Vec::new();
+                if let Added::Whole(all) = reassembly.add(&piece, 0x1_0000, &mut whole) {
+                    let body = Body::parse(all.first, all.plain).unwrap();
+                    assert!(body.auth.is_some() && body.sa.is_some() && body.ts_r.is_some());
+                    joined += 1;
+                }
                 continue;
             }
             let authentic = receiver.open(&mut octets).unwrap();
@@ -53,7 +64,8 @@ fn what_strongswan_sealed_opens() {
             assert_eq!((authentic.first, authentic.plain), (*kind, plain.as_slice()));
             opened += 1;
         }
-        assert_eq!((opened, fragments), if case.psk.is_some() { (16, 0) } else { (14, 6) });
+        let expected = if case.psk.is_some() { (16, 0, 0) } else { (14, 6, 2) };
+        assert_eq!((opened, fragments, joined), expected);
     }
 }
 

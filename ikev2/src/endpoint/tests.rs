@@ -25,6 +25,7 @@ mod children;
 mod crowd;
 mod deadlines;
 mod flood;
+mod fragments;
 mod hostile;
 mod letter;
 mod remains;

@@ -5,18 +5,19 @@
 //!   chain    ─► protection.seal ─► transmit; a request is kept and sent again, octet for octet, until it is answered
 //! ```
 //!
-//! Every state after IKE_SA_INIT owns one.
+//! Every state after IKE_SA_INIT owns one. What is long comes and goes in fragments, see `fragments`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use super::fragments::{Collected, Fragments, Parcel, TRIES};
 use super::window::{Admit, Ticket, Window};
 use super::{Cx, Message, Origin};
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::prf::Prf;
-use crate::crypto::sk::{Authentic, Protection};
+use crate::crypto::sk::{Authentic, Fragment, Protection, claimed_fragment};
 use crate::crypto::suite::IkeSuite;
 use crate::error::DropReason;
 use crate::event::Path;
@@ -48,22 +49,35 @@ pub(super) struct Channel {
     pub(super) sk_p_ours: Zeroizing<Vec<u8>>,
     /// Authenticates the peer's identity (IKE_AUTH only).
     pub(super) sk_p_theirs: Zeroizing<Vec<u8>>,
+    /// Whether and how large messages are cut, and what is here of those of the peer.
+    pub(super) fragments: Fragments,
     protection: Protection,
     window: Window,
     outstanding: Option<Outstanding>,
 }
 
 struct Outstanding {
-    payload: Arc<[u8]>,
+    parcel: Parcel,
     first_sent: Instant,
+    /// How often.
     sent: u32,
+    /// How often in the size that it has now.
+    tries: u32,
     next_at: Instant,
+    /// It was cut smaller than it was at first.
+    narrowed: bool,
+    /// How many fragments of the answer were here when it was last sent.
+    answer_pieces: usize,
 }
 
 /// What a datagram is after the gates.
 pub(super) enum Passed<'m> {
     /// Authentic and new.
     Message(Ticket, Authentic<'m>),
+    /// A fragment of a message of which others are missing.
+    Fragment,
+    /// An authentic message in fragments that is longer than we take: the peer is broken, or worse (RFC 7383 §5).
+    Excess(Ticket),
     /// A repeat; its answer was sent again.
     Repeat,
 }
@@ -99,6 +113,7 @@ impl Channel {
             sk_d: keys.sk_d.clone(),
             sk_p_ours,
             sk_p_theirs,
+            fragments: Fragments::none(),
             protection: Protection::new(&suite, keys, origin == Origin::Local),
             window,
             outstanding: None,
@@ -117,6 +132,7 @@ impl Channel {
         next.nat_local = self.nat_local;
         next.nat_remote = self.nat_remote;
         next.nat_traversal = self.nat_traversal;
+        next.fragments = self.fragments.successor();
         next
     }
 
@@ -125,34 +141,84 @@ impl Channel {
         self.suite.prf()
     }
 
-    /// Gates 1 and 2. On `Err` nothing has changed.
+    /// Gates 1 and 2. On `Err` nothing has changed. A message that came in fragments is put together in `whole`.
     pub(super) fn open<'m>(
         &mut self,
         header: &Header,
         path: Path,
         datagram: &'m mut [u8],
+        whole: &'m mut Vec<u8>,
         cx: &mut Cx<'_>,
     ) -> Result<Passed<'m>, DropReason> {
         let theirs = if self.origin == Origin::Local { header.spi_r } else { header.spi_i };
         if theirs != self.theirs {
             return Err(DropReason::UnknownSpi);
         }
-        let ticket = match self.window.admit(header, datagram) {
+        let fragment = claimed_fragment(datagram);
+        if fragment.is_some() && !self.fragments.are_agreed() {
+            return Err(DropReason::Fragment);
+        }
+        let mut ticket = match self.window.admit(header, datagram) {
             Admit::Fresh(ticket) => ticket,
             Admit::Retransmit => {
                 if let Some(answer) = self.window.last_answer() {
-                    cx.transmit(path, answer);
+                    answer.transmit(path, cx);
                 }
                 return Ok(Passed::Repeat);
             }
-            Admit::Refuse(reason) => return Err(reason),
+            Admit::Refuse(reason) => {
+                let again = fragment.filter(|_| self.window.is_answered(header)).ok_or(reason)?;
+                return self.answer_again(again, path, datagram, cx);
+            }
         };
-        let authentic = self.protection.open(datagram)?;
+        let passed = match fragment {
+            None => Collected::Whole(self.protection.open(datagram)?),
+            Some(fragment) => {
+                let how = (&self.protection, cx.now);
+                self.fragments.collect(fragment, (header, &mut ticket), how, datagram, whole)?
+            }
+        };
+        let passed = match passed {
+            Collected::Waiting => return Ok(Passed::Fragment),
+            Collected::Whole(authentic) => Some(authentic),
+            Collected::Excess => None,
+        };
         self.window.commit(&ticket);
-        if header.flags.response {
-            self.outstanding = None;
+        self.fragments.forget(header.flags.response);
+        if header.flags.response
+            && let Some(request) = self.outstanding.take()
+            && request.narrowed
+        {
+            self.fragments.stay_narrow();
         }
-        Ok(Passed::Message(ticket, authentic))
+        Ok(match passed {
+            Some(authentic) => Passed::Message(ticket, authentic),
+            None => Passed::Excess(ticket),
+        })
+    }
+
+    /// A fragment of a request that was answered, in other octets than before: the peer cut it anew, since our answer does
+    /// not reach it. The first asks for the answer, in a size like its own (RFC 7383 §2.6.1).
+    fn answer_again<'m>(
+        &mut self,
+        fragment: Fragment,
+        path: Path,
+        datagram: &mut [u8],
+        cx: &mut Cx<'_>,
+    ) -> Result<Passed<'m>, DropReason> {
+        if fragment.number != 1 {
+            return Err(DropReason::Fragment);
+        }
+        let len = datagram.len();
+        let _same_request = self.protection.open_fragment(datagram)?;
+        let room = self.fragments.room(path, cx.shared);
+        let Some(answer) = self.window.last_answer() else { return Err(DropReason::Fragment) };
+        if let Some(room) = room {
+            let room = room.for_answer(Some(len)).usual();
+            answer.shrink(room, &mut self.protection, &mut cx.shared.rng);
+        }
+        answer.transmit(path, cx);
+        Ok(Passed::Repeat)
     }
 
     /// Whether a request of ours waits for its answer.
@@ -173,23 +239,38 @@ impl Channel {
     /// Sends a request and keeps it for retransmission. None may be outstanding.
     pub(super) fn request(&mut self, exchange: ExchangeType, chain: &Chain, cx: &mut Cx<'_>) {
         let id = self.window.open_request();
-        let payload = self.seal(exchange, id, false, chain, cx);
-        cx.transmit(self.path, Arc::clone(&payload));
-        let next_at = cx.now + backoff(0, cx);
-        self.outstanding = Some(Outstanding { payload, first_sent: cx.now, sent: 1, next_at });
+        let header = self.header(exchange, id, false);
+        let room = self.fragments.room(self.path, cx.shared);
+        let parcel = Parcel::seal(header, chain, room, &mut self.protection, &mut cx.shared.rng);
+        parcel.transmit(self.path, cx);
+        self.outstanding = Some(Outstanding {
+            parcel,
+            first_sent: cx.now,
+            sent: 1,
+            tries: 1,
+            next_at: cx.now + backoff(0, cx),
+            narrowed: false,
+            answer_pieces: 0,
+        });
     }
 
     /// Answers a request, to where it came from (RFC 7296 §2.11), and keeps the answer for repeats.
     pub(super) fn respond(&mut self, request: &Message<'_>, chain: &Chain, cx: &mut Cx<'_>) {
-        let payload = self.seal(request.exchange, request.id, true, chain, cx);
-        self.window.answered(&request.ticket, Arc::clone(&payload));
-        cx.transmit(request.path, payload);
+        let header = self.header(request.exchange, request.id, true);
+        let room = self.fragments.room(request.path, cx.shared);
+        let room = room.map(|room| room.for_answer(request.ticket.longest_fragment));
+        let answer = Parcel::seal(header, chain, room, &mut self.protection, &mut cx.shared.rng);
+        answer.transmit(request.path, cx);
+        self.window.answered(&request.ticket, answer);
     }
 
     /// Goes on with other message IDs; the outstanding request is given up. See [`Window::synchronise`].
     pub(super) fn synchronise(&mut self, theirs: u32, ours: u32) -> Option<(u32, u32)> {
         let agreed = self.window.synchronise(theirs, ours)?;
         self.outstanding = None;
+        for response in [false, true] {
+            self.fragments.forget(response);
+        }
         Some(agreed)
     }
 
@@ -214,7 +295,7 @@ impl Channel {
         self.protection.open(datagram)
     }
 
-    /// Answers such a message. The answer is not kept: its request is never taken twice.
+    /// Answers such a message, in one piece (RFC 7383 §3). The answer is not kept: its request is never taken twice.
     pub(super) fn respond_outside_window(
         &mut self,
         request: &Message<'_>,
@@ -243,7 +324,8 @@ impl Channel {
         self.outstanding.as_ref().map(|request| request.next_at)
     }
 
-    /// Sends the outstanding request again if it is due.
+    /// Sends the outstanding request again if it is due: the same octets, but after a few tries in smaller fragments, unless
+    /// more and more of the answer comes (RFC 7383 §2.5.2).
     pub(super) fn retransmit(&mut self, cx: &mut Cx<'_>) {
         self.retransmit_by(self.path, cx);
     }
@@ -254,10 +336,20 @@ impl Channel {
         if request.next_at > cx.now {
             return;
         }
-        request.next_at = cx.now + backoff(request.sent, cx);
+        let answer_pieces = self.fragments.answer_pieces();
+        let stuck = request.tries >= TRIES && answer_pieces <= request.answer_pieces;
+        request.answer_pieces = answer_pieces;
+        if stuck && let Some(room) = self.fragments.room(path, cx.shared) {
+            let rng = &mut cx.shared.rng;
+            if request.parcel.shrink(room.least(), &mut self.protection, rng) {
+                request.narrowed = true;
+                request.tries = 0;
+            }
+        }
+        request.next_at = cx.now + backoff(request.tries, cx);
         request.sent = request.sent.saturating_add(1);
-        let payload = Arc::clone(&request.payload);
-        cx.transmit(path, payload);
+        request.tries = request.tries.saturating_add(1);
+        request.parcel.transmit(path, cx);
     }
 
     /// Whether the outstanding request is due again.
@@ -278,23 +370,40 @@ impl Channel {
         chain: &Chain,
         cx: &mut Cx<'_>,
     ) -> Arc<[u8]> {
+        let header = self.header(exchange, message_id, response);
+        let message =
+            self.protection.seal(header, chain.first(), chain.octets(), &mut cx.shared.rng);
+        Arc::from(message)
+    }
+
+    #[cfg(test)]
+    pub(super) fn seal_fragment(
+        &mut self,
+        (exchange, message_id, response): (ExchangeType, MessageId, bool),
+        fragment: Fragment,
+        first: PayloadType,
+        piece: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> Vec<u8> {
+        let header = self.header(exchange, message_id, response);
+        self.protection.seal_fragment(header, fragment, first, piece, &mut cx.shared.rng)
+    }
+
+    fn header(&self, exchange: ExchangeType, message_id: MessageId, response: bool) -> Header {
         let (spi_i, spi_r) = match self.origin {
             Origin::Local => (self.ours, self.theirs),
             Origin::Remote => (self.theirs, self.ours),
         };
-        let header = Header {
+        Header {
             spi_i,
             spi_r,
-            next_payload: PayloadType::SK,
+            next_payload: PayloadType::NONE,
             version: Header::VERSION,
             exchange,
             flags: Flags { initiator: self.origin == Origin::Local, response, ..Flags::default() },
             message_id,
             len: 0,
-        };
-        let message =
-            self.protection.seal(header, chain.first(), chain.octets(), &mut cx.shared.rng);
-        Arc::from(message)
+        }
     }
 }
 

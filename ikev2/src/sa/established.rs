@@ -145,7 +145,7 @@ impl Established {
     }
 
     fn assemble(
-        channel: Channel,
+        mut channel: Channel,
         peer: PeerId,
         (local_id, remote_id): (Identity, Identity),
         first: First,
@@ -154,6 +154,7 @@ impl Established {
     ) -> Self {
         let config = cx.peer(peer);
         let lifetime = config.lifetime.time;
+        channel.fragments.trust(&proof);
         Self {
             extensions: Extensions::default(),
             esp_path: channel.path,
@@ -193,6 +194,7 @@ impl Established {
             path: self.channel.path,
             nat_local: self.channel.nat_local,
             nat_remote: self.channel.nat_remote,
+            fragmentation: self.channel.fragments.are_agreed(),
             spis,
             rekey_at: self.rekey_at,
         }
@@ -437,6 +439,7 @@ impl Established {
         }
         self.reauthenticate(cx);
         self.repeat(cx);
+        self.channel.fragments.expire(cx.now);
         if self.rekey_at <= cx.now || self.channel.is_worn_out() {
             // Should the rekey fail, it is tried again well before the SA expires.
             self.rekey_at = cx.now + cx.jitter(Duration::from_mins(1));
@@ -530,6 +533,7 @@ impl Established {
             (children.map(|child| child.expires_at).min(), "child expires"),
             (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
             (self.paused_until, "go on after TEMPORARY_FAILURE"),
+            (self.channel.fragments.expires_at(), "forget fragments"),
         ];
         candidates.into_iter().fold(None, |sum, (at, why)| sooner(sum, at.map(|at| (at, why))))
     }

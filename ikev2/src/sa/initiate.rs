@@ -18,7 +18,7 @@ use super::child::{ChildOffer, Keying};
 use super::closing::Closing;
 use super::established::{Established, Task, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
-use super::{Attempt, Cx, Message, Origin, State, nat, negotiate, redirect};
+use super::{Attempt, Cx, Message, Origin, State, fragments, nat, negotiate, redirect};
 use crate::config::{Childless, Encap, PeerConfig, RemoteId};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
@@ -122,6 +122,7 @@ impl InitSent {
         chain.ke(self.ke.method(), self.ke.public());
         chain.nonce(&self.nonce);
         nat::announce(&mut chain, (self.ours, IkeSpi::ZERO), self.path, config.encap);
+        fragments::announce(&mut chain, config.fragmentation);
         extensions::announce_in_init(&mut chain, Origin::Local, config);
         if let Some(address) = self.attempt.redirected_from {
             let from = GatewayId::Address(address).emit(&[]);
@@ -278,6 +279,7 @@ impl InitSent {
         channel.nat_traversal = found.traversal;
         channel.nat_local = found.local;
         channel.nat_remote = found.remote;
+        channel.fragments.agree(config.fragmentation, body);
         let announced = Announced::in_init(body);
         Ok(Agreed { channel, nonce_r: nonce_r.to_vec(), announced })
     }

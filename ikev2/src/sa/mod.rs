@@ -18,6 +18,7 @@ pub(crate) mod collision;
 mod create_child;
 mod established;
 mod extensions;
+mod fragments;
 mod inform;
 mod initiate;
 mod mobike;
@@ -46,10 +47,12 @@ use self::initiate::{AuthSent, InitSent};
 use self::respond::AuthAwaited;
 use self::window::Ticket;
 #[cfg(test)]
-use crate::crypto::sk::Authentic;
+use crate::crypto::sk::{Authentic, Fragment};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
+#[cfg(test)]
+use crate::registry::PayloadType;
 use crate::shared::Cx;
 use crate::wire::header::{Header, IkeSpi, MessageId};
 use crate::wire::message::Body;
@@ -162,15 +165,19 @@ impl IkeSa {
         let Some(channel) = self.state.channel() else {
             return Disposition::Dropped(DropReason::Unexpected);
         };
-        let (ticket, authentic) = match channel.open(header, path, datagram, cx) {
-            Ok(Passed::Message(ticket, authentic)) => (ticket, authentic),
+        let mut whole = Vec::new();
+        let (ticket, body) = match channel.open(header, path, datagram, &mut whole, cx) {
+            Ok(Passed::Message(ticket, authentic)) => {
+                (ticket, Body::parse(authentic.first, authentic.plain).ok())
+            }
+            Ok(Passed::Excess(ticket)) => (ticket, None),
+            Ok(Passed::Fragment) => return Disposition::Accepted,
             Ok(Passed::Repeat) => return Disposition::Dropped(DropReason::Retransmit),
             Err(reason) => return Disposition::Dropped(reason),
         };
-        let body = Body::parse(authentic.first, authentic.plain);
         let (exchange, id, response) = (header.exchange, header.message_id, header.flags.response);
         let state = mem::replace(&mut self.state, State::Closed);
-        let well_formed = body.is_ok();
+        let well_formed = body.is_some();
         let message =
             Message { exchange, response, id, ticket, path, body: body.unwrap_or_default() };
         self.state = if well_formed {
@@ -414,6 +421,26 @@ impl IkeSa {
         channel.seal(exchange, id, response, chain, cx)
     }
 
+    /// A fragment of any message at all.
+    #[cfg(test)]
+    pub(crate) fn forge_fragment(
+        &mut self,
+        what: (ExchangeType, MessageId, bool),
+        fragment: Fragment,
+        first: PayloadType,
+        piece: &[u8],
+        cx: &mut Cx<'_>,
+    ) -> Vec<u8> {
+        let channel = self.state.channel().expect("an SA that has keys");
+        channel.seal_fragment(what, fragment, first, piece, cx)
+    }
+
+    /// Octets of incomplete messages that it holds.
+    #[cfg(test)]
+    pub(crate) fn held(&mut self) -> usize {
+        self.state.channel().map_or(0, |channel| channel.fragments.held())
+    }
+
     /// Opens a message to us without taking it.
     #[cfg(test)]
     pub(crate) fn peek<'m>(&mut self, datagram: &'m mut [u8]) -> Authentic<'m> {
@@ -440,7 +467,7 @@ impl State {
         }
     }
 
-    /// An authentic message whose payloads do not add up: the peer is broken (RFC 7296 §2.21.3).
+    /// An authentic message whose payloads do not add up, or are too long: the peer is broken (RFC 7296 §2.21.3).
     /// `message` comes without its payloads. After a request INVALID_SYNTAX tells the peer, after a response a DELETE.
     fn on_syntax_error(self, message: &Message<'_>, cx: &mut Cx<'_>) -> Self {
         let reason = CloseReason::Protocol("the peer sent a message that does not parse");

@@ -18,9 +18,9 @@ use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
 use super::initiate::{expected_identity, is_expected, local_identity};
-use super::{Cx, IkeSa, Message, Origin, State, nat, negotiate};
+use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
-use crate::config::{Childless, Encap, PeerConfig};
+use crate::config::{Childless, Encap, Fragmentation, PeerConfig};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
@@ -103,6 +103,9 @@ pub(crate) fn respond_to_init(
     channel.nat_traversal = found.traversal;
     channel.nat_local = found.local;
     channel.nat_remote = found.remote;
+    let peers = request.candidates.iter().map(|id| cx.peer_ref(id));
+    let fragmentation = Fragmentation::common(peers.map(|peer| peer.fragmentation));
+    channel.fragments.agree(fragmentation, &body);
     let announced = Announced::in_init(&body);
 
     let mut chain = Chain::new();
@@ -113,6 +116,9 @@ pub(crate) fn respond_to_init(
     if found.traversal {
         let encap = if force { Encap::Force } else { Encap::Auto };
         nat::announce(&mut chain, spis, request.path, encap);
+    }
+    if channel.fragments.are_agreed() {
+        fragments::announce(&mut chain, fragmentation);
     }
     if let Some(first) = request.candidates.iter().next() {
         extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));

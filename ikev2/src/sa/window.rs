@@ -8,10 +8,9 @@
 //! Both directions have a window of one: we never have more than one request outstanding and never announce
 //! SET_WINDOW_SIZE, so neither may the peer. `admit` records nothing; only `commit`, after the integrity check, does.
 
-use std::sync::Arc;
-
 use sha2::{Digest, Sha256};
 
+use super::fragments::Parcel;
 use crate::error::DropReason;
 use crate::wire::header::{Header, MessageId};
 
@@ -26,8 +25,8 @@ pub(super) struct Window {
 }
 
 struct Answered {
-    digest: [u8; 32],
-    answer: Arc<[u8]>,
+    digest: Option<[u8; 32]>,
+    answer: Parcel,
 }
 
 /// What gate 1 says of a message.
@@ -45,13 +44,17 @@ pub(super) enum Admit {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     response: bool,
-    digest: [u8; 32],
+    /// Of the octets of the message, or of its first fragment: whose repetition asks for the answer again (RFC 7383
+    /// §2.6.1). `None` if that was never seen.
+    pub(super) digest: Option<[u8; 32]>,
+    /// If it came in fragments, the octets of the longest.
+    pub(super) longest_fragment: Option<usize>,
 }
 
 impl Ticket {
     /// Of a message that is not subject to the window.
     pub(super) const fn outside() -> Self {
-        Self { response: false, digest: [0; 32] }
+        Self { response: false, digest: None, longest_fragment: None }
     }
 }
 
@@ -70,23 +73,29 @@ impl Window {
 
     /// Gate 1. Records nothing.
     pub(super) fn admit(&self, header: &Header, datagram: &[u8]) -> Admit {
-        let digest: [u8; 32] = Sha256::digest(datagram).into();
+        let digest = Some(Sha256::digest(datagram).into());
+        let fresh = |response| Admit::Fresh(Ticket { response, digest, longest_fragment: None });
         let id = header.message_id.0;
         if header.flags.response {
             return match self.outstanding {
-                Some(waiting) if waiting == id => Admit::Fresh(Ticket { response: true, digest }),
+                Some(waiting) if waiting == id => fresh(true),
                 _ => Admit::Refuse(DropReason::Unsolicited),
             };
         }
         if id == self.expected {
-            return Admit::Fresh(Ticket { response: false, digest });
+            return fresh(false);
         }
         match &self.answered {
-            Some(last) if id.checked_add(1) == Some(self.expected) && last.digest == digest => {
-                Admit::Retransmit
-            }
+            Some(last) if self.is_answered(header) && last.digest == digest => Admit::Retransmit,
             _ => Admit::Refuse(DropReason::OutsideWindow),
         }
+    }
+
+    /// Whether it claims to be the last request, and the answer is known.
+    pub(super) fn is_answered(&self, header: &Header) -> bool {
+        !header.flags.response
+            && self.answered.is_some()
+            && self.expected.checked_sub(1) == Some(header.message_id.0)
     }
 
     /// Records an authentic message: a response ends our request, a request moves the window on.
@@ -100,13 +109,16 @@ impl Window {
     }
 
     /// Keeps the answer to the request that `ticket` admitted.
-    pub(super) fn answered(&mut self, ticket: &Ticket, answer: Arc<[u8]>) {
+    pub(super) fn answered(&mut self, ticket: &Ticket, answer: Parcel) {
         self.answered = Some(Answered { digest: ticket.digest, answer });
     }
 
     /// The answer to the last request, if it is still known.
-    pub(super) fn last_answer(&self) -> Option<Arc<[u8]>> {
-        self.answered.as_ref().map(|last| Arc::clone(&last.answer))
+    pub(super) const fn last_answer(&mut self) -> Option<&mut Parcel> {
+        match &mut self.answered {
+            Some(last) => Some(&mut last.answer),
+            None => None,
+        }
     }
 
     /// Takes the ID of the next request of ours. There must be none outstanding.
@@ -175,9 +187,10 @@ mod tests {
         let mut window = Window::starting_at(0, 1);
         let ticket = fresh(&window, 1, false, b"request");
         window.commit(&ticket);
-        window.answered(&ticket, Arc::from(&b"answer"[..]));
+        window.answered(&ticket, Parcel::of(b"answer"));
         assert_eq!(window.admit(&header(1, false), b"request"), Admit::Retransmit);
-        assert_eq!(window.last_answer().as_deref(), Some(&b"answer"[..]));
+        let answer = window.last_answer().map(|answer| answer.datagrams().concat());
+        assert_eq!(answer.as_deref(), Some(&b"answer"[..]));
     }
 
     #[test]
@@ -185,7 +198,7 @@ mod tests {
         let mut window = Window::starting_at(0, 1);
         let ticket = fresh(&window, 1, false, b"request");
         window.commit(&ticket);
-        window.answered(&ticket, Arc::from(&b"answer"[..]));
+        window.answered(&ticket, Parcel::of(b"answer"));
         let refused = Admit::Refuse(DropReason::OutsideWindow);
         assert_eq!(window.admit(&header(1, false), b"forged!"), refused);
         assert_eq!(window.admit(&header(3, false), b"later"), refused);

@@ -68,6 +68,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         path: path(),
         nat_local: false,
         nat_remote: false,
+        fragmentation: true,
         spis: (1, 2),
         rekey_at: now,
     })

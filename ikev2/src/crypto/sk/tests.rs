@@ -10,7 +10,7 @@ use crate::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
 use crate::wire::header::{Flags, IkeSpi, MessageId};
 
 /// Every cipher with every key length, and every integrity algorithm.
-fn suites() -> Vec<IkeSuite> {
+pub(super) fn suites() -> Vec<IkeSuite> {
     let gcm = [128, 192, 256].map(|bits| (EncrId::AES_GCM_16, bits, None));
     let cbc = [
         (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
@@ -32,12 +32,12 @@ fn keys(suite: &IkeSuite) -> IkeKeys {
 }
 
 /// The two ends of an IKE SA: the original initiator and the original responder.
-fn ends(suite: &IkeSuite) -> (Protection, Protection) {
+pub(super) fn ends(suite: &IkeSuite) -> (Protection, Protection) {
     let keys = keys(suite);
     (Protection::new(suite, &keys, true), Protection::new(suite, &keys, false))
 }
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         spi_i: IkeSpi(0x0102_0304_0506_0708),
         spi_r: IkeSpi(0x1112_1314_1516_1718),
@@ -50,7 +50,7 @@ fn header() -> Header {
     }
 }
 
-fn rng() -> ChaCha20Rng {
+pub(super) fn rng() -> ChaCha20Rng {
     ChaCha20Rng::from_seed([9; 32])
 }
 
