@@ -3,6 +3,7 @@
 //! ```text
 //!   ikev2 alone  world ── Hosts with an Endpoint each          link ── loss, delay, order, NAT, from a seed
 //!                         and a virtual clock
+//!               explore ── every order of events of a race, instead of a seed
 //!
 //!   real peers   netns ── Sites: hosts, gateways, NAT          flow ── TCP, octet by octet, stalls measured
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
@@ -11,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod explore;
 pub mod flow;
 pub mod gateway;
 pub mod link;

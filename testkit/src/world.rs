@@ -22,6 +22,7 @@
 mod host;
 mod report;
 mod setup;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
