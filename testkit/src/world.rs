@@ -21,6 +21,7 @@
 
 mod host;
 mod report;
+mod seeds;
 mod setup;
 mod steps;
 
@@ -35,6 +36,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 pub use self::host::Host;
+pub use self::seeds::for_each_seed_on_all_cores;
 pub use self::setup::{
     LEFT, LEFT_ADDRESS, RIGHT, RIGHT_ADDRESS, child_of, pair_of, path, psk_pair, subnet,
 };

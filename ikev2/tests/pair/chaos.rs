@@ -10,12 +10,13 @@ use testkit::world::{LEFT, RIGHT, World, child_of, for_each_seed, psk_pair};
 use crate::{MINUTE, assert_healthy};
 
 /// A number below `bound` that the seed decides.
-fn draw(state: &mut u64, bound: u64) -> u64 {
+pub(crate) fn draw(state: &mut u64, bound: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % bound
 }
 
-fn command(world: &mut World, what: u64) {
+/// One of twelve things that a side may do.
+pub(crate) fn command(world: &mut World, what: u64) {
     let host = if what & 1 == 0 { LEFT } else { RIGHT };
     let peer = world.host(host).peers[0];
     let child = world.host(host).children().next().map(|child| child.id);

@@ -31,6 +31,8 @@ mod rekey;
 mod retransmit;
 mod runtime;
 mod selectors;
+mod spread;
+mod storm;
 
 use std::time::Duration;
 
