@@ -19,6 +19,7 @@
 //! world.assert_mirrored();
 //! ```
 
+mod capture;
 mod host;
 mod report;
 mod seeds;

@@ -76,7 +76,7 @@ fn several_hundred_peers_of_one_host() {
     assert_eq!(hub, LEFT);
     for number in 0..PEERS {
         let address = IpAddr::V4(Ipv4Addr::new(203, 0, 113, number));
-        let name = Identity::Fqdn(format!("spoke{number}.test").into());
+        let name = Identity::Fqdn(format!("spoke{number}.test"));
         let host = world.add_host("spoke", address);
         let mut config = right.clone();
         config.paths = vec![path(address, world.host(hub).address)];

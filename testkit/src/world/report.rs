@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   WORLD_SEED=7 at 10.2s                                  with WORLD_TRACE set: from the beginning
+//!   capture: target/world-failures/TEST-7.pcap
 //!   left: up {PeerId(0)}, 1 child of 1, next "liveness" in 20s
 //!     0ns        left   192.0.2.1:500 -> 198.51.100.1:500 IKE_SA_INIT request 0, 230 octets
 //!     31ms       right  ChildUp 1: in 0x1a2b3c4d, out 0x5e6f7081
@@ -20,10 +21,13 @@ const LINES: usize = 60;
 
 impl World {
     /// The seed, the state of each host, and the last events and datagrams; all of them if the environment variable
-    /// `WORLD_TRACE` is set.
+    /// `WORLD_TRACE` is set. Everything that was sent goes to a capture in the build directory, which the report names.
     #[must_use]
     pub fn report(&self) -> String {
         let mut text = format!("WORLD_SEED={} at {:?}\n", self.seed, self.elapsed());
+        if let Some(path) = self.save_capture() {
+            let _fits = writeln!(text, "capture: {}", path.display());
+        }
         for host in &self.hosts {
             let timer = host.endpoint.poll_timeout();
             let timer = timer.map(|next| (next.why, next.at.saturating_duration_since(self.now)));
