@@ -26,6 +26,7 @@ mod crowd;
 mod deadlines;
 mod flood;
 mod fragments;
+mod golden;
 mod hostile;
 mod letter;
 mod remains;
