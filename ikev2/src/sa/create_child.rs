@@ -11,8 +11,9 @@
 use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike};
 use super::closing::REPLACED;
 use super::collision::ours_goes;
-use super::established::{Established, Pending, Task};
+use super::established::Established;
 use super::slot::Slot;
+use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, State};
 use crate::error::CloseReason;
 use crate::event::{ChildId, SendWhen};

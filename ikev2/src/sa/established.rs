@@ -1,37 +1,30 @@
-//! An established IKE SA: what it does with each request, which of its own requests is next, and how it ends.
+//! An established IKE SA: what it is, what it does with each message, and how it ends.
 //!
 //! ```text
 //!   request  in ─► create_child.rs | rekey_ike.rs | inform.rs ─► answer
-//!   response in ─► the task that waits for it                           one request at a time (RFC 7296 §2.3):
-//!   timers      ─► queue: RekeyChild, RekeyIke, NewChild, Liveness ─► pump() ─► request out
+//!   response in ─► the one that asked: tasks.rs has the queue, one request at a time (RFC 7296 §2.3)
+//!   time        ─► upkeep.rs ─► what is due
 //! ```
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::channel::Channel;
-use super::child::{Agreed, Child, ChildOffer, Phase, longest};
+use super::child::{Agreed, Child, Phase, longest};
 use super::closing::Closing;
 use super::extensions::Extensions;
-use super::mobike::Probe;
-use super::rekey_ike::{IkeOffer, Rival};
-use super::slot::Slot;
+use super::rekey_ike::Rival;
+use super::tasks::{Pending, Task};
 use super::wanted::Retry;
-use super::{Cx, Message, Origin, State, sooner};
+use super::{Cx, Message, Origin, State};
 use crate::config::{Dpd, Encap, PeerConfig};
 use crate::crypto::auth::PeerAuthenticated;
 use crate::error::{CloseReason, Unknown};
-use crate::event::{ChildId, ChildSa, Deadline, EspSpi, Event, IkeSaInfo, Path, PeerId, SendWhen};
-use crate::registry::{ExchangeType, KeMethod, NotifyType};
+use crate::event::{ChildId, ChildSa, Event, IkeSaInfo, Path, PeerId, SendWhen};
+use crate::registry::{ExchangeType, NotifyType};
 use crate::shared::News;
 use crate::wire::identity::Identity;
 use crate::wire::message::Chain;
-
-/// How long a request of a peer without dead peer detection is repeated before the peer counts as gone. RFC 7296 §2.4
-/// leaves the number to us; this is what strongSwan's default schedule adds up to.
-const PATIENCE_WITHOUT_DPD: Duration = Duration::from_secs(165);
-/// How long to wait after TEMPORARY_FAILURE (RFC 7296 §2.25) before asking again.
-const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
 
 /// What we make of an answer with a payload that we do not know and must not pass over.
 pub(super) const UNSUPPORTED_CRITICAL: &str =
@@ -51,10 +44,10 @@ pub(super) struct Established {
     /// The IKE SA that the peer made while our own rekey was under way (RFC 7296 §2.8.2).
     pub(super) rival: Option<Box<Rival>>,
     pub(super) rekey_at: Instant,
-    expires_at: Instant,
+    pub(super) expires_at: Instant,
     pub(super) last_inbound: Instant,
-    dpd: Option<Dpd>,
-    paused_until: Option<Instant>,
+    pub(super) dpd: Option<Dpd>,
+    pub(super) paused_until: Option<Instant>,
     pub(super) retries: Vec<Retry>,
     /// Configurations of which the peer wants each pair of selectors in a child of its own.
     pub(super) split: Vec<usize>,
@@ -76,35 +69,6 @@ pub(super) struct Established {
 pub(super) struct First {
     pub(super) lowest_nonce: Vec<u8>,
     pub(super) origin: Origin,
-}
-
-/// Something that we want to ask of the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Task {
-    DeleteChild(ChildId),
-    /// Of a pair that we never installed.
-    DeleteSpi(EspSpi),
-    RekeyChild(ChildId, Option<KeMethod>),
-    NewChild(Slot, Option<KeMethod>),
-    RekeyIke(Option<KeMethod>),
-    Liveness,
-    UpdateAddresses,
-    AnnounceAddresses,
-    VerifyPath,
-    Redirect,
-}
-
-/// The request that waits for its answer.
-pub(super) enum Pending {
-    DeleteChild(ChildId),
-    DeleteSpi,
-    RekeyChild(ChildId, ChildOffer),
-    NewChild(ChildOffer),
-    RekeyIke(IkeOffer),
-    Liveness,
-    UpdateAddresses(Probe),
-    VerifyPath(Probe),
-    Redirect,
 }
 
 impl Established {
@@ -344,11 +308,6 @@ impl Established {
         }
     }
 
-    /// Waits before the next request of ours (RFC 7296 §2.25).
-    pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
-        self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));
-    }
-
     pub(super) fn rekey_child(&mut self, child: ChildId, cx: &mut Cx<'_>) -> Result<(), Unknown> {
         let known = self.children.iter().any(|c| c.id == child && c.phase == Phase::Up);
         if !known {
@@ -370,172 +329,6 @@ impl Established {
 
     pub(super) const fn first(&self) -> &First {
         &self.first
-    }
-
-    /// Queues a task unless the same is queued or under way.
-    pub(super) fn want(&mut self, task: Task) {
-        let same = |queued: &Task| match (queued, &task) {
-            (Task::RekeyChild(a, _), Task::RekeyChild(b, _)) => a == b,
-            (Task::RekeyIke(_), Task::RekeyIke(_)) => true,
-            (a, b) => *a == *b,
-        };
-        let under_way = match (&self.pending, &task) {
-            (Some(Pending::RekeyChild(a, _)), Task::RekeyChild(b, _)) => a == b,
-            (Some(Pending::RekeyIke(_)), Task::RekeyIke(_)) => true,
-            _ => false,
-        };
-        if !under_way && !self.queue.iter().any(same) {
-            self.queue.push_back(task);
-        }
-    }
-
-    /// Sends the next request, if none is outstanding and there is one.
-    pub(super) fn ask(&mut self, cx: &mut Cx<'_>) {
-        while self.pending.is_none() && !self.channel.is_busy() {
-            let Some(task) = self.next_task(cx.now) else { return };
-            match task {
-                Task::DeleteChild(child) => self.ask_delete(child, cx),
-                Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
-                Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
-                Task::NewChild(slot, ke) => self.ask_new_child(slot, ke, cx),
-                Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
-                Task::Liveness => self.ask_liveness(cx),
-                Task::UpdateAddresses => self.ask_update_addresses(cx),
-                Task::AnnounceAddresses => self.ask_announce_addresses(cx),
-                Task::VerifyPath => self.ask_verify_path(cx),
-                Task::Redirect => self.ask_redirect(cx),
-            }
-        }
-    }
-
-    /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were.
-    fn next_task(&mut self, now: Instant) -> Option<Task> {
-        if let Some(urgent) = self.queue.iter().position(|task| task.is_about_addresses()) {
-            return self.queue.remove(urgent);
-        }
-        let paused = self.paused_until.is_some_and(|until| until > now);
-        if paused { None } else { self.queue.pop_front() }
-    }
-
-    /// `ask`, as the end of a handler.
-    pub(super) fn pump(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
-        self.ask(cx);
-        State::Established(self)
-    }
-
-    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
-        if self.dead_at().is_some_and(|at| at <= cx.now) {
-            return self.fail(CloseReason::DpdTimeout, cx);
-        }
-        if self.expires_at <= cx.now {
-            return self
-                .close(CloseReason::Protocol("the IKE SA could not be rekeyed in time"), cx);
-        }
-        if self.retires_at.is_some_and(|at| at <= cx.now) {
-            return self.close(CloseReason::Rekeyed, cx);
-        }
-        if self.is_auth_expired(cx.now) {
-            return self.close(CloseReason::AuthExpired, cx);
-        }
-        self.reauthenticate(cx);
-        self.repeat(cx);
-        self.channel.fragments.expire(cx.now);
-        if self.rekey_at <= cx.now || self.channel.is_worn_out() {
-            // Should the rekey fail, it is tried again well before the SA expires.
-            self.rekey_at = cx.now + cx.jitter(Duration::from_mins(1));
-            self.want(Task::RekeyIke(None));
-        }
-        self.renew_children(cx);
-        let due: Vec<Slot> =
-            self.retries.iter().filter(|r| r.at <= cx.now).map(|r| r.slot).collect();
-        for slot in due {
-            self.postpone_retry(slot, cx);
-            self.want(Task::NewChild(slot, None));
-        }
-        if self.liveness_at().is_some_and(|at| at <= cx.now) {
-            self.want(Task::Liveness);
-        }
-        self.paused_until = self.paused_until.filter(|until| *until > cx.now);
-        self.pump(cx)
-    }
-
-    /// Sends the outstanding request again, now and then by another way.
-    fn repeat(&mut self, cx: &mut Cx<'_>) {
-        if self.channel.is_due(cx.now) {
-            let path = self.detour().unwrap_or(self.channel.path);
-            self.channel.retransmit_by(path, cx);
-        }
-    }
-
-    /// Rekeys children that are due, and replaces those whose rekey failed for too long.
-    pub(super) fn renew_children(&mut self, cx: &mut Cx<'_>) {
-        let retry = cx.now + cx.jitter(Duration::from_secs(20));
-        let mut wanted = Vec::new();
-        for child in &mut self.children {
-            if child.expires_at <= cx.now {
-                child.expires_at = cx.now + Duration::from_mins(1);
-                wanted.push(Task::DeleteChild(child.id));
-                if child.phase == Phase::Up {
-                    wanted.push(Task::NewChild(child.slot, None));
-                }
-            } else if child.phase == Phase::Up && child.rekey_at <= cx.now {
-                child.rekey_at = retry;
-                wanted.push(Task::RekeyChild(child.id, None));
-            }
-        }
-        for task in wanted {
-            self.want(task);
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn expire_child(&mut self, id: ChildId, cx: &mut Cx<'_>) {
-        for child in self.children.iter_mut().filter(|child| child.id == id) {
-            child.expires_at = cx.now;
-        }
-        self.renew_children(cx);
-        self.ask(cx);
-    }
-
-    /// When to ask whether the peer lives: `interval` after it was last heard, unless a request waits anyway.
-    fn liveness_at(&self) -> Option<Instant> {
-        let dpd = self.dpd?;
-        let at = self.last_inbound + dpd.interval;
-        (!self.channel.is_busy()).then(|| self.paused_until.map_or(at, |until| at.max(until)))
-    }
-
-    /// When the peer counts as dead: a request waits, and nothing was heard for the whole timeout.
-    fn dead_at(&self) -> Option<Instant> {
-        let waiting_since = self.channel.waiting_since()?;
-        Some(match self.dpd {
-            Some(dpd) => {
-                let patience = dpd.timeout.saturating_sub(dpd.interval);
-                (self.last_inbound + dpd.timeout).max(waiting_since + patience)
-            }
-            None => waiting_since.max(self.last_inbound) + PATIENCE_WITHOUT_DPD,
-        })
-    }
-
-    /// When `on_timeout` is wanted.
-    pub(super) fn deadline(&self) -> Option<Deadline> {
-        let children = self.children.iter();
-        let up = |child: &&Child| child.phase == Phase::Up;
-        let rekey = children.clone().filter(up).map(|child| child.rekey_at).min();
-        let candidates = [
-            (self.channel.retransmit_at(), "retransmit"),
-            (self.dead_at(), "dead peer"),
-            (self.liveness_at(), "liveness"),
-            (self.reauth_at(), "authenticate anew"),
-            (self.retires_at, "another IKE SA took its place"),
-            (Some(self.rekey_at), "rekey IKE SA"),
-            (Some(self.expires_at), "IKE SA expires"),
-            (rekey, "rekey child"),
-            (children.map(|child| child.expires_at).min(), "child expires"),
-            (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
-            (self.paused_until, "go on after TEMPORARY_FAILURE"),
-            (self.channel.fragments.expires_at(), "forget fragments"),
-        ];
-        candidates.into_iter().fold(None, |sum, (at, why)| sooner(sum, at.map(|at| (at, why))))
     }
 
     /// Ends the SA because it cannot go on; the peer is not asked.
@@ -571,26 +364,5 @@ impl Established {
         self.take_children_down(&reason, cx);
         self.release(cx);
         cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
-    }
-}
-
-impl Task {
-    const fn is_about_addresses(self) -> bool {
-        matches!(self, Self::UpdateAddresses | Self::AnnounceAddresses | Self::VerifyPath)
-    }
-}
-
-impl Pending {
-    pub(super) fn into_child_offer(self) -> Option<ChildOffer> {
-        match self {
-            Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
-            Self::DeleteChild(_)
-            | Self::DeleteSpi
-            | Self::RekeyIke(_)
-            | Self::Liveness
-            | Self::UpdateAddresses(_)
-            | Self::VerifyPath(_)
-            | Self::Redirect => None,
-        }
     }
 }

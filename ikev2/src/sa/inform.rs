@@ -6,7 +6,8 @@
 //! ```
 
 use super::child::Phase;
-use super::established::{Established, Pending};
+use super::established::Established;
+use super::tasks::Pending;
 use super::{Cx, Message, State};
 use crate::config::Start;
 use crate::error::CloseReason;

@@ -19,7 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use subtle::ConstantTimeEq;
 
-use super::established::{Established, Pending, Task};
+use super::established::Established;
+use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, State, nat};
 use crate::config::PeerConfig;
 use crate::crypto::rng;

@@ -31,6 +31,8 @@ mod respond;
 mod runtime;
 mod slot;
 mod sync;
+mod tasks;
+mod upkeep;
 mod wanted;
 mod window;
 
@@ -42,9 +44,10 @@ use std::time::Instant;
 
 use self::channel::{Channel, Passed};
 use self::closing::Closing;
-use self::established::{Established, Task};
+use self::established::Established;
 use self::initiate::{AuthSent, InitSent};
 use self::respond::AuthAwaited;
+use self::tasks::Task;
 use self::window::Ticket;
 #[cfg(test)]
 use crate::crypto::sk::{Authentic, Fragment};

@@ -9,7 +9,8 @@
 //! Whoever follows uses the same identities and keys (§3): the other gateway has to be one that could have been the first.
 //! How often it may happen before it is a loop is the peer's business: peer.rs.
 
-use super::established::{Established, Pending};
+use super::established::Established;
+use super::tasks::Pending;
 use super::{Cx, Message};
 use crate::config::PeerConfig;
 use crate::error::Unknown;

@@ -11,7 +11,8 @@
 use super::channel::Channel;
 use super::closing::Closing;
 use super::collision::ours_goes;
-use super::established::{Established, Pending, Task};
+use super::established::Established;
+use super::tasks::{Pending, Task};
 use super::{Cx, IkeSa, Message, Origin, State, negotiate};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;

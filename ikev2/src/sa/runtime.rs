@@ -8,8 +8,9 @@
 //! ```
 
 use super::child::Child;
-use super::established::{Established, Pending, Task};
+use super::established::Established;
 use super::slot::{Slot, is_divisible, pairs};
+use super::tasks::{Pending, Task};
 use super::{Cx, IkeSa, Origin};
 use crate::config::{Pairing, Start};
 use crate::error::CloseReason;

@@ -13,7 +13,8 @@
 
 use super::Cx;
 use super::child::{Child, Phase};
-use super::established::{Established, Task};
+use super::established::Established;
+use super::tasks::Task;
 use crate::config::{ChildConfig, Pairing};
 use crate::error::CloseReason;
 use crate::event::Event;

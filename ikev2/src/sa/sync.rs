@@ -12,7 +12,8 @@
 //! every ID seen before, in requests and in earlier synchronisations. We answer as the peer of a cluster; we are no
 //! cluster ourselves, so we send none. Counters of ESP are not synchronised: we do not announce that.
 
-use super::established::{Established, Pending, Task};
+use super::established::Established;
+use super::tasks::{Pending, Task};
 use super::{Cx, Message, State};
 use crate::registry::NotifyType;
 use crate::wire::cursor::Reader;

@@ -1,0 +1,127 @@
+//! What we want to ask of the peer, one request at a time (RFC 7296 §2.3).
+//!
+//! ```text
+//!   want(Task) ─► queue ─► ask(): addresses first, nothing while paused ─► Pending, until its answer is here
+//! ```
+
+use std::time::{Duration, Instant};
+
+use super::child::ChildOffer;
+use super::established::Established;
+use super::mobike::Probe;
+use super::rekey_ike::IkeOffer;
+use super::slot::Slot;
+use super::{Cx, State};
+use crate::event::{ChildId, EspSpi};
+use crate::registry::KeMethod;
+
+/// How long to wait after TEMPORARY_FAILURE (RFC 7296 §2.25) before asking again.
+const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
+
+/// Something that we want to ask of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    DeleteChild(ChildId),
+    /// Of a pair that we never installed.
+    DeleteSpi(EspSpi),
+    RekeyChild(ChildId, Option<KeMethod>),
+    NewChild(Slot, Option<KeMethod>),
+    RekeyIke(Option<KeMethod>),
+    Liveness,
+    UpdateAddresses,
+    AnnounceAddresses,
+    VerifyPath,
+    Redirect,
+}
+
+/// The request that waits for its answer.
+pub(super) enum Pending {
+    DeleteChild(ChildId),
+    DeleteSpi,
+    RekeyChild(ChildId, ChildOffer),
+    NewChild(ChildOffer),
+    RekeyIke(IkeOffer),
+    Liveness,
+    UpdateAddresses(Probe),
+    VerifyPath(Probe),
+    Redirect,
+}
+
+impl Established {
+    /// Queues a task unless the same is queued or under way.
+    pub(super) fn want(&mut self, task: Task) {
+        let same = |queued: &Task| match (queued, &task) {
+            (Task::RekeyChild(a, _), Task::RekeyChild(b, _)) => a == b,
+            (Task::RekeyIke(_), Task::RekeyIke(_)) => true,
+            (a, b) => *a == *b,
+        };
+        let under_way = match (&self.pending, &task) {
+            (Some(Pending::RekeyChild(a, _)), Task::RekeyChild(b, _)) => a == b,
+            (Some(Pending::RekeyIke(_)), Task::RekeyIke(_)) => true,
+            _ => false,
+        };
+        if !under_way && !self.queue.iter().any(same) {
+            self.queue.push_back(task);
+        }
+    }
+
+    /// Sends the next request, if none is outstanding and there is one.
+    pub(super) fn ask(&mut self, cx: &mut Cx<'_>) {
+        while self.pending.is_none() && !self.channel.is_busy() {
+            let Some(task) = self.next_task(cx.now) else { return };
+            match task {
+                Task::DeleteChild(child) => self.ask_delete(child, cx),
+                Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
+                Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
+                Task::NewChild(slot, ke) => self.ask_new_child(slot, ke, cx),
+                Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
+                Task::Liveness => self.ask_liveness(cx),
+                Task::UpdateAddresses => self.ask_update_addresses(cx),
+                Task::AnnounceAddresses => self.ask_announce_addresses(cx),
+                Task::VerifyPath => self.ask_verify_path(cx),
+                Task::Redirect => self.ask_redirect(cx),
+            }
+        }
+    }
+
+    /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were.
+    fn next_task(&mut self, now: Instant) -> Option<Task> {
+        if let Some(urgent) = self.queue.iter().position(|task| task.is_about_addresses()) {
+            return self.queue.remove(urgent);
+        }
+        let paused = self.paused_until.is_some_and(|until| until > now);
+        if paused { None } else { self.queue.pop_front() }
+    }
+
+    /// `ask`, as the end of a handler.
+    pub(super) fn pump(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        self.ask(cx);
+        State::Established(self)
+    }
+
+    /// Waits before the next request of ours (RFC 7296 §2.25).
+    pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
+        self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));
+    }
+}
+
+impl Task {
+    const fn is_about_addresses(self) -> bool {
+        matches!(self, Self::UpdateAddresses | Self::AnnounceAddresses | Self::VerifyPath)
+    }
+}
+
+impl Pending {
+    pub(super) fn into_child_offer(self) -> Option<ChildOffer> {
+        match self {
+            Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
+            Self::DeleteChild(_)
+            | Self::DeleteSpi
+            | Self::RekeyIke(_)
+            | Self::Liveness
+            | Self::UpdateAddresses(_)
+            | Self::VerifyPath(_)
+            | Self::Redirect => None,
+        }
+    }
+}
