@@ -72,13 +72,17 @@ impl TypeDifference {
 /// Whether a side that lists these transforms of one type can do without the type (RFC 7296 §3.3.3): NONE of those that
 /// have it, and short sequence numbers, which an old peer does not speak of.
 pub(crate) fn allows_absence(kind: TransformType, listed: &[Transform]) -> bool {
-    listed.is_empty()
-        || match kind {
-            TransformType::INTEG => listed.contains(&Transform::Integ(IntegId::NONE)),
-            TransformType::KE => listed.contains(&Transform::Ke(KeMethod::NONE)),
-            TransformType::SN => listed.contains(&Transform::Sn(SnId::SHORT)),
-            _ => false,
-        }
+    listed.is_empty() || absence(kind).is_some_and(|none| listed.contains(&none))
+}
+
+/// The transform that says the same as to name none of this type.
+pub(crate) fn absence(kind: TransformType) -> Option<Transform> {
+    match kind {
+        TransformType::INTEG => Some(Transform::Integ(IntegId::NONE)),
+        TransformType::KE => Some(Transform::Ke(KeMethod::NONE)),
+        TransformType::SN => Some(Transform::Sn(SnId::SHORT)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -519,6 +519,10 @@ impl Endpoint {
     /// Our authentication is about to end (RFC 4478): the same again, beside the SA that there is.
     fn on_reauthenticate(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
         let Some(mut path) = self.sas.get(&spi).and_then(IkeSa::path) else { return };
+        let mut attempts = self.peers.one(id).ok().into_iter().flat_map(|peer| &peer.sas);
+        if attempts.any(|sa| self.sas.get(sa).is_some_and(|sa| sa.supersedes == Some(spi))) {
+            return;
+        }
         let (ike, nat) = (self.shared.config.ike_port, self.shared.config.nat_port);
         if path.local.port() == nat && path.remote.port() == nat {
             path.local.set_port(ike);

@@ -57,6 +57,7 @@ pub(super) struct Channel {
 }
 
 struct Outstanding {
+    exchange: ExchangeType,
     parcel: Parcel,
     first_sent: Instant,
     /// How often.
@@ -154,6 +155,11 @@ impl Channel {
         if theirs != self.theirs {
             return Err(DropReason::UnknownSpi);
         }
+        let asked = self.outstanding.as_ref().map(|request| request.exchange);
+        if header.flags.response && asked.is_some_and(|asked| asked != header.exchange) {
+            // An answer belongs to the exchange of its request (RFC 7296 §3.1).
+            return Err(DropReason::Unexpected);
+        }
         let fragment = claimed_fragment(datagram);
         if fragment.is_some() && !self.fragments.are_agreed() {
             return Err(DropReason::Fragment);
@@ -244,6 +250,7 @@ impl Channel {
         let parcel = Parcel::seal(header, chain, room, &mut self.protection, &mut cx.shared.rng);
         parcel.transmit(self.path, cx);
         self.outstanding = Some(Outstanding {
+            exchange,
             parcel,
             first_sent: cx.now,
             sent: 1,

@@ -33,11 +33,15 @@ use crate::crypto::keymat::child_keys;
 use crate::crypto::prf::Prf;
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;
-use crate::event::{ChildId, ChildKeys, EspSpi, Limits};
+use crate::event::{ChildId, ChildKeys, EspSpi, Event, Limits};
 use crate::registry::{KeMethod, NotifyType, ProtocolId};
+use crate::shared::News;
 use crate::wire::message::{Body, Chain};
 use crate::wire::proposal::Proposal;
 use crate::wire::traffic::Traffic;
+
+/// What becomes of a peer whose key exchange is broken (RFC 6989 §2.5).
+pub(super) const BAD_PUBLIC_VALUE: &str = "the peer's public value is invalid";
 
 /// An established child.
 pub(super) struct Child {
@@ -52,6 +56,8 @@ pub(super) struct Child {
     /// with its next request.
     pub(super) confirmed: bool,
     pub(super) phase: Phase,
+    /// The data plane was told that it is gone.
+    pub(super) down: bool,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
     /// When this much was carried it is rekeyed.
@@ -91,6 +97,16 @@ pub(super) enum Phase {
     Replaced,
     /// We are deleting it.
     Deleting,
+}
+
+impl Child {
+    /// Tells the data plane that it is gone, once.
+    pub(super) fn take_down(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
+        if !std::mem::replace(&mut self.down, true) {
+            cx.news(News::ChildGone { child: self.id });
+            cx.event(Event::ChildDown { child: self.id, reason });
+        }
+    }
 }
 
 /// A child that both sides agreed on, with its keys.
@@ -270,7 +286,7 @@ impl ChildOffer {
             (Some(method), Some(ours), Some(theirs))
                 if ours.method() == method && theirs.method == method =>
             {
-                let bad = |_| CloseReason::Protocol("the peer's public value is invalid");
+                let bad = |_| CloseReason::Protocol(BAD_PUBLIC_VALUE);
                 ours.agree(theirs.data).map(Some).map_err(bad)
             }
             _ => Err(CloseReason::Protocol("the peer's key exchange does not fit its proposal")),
@@ -455,7 +471,7 @@ fn exchange_keys(
         });
     };
     let syntax = || {
-        let reason = CloseReason::Protocol("the peer's public value is invalid");
+        let reason = CloseReason::Protocol(BAD_PUBLIC_VALUE);
         Refusal::new(NotifyType::INVALID_SYNTAX, reason)
     };
     let ours = KeSecret::generate(method, &mut cx.shared.rng).ok_or_else(syntax)?;
@@ -500,6 +516,7 @@ impl Terms {
             remarks: self.remarks,
             confirmed: self.confirmed,
             phase: Phase::Up,
+            down: false,
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + longest(lifetime),
             soft,

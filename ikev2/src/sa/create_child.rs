@@ -8,10 +8,12 @@
 //! Both sides rekey the same child at once: both exchanges run, then the pair with the lowest nonce is deleted by whoever
 //! made it, and the maker of the other deletes the old pair.
 
-use super::child::{Agreed, Asked, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike};
+use super::child::{
+    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike,
+};
 use super::closing::REPLACED;
 use super::collision::ours_goes;
-use super::established::Established;
+use super::established::{Doom, Established};
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, State};
@@ -105,7 +107,8 @@ impl Established {
             chain.notify_spi(protocol, notify.spi, kind, &[]);
             return self.respond(message, &chain, cx);
         };
-        if phase != Phase::Up {
+        // One that the peer has replaced while our own rekey of it waits cannot be replaced by it once more.
+        if phase != Phase::Up || self.has_successor(id) {
             return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
         }
         let Some(mut agreed) = self.answer_child(message, &Asked::Rekey(slot, scope), cx) else {
@@ -133,7 +136,7 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> Option<Agreed> {
         let Some(nonce_i) = message.body.nonce else {
-            self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
+            self.refuse_incomplete(message, cx);
             return None;
         };
         let prf = self.channel.prf();
@@ -148,10 +151,20 @@ impl Established {
             Err(refusal) => {
                 refusal.write(&mut chain);
                 self.respond(message, &chain, cx);
-                self.report(refusal, message, cx);
+                if refusal.notify == NotifyType::INVALID_SYNTAX {
+                    self.doom = Some(Doom::Told(refusal.reason));
+                } else {
+                    self.report(refusal, message, cx);
+                }
                 None
             }
         }
+    }
+
+    /// The request lacks a payload that it has to have: fatal to both (RFC 7296 §2.21.3).
+    pub(super) fn refuse_incomplete(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
+        self.refuse_syntax(message, cx);
+        self.doom = Some(Doom::Told(CloseReason::Protocol("the peer's request is incomplete")));
     }
 
     fn report(&self, refusal: Refusal, message: &Message<'_>, cx: &mut Cx<'_>) {
@@ -198,7 +211,9 @@ impl Established {
                     self.pause(cx);
                     self.queue.push_front(Task::NewChild(slot, None));
                 }
-                Next::Gone | Next::GiveUp => self.child_failed(slot, refused.reason, cx),
+                Next::Gone | Next::Full | Next::GiveUp => {
+                    self.child_failed(slot, refused.reason, cx);
+                }
             },
         }
         self.pump(cx)
@@ -244,6 +259,11 @@ impl Established {
             Next::Gone => {
                 self.remove(old, CloseReason::PeerDeleted, cx);
                 self.queue.push_front(Task::NewChild(slot, None));
+            }
+            Next::Full => {
+                let retry_at = self.children.iter().find(|c| c.id == old).map(|c| c.rekey_at);
+                self.tell_failed(slot, refused.reason, retry_at, cx);
+                self.begin_anew(cx);
             }
             // The old pair goes on until it expires; its rekey is asked for again before that.
             Next::GiveUp => {
@@ -305,6 +325,10 @@ impl Established {
             _ => offer.complete(body, &keying, &config, cx),
         };
         let made = body.error_notify().is_none();
+        if let Err(CloseReason::Protocol(BAD_PUBLIC_VALUE)) = &agreed {
+            // RFC 6989 §2.5: the IKE SA goes, with a DELETE.
+            self.doom = Some(Doom::Untold(CloseReason::Protocol(BAD_PUBLIC_VALUE)));
+        }
         let early = std::mem::take(&mut self.deleted_early);
         if let Ok(dead) = &agreed
             && early.contains(&dead.child.spi_out.0.get())
@@ -335,6 +359,8 @@ enum Next {
     Later,
     /// CHILD_SA_NOT_FOUND.
     Gone,
+    /// NO_ADDITIONAL_SAS: there are peers that know no CREATE_CHILD_SA (RFC 7296 §4).
+    Full,
     /// Anything else.
     GiveUp,
 }
@@ -350,6 +376,7 @@ fn next_step(body: &Body<'_>, offered: impl Fn(KeMethod) -> bool) -> Next {
         },
         NotifyType::TEMPORARY_FAILURE => Next::Later,
         NotifyType::CHILD_SA_NOT_FOUND => Next::Gone,
+        NotifyType::NO_ADDITIONAL_SAS => Next::Full,
         _ => Next::GiveUp,
     }
 }

@@ -59,6 +59,10 @@ pub(super) struct Established {
     pub(super) retires_at: Option<Instant>,
     /// SPIs that the peer deleted while its answer that speaks of them may have been on its way.
     pub(super) deleted_early: Vec<u32>,
+    /// Why it has to end when the message at hand is dealt with.
+    pub(super) doom: Option<Doom>,
+    /// Since when the peer has put us off (TEMPORARY_FAILURE) without granting anything.
+    pub(super) put_off_since: Option<Instant>,
     first: First,
     /// Only `auth::verify_psk` makes one: without it there is no such state.
     proof: PeerAuthenticated,
@@ -69,6 +73,15 @@ pub(super) struct Established {
 pub(super) struct First {
     pub(super) lowest_nonce: Vec<u8>,
     pub(super) origin: Origin,
+}
+
+/// What ends an SA in the midst of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Doom {
+    /// Our INVALID_SYNTAX has told the peer, which ends it, too, without a DELETE (RFC 7296 §2.21.3).
+    Told(CloseReason),
+    /// The peer has to be told with a DELETE.
+    Untold(CloseReason),
 }
 
 impl Established {
@@ -94,7 +107,7 @@ impl Established {
     pub(super) fn succeed(self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
         let ids = (self.local_id, self.remote_id);
         let mut state = Self::assemble(channel, self.peer, ids, self.first, self.proof, cx);
-        for child in &self.children {
+        for child in self.children.iter().filter(|child| !child.down) {
             cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
         }
         state.children = self.children;
@@ -123,6 +136,8 @@ impl Established {
             extensions: Extensions::default(),
             esp_path: channel.path,
             retires_at: None,
+            doom: None,
+            put_off_since: None,
             channel,
             peer,
             local_id,
@@ -207,6 +222,11 @@ impl Established {
         if message.body.notify(NotifyType::INVALID_SYNTAX).is_some() {
             // The peer has dropped the SA with this answer (RFC 7296 §2.21.3).
             return self.fail(CloseReason::Notified(NotifyType::INVALID_SYNTAX), cx);
+        }
+        if message.exchange == ExchangeType::CREATE_CHILD_SA
+            && message.body.notify(NotifyType::TEMPORARY_FAILURE).is_none()
+        {
+            self.put_off_since = None;
         }
         match self.pending.take() {
             Some(Pending::NewChild(offer)) => self.on_new_child_response(offer, message, cx),
@@ -295,10 +315,9 @@ impl Established {
     /// Takes a child out and tells the data plane.
     pub(super) fn remove(&mut self, child: ChildId, reason: CloseReason, cx: &mut Cx<'_>) {
         let Some(index) = self.children.iter().position(|c| c.id == child) else { return };
-        let gone = self.children.swap_remove(index);
+        let mut gone = self.children.swap_remove(index);
         cx.release_esp_spi(gone.spi_in);
-        cx.news(News::ChildGone { child });
-        cx.event(Event::ChildDown { child, reason });
+        gone.take_down(reason, cx);
     }
 
     /// Removes all children at once.

@@ -14,7 +14,7 @@
 //! old peer leaves out. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
 
 use crate::crypto::suite::{ChildSuite, IkeSuite};
-use crate::difference::allows_absence;
+use crate::difference::{absence, allows_absence};
 use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
@@ -148,7 +148,11 @@ fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
         let (our, their) = (of_kind(ours), of_kind(theirs));
         if let Some(both) = our.iter().find(|transform| their.contains(transform)) {
             chosen.push(*both);
-        } else if !(allows_absence(kind, &our) && allows_absence(kind, &their)) {
+        } else if allows_absence(kind, &our) && allows_absence(kind, &their) {
+            // RFC 7296 §2.7: the answer has one transform of every type in the offer, be it "none".
+            let answers = kind != TransformType::SN || theirs.protocol == ProtocolId::ESP;
+            chosen.extend(absence(kind).filter(|none| answers && their.contains(none)));
+        } else {
             return None;
         }
     }

@@ -42,6 +42,15 @@ impl Established {
         }
     }
 
+    /// What cannot be replaced within this SA is replaced with it: a new one begins beside it, if it is ours to call.
+    pub(super) fn begin_anew(&mut self, cx: &mut Cx<'_>) {
+        let calls = self.first().origin == Origin::Local
+            || cx.peer(self.peer).start == crate::config::Start::Always;
+        if calls {
+            cx.news(News::Reauthenticate { spi: self.channel.ours, peer: self.peer });
+        }
+    }
+
     /// When `reauthenticate` or `is_auth_expired` has to be asked.
     pub(super) fn reauth_at(&self) -> Option<Instant> {
         self.extensions.reauth.map(|(Reauth::Ours(at) | Reauth::Theirs(at))| at)

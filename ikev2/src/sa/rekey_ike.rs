@@ -9,14 +9,16 @@
 //! the lowest nonce goes, deleted by whoever made it.
 
 use super::channel::Channel;
+use super::child::BAD_PUBLIC_VALUE;
 use super::closing::Closing;
 use super::collision::ours_goes;
-use super::established::Established;
+use super::established::{Doom, Established};
 use super::tasks::{Pending, Task};
 use super::{Cx, IkeSa, Message, Origin, State, negotiate};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::suite::IkeSuite;
+use crate::error::CloseReason;
 use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use crate::shared::News;
 use crate::wire::header::IkeSpi;
@@ -118,7 +120,12 @@ impl Established {
     }
 
     fn on_rekey_ike_refused(&mut self, offer: &IkeOffer, body: &Body<'_>, cx: &mut Cx<'_>) {
-        let Some(notify) = body.error_notify() else { return };
+        let Some(notify) = body.error_notify() else {
+            // The peer believes in an SA that we cannot use.
+            let reason = CloseReason::Protocol("the peer's answer to the rekey cannot be used");
+            self.doom = Some(Doom::Untold(reason));
+            return;
+        };
         match notify.kind {
             NotifyType::INVALID_KE_PAYLOAD => {
                 let wanted = <[u8; 2]>::try_from(notify.data).map(u16::from_be_bytes).map(KeMethod);
@@ -134,6 +141,7 @@ impl Established {
                 self.pause(cx);
                 self.queue.push_front(Task::RekeyIke(None));
             }
+            NotifyType::NO_ADDITIONAL_SAS => self.begin_anew(cx),
             kind => tracing::warn!(%kind, "the peer refused to rekey the IKE SA"),
         }
     }
@@ -170,7 +178,7 @@ impl Established {
         let config = cx.peer(self.peer);
         let body = &message.body;
         let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
-            self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
+            self.refuse_incomplete(message, cx);
             return None;
         };
         let chosen = negotiate::choose_ike(&config.proposals, sa, Some(ke.method));
@@ -187,7 +195,8 @@ impl Established {
         }
         let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng)?;
         let Ok(g_ir) = ours.agree(ke.data) else {
-            self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
+            self.refuse_syntax(message, cx);
+            self.doom = Some(Doom::Told(CloseReason::Protocol(BAD_PUBLIC_VALUE)));
             return None;
         };
         let (spi, nonce_r) = (cx.fresh_ike_spi(), cx.nonce());

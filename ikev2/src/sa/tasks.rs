@@ -7,16 +7,20 @@
 use std::time::{Duration, Instant};
 
 use super::child::ChildOffer;
-use super::established::Established;
+use super::established::{Doom, Established};
 use super::mobike::Probe;
 use super::rekey_ike::IkeOffer;
 use super::slot::Slot;
 use super::{Cx, State};
+use crate::error::CloseReason;
 use crate::event::{ChildId, EspSpi};
-use crate::registry::KeMethod;
+use crate::registry::{KeMethod, NotifyType};
 
 /// How long to wait after TEMPORARY_FAILURE (RFC 7296 §2.25) before asking again.
 const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
+
+/// How long a peer may put us off: "several minutes" (RFC 7296 §2.25).
+const LONGEST_PUT_OFF: Duration = Duration::from_mins(5);
 
 /// Something that we want to ask of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +99,22 @@ impl Established {
 
     /// `ask`, as the end of a handler.
     pub(super) fn pump(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        match self.doom.take() {
+            Some(Doom::Told(reason)) => return self.fail(reason, cx),
+            Some(Doom::Untold(reason)) => return self.close(reason, cx),
+            None => {}
+        }
         self.ask(cx);
         State::Established(self)
     }
 
     /// Waits before the next request of ours (RFC 7296 §2.25).
+    /// After minutes of that the SA is given up: the two sides see it differently.
     pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
+        let since = *self.put_off_since.get_or_insert(cx.now);
+        if cx.now >= since + LONGEST_PUT_OFF {
+            self.doom = Some(Doom::Untold(CloseReason::Notified(NotifyType::TEMPORARY_FAILURE)));
+        }
         self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));
     }
 }

@@ -12,9 +12,7 @@ use super::slot::Slot;
 use super::tasks::Task;
 use super::{Cx, State, sooner};
 use crate::error::CloseReason;
-#[cfg(test)]
-use crate::event::ChildId;
-use crate::event::Deadline;
+use crate::event::{ChildId, Deadline};
 
 /// How long a request of a peer without dead peer detection is repeated before the peer counts as gone. RFC 7296 §2.4
 /// leaves the number to us; this is what strongSwan's default schedule adds up to.
@@ -65,24 +63,42 @@ impl Established {
         }
     }
 
-    /// Rekeys children that are due, and replaces those whose rekey failed for too long.
+    /// Rekeys children that are due, and takes out those whose rekey failed for too long: an expired SA is not used
+    /// (RFC 7296 §2.8), so it goes before the peer has answered the DELETE.
     pub(super) fn renew_children(&mut self, cx: &mut Cx<'_>) {
+        let expired = |child: &&Child| child.expires_at <= cx.now && child.phase != Phase::Deleting;
+        let expired: Vec<_> =
+            self.children.iter().filter(expired).map(|c| (c.id, c.phase)).collect();
+        for (id, phase) in expired {
+            self.expire(id, phase, cx);
+        }
         let retry = cx.now + cx.jitter(Duration::from_secs(20));
         let mut wanted = Vec::new();
-        for child in &mut self.children {
-            if child.expires_at <= cx.now {
-                child.expires_at = cx.now + Duration::from_mins(1);
-                wanted.push(Task::DeleteChild(child.id));
-                if child.phase == Phase::Up {
-                    wanted.push(Task::NewChild(child.slot, None));
-                }
-            } else if child.phase == Phase::Up && child.rekey_at <= cx.now {
+        for child in self.children.iter_mut().filter(|child| child.phase == Phase::Up) {
+            if child.rekey_at <= cx.now {
                 child.rekey_at = retry;
                 wanted.push(Task::RekeyChild(child.id, None));
             }
         }
         for task in wanted {
             self.want(task);
+        }
+    }
+
+    /// It is gone for the data plane; for the peer it is one that is being deleted (RFC 7296 §2.25.1).
+    fn expire(&mut self, id: ChildId, phase: Phase, cx: &mut Cx<'_>) {
+        let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
+        let slot = child.slot;
+        child.phase = Phase::Deleting;
+        let reason = if phase == Phase::Up {
+            CloseReason::Protocol("the child SA could not be rekeyed in time")
+        } else {
+            CloseReason::Rekeyed
+        };
+        child.take_down(reason, cx);
+        self.want(Task::DeleteChild(id));
+        if phase == Phase::Up {
+            self.want(Task::NewChild(slot, None));
         }
     }
 
@@ -118,6 +134,7 @@ impl Established {
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let children = self.children.iter();
         let up = |child: &&Child| child.phase == Phase::Up;
+        let kept = |child: &&Child| child.phase != Phase::Deleting;
         let rekey = children.clone().filter(up).map(|child| child.rekey_at).min();
         let candidates = [
             (self.channel.retransmit_at(), "retransmit"),
@@ -128,7 +145,7 @@ impl Established {
             (Some(self.rekey_at), "rekey IKE SA"),
             (Some(self.expires_at), "IKE SA expires"),
             (rekey, "rekey child"),
-            (children.map(|child| child.expires_at).min(), "child expires"),
+            (children.filter(kept).map(|child| child.expires_at).min(), "child expires"),
             (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
             (self.paused_until, "go on after TEMPORARY_FAILURE"),
             (self.channel.fragments.expires_at(), "forget fragments"),

@@ -121,7 +121,8 @@ struct Kind {
     chain: Chain,
 }
 
-fn kinds(child: u32) -> Vec<Kind> {
+/// `asked`: what the SA waits for an answer to, if it does.
+fn kinds(child: u32, asked: ExchangeType) -> Vec<Kind> {
     let kind = |name, exchange, response, build: &dyn Fn(&mut Chain)| {
         let mut chain = Chain::new();
         build(&mut chain);
@@ -182,9 +183,9 @@ fn kinds(child: u32) -> Vec<Kind> {
         kind("AUTHENTICATION_FAILED", inform, false, &notify(failed)),
         kind("INFORMATIONAL answer without payloads", inform, true, &nothing),
         kind("request that does not parse", inform, false, &broken),
-        kind("answer that does not parse", inform, true, &broken),
+        kind("answer that does not parse", asked, true, &broken),
         kind("request, unknown critical payload", inform, false, &unknown),
-        kind("answer, unknown critical payload", inform, true, &unknown),
+        kind("answer, unknown critical payload", asked, true, &unknown),
         kind("request, unknown exchange", ExchangeType(99), false, &nothing),
     ]
 }
@@ -287,7 +288,11 @@ fn every_state_takes_every_message_as_the_golden_table_says() {
             Event::ChildUp { child, .. } => Some(child.spi_out.0.get()),
             _ => None,
         });
-        for kind in kinds(child.unwrap_or(0x1234)) {
+        let requests = up.wire.iter().filter(|(from, _)| *from == case.end);
+        let mut requests = requests.map(|(_, sent)| Header::parse(&sent.payload).unwrap());
+        let asked = requests.rfind(|header| !header.flags.response);
+        let asked = asked.map_or(ExchangeType::INFORMATIONAL, |header| header.exchange);
+        for kind in kinds(child.unwrap_or(0x1234), asked) {
             table += line(case, &kind).trim_end();
             table.push('\n');
         }

@@ -5,6 +5,7 @@
 //!   begin(): a request of one end, held back      answer_to(): a request handed over, and its answer     read(): opened
 //! ```
 
+mod endings;
 mod exchanges;
 
 use super::*;

@@ -183,6 +183,23 @@ fn a_child_that_is_being_deleted_is_not_replaced() {
     assert_eq!(pair.ask(A, CREATE_CHILD_SA, 2, &chain), [NotifyType::TEMPORARY_FAILURE]);
 }
 
+/// RFC 7296 §2.8.1: each side may replace a child once, at the same time; what the peer has replaced it cannot replace
+/// again, or a pair would stay that nobody deletes.
+#[test]
+fn a_peer_replaces_a_child_once_while_we_replace_it() {
+    let mut pair = Pair::up();
+    let child = newest_child(&pair, B);
+    let _request = begin(&mut pair, B, |end, now| end.rekey_child(now, child).unwrap());
+    let spi = spi_in(&pair, A).to_be_bytes();
+    for (id, answer) in [(2, &[][..]), (3, &[NotifyType::TEMPORARY_FAILURE])] {
+        let mut chain = Chain::new();
+        chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
+        child_offer(&mut chain, ESP, (&[subnet(A)], &[subnet(B)]));
+        assert_eq!(pair.ask(A, CREATE_CHILD_SA, id, &chain), answer);
+    }
+    assert_eq!(pair.ends[B].children.len(), 2);
+}
+
 /// RFC 7296 §2.25.1: the answer to a rekey of a child that is not there copies the SPI.
 #[test]
 fn the_child_that_is_not_there_is_named_in_the_refusal() {
