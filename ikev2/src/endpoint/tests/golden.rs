@@ -284,9 +284,9 @@ fn every_state_takes_every_message_as_the_golden_table_says() {
     );
     for case in &CASES {
         let up = (case.reach)();
-        let child = up.events[case.end].iter().find_map(|event| match event {
-            Event::ChildUp { child, .. } => Some(child.spi_out.0.get()),
-            _ => None,
+        let child = up.events[case.end].iter().find_map(|event| {
+            let Event::ChildUp { child, .. } = event else { return None };
+            Some(child.spi_out.0.get())
         });
         let requests = up.wire.iter().filter(|(from, _)| *from == case.end);
         let mut requests = requests.map(|(_, sent)| Header::parse(&sent.payload).unwrap());
