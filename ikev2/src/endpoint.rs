@@ -92,10 +92,10 @@ impl Endpoint {
     /// `Unknown` if there is no such peer.
     pub fn set_paths(&mut self, now: Instant, peer: PeerId, paths: &[Path]) -> Result<(), Unknown> {
         self.configure(peer, |config| config.paths = paths.to_vec())?;
-        self.peers.set_paths(peer, paths.to_vec())?;
+        let before = self.peers.set_paths(peer, paths.to_vec())?;
         for spi in self.peers.one(peer)?.sas.clone() {
             if let Some(sa) = self.sas.get_mut(&spi) {
-                sa.on_ways(paths, &mut Cx { now, shared: &mut self.shared });
+                sa.on_ways(&before, paths, &mut Cx { now, shared: &mut self.shared });
             }
             self.settle(now, spi);
         }

@@ -105,6 +105,10 @@ pub enum Event {
         path: Path,
         /// As in [`ChildSa::udp_encap`]: a NAT may have come or gone.
         udp_encap: bool,
+        /// As in [`IkeSaInfo::nat_local`].
+        nat_local: bool,
+        /// As in [`IkeSaInfo::nat_remote`].
+        nat_remote: bool,
     },
     /// The peer sends us to another gateway (RFC 5685), and we may follow. To an address we go by ourselves; a name the
     /// caller has to resolve and hand to [`set_paths`](crate::Endpoint::set_paths).

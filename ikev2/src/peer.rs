@@ -30,6 +30,8 @@ const REDIRECT_PERIOD: Duration = Duration::from_mins(5);
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) paths: Vec<Path>,
+    /// The last other paths that it had.
+    pub(crate) former_paths: Vec<Path>,
     /// Every IKE SA with it, oldest first.
     pub(crate) sas: Vec<IkeSpi>,
     /// Whether we bring it up by ourselves.
@@ -61,6 +63,7 @@ impl Peer {
         Self {
             id,
             paths: config.paths.clone(),
+            former_paths: Vec::new(),
             sas: Vec::new(),
             wanted: config.start == Start::Always,
             retry_at: None,

@@ -40,8 +40,9 @@ impl Peers {
         id
     }
 
-    /// Moves one to other paths.
-    pub(crate) fn set_paths(&mut self, id: PeerId, paths: Vec<Path>) -> Result<(), Unknown> {
+    /// Moves one to other paths; gives the last that it had, which may be a while ago: a host that loses its address has
+    /// none until it gets another.
+    pub(crate) fn set_paths(&mut self, id: PeerId, paths: Vec<Path>) -> Result<Vec<Path>, Unknown> {
         let old = std::mem::take(&mut self.one(id)?.paths);
         for address in old.iter().map(|path| path.remote.ip()) {
             if let Some(there) = self.at.get_mut(&address) {
@@ -52,8 +53,12 @@ impl Peers {
             }
         }
         self.place(id, &paths);
-        self.one(id)?.paths = paths;
-        Ok(())
+        let peer = self.one(id)?;
+        peer.paths = paths;
+        if !old.is_empty() {
+            peer.former_paths.clone_from(&old);
+        }
+        Ok(peer.former_paths.clone())
     }
 
     fn place(&mut self, id: PeerId, paths: &[Path]) {

@@ -242,9 +242,11 @@ impl Connection {
     }
 
     /// The peer is elsewhere.
-    pub(super) fn on_moved(&mut self, to: Path) {
+    pub(super) fn on_moved(&mut self, to: Path, (nat_local, nat_remote): (bool, bool)) {
         if let Phase::Up { info } = &mut self.phase {
             info.path = to;
+            info.nat_local = nat_local;
+            info.nat_remote = nat_remote;
         }
     }
 

@@ -25,8 +25,8 @@ impl Control {
             }
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
-            Event::PeerMoved { peer, path, udp_encap } => {
-                self.on_peer_moved(peer, path, udp_encap);
+            Event::PeerMoved { peer, path, udp_encap, nat_local, nat_remote } => {
+                self.on_peer_moved(peer, path, udp_encap, (nat_local, nat_remote));
             }
             Event::Redirected { peer, to } => self.on_redirected(peer, &to),
             Event::PeerDown { peer, reason, retry_at } => {
@@ -98,13 +98,13 @@ impl Control {
         tracing::info!(target: "ike", event = "redirected", %conn, %to);
     }
 
-    fn on_peer_moved(&mut self, peer: PeerId, path: Path, udp_encap: bool) {
+    fn on_peer_moved(&mut self, peer: PeerId, path: Path, udp_encap: bool, nat: (bool, bool)) {
         self.installer.relocate(&self.dataplane, peer, &path, udp_encap);
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
         tracing::info!(target: "ike", event = "moved", %conn, peer = %path.remote);
-        connection.on_moved(path);
+        connection.on_moved(path, nat);
     }
 
     fn on_peer_down(

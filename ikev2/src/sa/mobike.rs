@@ -143,15 +143,19 @@ fn no_nats(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
 }
 
 impl Established {
-    /// The caller knows other ways now. Stays where it is if it can.
-    pub(super) fn on_ways(&mut self, paths: &[Path], cx: &mut Cx<'_>) {
+    /// The caller knows other ways now than those `before`. Stays where it is if it can. Where the peer called us is its
+    /// own choice, and no reason to move as long as it was none of our ways.
+    pub(super) fn on_ways(&mut self, before: &[Path], paths: &[Path], cx: &mut Cx<'_>) {
+        let here = self.channel.path.local.ip();
+        let chosen_by_us =
+            self.first().origin == Origin::Local || before.iter().any(|way| way.local.ip() == here);
         let ports = &cx.shared.config;
         let (ike, nat) = (ports.ike_port, ports.nat_port);
         let floats = self.channel.path.local.port() == nat;
         let float = |way: &Path| if floats { nat::float(*way, ike, nat) } else { *way };
         let ways: Vec<Path> = paths.iter().map(float).collect();
         let before = self.channel.path;
-        let next = better_way(before, &ways);
+        let next = better_way(before, &ways).filter(|_| chosen_by_us);
         if let Some(mobility) = &mut self.extensions.mobility {
             mobility.ways = ways;
         }
@@ -195,7 +199,9 @@ impl Established {
     pub(super) fn move_children(&mut self, path: Path, cx: &mut Cx<'_>) {
         self.esp_path = path;
         let udp_encap = self.encapsulates(&cx.peer(self.peer), cx);
-        cx.event(Event::PeerMoved { peer: self.peer, path, udp_encap });
+        let (nat_local, nat_remote) = (self.channel.nat_local, self.channel.nat_remote);
+        let peer = self.peer;
+        cx.event(Event::PeerMoved { peer, path, udp_encap, nat_local, nat_remote });
     }
 
     /// The other ways on which the outstanding request is tried, now that it has waited for long.

@@ -354,9 +354,9 @@ impl IkeSa {
     }
 
     /// The caller knows other ways to the peer.
-    pub(crate) fn on_ways(&mut self, ways: &[Path], cx: &mut Cx<'_>) {
+    pub(crate) fn on_ways(&mut self, before: &[Path], ways: &[Path], cx: &mut Cx<'_>) {
         if let Ok(state) = self.established() {
-            state.on_ways(ways, cx);
+            state.on_ways(before, ways, cx);
         }
     }
 

@@ -34,6 +34,7 @@ fn spis(host: &Host) -> (u32, u32) {
 fn move_left(world: &mut World, to: IpAddr) {
     world.readdress(LEFT, to);
     let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, &[])).unwrap();
     let ways = [path(to, RIGHT_ADDRESS)];
     world.command(LEFT, |endpoint, now| endpoint.set_paths(now, peer, &ways)).unwrap();
 }
@@ -121,6 +122,11 @@ fn a_responder_with_another_address_is_followed_there() {
         let before = [spis(world.left()), spis(world.right())];
         world.readdress(RIGHT, ELSEWHERE);
         let peer = world.right().peers[0];
+        // For a while it may have no address at all.
+        if seed % 2 == 0 {
+            world.command(RIGHT, |endpoint, now| endpoint.set_paths(now, peer, &[])).unwrap();
+            world.run_for(Duration::from_secs(3));
+        }
         let ways = [path(ELSEWHERE, LEFT_ADDRESS)];
         world.command(RIGHT, |endpoint, now| endpoint.set_paths(now, peer, &ways)).unwrap();
         world.run_until_quiet(MINUTE);
@@ -188,4 +194,24 @@ fn an_ike_rekey_leaves_the_first_initiator_in_charge() {
     move_left(&mut world, ELSEWHERE);
     world.run_until_quiet(MINUTE);
     assert_moved(&world, before, ELSEWHERE, RIGHT_ADDRESS);
+}
+
+/// A peer that calls us at an address that is none of our ways is left there, whatever becomes of the ways.
+#[test]
+fn a_responder_stays_where_it_was_called() {
+    let [mut left, mut right] = psk_pair();
+    left.paths = vec![path(LEFT_ADDRESS, SECOND)];
+    right.any_address = true;
+    let mut world = World::new(5).peers([left, right]);
+    world.readdress(RIGHT, SECOND);
+    let mut world = up(world);
+    let before = [spis(world.left()), spis(world.right())];
+    let peer = world.right().peers[0];
+    for address in [ELSEWHERE, RIGHT_ADDRESS] {
+        let ways = [path(address, LEFT_ADDRESS)];
+        world.command(RIGHT, |endpoint, now| endpoint.set_paths(now, peer, &ways)).unwrap();
+        world.run_until_quiet(MINUTE);
+    }
+    assert_moved(&world, before, LEFT_ADDRESS, SECOND);
+    assert_eq!(world.right().count(|event| matches!(event, Event::PeerMoved { .. })), 0);
 }
