@@ -116,7 +116,10 @@ impl Established {
         state.esp_path = self.esp_path;
         state.retires_at = self.retires_at;
         state.split = self.split;
+        // The answer to what was asked about addresses finds the old SA, where nobody waits for it any more.
+        let again = self.pending.as_ref().and_then(Pending::outlives_rekey);
         state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
+        state.queue.extend(again);
         cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
         (state, self.channel)
     }

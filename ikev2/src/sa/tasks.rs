@@ -126,6 +126,21 @@ impl Task {
 }
 
 impl Pending {
+    /// What has to be asked again on the SA that takes this one's place.
+    pub(super) const fn outlives_rekey(&self) -> Option<Task> {
+        match self {
+            Self::UpdateAddresses(_) => Some(Task::UpdateAddresses),
+            Self::VerifyPath(_) => Some(Task::VerifyPath),
+            Self::Redirect => Some(Task::Redirect),
+            Self::DeleteChild(_)
+            | Self::DeleteSpi
+            | Self::RekeyChild(..)
+            | Self::NewChild(_)
+            | Self::RekeyIke(_)
+            | Self::Liveness => None,
+        }
+    }
+
     pub(super) fn into_child_offer(self) -> Option<ChildOffer> {
         match self {
             Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
