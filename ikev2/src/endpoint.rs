@@ -93,11 +93,20 @@ impl Endpoint {
     pub fn set_paths(&mut self, now: Instant, peer: PeerId, paths: &[Path]) -> Result<(), Unknown> {
         self.configure(peer, |config| config.paths = paths.to_vec())?;
         let before = self.peers.set_paths(peer, paths.to_vec())?;
-        for spi in self.peers.one(peer)?.sas.clone() {
-            if let Some(sa) = self.sas.get_mut(&spi) {
+        let spis = self.peers.one(peer)?.sas.clone();
+        for spi in &spis {
+            if let Some(sa) = self.sas.get_mut(spi) {
                 sa.on_ways(&before, paths, &mut Cx { now, shared: &mut self.shared });
             }
-            self.settle(now, spi);
+            self.settle(now, *spi);
+        }
+        if let Some(path) = spis.iter().rev().find_map(|spi| self.sas.get(spi)?.path()) {
+            for spi in spis {
+                if let Some(sa) = self.sas.get_mut(&spi) {
+                    sa.follow(path, &mut Cx { now, shared: &mut self.shared });
+                }
+                self.settle(now, spi);
+            }
         }
         self.pursue(now, peer);
         Ok(())

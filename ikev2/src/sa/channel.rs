@@ -137,6 +137,14 @@ impl Channel {
         next
     }
 
+    /// The SPIs as every header has them: of the original initiator, of the original responder.
+    pub(super) const fn header_spis(&self) -> (IkeSpi, IkeSpi) {
+        match self.origin {
+            Origin::Local => (self.ours, self.theirs),
+            Origin::Remote => (self.theirs, self.ours),
+        }
+    }
+
     /// The PRF of this SA.
     pub(super) fn prf(&self) -> Prf {
         self.suite.prf()

@@ -10,8 +10,9 @@
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
+use super::mobike::Farewell;
 use super::{Cx, Message, State};
-use crate::event::Deadline;
+use crate::event::{Deadline, Path};
 use crate::registry::{ExchangeType, NotifyType};
 use crate::wire::message::Chain;
 use crate::wire::payload::Delete;
@@ -30,6 +31,10 @@ pub(super) struct Closing {
     pub(super) channel: Channel,
     delete: LastWord,
     until: Instant,
+    /// What to say if we move before the peer has our answer.
+    farewell: Option<Farewell>,
+    /// We have moved, and it is not said yet.
+    moved: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -43,31 +48,59 @@ enum LastWord {
 }
 
 impl Closing {
+    const fn new(channel: Channel, delete: LastWord, until: Instant) -> Self {
+        Self { channel, delete, until, farewell: None, moved: false }
+    }
+
     /// Sends a DELETE for the IKE SA.
     pub(super) fn deleting(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        let mut this = Self { channel, delete: LastWord::Wanted, until: cx.now + CLOSING };
+        let mut this = Self::new(channel, LastWord::Wanted, cx.now + CLOSING);
         this.send_delete(cx);
         this
     }
 
     /// A last request is outstanding.
     pub(super) fn waiting(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        Self { channel, delete: LastWord::Sent, until: cx.now + CLOSING }
+        Self::new(channel, LastWord::Sent, cx.now + CLOSING)
     }
 
     /// The peer made a new SA in its place and will delete it (RFC 7296 §2.8).
-    pub(super) fn replaced(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        Self { channel, delete: LastWord::None, until: cx.now + REPLACED }
+    pub(super) fn replaced(channel: Channel, farewell: Farewell, cx: &mut Cx<'_>) -> Self {
+        let farewell = Some(farewell);
+        Self { farewell, ..Self::new(channel, LastWord::None, cx.now + REPLACED) }
     }
 
     /// Only answers repeats.
     pub(super) fn lingering(channel: Channel, cx: &mut Cx<'_>) -> Self {
-        Self { channel, delete: LastWord::None, until: cx.now + LINGER }
+        Self::new(channel, LastWord::None, cx.now + LINGER)
     }
 
     /// Whether the peer still owes or is owed something that is worth waiting for.
     pub(super) fn is_lingering(&self) -> bool {
         self.delete == LastWord::None
+    }
+
+    /// The peer is reached by another path. Whoever waits for our answer to its rekey has to hear of that here.
+    pub(super) fn follow(&mut self, path: Path, cx: &mut Cx<'_>) {
+        if path == self.channel.path {
+            return;
+        }
+        self.channel.move_to(path, cx);
+        self.moved = true;
+        self.send_farewell(cx);
+    }
+
+    fn send_farewell(&mut self, cx: &mut Cx<'_>) {
+        if let Some(farewell) = self.farewell.filter(|_| self.moved && !self.channel.is_busy()) {
+            self.moved = false;
+            let chain = farewell.write(&self.channel, cx);
+            self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
+        }
+    }
+
+    /// Whether our outstanding request is worth repeating.
+    const fn is_asking(&self) -> bool {
+        matches!(self.delete, LastWord::Wanted | LastWord::Sent) || self.farewell.is_some()
     }
 
     fn send_delete(&mut self, cx: &mut Cx<'_>) {
@@ -90,6 +123,7 @@ impl Closing {
                 return State::Closed;
             }
             self.send_delete(cx);
+            self.send_farewell(cx);
             return State::Closing(self);
         }
         let mut chain = Chain::new();
@@ -97,12 +131,17 @@ impl Closing {
             chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
         }
         self.channel.respond(message, &chain, cx);
+        if message.path != self.channel.path {
+            // It moved: the last word has to find it there.
+            self.channel.move_to(message.path, cx);
+        }
         let deleted = message.body.deletes.iter().any(Delete::is_ike);
         if deleted {
             let linger = cx.now + LINGER;
             // Never longer than before: the peer may be one that was refused.
             self.until = if self.is_lingering() { self.until.min(linger) } else { linger };
             self.delete = LastWord::None;
+            self.farewell = None;
         }
         State::Closing(self)
     }
@@ -111,7 +150,7 @@ impl Closing {
         if self.until <= cx.now {
             return State::Closed;
         }
-        if !self.is_lingering() {
+        if self.is_asking() {
             self.channel.retransmit(cx);
         }
         State::Closing(self)
@@ -119,8 +158,8 @@ impl Closing {
 
     pub(super) fn deadline(&self) -> Deadline {
         match self.channel.retransmit_at() {
-            Some(at) if at < self.until && !self.is_lingering() => {
-                Deadline { at, why: "retransmit DELETE" }
+            Some(at) if at < self.until && self.is_asking() => {
+                Deadline { at, why: "retransmit the last word" }
             }
             _ => Deadline { at: self.until, why: "forget the closed SA" },
         }

@@ -19,13 +19,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use subtle::ConstantTimeEq;
 
+use super::channel::Channel;
 use super::established::Established;
 use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, State, nat};
 use crate::config::PeerConfig;
 use crate::crypto::rng;
 use crate::error::CloseReason;
-use crate::event::{Event, Path};
+use crate::event::{Event, Path, PeerId};
 use crate::registry::{ExchangeType, NotifyType};
 use crate::wire::header::IkeSpi;
 use crate::wire::message::{Body, Chain};
@@ -140,6 +141,39 @@ fn no_nats(source: SocketAddr, destination: SocketAddr) -> Vec<u8> {
     data.extend(source.port().to_be_bytes());
     data.extend(destination.port().to_be_bytes());
     data
+}
+
+/// What to say on an IKE SA that was replaced, if we move.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Farewell {
+    peer: PeerId,
+    mobile: bool,
+    updates: bool,
+}
+
+impl Farewell {
+    /// Whatever tells the peer where we are now.
+    pub(super) fn write(self, channel: &Channel, cx: &Cx<'_>) -> Chain {
+        let mut chain = Chain::new();
+        if self.updates {
+            chain.notify(NotifyType::UPDATE_SA_ADDRESSES, &[]);
+        }
+        if self.mobile {
+            tell_addresses(&mut chain, channel, self.peer, cx);
+        }
+        chain
+    }
+}
+
+/// Where we are, and where else we could be.
+fn tell_addresses(chain: &mut Chain, channel: &Channel, peer: PeerId, cx: &Cx<'_>) {
+    let (path, config) = (channel.path, cx.peer(peer));
+    if channel.nat_traversal {
+        nat::announce(chain, channel.header_spis(), path, config.encap);
+    } else {
+        chain.notify(NotifyType::NO_NATS_ALLOWED, &no_nats(path.local, path.remote));
+    }
+    announce(chain, path, &config.paths, true);
 }
 
 impl Established {
@@ -289,26 +323,22 @@ impl Established {
     }
 
     fn write_addresses(&self, chain: &mut Chain, cx: &mut Cx<'_>) -> Probe {
-        let path = self.channel.path;
-        if self.channel.nat_traversal {
-            nat::announce(chain, self.header_spis(), path, cx.peer(self.peer).encap);
-        } else {
-            chain.notify(NotifyType::NO_NATS_ALLOWED, &no_nats(path.local, path.remote));
-        }
-        let probe = Probe::new(path, cx);
+        tell_addresses(chain, &self.channel, self.peer, cx);
+        let probe = Probe::new(self.channel.path, cx);
         chain.notify(NotifyType::COOKIE2, &probe.cookie);
-        if let Some(mobility) = &self.extensions.mobility {
-            announce(chain, path, &mobility.ways, true);
-        }
         probe
     }
 
     /// The SPIs as every header of this IKE SA has them.
     fn header_spis(&self) -> (IkeSpi, IkeSpi) {
-        match self.channel.origin {
-            Origin::Local => (self.channel.ours, self.channel.theirs),
-            Origin::Remote => (self.channel.theirs, self.channel.ours),
-        }
+        self.channel.header_spis()
+    }
+
+    /// What is left to say on the IKE SA that another takes the place of, should we move before the peer has our answer:
+    /// the peer knows none but that one, and asks for the answer where we were.
+    pub(super) fn farewell(&self) -> Farewell {
+        let mobile = self.extensions.mobility.is_some();
+        Farewell { peer: self.peer, mobile, updates: self.steers() }
     }
 
     /// What a request says about addresses; the answer to that.

@@ -360,6 +360,13 @@ impl IkeSa {
         }
     }
 
+    /// The peer's SA in use takes this path now.
+    pub(crate) fn follow(&mut self, path: Path, cx: &mut Cx<'_>) {
+        if let State::Closing(closing) = &mut self.state {
+            closing.follow(path, cx);
+        }
+    }
+
     /// ESP from the peer comes from this address now.
     pub(crate) fn on_esp_from(&mut self, remote: SocketAddr, cx: &mut Cx<'_>) {
         if let Ok(state) = self.established() {

@@ -216,8 +216,9 @@ impl Established {
 
     /// The children move to the SA that the peer made; the peer deletes the old one.
     pub(super) fn yield_to(self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
+        let farewell = self.farewell();
         let old = self.hand_over(theirs, cx);
-        State::Closing(Box::new(Closing::replaced(old, cx)))
+        State::Closing(Box::new(Closing::replaced(old, farewell, cx)))
     }
 
     fn hand_over(self: Box<Self>, new: Rival, cx: &mut Cx<'_>) -> Channel {

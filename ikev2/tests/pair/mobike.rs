@@ -15,18 +15,9 @@ use crate::{MINUTE, assert_healthy, assert_no_interruption, header, up};
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 2));
 
-/// Where a host sends ESP to and from: where its child was made, or moved to since.
-pub(crate) fn esp_path(host: &Host) -> Path {
-    let child = host.children().next().expect("a child").id;
-    let mut path = None;
-    for (_, event) in &host.events {
-        match event {
-            Event::ChildUp { child: new, .. } if new.id == child => path = Some(new.path),
-            Event::PeerMoved { path: to, .. } => path = path.and(Some(*to)),
-            _ => {}
-        }
-    }
-    path.expect("its ChildUp")
+/// Where a host sends ESP to and from.
+fn esp_path(host: &Host) -> Path {
+    host.esp_path().expect("a child")
 }
 
 fn spis(host: &Host) -> (u32, u32) {

@@ -16,7 +16,6 @@ use testkit::world::{
 };
 
 use crate::chaos::{command, draw};
-use crate::mobike::esp_path;
 use crate::{MINUTE, assert_healthy};
 
 const COMMANDS: u64 = 20;
@@ -61,7 +60,7 @@ fn everything_at_once_comes_to_rest() {
         let spis = |host: usize| world.host(host).up.values().next().unwrap().spis;
         assert_eq!(spis(LEFT), spis(RIGHT), "{}", world.report());
         for (host, other) in [(LEFT, RIGHT), (RIGHT, LEFT)] {
-            let path = esp_path(world.host(host));
+            let path = world.host(host).esp_path().unwrap();
             let now = (world.host(host).address, world.host(other).address);
             assert_eq!((path.local.ip(), path.remote.ip()), now, "{}", world.report());
         }

@@ -178,3 +178,17 @@ fn a_request_arrives_after_its_repetition_and_everything_else() {
         }
     }
 }
+
+/// The peer's rekey is answered and the answer lost; then whoever answered gets another address. The peer knows none but
+/// the old IKE SA, so it has to hear of the move on that one, or it asks where nobody is any more.
+///
+/// ```text
+///   right ── rekey IKE ──► left        left ── answer ──x
+///   left moves:  UPDATE_SA_ADDRESSES on the old SA ──► right ── rekey IKE, again ──► left's new address ── answer ──► right
+/// ```
+#[test]
+fn a_move_finds_a_peer_that_waits_for_the_answer_to_its_rekey() {
+    all_ways(Op::Move, Op::RekeyIke, "R a1 L x2", 4);
+    all_ways(Op::RekeyIke, Op::Move, "L a1 R x2", 4);
+    all_ways(Op::Move, Op::Disconnect, "L R a1 a2 a3", 4);
+}

@@ -1,7 +1,7 @@
 //! The operations that race, and the worlds in which they can begin.
 //!
 //! ```text
-//!   nothing  rekey-child  rekey-ike  new-child  end-child  disconnect  liveness  restart
+//!   nothing  rekey-child  rekey-ike  new-child  end-child  disconnect  liveness  restart  move
 //!                                    └────────┬────────┘                └── at once: the world is run to the moment at
 //!                                             └── begins by itself          which its timer is due
 //! ```
@@ -34,10 +34,12 @@ pub enum Op {
     Liveness,
     /// Loses its memory and connects anew. The left side only, for the other one only answers.
     Restart,
+    /// Gets another address and tells its endpoint (RFC 4555).
+    Move,
 }
 
 impl Op {
-    const NAMES: [(Self, &'static str); 8] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::Nothing, "nothing"),
         (Self::RekeyChild, "rekey-child"),
         (Self::RekeyIke, "rekey-ike"),
@@ -46,6 +48,7 @@ impl Op {
         (Self::Disconnect, "disconnect"),
         (Self::Liveness, "liveness"),
         (Self::Restart, "restart"),
+        (Self::Move, "move"),
     ];
 
     /// Whether it begins when its time comes, which is at once.
@@ -99,8 +102,15 @@ impl Race {
     /// Every pair of operations that can meet.
     #[must_use]
     pub fn all_pairs() -> Vec<(Op, Op)> {
-        let right =
-            [Op::Nothing, Op::RekeyChild, Op::RekeyIke, Op::EndChild, Op::Disconnect, Op::Liveness];
+        let right = [
+            Op::Nothing,
+            Op::RekeyChild,
+            Op::RekeyIke,
+            Op::EndChild,
+            Op::Disconnect,
+            Op::Liveness,
+            Op::Move,
+        ];
         let pairs = Op::NAMES.iter().flat_map(|(left, _)| right.map(|right| (*left, right)));
         pairs.filter(|(left, right)| can_meet(*left, *right)).collect()
     }
@@ -204,7 +214,8 @@ impl Race {
             | Op::RekeyIke
             | Op::NewChild
             | Op::Disconnect
-            | Op::Restart => false,
+            | Op::Restart
+            | Op::Move => false,
         };
         let mut latest = world.now();
         for (host, why) in moments.into_iter().filter(|(host, why)| awaited(*host, why)) {
@@ -229,7 +240,9 @@ fn can_meet(left: Op, right: Op) -> bool {
     let never_at_rest = left == Op::Restart && right == Op::Disconnect;
     // The children of one are not those of the other.
     let other_world = matches!(left, Op::NewChild | Op::Restart) && timed(right);
-    !different && !never_at_rest && !other_world
+    // Nobody finds a peer that moved while it forgot where it is, or moved itself (RFC 4555 §1.2 rules the latter out).
+    let never_found = matches!(left, Op::Restart | Op::Move) && right == Op::Move;
+    !different && !never_at_rest && !other_world && !never_found
 }
 
 impl fmt::Display for Race {

@@ -10,6 +10,7 @@
 
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use ikev2::ChildId;
@@ -17,7 +18,7 @@ use ikev2::wire::header::Header;
 
 use super::Budget;
 use super::op::{Op, Race};
-use crate::world::{LEFT, RIGHT, World};
+use crate::world::{LEFT, RIGHT, World, path};
 
 /// One thing that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,9 @@ pub struct Run<'r> {
     /// Datagrams of which the timeline knows.
     told: usize,
 }
+
+/// Where a host goes that moves.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 impl<'r> Run<'r> {
     /// The race before its first move.
@@ -230,6 +234,14 @@ impl<'r> Run<'r> {
                 let config = configs.into_iter().nth(host).expect("two hosts");
                 let seed = [0xa5 ^ u8::try_from(self.race.seed % 256).unwrap_or(0); 32];
                 world.restart_from(host, vec![config], seed);
+            }
+            Op::Move => {
+                let (to, there) = (ELSEWHERE, world.host(RIGHT - host).address);
+                world.readdress(host, to);
+                let ways = [path(to, there)];
+                let known =
+                    world.command(host, |endpoint, now| endpoint.set_paths(now, peer, &ways));
+                known.expect("the peer that was added");
             }
             Op::EndChild | Op::Liveness => world.wake(host),
             Op::Nothing | Op::NewChild => {}

@@ -84,6 +84,12 @@ impl Run<'_> {
         let wanted: Vec<usize> = (0..self.race.children()).collect();
         assert_eq!(configs, wanted, "the children\n{}", world.report());
         self.check_done();
+        for (host, other) in [(LEFT, RIGHT), (RIGHT, LEFT)] {
+            let Some(path) = world.host(host).esp_path() else { continue };
+            let addresses = (world.host(host).address, world.host(other).address);
+            let path = (path.local.ip(), path.remote.ip());
+            assert_eq!(path, addresses, "where ESP goes\n{}", world.report());
+        }
         if !self.race.has(Op::Restart) {
             let is_down = |event: &Event| matches!(event, Event::PeerDown { .. });
             let downs = world.left().count(is_down) + world.right().count(is_down);

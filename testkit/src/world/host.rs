@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ikev2::{ChildId, ChildSa, Endpoint, Event, IkeSaInfo, PeerId};
+use ikev2::{ChildId, ChildSa, Endpoint, Event, IkeSaInfo, Path, PeerId};
 
 /// One endpoint and what its caller would know.
 pub struct Host {
@@ -109,6 +109,21 @@ impl Host {
             Some((_, Event::ChildUp { child, .. })) => Some(&**child),
             _ => None,
         })
+    }
+
+    /// Where the host sends ESP to and from: where the first of its children was made, or moved to since.
+    #[must_use]
+    pub fn esp_path(&self) -> Option<Path> {
+        let (_, made) = self.installed.first_key_value()?;
+        let mut path = None;
+        for (_, event) in self.events.get(*made..)? {
+            match event {
+                Event::ChildUp { child, .. } => path = path.or(Some(child.path)),
+                Event::PeerMoved { path: to, .. } => path = Some(*to),
+                _ => {}
+            }
+        }
+        path
     }
 
     /// How many children are installed.
