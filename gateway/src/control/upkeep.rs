@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ikev2::Start;
+use ikev2::{DpdAction, Start};
 
 use super::connection::Phase;
 use super::install;
@@ -141,10 +141,11 @@ impl Control {
     pub(super) fn on_acquire(&mut self, now: Instant, slot: SlotId) {
         let has_slot = |c: &&super::Connection| c.children.iter().any(|child| child.slot == slot);
         let Some(connection) = self.connections.iter().find(has_slot) else { return };
-        let may = match connection.config.start {
-            Start::Always | Start::OnDemand => connection.wanted,
-            Start::RespondOnly | Start::Manual => false,
-        };
+        let may = connection.wanted
+            && may_wake(
+                connection.config.start,
+                connection.config.policy.dpd.map(|dpd| dpd.action),
+            );
         // What the endpoint tries by itself, with its own pauses, is not hurried by packets.
         if !may || Self::is_tended(&connection.phase) || self.run != Run::On {
             return;
@@ -170,9 +171,36 @@ impl super::Connection {
     }
 }
 
+/// Whether a packet may call the peer. Of those that are always up it is the dead whose SAs `trap` took away; `clear` waits
+/// for the peer or for a command.
+const fn may_wake(start: Start, dpd: Option<DpdAction>) -> bool {
+    match start {
+        Start::OnDemand => true,
+        Start::Always => !matches!(dpd, Some(DpdAction::Clear)),
+        Start::RespondOnly | Start::Manual => false,
+    }
+}
+
 fn listed(paths: &[ikev2::Path]) -> String {
     paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Routes and addresses of the host are looked at this often.
 const UPKEEP: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_does_not_wake_what_was_cleared() {
+        let dead = |start, action| may_wake(start, Some(action));
+        assert!(dead(Start::Always, DpdAction::Trap));
+        assert!(!dead(Start::Always, DpdAction::Clear));
+        assert!(dead(Start::OnDemand, DpdAction::Clear));
+        assert!(may_wake(Start::Always, None));
+        assert!(
+            !dead(Start::Manual, DpdAction::Trap) && !dead(Start::RespondOnly, DpdAction::Trap)
+        );
+    }
+}
