@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::netns::{Netns, succeed};
-use crate::peer::{ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, wait_for};
+use crate::peer::{ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, Sa, wait_for};
 
 /// An `s2s-gw run` in a namespace.
 #[derive(Debug)]
@@ -102,8 +102,10 @@ impl Ours {
     fn toml(&self) -> Result<String> {
         let GatewaySpec { name, listen, connections } = &self.spec;
         let sock = self.file("sock").display().to_string();
-        let mut toml =
-            format!("[gateway]\nname = \"{name}\"\nlisten = {listen:?}\ncontrol = {sock:?}\n");
+        let mut toml = format!("[gateway]\nname = \"{name}\"\ncontrol = {sock:?}\n");
+        if !listen.is_empty() {
+            writeln!(toml, "listen = {listen:?}")?;
+        }
         for connection in connections {
             let ConnectionSpec { name, ike, esp, local_id, remote_id, .. } = connection;
             let ConnectionSpec { local_subnets, remote_subnets, .. } = connection;
@@ -111,6 +113,7 @@ impl Ours {
             let psk = self.psk_file(connection).display().to_string();
             let peer = connection.remote.as_deref().unwrap_or("any");
             let start = if connection.initiate { "always" } else { "respond-only" };
+            let selectors = if connection.split { "split" } else { "combined" };
             write!(
                 toml,
                 "
@@ -128,6 +131,7 @@ policy = {name:?}
 local_subnets = {local_subnets:?}
 remote_subnets = {remote_subnets:?}
 start = {start:?}
+selectors = {selectors:?}
 {}
 ",
                 interval.as_secs(),
@@ -165,6 +169,12 @@ impl Peer for Ours {
         Ok(facts(wanted.with_context(|| format!("no connection {connection}: {status}"))?))
     }
 
+    fn sas(&self) -> Result<Vec<Sa>> {
+        let status = self.json()?;
+        let up = status["connections"].as_array().context("no connections")?.iter();
+        Ok(up.filter(|connection| connection["ike"].is_object()).map(sa).collect())
+    }
+
     fn rekey_child(&self, connection: &str) -> Result<()> {
         self.tell(&["rekey", connection]).map(drop)
     }
@@ -192,6 +202,23 @@ impl Peer for Ours {
     fn status(&self) -> String {
         let told = self.tell(&["status"]).unwrap_or_else(|error| error.to_string());
         format!("{told}\n{}", self.tell(&["status", "--json"]).unwrap_or_default())
+    }
+}
+
+fn sa(connection: &Value) -> Sa {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ike = &connection["ike"];
+    let children = connection["children"].as_array().into_iter().flatten();
+    let installed = children.filter(|child| child["spi_in"].is_string()).map(|child| ChildSa {
+        name: text(&child["name"]),
+        spis: (text(&child["spi_in"]), text(&child["spi_out"])),
+        installed: true,
+    });
+    Sa {
+        connection: text(&connection["name"]),
+        spis: format!("{}_{}", text(&ike["spi_i"]), text(&ike["spi_r"])),
+        established: true,
+        children: installed.collect(),
     }
 }
 

@@ -337,9 +337,7 @@ impl Netns {
     /// # Errors
     /// If the kernel refuses.
     pub fn enter(&self) -> Result<()> {
-        let file = std::fs::File::open(Path::new("/run/netns").join(&self.name))?;
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .with_context(|| format!("cannot enter {}", self.name))
+        enter(&self.name)
     }
 
     /// Sends `count` pings, `gap` apart, and returns how many were answered within a second of the last.
@@ -357,6 +355,16 @@ impl Drop for Netns {
         let _ =
             Command::new("ip").args(["netns", "del", &self.name]).stderr(Stdio::null()).status();
     }
+}
+
+/// Moves the calling thread into the namespace of that name, for good.
+///
+/// # Errors
+/// If there is none or the kernel refuses.
+pub fn enter(name: &str) -> Result<()> {
+    let file = std::fs::File::open(Path::new("/run/netns").join(name))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter {name}"))
 }
 
 /// Deletes the namespaces of test runs that are no more, and returns how many.

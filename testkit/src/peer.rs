@@ -23,7 +23,7 @@ use crate::strongswan::StrongSwan;
 pub struct GatewaySpec {
     /// Name of the gateway, also of its files.
     pub name: String,
-    /// Own addresses that it binds.
+    /// Own addresses that it binds; none is all of them.
     pub listen: Vec<String>,
     /// Its connections.
     pub connections: Vec<ConnectionSpec>,
@@ -34,7 +34,7 @@ pub struct GatewaySpec {
 pub struct ConnectionSpec {
     /// `[a-z0-9-]{1,32}`.
     pub name: String,
-    /// Own outer address.
+    /// Own outer address; `%any` if it is whichever the routes say.
     pub local: String,
     /// The peer's outer address; `None` when it may be any (a peer behind a NAT).
     pub remote: Option<String>,
@@ -60,6 +60,12 @@ pub struct ConnectionSpec {
     pub ours_extra: String,
     /// More lines for strongSwan's daemon.
     pub swan_extra: String,
+    /// More lines for the connection in swanctl.conf; a key that is there already takes the later value.
+    pub swan_connection: String,
+    /// More lines for each of its children there.
+    pub swan_child: String,
+    /// One child for each pair of a local and a remote subnet, on either kind of gateway.
+    pub split: bool,
 }
 
 impl ConnectionSpec {
@@ -94,8 +100,32 @@ pub struct Facts {
     pub reason: String,
 }
 
+/// An IKE SA as a gateway lists it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sa {
+    /// The connection that it belongs to.
+    pub connection: String,
+    /// SPIs of initiator and responder, 16 digits each.
+    pub spis: String,
+    /// Whether it is established and nothing else.
+    pub established: bool,
+    /// Its children.
+    pub children: Vec<ChildSa>,
+}
+
+/// A CHILD_SA as a gateway lists it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChildSa {
+    /// Name in the configuration of that gateway.
+    pub name: String,
+    /// Inbound and outbound SPI, 8 digits each.
+    pub spis: (String, String),
+    /// Whether it is installed and neither replaced nor on its way out.
+    pub installed: bool,
+}
+
 /// A gateway under test.
-pub trait Peer: Send {
+pub trait Peer: Send + Sync {
     /// `ours` or `swan`.
     fn kind(&self) -> &'static str;
     /// Starts the daemon and loads its configuration.
@@ -108,6 +138,11 @@ pub trait Peer: Send {
     /// # Errors
     /// If it cannot be asked.
     fn facts(&self, connection: &str) -> Result<Facts>;
+    /// Every IKE SA that it has, with its children.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn sas(&self) -> Result<Vec<Sa>>;
     /// Asks it to replace the child SAs of a connection.
     ///
     /// # Errors

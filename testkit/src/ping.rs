@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketType, connect, ipproto, recv, send, socket,
+    AddressFamily, RecvFlags, SendFlags, SocketType, bind, connect, ipproto, recv, send, socket,
 };
 
 /// Sends `count` echo requests to `to` from the calling thread's namespace, `gap` apart, and returns how many were
@@ -29,11 +29,28 @@ use rustix::net::{
 /// # Errors
 /// If there can be no ping socket here (see `net.ipv4.ping_group_range`).
 pub fn ping(to: IpAddr, count: u16, gap: Duration, patience: Duration) -> Result<u16> {
+    ping_from(None, to, count, gap, patience)
+}
+
+/// The same from one of several addresses.
+///
+/// # Errors
+/// Also if the address is not here.
+pub fn ping_from(
+    from: Option<IpAddr>,
+    to: IpAddr,
+    count: u16,
+    gap: Duration,
+    patience: Duration,
+) -> Result<u16> {
     let (family, protocol) = match to {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
     };
     let socket = socket(family, SocketType::DGRAM, Some(protocol)).context("no ping socket")?;
+    if let Some(from) = from {
+        bind(&socket, &SocketAddr::new(from, 0)).context("no such address to ping from")?;
+    }
     let mut answered = vec![false; usize::from(count)];
     let start = Instant::now();
     if connect(&socket, &SocketAddr::new(to, 0)).is_err() {

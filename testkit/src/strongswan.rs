@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::netns::{Netns, succeed};
-use crate::peer::{ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, text, wait_for};
+use crate::peer::{ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, Sa, text, wait_for};
 
 /// A charon in a namespace.
 #[derive(Debug)]
@@ -151,6 +151,10 @@ impl Peer for StrongSwan {
         Ok(parse_sas(&self.swanctl(&["--list-sas", "--raw"])?, connection, children))
     }
 
+    fn sas(&self) -> Result<Vec<Sa>> {
+        Ok(list_sas(&self.swanctl(&["--list-sas", "--raw"])?))
+    }
+
     fn rekey_child(&self, connection: &str) -> Result<()> {
         let wanted = self.spec.connections.iter().find(|wanted| wanted.name == connection);
         for (child, _, _) in children(wanted.context("no such connection")?) {
@@ -215,7 +219,7 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     for connection in &spec.connections {
         let ConnectionSpec { name, local, ike, esp, local_id, remote_id, .. } = connection;
         let remote = connection.remote.as_deref().unwrap_or("%any");
-        let delay = connection.dpd.0.as_secs();
+        let (delay, extra) = (connection.dpd.0.as_secs(), &connection.swan_connection);
         let (start, again) =
             if connection.initiate { ("start", "restart") } else { ("none", "clear") };
         write!(
@@ -228,6 +232,7 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     keyingtries = 0
     dpd_delay = {delay}s
     rekey_time = 1h
+    {extra}
     local {{
       auth = psk
       id = {local_id:?}
@@ -250,10 +255,12 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
         start_action = {start}
         close_action = {start}
         dpd_action = {again}
+        {}
       }}
 ",
                 local.join(","),
-                remote.join(",")
+                remote.join(","),
+                connection.swan_child
             )?;
         }
         conf.push_str("    }\n  }\n");
@@ -274,11 +281,14 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     Ok(conf)
 }
 
-/// One child per address family: (name, local subnets, remote subnets).
+/// One child per address family, or per pair: (name, local subnets, remote subnets).
 fn children(connection: &ConnectionSpec) -> Vec<(String, Vec<String>, Vec<String>)> {
     let of = |subnets: &[String], v6: bool| -> Vec<String> {
         subnets.iter().filter(|subnet| subnet.contains(':') == v6).cloned().collect()
     };
+    if connection.split {
+        return pairs(connection);
+    }
     [false, true]
         .into_iter()
         .map(|v6| {
@@ -287,6 +297,40 @@ fn children(connection: &ConnectionSpec) -> Vec<(String, Vec<String>, Vec<String
         })
         .filter(|(_, local, remote)| !local.is_empty() && !remote.is_empty())
         .collect()
+}
+
+fn pairs(connection: &ConnectionSpec) -> Vec<(String, Vec<String>, Vec<String>)> {
+    let mut pairs = Vec::new();
+    for (at, local) in connection.local_subnets.iter().enumerate() {
+        for (there, remote) in connection.remote_subnets.iter().enumerate() {
+            if local.contains(':') == remote.contains(':') {
+                let name = format!("{}-{at}-{there}", connection.name);
+                pairs.push((name, vec![local.clone()], vec![remote.clone()]));
+            }
+        }
+    }
+    pairs
+}
+
+/// Every SA of the same list.
+fn list_sas(raw: &str) -> Vec<Sa> {
+    let events = raw.lines().filter_map(|line| line.split_once("list-sa event {"));
+    let sas = events.map(|(_, event)| {
+        let (name, sa) = event.split_once(" {").unwrap_or((event, ""));
+        let (ike, nets) = sa.split_once("child-sas {").unwrap_or((sa, ""));
+        let children = nets.split("} ").filter(|child| child.contains("state=")).map(|child| {
+            let spis = (value(child, "spi-in").into(), value(child, "spi-out").into());
+            let installed = value(child, "state") == "INSTALLED";
+            ChildSa { name: value(child, "name").into(), spis, installed }
+        });
+        Sa {
+            connection: name.into(),
+            spis: format!("{}_{}", value(ike, "initiator-spi"), value(ike, "responder-spi")),
+            established: value(ike, "state") == "ESTABLISHED",
+            children: children.collect(),
+        }
+    });
+    sas.collect()
 }
 
 /// Reads `list-sa event {s2s {uniqueid=1 .. state=ESTABLISHED .. child-sas {net-1 {name=net .. state=INSTALLED ..}}}}`.
@@ -343,6 +387,10 @@ mod tests {
         assert!(facts.up);
         assert_eq!(facts.ike_spi, "a1_b2");
         assert_eq!(facts.child_spis, ["c2"]);
+        let sas = list_sas(raw);
+        assert_eq!((sas.len(), sas[0].spis.as_str(), sas[0].established), (1, "a1_b2", true));
+        let states: Vec<bool> = sas[0].children.iter().map(|child| child.installed).collect();
+        assert_eq!(states, [false, true]);
         assert!(!parse_sas(raw, "other", 1).up);
         assert!(!parse_sas(raw, "site", 2).up);
     }

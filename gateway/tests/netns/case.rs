@@ -6,6 +6,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,6 +122,9 @@ impl Tunnel {
             dpd: self.dpd,
             ours_extra: String::new(),
             swan_extra: String::new(),
+            swan_connection: String::new(),
+            swan_child: String::new(),
+            split: false,
         };
         let mut right = left.mirrored();
         if self.between == Between::Nat {
@@ -328,7 +332,10 @@ pub(crate) fn run(
 pub(crate) fn spec(name: &str, connection: ConnectionSpec) -> GatewaySpec {
     GatewaySpec {
         name: name.into(),
-        listen: vec![connection.local.clone()],
+        listen: Some(connection.local.clone())
+            .filter(|local| local != "%any")
+            .into_iter()
+            .collect(),
         connections: vec![connection],
     }
 }
@@ -336,6 +343,17 @@ pub(crate) fn spec(name: &str, connection: ConnectionSpec) -> GatewaySpec {
 /// The program under test.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_s2s-gw"))
+}
+
+/// Writes down a number that a test found, beside what failed tests leave: `target/netns-numbers.txt`.
+pub(crate) fn measured(sentence: &str) {
+    let Some(target) = program().ancestors().nth(2) else { return };
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(target.join("netns-numbers.txt"));
+    // It is for the reader alone.
+    let _ = file.and_then(|mut file| writeln!(file, "{sentence}"));
 }
 
 /// The last `lines` lines.

@@ -157,5 +157,8 @@ fn connection() -> ConnectionSpec {
         dpd: (Duration::from_secs(1), Duration::from_secs(4)),
         ours_extra: String::new(),
         swan_extra: String::new(),
+        swan_connection: String::new(),
+        swan_child: String::new(),
+        split: false,
     }
 }

@@ -92,5 +92,8 @@ fn connection(name: &str, hub: &Site, local: &str, peer: &Site, initiate: bool) 
         dpd: (Duration::from_secs(1), Duration::from_secs(4)),
         ours_extra: String::new(),
         swan_extra: String::new(),
+        swan_connection: String::new(),
+        swan_child: String::new(),
+        split: false,
     }
 }

@@ -12,9 +12,13 @@
 
 mod bad_input;
 mod case;
+mod children;
+mod collide;
+mod dead_peer;
 mod host;
 mod hub;
 mod lifecycle;
+mod many;
 mod refusal;
 mod rekey;
 mod traffic;
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
     let mut list = List { trials: Vec::new(), ours: reasons(false), swan: reasons(true) };
     traffic::list(&mut list);
     rekey::list(&mut list);
+    collide::list(&mut list);
+    children::list(&mut list);
+    dead_peer::list(&mut list);
+    many::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);
     hub::list(&mut list);

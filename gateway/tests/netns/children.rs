@@ -1,0 +1,166 @@
+//! Two children of one connection that lead lives of their own, and networks that are wider on one side than on the other
+//! (RFC 7296 §1.3, §2.9).
+//!
+//! ```text
+//!   10.1.0.0/24 ⇄ 10.2.0.0/24     first, in IKE_AUTH      deleted, made anew, rekeyed:
+//!   10.1.0.0/24 ⇄ 10.12.0.0/24    second, after it        nothing to the other
+//! ```
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use testkit::netns::Family;
+use testkit::peer::{ChildSa, ConnectionSpec, wait_for};
+
+use crate::List;
+use crate::case::{Case, GAP, Pair, STALL, Tunnel};
+use crate::collide::{at_rest, while_pinging};
+use crate::traffic::gcm;
+
+pub(crate) fn list(list: &mut List) {
+    list.every_pair("children/two", two, both_carry);
+    for pair in Pair::all().into_iter().filter(|pair| pair.has_swan()) {
+        list.tunnel("children/one-deleted", two(pair), one_deleted);
+        list.tunnel("children/one-rekeyed", two(pair), one_rekeyed);
+    }
+    list.every_pair("narrowing/asked-for-everything", everything, narrowed);
+    list.every_pair("narrowing/asked-for-more", wider, narrowed);
+}
+
+/// Two children: the right side has two networks, and each is a child.
+fn two(pair: Pair) -> Tunnel {
+    Tunnel {
+        subnets: 2,
+        edit: |left, right| {
+            left.local_subnets.truncate(1);
+            right.remote_subnets.truncate(1);
+            (left.split, right.split) = (true, true);
+        },
+        ..gcm(pair)
+    }
+}
+
+fn both_carry(case: &mut Case) -> Result<()> {
+    case.up()?;
+    at_rest(case, 2)?;
+    for index in 0..2 {
+        let to = case.sites.right.host_address(Family::V4, index);
+        ensure!(case.sites.left.host.ping(to, 5, GAP)? == 5, "pings to {to} lost");
+        testkit::flow::exchange(&case.sites.left.host, &case.sites.right.host, to, STALL)?;
+    }
+    case.encrypted()
+}
+
+/// strongSwan deletes the second child: the initiator makes it anew, and the first does not notice.
+fn one_deleted(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let before = children(case)?;
+    while_pinging(case, |case| {
+        let swan = [&case.left, &case.right].into_iter().find_map(|peer| peer.as_swan());
+        let swan = swan.context("one of them is strongSwan")?;
+        swan.swanctl(&["--terminate", "--child", &before[1].name])?;
+        if case.left.kind() == "swan" {
+            // It takes its own order for final.
+            swan.swanctl(&["--initiate", "--child", &before[1].name, "--timeout", "5"])?;
+        }
+        wait_for("the second child to come back", Duration::from_secs(5), || {
+            let now = children(case)?;
+            Ok((now.len() == 2 && now[1].spis != before[1].spis).then_some(()))
+        })
+    })?;
+    ensure!(children(case)?[0] == before[0], "the first child changed: {before:?}");
+    let to = case.sites.right.host_address(Family::V4, 1);
+    ensure!(case.sites.left.host.ping(to, 5, GAP)? == 5, "pings through the new child lost");
+    at_rest(case, 2)
+}
+
+/// One is rekeyed under traffic; the other keeps its SPIs.
+fn one_rekeyed(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let before = children(case)?;
+    case.while_flowing(|case| {
+        let swan = [&case.left, &case.right].into_iter().find_map(|peer| peer.as_swan());
+        let swan = swan.context("one of them is strongSwan")?;
+        swan.swanctl(&["--rekey", "--child", FIRST])?;
+        wait_for("the first child to be another", Duration::from_secs(5), || {
+            Ok((children(case)?.first().map(|child| &child.spis) != Some(&before[0].spis))
+                .then_some(()))
+        })
+    })?;
+    ensure!(children(case)?[1] == before[1], "the second child changed: {before:?}");
+    at_rest(case, 2)?;
+    both_answer(case)
+}
+
+fn both_answer(case: &Case) -> Result<()> {
+    for index in 0..2 {
+        let to = case.sites.right.host_address(Family::V4, index);
+        ensure!(case.sites.left.host.ping(to, 5, GAP)? == 5, "pings to {to} lost");
+    }
+    Ok(())
+}
+
+/// The children as strongSwan has them, in the order of their names, without those on their way out.
+fn children(case: &Case) -> Result<Vec<ChildSa>> {
+    let swan = [&case.left, &case.right].into_iter().find(|peer| peer.kind() == "swan");
+    let sas = swan.context("one of them is strongSwan")?.sas()?;
+    let mut children: Vec<_> = sas.into_iter().flat_map(|sa| sa.children).collect();
+    children.retain(|child| child.installed);
+    children.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(children)
+}
+
+/// The initiator asks for all traffic there is.
+fn everything(pair: Pair) -> Tunnel {
+    let edit = |left: &mut ConnectionSpec, _: &mut ConnectionSpec| {
+        left.local_subnets = vec!["0.0.0.0/0".into()];
+        left.remote_subnets = vec!["0.0.0.0/0".into()];
+        left.ours_extra = "routes = [\"10.2.0.0/16\"]".into();
+    };
+    Tunnel { edit, ..gcm(pair) }
+}
+
+/// The initiator asks for a network that the responder has but a part of.
+fn wider(pair: Pair) -> Tunnel {
+    let edit = |left: &mut ConnectionSpec, _: &mut ConnectionSpec| {
+        left.remote_subnets = vec!["10.2.0.0/16".into()];
+    };
+    Tunnel { edit, ..gcm(pair) }
+}
+
+/// What the responder left of it passes; what it took off is dropped here, and counted.
+fn narrowed(case: &mut Case) -> Result<()> {
+    case.up()?;
+    case.ping_all()?;
+    for peer in [&case.left, &case.right] {
+        let told = match (peer.as_ours(), peer.as_swan()) {
+            (Some(ours), _) => ours.tell(&["status", "--json"])?,
+            (None, Some(swan)) => swan.swanctl(&["--list-sas", "--raw"])?,
+            (None, None) => String::new(),
+        };
+        for network in ["10.1.0.0/24", "10.2.0.0/24"] {
+            ensure!(
+                told.contains(network),
+                "{network} is not in what {} says: {told}",
+                peer.kind()
+            );
+        }
+    }
+    let outside = "10.2.5.5".parse()?;
+    let dropped = || -> Result<u64> {
+        let Some(ours) = case.left.as_ours() else { return Ok(0) };
+        let status = ours.json()?;
+        let of_child = status.pointer("/connections/0/children/0/drops/selector-mismatch");
+        Ok(of_child.and_then(serde_json::Value::as_u64).unwrap_or(0))
+    };
+    let before = dropped()?;
+    ensure!(case.sites.left.host.ping(outside, 3, GAP)? == 0, "who answered from {outside}?");
+    if case.left.kind() == "ours" {
+        let counted = dropped()? - before;
+        ensure!(counted == 3, "{counted} packets counted that are in no SA");
+    }
+    case.ping_all()
+}
+
+/// The child of the first networks of both sides, as strongSwan has it.
+const FIRST: &str = "site-0-0";

@@ -1,0 +1,134 @@
+//! Fifty connections between one pair of addresses: they come up together, and again after either side died.
+//!
+//! ```text
+//!   left   site-1  left-1.example.org   10.1.1.0/24 ⇄ 10.2.1.0/24   right-1.example.org   right
+//!          ..
+//!          site-50 left-50.example.org  10.1.50.0/24 ⇄ 10.2.50.0/24 right-50.example.org
+//! ```
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testkit::gateway::Ours;
+use testkit::netns::{Between, Family, Site, Sites};
+use testkit::peer::{ConnectionSpec, GatewaySpec, Peer, now, wait_for};
+use testkit::strongswan::StrongSwan;
+
+use crate::List;
+use crate::case::{GAP, KEY, measured, program, tail};
+
+pub(crate) fn list(list: &mut List) {
+    list.add("many/ours-to-swan", true, || many(true).map_err(|error| format!("{error:#}")));
+    list.add("many/swan-to-ours", true, || many(false).map_err(|error| format!("{error:#}")));
+}
+
+fn many(ours_calls: bool) -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("s2st").tempdir()?;
+    let sites = Sites::new(Between::Wire)?;
+    for site in [&sites.left, &sites.right] {
+        more_networks(site)?;
+    }
+    let ours = side("left", &sites.left, &sites.right, ours_calls);
+    let swan = side("right", &sites.right, &sites.left, !ours_calls);
+    let mut swan = StrongSwan::new(&sites.right.gateway, swan, dir.path())?;
+    let mut ours = Ours::new(program(), &sites.left.gateway, ours, dir.path())?;
+    run(&sites, &mut ours, &mut swan, ours_calls).map_err(|error| {
+        let logs = [tail(&ours.log(), 80), tail(&swan.log(), 80)];
+        let told = ours.tell(&["status"]).unwrap_or_default();
+        error.context(format!("{told}\n{}", logs.join("\n==\n")))
+    })
+}
+
+fn run(sites: &Sites, ours: &mut Ours, swan: &mut StrongSwan, ours_calls: bool) -> Result<()> {
+    let caller = if ours_calls { "ours" } else { "strongSwan" };
+    let begun = now();
+    if ours_calls {
+        swan.start()?;
+        ours.start()?;
+    } else {
+        ours.start()?;
+        swan.start()?;
+    }
+    all_up(ours, swan, Duration::from_secs(20))?;
+    measured(&format!("50 up, {caller} calls: {:.1?}", begun.elapsed()));
+    all_answer(sites)?;
+
+    ours.daemon().kill()?;
+    let begun = now();
+    ours.start()?;
+    // strongSwan has to miss us first, if it is the one that calls.
+    all_up(ours, swan, if ours_calls { Duration::from_secs(20) } else { Duration::from_secs(30) })?;
+    measured(&format!("50 up again after a kill, {caller} calls: {:.1?}", begun.elapsed()));
+    all_answer(sites)
+}
+
+/// Waits until both sides have every connection up, and none twice.
+fn all_up(ours: &Ours, swan: &StrongSwan, patience: Duration) -> Result<()> {
+    let mut last = (0, 0, 0);
+    wait_for("all connections to be up on both sides", patience, || {
+        let (here, there) = (ours.sas()?, swan.sas()?);
+        let whole = |sa: &&testkit::peer::Sa| {
+            sa.established && sa.children.len() == 1 && sa.children.iter().all(|c| c.installed)
+        };
+        let here: Vec<_> = here.iter().filter(whole).map(|sa| sa.spis.clone()).collect();
+        let both = there.iter().filter(whole).filter(|sa| here.contains(&sa.spis)).count();
+        last = (here.len(), there.len(), both);
+        Ok((last == (usize::from(COUNT), usize::from(COUNT), usize::from(COUNT))).then_some(()))
+    })
+    .map_err(|error| error.context(format!("ours, theirs, on both: {last:?}")))
+}
+
+fn all_answer(sites: &Sites) -> Result<()> {
+    for number in 1..=COUNT {
+        let [from, to] = [1, 2].map(|site| IpAddr::from([10, site, number, 2]));
+        let answered = sites
+            .left
+            .host
+            .inside(|| testkit::ping::ping_from(Some(from), to, 2, GAP, Duration::from_secs(1)))?;
+        ensure!(answered == 2, "{answered} of 2 pings from {from} to {to} answered");
+    }
+    Ok(())
+}
+
+/// Addresses for the host in fifty networks more, by way of the one that it has.
+fn more_networks(site: &Site) -> Result<()> {
+    let lan = site.host_address(Family::V4, 0);
+    let IpAddr::V4(address) = lan else { unreachable!("asked for IPv4") };
+    let [_, site_number, ..] = address.octets();
+    site.gateway.ip(&format!("route add 10.{site_number}.0.0/16 via {lan}\n"))?;
+    let addresses: String =
+        (1..=COUNT).map(|n| format!("addr add 10.{site_number}.{n}.2/32 dev lo\n")).collect();
+    site.host.ip(&addresses)
+}
+
+fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
+    let (here, there) = if name == "left" { (1, 2) } else { (2, 1) };
+    let other = if name == "left" { "right" } else { "left" };
+    let connection = |number| ConnectionSpec {
+        name: format!("site-{number}"),
+        local: site.outer(Family::V4),
+        remote: Some(peer.outer(Family::V4)),
+        local_id: format!("{name}-{number}.example.org"),
+        remote_id: format!("{other}-{number}.example.org"),
+        psk: format!("{KEY}-{number}"),
+        ike: "aes256gcm16-prfsha256-curve25519".into(),
+        esp: "aes256gcm16".into(),
+        local_subnets: vec![format!("10.{here}.{number}.0/24")],
+        remote_subnets: vec![format!("10.{there}.{number}.0/24")],
+        initiate,
+        dpd: (Duration::from_secs(2), Duration::from_secs(8)),
+        ours_extra: String::new(),
+        swan_extra: String::new(),
+        swan_connection: String::new(),
+        swan_child: String::new(),
+        split: false,
+    };
+    GatewaySpec {
+        name: name.into(),
+        listen: vec![site.outer(Family::V4)],
+        connections: (1..=COUNT).map(connection).collect(),
+    }
+}
+
+const COUNT: u8 = 50;
