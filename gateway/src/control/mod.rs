@@ -5,6 +5,7 @@
 //!             ── upcalls (4500) ├─► ikev2::Endpoint ──────┼─► poll_transmit  UDP 500 or 4500                   2nd
 //!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
 //!             ── time ──────────┘    drained to the end)
+//!             ── routes changed ─► upkeep
 //!             ── signals ─► shutdown
 //!
 //!   start.rs      opens everything           connection.rs  where each connection stands
@@ -47,13 +48,14 @@ use self::folding::Folding;
 use self::install::Installer;
 use self::resolver::Resolver;
 use self::server::Server;
-use self::start::{CONTROL_SOCKET, IKE_SOCKETS, SIGNALS, WAKER};
+use self::start::{CHANGES, CONTROL_SOCKET, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::clock;
 use crate::config::{Config, Gateway};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
+use crate::sys::changes::Changes;
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -113,7 +115,10 @@ struct Control {
     unwanted: Vec<PeerId>,
     started: Instant,
     tick_at: Instant,
+    /// When routes and addresses are looked at next.
     upkeep_at: Instant,
+    /// When they were last.
+    upkept_at: Instant,
     run: Run,
     /// Something was left for the next round, so that one busy source does not starve the others: do not sleep.
     busy: bool,
@@ -123,6 +128,7 @@ struct Control {
 struct Devices {
     poll: Poll,
     signals: Signals,
+    changes: Changes,
     server: Server,
     /// Those for plain IKE, then clones of those for the NAT port, which are only sent on.
     sockets: UdpSockets,
@@ -188,7 +194,8 @@ impl Control {
             self.installer.deadline(),
             stop,
         ];
-        let first = deadlines.into_iter().flatten().fold(self.tick_at, Instant::min);
+        let regular = self.tick_at.min(self.upkeep_at);
+        let first = deadlines.into_iter().flatten().fold(regular, Instant::min);
         // epoll counts whole milliseconds; rounding up keeps it from waking a moment too early, again and again.
         first.saturating_duration_since(now) + Duration::from_millis(1)
     }
@@ -197,6 +204,7 @@ impl Control {
         match token {
             WAKER => {} // upcalls and answers of the resolver are looked at in every round
             SIGNALS => self.on_signals(now),
+            CHANGES => self.on_changes(now),
             token if token < CONTROL_SOCKET => self.on_ike_socket(now, token.0 - IKE_SOCKETS.0),
             token => self.devices.server.on_event(self.devices.poll.registry(), token, now),
         }
@@ -307,6 +315,9 @@ impl Control {
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);
+        }
+        if self.upkeep_at <= now {
+            self.upkeep(now);
         }
         if let Run::Stopping { until, why } = &self.run
             && (*until <= now || self.endpoint.is_idle())

@@ -30,6 +30,7 @@ use crate::config::{Config, HostName, Peer};
 use crate::dataplane::{Dataplane, SlotId, upcalls};
 use crate::io::{OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
+use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 
 /// The gateway could not start. Nothing is left behind.
@@ -60,7 +61,8 @@ pub enum StartError {
 /// Tokens of the control loop. IKE sockets and clients are numbered from theirs upwards.
 pub(super) const WAKER: Token = Token(0);
 pub(super) const SIGNALS: Token = Token(1);
-pub(super) const IKE_SOCKETS: Token = Token(2);
+pub(super) const CHANGES: Token = Token(2);
+pub(super) const IKE_SOCKETS: Token = Token(3);
 /// A host has fewer addresses than lie between this and [`IKE_SOCKETS`].
 pub(super) const CONTROL_SOCKET: Token = Token(1 << 20);
 
@@ -78,6 +80,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     registry
         .register(&mut signals, SIGNALS, Interest::READABLE)
         .map_err(failed("watch for signals"))?;
+    let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
 
     let gateway = config.gateway;
@@ -109,7 +112,15 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let connections = connections(config.connections, now)?;
     let mut control = Control {
         endpoint: endpoint(&gateway)?,
-        devices: Devices { poll, signals, server, sockets, ike_sockets, upcalls: upcall_receiver },
+        devices: Devices {
+            poll,
+            signals,
+            changes,
+            server,
+            sockets,
+            ike_sockets,
+            upcalls: upcall_receiver,
+        },
         tunnel: Tunnel::new(routes, &gateway.tun),
         installer: Installer::default(),
         connections,
@@ -126,6 +137,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         started: now,
         tick_at: now,
         upkeep_at: now,
+        upkept_at: now,
         run: Run::On,
         busy: false,
     };

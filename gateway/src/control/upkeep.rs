@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   every second      usage ─► endpoint (lifetimes, liveness); rates; states; NAT keepalives; silent clients
-//!   every 10 seconds  routes to peers and our addresses, which may have changed
+//!   every 10 seconds  routes to peers and our addresses, which may have changed; sooner if the kernel says so
 //!   on an answer      names of peers
 //! ```
 
@@ -46,9 +46,20 @@ impl Control {
             let count = std::mem::take(&mut self.refused_this_second);
             tracing::debug!(target: "ike", event = "refused-last-second", count);
         }
-        if self.upkeep_at <= now {
-            self.upkeep_at = now + UPKEEP;
-            self.refresh_paths(now);
+    }
+
+    /// Looks at routes and addresses again. What changes while it looks is looked at later.
+    pub(super) fn upkeep(&mut self, now: Instant) {
+        let _counted = self.devices.changes.drain();
+        self.upkeep_at = now + UPKEEP;
+        self.upkept_at = now;
+        self.refresh_paths(now);
+    }
+
+    /// Links, addresses or routes changed, perhaps by our own doing.
+    pub(super) fn on_changes(&mut self, now: Instant) {
+        if self.devices.changes.drain() {
+            self.upkeep_at = upkeep_after_change(self.upkeep_at, self.upkept_at, now);
         }
     }
 
@@ -185,12 +196,35 @@ fn listed(paths: &[ikev2::Path]) -> String {
     paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Routes and addresses of the host are looked at this often.
+/// Soon, when what belongs together has happened; but not all the time, on a router whose routes never rest.
+fn upkeep_after_change(due: Instant, last: Instant, now: Instant) -> Instant {
+    due.min((now + SETTLE).max(last + BREATH))
+}
+
+/// An address goes, another comes, the route follows: one change in three steps.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Between two looks at the routes, whatever changes.
+const BREATH: Duration = Duration::from_secs(1);
+
+/// Routes and addresses of the host are looked at this often, in case that we were not told of a change.
 const UPKEEP: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_looked_at_soon_but_not_all_the_time() {
+        let start = clock::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        // Long after the last look: as soon as it has settled. A second change does not put it off.
+        let due = upkeep_after_change(at(15_000), at(5_000), at(9_000));
+        assert_eq!(due, at(9_100));
+        assert_eq!(upkeep_after_change(due, at(5_000), at(9_050)), at(9_100));
+        // Just after it: later.
+        assert_eq!(upkeep_after_change(at(15_000), at(5_000), at(5_010)), at(6_000));
+    }
 
     #[test]
     fn a_packet_does_not_wake_what_was_cleared() {
