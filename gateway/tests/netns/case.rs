@@ -363,7 +363,7 @@ pub(crate) fn tail(text: &str, lines: usize) -> String {
 }
 
 /// Copies a test's files to where they survive.
-fn keep(dir: &tempfile::TempDir, name: &str) -> Result<PathBuf> {
+pub(crate) fn keep(dir: &tempfile::TempDir, name: &str) -> Result<PathBuf> {
     let target = program().ancestors().nth(2).context("no target directory")?;
     let kept = target.join("netns-failures").join(name.replace('/', "-"));
     std::fs::create_dir_all(&kept)?;

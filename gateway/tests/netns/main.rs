@@ -19,6 +19,7 @@ mod host;
 mod hub;
 mod lifecycle;
 mod many;
+mod moving;
 mod refusal;
 mod rekey;
 mod traffic;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     children::list(&mut list);
     dead_peer::list(&mut list);
     many::list(&mut list);
+    moving::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);
     hub::list(&mut list);

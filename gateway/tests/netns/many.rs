@@ -16,7 +16,7 @@ use testkit::peer::{ConnectionSpec, GatewaySpec, Peer, now, wait_for};
 use testkit::strongswan::StrongSwan;
 
 use crate::List;
-use crate::case::{GAP, KEY, measured, program, tail};
+use crate::case::{GAP, KEY, keep, measured, program};
 
 pub(crate) fn list(list: &mut List) {
     list.add("many/ours-to-swan", true, || many(true).map_err(|error| format!("{error:#}")));
@@ -34,9 +34,13 @@ fn many(ours_calls: bool) -> Result<()> {
     let mut swan = StrongSwan::new(&sites.right.gateway, swan, dir.path())?;
     let mut ours = Ours::new(program(), &sites.left.gateway, ours, dir.path())?;
     run(&sites, &mut ours, &mut swan, ours_calls).map_err(|error| {
-        let logs = [tail(&ours.log(), 80), tail(&swan.log(), 80)];
-        let told = ours.tell(&["status"]).unwrap_or_default();
-        error.context(format!("{told}\n{}", logs.join("\n==\n")))
+        let said = [ours.status(), swan.status(), error.to_string()].join("\n==\n");
+        let kept = std::fs::write(dir.path().join("report.txt"), said)
+            .map_err(anyhow::Error::from)
+            .and_then(|()| {
+                keep(&dir, &format!("many-{}", if ours_calls { "ours" } else { "swan" }))
+            });
+        error.context(format!("everything is in {kept:?}"))
     })
 }
 
@@ -86,7 +90,19 @@ fn all_answer(sites: &Sites) -> Result<()> {
             .left
             .host
             .inside(|| testkit::ping::ping_from(Some(from), to, 2, GAP, Duration::from_secs(1)))?;
-        ensure!(answered == 2, "{answered} of 2 pings from {from} to {to} answered");
+        let routes = |site: &Site| {
+            let shown =
+                site.gateway.run("ip", &["route", "show", "table", "all", "type", "unicast"]);
+            let shown = shown.unwrap_or_default();
+            let of_number = |line: &&str| line.contains(&format!(".{number}.0/24"));
+            shown.lines().filter(of_number).collect::<Vec<_>>().join("; ")
+        };
+        ensure!(
+            answered == 2,
+            "{answered} of 2 pings from {from} to {to} answered; routes left {}, right {}",
+            routes(&sites.left),
+            routes(&sites.right)
+        );
     }
     Ok(())
 }
@@ -96,10 +112,13 @@ fn more_networks(site: &Site) -> Result<()> {
     let lan = site.host_address(Family::V4, 0);
     let IpAddr::V4(address) = lan else { unreachable!("asked for IPv4") };
     let [_, site_number, ..] = address.octets();
+    let each = |last: u8| -> String {
+        (1..=COUNT).map(|n| format!("addr add 10.{site_number}.{n}.{last}/32 dev lo\n")).collect()
+    };
     site.gateway.ip(&format!("route add 10.{site_number}.0.0/16 via {lan}\n"))?;
-    let addresses: String =
-        (1..=COUNT).map(|n| format!("addr add 10.{site_number}.{n}.2/32 dev lo\n")).collect();
-    site.host.ip(&addresses)
+    // strongSwan wants an address of its own in every network.
+    site.gateway.ip(&each(1))?;
+    site.host.ip(&each(2))
 }
 
 fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
@@ -121,7 +140,8 @@ fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
         ours_extra: String::new(),
         swan_extra: String::new(),
         swan_connection: String::new(),
-        swan_child: String::new(),
+        // Given by itself they move when fifty children are made anew at once, and then kernel-libipsec sends nothing.
+        swan_child: format!("reqid = {number}"),
         split: false,
     };
     GatewaySpec {
