@@ -51,6 +51,11 @@ impl Pair {
         !matches!(self, Self::OursToOurs)
     }
 
+    /// Whether left and right are ours.
+    pub(crate) const fn ours(self) -> (bool, bool) {
+        (self.left_is_ours(), self.right_is_ours())
+    }
+
     const fn left_is_ours(self) -> bool {
         matches!(self, Self::OursToSwan | Self::OursToOurs)
     }
