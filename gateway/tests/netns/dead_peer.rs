@@ -24,11 +24,12 @@ pub(crate) fn list(list: &mut List) {
         if !Pair::all().contains(&pair) {
             continue;
         }
-        list.tunnel("dpd/restart", with(pair, |left, _| set(left, "restart")), restart);
-        list.tunnel("dpd/trap", with(pair, |left, _| set(left, "trap")), trap);
         list.tunnel("dpd/clear", with(pair, |left, _| set(left, "clear")), clear);
     }
     if Pair::all().contains(&Pair::OursToSwan) {
+        let to_swan = |edit| with(Pair::OursToSwan, edit);
+        list.tunnel("dpd/restart", to_swan(|left, _| set(left, "restart")), restart);
+        list.tunnel("dpd/trap", to_swan(|left, _| set(left, "trap")), trap);
         let edit = |left: &mut ConnectionSpec, _: &mut ConnectionSpec| set(left, "clear");
         list.tunnel("dpd/clear-and-the-peer-calls", with(Pair::OursToSwan, edit), called);
     }
@@ -39,10 +40,8 @@ fn with(pair: Pair, edit: fn(&mut ConnectionSpec, &mut ConnectionSpec)) -> Tunne
 }
 
 fn set(spec: &mut ConnectionSpec, action: &str) {
-    let (interval, timeout) = (spec.dpd.0.as_secs(), spec.dpd.1.as_secs());
-    spec.ours_extra = format!(
-        "dpd = {{ interval = \"{interval}s\", timeout = \"{timeout}s\", action = \"{action}\" }}"
-    );
+    spec.ours_extra =
+        format!("dpd = {{ interval = \"1s\", timeout = \"3s\", action = \"{action}\" }}");
 }
 
 /// It calls while nobody is there, and is up soon after somebody is.
@@ -109,7 +108,7 @@ fn dies(case: &mut Case) -> Result<()> {
 
 /// Nobody calls for a while, and nothing is up.
 fn silent(case: &Case) -> Result<()> {
-    pause(Duration::from_millis(2500));
+    pause(Duration::from_millis(1500));
     ensure!(calls(case)? == 0, "it called");
     ensure!(!case.left.facts("site")?.up, "it is up");
     Ok(())

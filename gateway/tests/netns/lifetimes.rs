@@ -84,8 +84,8 @@ fn another_sa(case: &Case, before: &str) -> Result<()> {
     })
 }
 
-/// Eight seconds, and three to spare; no rekey meanwhile.
+/// Five seconds, and three to spare; no rekey meanwhile.
 const REAUTH: &str = "rekey_time = 0
-    reauth_time = 8s
+    reauth_time = 5s
     rand_time = 0s
     over_time = 4s";

@@ -15,6 +15,7 @@ mod case;
 mod children;
 mod collide;
 mod dead_peer;
+mod fragments;
 mod host;
 mod hub;
 mod lifecycle;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     many::list(&mut list);
     moving::list(&mut list);
     redirect::list(&mut list);
+    fragments::list(&mut list);
     lifetimes::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);

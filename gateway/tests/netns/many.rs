@@ -61,10 +61,23 @@ fn run(sites: &Sites, ours: &mut Ours, swan: &mut StrongSwan, ours_calls: bool) 
     ours.daemon().kill()?;
     let begun = now();
     ours.start()?;
+    if !ours_calls {
+        cookies(sites, swan)?;
+    }
     // strongSwan has to miss us first, if it is the one that calls.
     all_up(ours, swan, if ours_calls { Duration::from_secs(20) } else { Duration::from_secs(30) })?;
     measured(&format!("50 up again after a kill, {caller} calls: {:.1?}", begun.elapsed()));
     all_answer(sites)
+}
+
+/// Holds IKE_AUTH back until so many SAs are half open that we want cookies (RFC 7296 §2.6): those that have one come up.
+fn cookies(sites: &Sites, swan: &StrongSwan) -> Result<()> {
+    let wire = "add rule inet watch in iifname \"out\" udp dport 4500 @th,64,32 0 drop\n";
+    sites.left.gateway.nft(wire)?;
+    wait_for("strongSwan to be asked for a cookie", Duration::from_secs(10), || {
+        Ok(swan.log().contains("parsed IKE_SA_INIT response 0 [ N(COOKIE) ]").then_some(()))
+    })?;
+    sites.left.gateway.nft("flush chain inet watch in\n")
 }
 
 /// Waits until both sides have every connection up, and none twice.
@@ -136,7 +149,7 @@ fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
         local_subnets: vec![format!("10.{here}.{number}.0/24")],
         remote_subnets: vec![format!("10.{there}.{number}.0/24")],
         initiate,
-        dpd: (Duration::from_secs(2), Duration::from_secs(8)),
+        dpd: (Duration::from_secs(1), Duration::from_secs(4)),
         ours_extra: String::new(),
         swan_extra: String::new(),
         swan_connection: String::new(),
