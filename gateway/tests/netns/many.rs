@@ -125,8 +125,10 @@ fn more_networks(site: &Site) -> Result<()> {
     let lan = site.host_address(Family::V4, 0);
     let IpAddr::V4(address) = lan else { unreachable!("asked for IPv4") };
     let [_, site_number, ..] = address.octets();
-    let each = |last: u8| -> String {
-        (1..=COUNT).map(|n| format!("addr add 10.{site_number}.{n}.{last}/32 dev lo\n")).collect()
+    let each = |last: u8| {
+        let lines =
+            (1..=COUNT).map(|n| format!("addr add 10.{site_number}.{n}.{last}/32 dev lo\n"));
+        lines.collect::<Vec<_>>().concat()
     };
     site.gateway.ip(&format!("route add 10.{site_number}.0.0/16 via {lan}\n"))?;
     // strongSwan wants an address of its own in every network.

@@ -20,7 +20,9 @@ pub(crate) fn list(list: &mut List) {
     for pair in Pair::all() {
         match pair {
             Pair::OursToOurs => list.tunnel("mobike/moves-in-place", roaming(pair), in_place),
-            _ => list.tunnel("mobike/moves", roaming(pair), moves),
+            Pair::OursToSwan | Pair::SwanToOurs | Pair::SwanToSwan => {
+                list.tunnel("mobike/moves", roaming(pair), moves);
+            }
         }
     }
     list.every_pair("nat/rebinds-mobike", behind_nat, rebinds);

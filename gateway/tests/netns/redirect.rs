@@ -92,8 +92,11 @@ fn run(sites: &Sites, [left, right, there]: [&dyn Peer; 3], pair: Pair) -> Resul
     wait_for("the first gateway to have no SA", Duration::from_secs(8), || {
         Ok(right.sas()?.is_empty().then_some(()))
     })?;
-    ensure!(left.sas()?.len() == 1 && there.sas()?.len() == 1, "{:?}", left.sas()?);
-    ensure!(left.sas()?[0].spis == there.sas()?[0].spis, "they are not the same");
+    let spis = |peer: &dyn Peer| -> Result<Vec<String>> {
+        Ok(peer.sas()?.into_iter().map(|sa| sa.spis).collect())
+    };
+    let (here, far) = (spis(left)?, spis(there)?);
+    ensure!(here.len() == 1 && here == far, "not one SA and the same: {here:?} {far:?}");
     ensure!(sites.left.host.ping(to, 10, GAP)? == 10, "pings lost");
     Ok(())
 }
