@@ -545,6 +545,12 @@ impl Endpoint {
         let mut cx = Cx { now, shared: &mut self.shared };
         let Some(sa) = IkeSa::initiate(id, path, attempt, &mut cx) else { return false };
         let spi = sa.spi;
+        // Its INITIAL_CONTACT means those that end: they do not repeat how they began.
+        let ending = self.peers.one(id).map_or_else(|_| Vec::new(), |peer| peer.sas.clone());
+        for old in ending.into_iter().filter(|_| attempt.supersedes.is_none()) {
+            self.sas.get_mut(&old).map(IkeSa::hush);
+            self.refresh(old);
+        }
         self.peers.own(id, spi);
         self.sas.insert(spi, sa);
         self.refresh(spi);

@@ -41,6 +41,10 @@ pub(super) struct Closing {
 enum LastWord {
     /// Goes out as soon as no request waits.
     Wanted,
+    /// The same, and the request that waits is IKE_AUTH: the peer does not know yet whether the SA is up.
+    AfterAuth,
+    /// The same, and IKE_AUTH is not repeated any more.
+    Hushed,
     /// Is out, or another last request is.
     Sent,
     /// There is nothing to say.
@@ -57,6 +61,22 @@ impl Closing {
         let mut this = Self::new(channel, LastWord::Wanted, cx.now + CLOSING);
         this.send_delete(cx);
         this
+    }
+
+    /// Sends a DELETE for an IKE SA of which the peer does not know yet whether it is up, once it has answered.
+    pub(super) fn abandoning(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        let mut this = Self::new(channel, LastWord::AfterAuth, cx.now + CLOSING);
+        this.send_delete(cx);
+        this
+    }
+
+    /// Another SA with the peer begins. IKE_AUTH is not repeated any more: the peer would take it for the newer one, and
+    /// its INITIAL_CONTACT would end the SA that begins. That one's own ends this SA. Who answers all the same gets a
+    /// DELETE.
+    pub(super) fn hush(&mut self) {
+        if self.delete == LastWord::AfterAuth {
+            self.delete = LastWord::Hushed;
+        }
     }
 
     /// A last request is outstanding.
@@ -100,11 +120,13 @@ impl Closing {
 
     /// Whether our outstanding request is worth repeating.
     const fn is_asking(&self) -> bool {
-        matches!(self.delete, LastWord::Wanted | LastWord::Sent) || self.farewell.is_some()
+        let asks = matches!(self.delete, LastWord::Wanted | LastWord::AfterAuth | LastWord::Sent);
+        asks || self.farewell.is_some()
     }
 
     fn send_delete(&mut self, cx: &mut Cx<'_>) {
-        if self.delete == LastWord::Wanted && !self.channel.is_busy() {
+        let wanted = !matches!(self.delete, LastWord::Sent | LastWord::None);
+        if wanted && !self.channel.is_busy() {
             let mut chain = Chain::new();
             chain.delete_ike();
             self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);

@@ -477,7 +477,7 @@ impl AuthSent {
     /// IKE_AUTH still waits, the DELETE goes out after its answer.
     pub(super) fn delete(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
         self.lost(reason, cx);
-        State::Closing(Box::new(Closing::deleting(self.channel, cx)))
+        State::Closing(Box::new(Closing::abandoning(self.channel, cx)))
     }
 
     /// Ends the attempt.

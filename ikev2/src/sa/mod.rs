@@ -383,6 +383,13 @@ impl IkeSa {
         Ok(())
     }
 
+    /// Another SA with the same peer begins, with INITIAL_CONTACT.
+    pub(crate) fn hush(&mut self) {
+        if let State::Closing(closing) = &mut self.state {
+            closing.hush();
+        }
+    }
+
     /// Another SA took its place: it ends in a moment, so that what is under way comes to its end.
     pub(crate) fn retire(&mut self, cx: &Cx<'_>) {
         if let Ok(state) = self.established() {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use ikev2::{CloseReason, Endpoint, Event};
+use ikev2::registry::ExchangeType;
+use ikev2::wire::header::Header;
+use ikev2::{CloseReason, Endpoint, Event, Start};
 use testkit::link::Link;
-use testkit::world::{LEFT, RIGHT, World, for_each_seed, psk_pair};
+use testkit::world::{LEFT, RIGHT, Sent, World, for_each_seed, psk_pair};
 
-use crate::{MINUTE, assert_healthy, up};
+use crate::{MINUTE, assert_healthy, header, up};
 
 fn disconnect(world: &mut World, host: usize) {
     let peer = world.host(host).peers[0];
@@ -50,6 +52,40 @@ fn the_responder_ends_it_and_turns_the_initiator_away_until_it_is_wanted_again()
     world.run_until(World::both_up, MINUTE);
     world.run_until_quiet(MINUTE);
     assert_healthy(&world, 1);
+}
+
+/// IKE_AUTH has INITIAL_CONTACT in it: repeated by an attempt that was given up, it would end the one that came after it.
+#[test]
+fn an_attempt_that_was_given_up_does_not_come_after_the_next() {
+    for_each_seed(50, |seed| {
+        let auth = |sent: &&Sent| {
+            let header = header(sent);
+            sent.host == LEFT && header.exchange == ExchangeType::IKE_AUTH
+        };
+        let [left, mut right] = psk_pair();
+        right.start = Start::RespondOnly;
+        let mut world = World::new(seed).peers([left, right]);
+        // Every IKE_AUTH is lost until both attempts wait to repeat theirs.
+        world.attack(|datagram, _| {
+            let exchange = Header::parse(&datagram.payload).map(|header| header.exchange);
+            let lost = exchange.is_ok_and(|exchange| exchange == ExchangeType::IKE_AUTH);
+            if lost { Vec::new() } else { vec![datagram] }
+        });
+        world.run_until(|world| world.sent().iter().any(|sent| auth(&sent)), MINUTE);
+        let first = world.sent().iter().find(auth).map(|sent| header(sent).spi_i).unwrap();
+        disconnect(&mut world, LEFT);
+        let peer = world.left().peers[0];
+        let before = world.sent().len();
+        world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+        world.run_for(Duration::from_millis(200));
+        world.relent();
+        world.run_until(World::both_up, MINUTE);
+        world.run_for(MINUTE);
+        let late = world.sent()[before..].iter().filter(auth);
+        let of_first = late.filter(|sent| header(sent).spi_i == first).count();
+        assert_eq!(of_first, 0, "{}", world.report());
+        assert_healthy(&world, 1);
+    });
 }
 
 #[test]
