@@ -4,11 +4,13 @@
 //!   local_subnets   ["lan", "2001:db8:1::/64"]      lan = 10.1.0.0/16, 10.9.0.0/24
 //!   remote_subnets  ["10.2.0.0/16", "2001:db8:2::/64"]
 //!
-//!     combined, one per family                split, one per pair
+//!     auto, combined: one per family          split: one per pair
 //!       lan-1  10.1/16, 10.9.0/24 ⇄ 10.2/16     lan-1  10.1/16       ⇄ 10.2/16
 //!       lan-2  2001:db8:1::/64 ⇄ 2001:db8:2::/64 lan-2  10.9.0/24     ⇄ 10.2/16
 //!                                               lan-3  2001:db8:1::/64 ⇄ 2001:db8:2::/64
 //! ```
+//!
+//! With `auto` a peer that wants one pair in each child gets that; the child then has several SA pairs, under one name.
 //!
 //! The result is a [`Draft`]: what could be read of a connection that may have errors, so that connections can be
 //! compared with each other all the same.
@@ -17,7 +19,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ikev2::{Encap, Identity, Psk, Start};
+use ikev2::{Encap, Identity, Pairing, Psk, Start};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -62,6 +64,7 @@ pub(super) struct Draft {
     pub(super) local: Vec<At<IpNet>>,
     pub(super) remote: Vec<At<IpNet>>,
     children: Vec<Child>,
+    pairing: Pairing,
     start: Start,
     encap: Encap,
     extensions: Extensions,
@@ -113,6 +116,7 @@ impl Draft {
             local,
             remote,
             children,
+            pairing: pairing(raw),
             start: read_start(raw, any, findings),
             encap: raw.encap.value().copied().unwrap_or_default(),
             extensions: read_extensions(raw),
@@ -205,6 +209,7 @@ impl Draft {
             psk: Psk::new(self.key?.to_vec()),
             policy: self.policy?,
             children: self.children,
+            pairing: self.pairing,
             start: self.start,
             encap: self.encap,
             extensions: self.extensions,
@@ -227,6 +232,17 @@ fn read_extensions(raw: &RawConnection) -> Extensions {
             .copied()
             .unwrap_or(defaults.follow_redirects),
         auth_lifetime: raw.auth_lifetime.value().copied(),
+        fragmentation: raw.fragmentation.value().copied().unwrap_or_default(),
+        childless: raw.childless.value().copied().unwrap_or_default(),
+    }
+}
+
+/// What `ikev2` may do with a child of several networks. Where we split them, there is nothing left to divide: each pair
+/// has its name, counters and place in status, and a peer that offers them all at once is given one after the other.
+fn pairing(raw: &RawConnection) -> Pairing {
+    match raw.selectors.value() {
+        None | Some(Selectors::Auto) => Pairing::Auto,
+        Some(Selectors::Combined | Selectors::Split) => Pairing::Combined,
     }
 }
 
@@ -395,7 +411,7 @@ fn children(
     remote: &[At<IpNet>],
     findings: &mut Findings,
 ) -> Vec<Child> {
-    let selectors = raw.selectors.value().copied().unwrap_or(Selectors::Combined);
+    let selectors = raw.selectors.value().copied().unwrap_or(Selectors::Auto);
     let mut pairs: Vec<(Vec<IpNet>, Vec<IpNet>)> = Vec::new();
     for is_ipv4 in [true, false] {
         let of_family = |list: &[At<IpNet>]| {
@@ -411,7 +427,7 @@ fn children(
         }
         let values = |list: &[At<IpNet>]| list.iter().map(|at| at.value).collect::<Vec<_>>();
         match selectors {
-            Selectors::Combined => pairs.push((values(&here), values(&there))),
+            Selectors::Auto | Selectors::Combined => pairs.push((values(&here), values(&there))),
             Selectors::Split => pairs.extend(here.iter().flat_map(|local| {
                 there.iter().map(|remote| (vec![local.value], vec![remote.value]))
             })),

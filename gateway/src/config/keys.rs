@@ -53,6 +53,8 @@ pub(super) const GATEWAY: &[Key] = &[
     key("tun"),
     key("mtu"),
     key("control"),
+    key("cookie_threshold"),
+    key("max_half_open"),
     later("management_ip", "the source address of pings, traces and monitors"),
     later("public_addresses", "the addresses in front of a NAT that exports show"),
 ];
@@ -86,6 +88,8 @@ pub(super) const CONNECTION: &[Key] = &[
     key("mobike"),
     key("follow_redirects"),
     key("auth_lifetime"),
+    key("fragmentation"),
+    key("childless"),
     key("selectors"),
     key("dpd"),
     key("mtu"),
@@ -156,6 +160,33 @@ mod tests {
         assert_eq!(nearest("tu", ["mtu", "tun", "id"]), ["mtu", "tun"]);
         assert_eq!(nearest("colour", ["peer", "psk"]), [""; 0]);
         assert_eq!(did_you_mean("pks", ["psk"]).as_deref(), Some("did you mean `psk`?"));
+    }
+
+    #[test]
+    fn every_key_stands_in_the_documentation() {
+        const TEXT: &str =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"));
+        let documented = |row: &str| TEXT.lines().any(|line| line.starts_with(row));
+        let section = |keys: &'static [Key], before: &'static str| {
+            let served = keys.iter().filter(|key| matches!(key.support, Support::Yes));
+            served.map(move |key| format!("| `{before}{}` |", key.name))
+        };
+        let all = [
+            (FILE, ""),
+            (GATEWAY, ""),
+            (POLICY, ""),
+            (CONNECTION, ""),
+            (DPD, "dpd."),
+            (PSK, "psk."),
+        ];
+        for row in all.into_iter().flat_map(|(keys, before)| section(keys, before)) {
+            assert!(documented(&row), "no row {row}");
+        }
+        for key in all.iter().flat_map(|(keys, _)| keys.iter()) {
+            if matches!(key.support, Support::Later(_)) {
+                assert!(!documented(&format!("| `{}` |", key.name)), "{} is served", key.name);
+            }
+        }
     }
 
     #[test]

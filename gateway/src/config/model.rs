@@ -19,7 +19,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ikev2::{Dpd, Encap, Identity, Lifetime, Proposal, Psk, Start};
+use ikev2::{
+    Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Psk, Start,
+};
 use ipnet::IpNet;
 
 use super::report::Diagnostic;
@@ -64,6 +66,10 @@ pub struct Gateway {
     pub mtu: Option<u16>,
     /// Path of the control socket. Default `/run/s2s-gw/control.sock`.
     pub control: PathBuf,
+    /// From how many half-open IKE SAs on newcomers have to show a cookie (RFC 7296 §2.6). 0: always. Default 64.
+    pub cookie_threshold: usize,
+    /// The most half-open IKE SAs that are kept, at most 100 000. Default 1000.
+    pub max_half_open: usize,
 }
 
 /// `[connection.NAME]`: one peer and everything we have with it.
@@ -87,6 +93,9 @@ pub struct Connection {
     pub policy: Policy,
     /// The CHILD_SAs to have, never empty. The first is negotiated in IKE_AUTH.
     pub children: Vec<Child>,
+    /// Whether a child may become one for each pair of its networks. Default [`Pairing::Auto`]; [`Pairing::Combined`] where
+    /// the configuration split them itself, so that each has a name.
+    pub pairing: Pairing,
     /// When to bring the connection up. Default [`Start::Always`]; [`Start::RespondOnly`] with [`Peer::Any`].
     pub start: Start,
     /// Whether ESP always travels in UDP. Default [`Encap::Force`].
@@ -114,11 +123,21 @@ pub struct Extensions {
     pub follow_redirects: bool,
     /// How long an authentication of the peer is good for, which it is told (RFC 4478). Default `None`: for ever.
     pub auth_lifetime: Option<Duration>,
+    /// Whether large IKE messages are sent in fragments, and how large those are (RFC 7383). Default on.
+    pub fragmentation: Fragmentation,
+    /// Whether the IKE SA may begin without a child (RFC 6023). Default [`Childless::Allow`].
+    pub childless: Childless,
 }
 
 impl Default for Extensions {
     fn default() -> Self {
-        Self { mobike: true, follow_redirects: true, auth_lifetime: None }
+        Self {
+            mobike: true,
+            follow_redirects: true,
+            auth_lifetime: None,
+            fragmentation: Fragmentation::default(),
+            childless: Childless::default(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ikev2::{DpdAction, Encap, Start};
+use ikev2::{Childless, DpdAction, Encap, FragmentSizes, Fragmentation, Start};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -47,6 +47,8 @@ pub(super) struct RawGateway {
     pub(super) tun: Field<String>,
     pub(super) mtu: Field<Option<u64>>,
     pub(super) control: Field<String>,
+    pub(super) cookie_threshold: Field<u64>,
+    pub(super) max_half_open: Field<u64>,
 }
 
 /// One entry of `[networks]`.
@@ -95,6 +97,8 @@ pub(super) struct RawConnection {
     pub(super) mobike: Field<bool>,
     pub(super) follow_redirects: Field<bool>,
     pub(super) auth_lifetime: Field<Duration>,
+    pub(super) fragmentation: Field<Fragmentation>,
+    pub(super) childless: Field<Childless>,
     pub(super) selectors: Field<Selectors>,
     pub(super) dpd: Field<RawDpd>,
     pub(super) mtu: Field<Option<u64>>,
@@ -107,7 +111,9 @@ pub(super) struct RawConnection {
 /// How subnets are spread over CHILD_SAs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selectors {
-    /// One per address family. `auto` means this as well: a fall-back to pairs is not made by itself.
+    /// One per address family, until the peer shows that it wants one per pair.
+    Auto,
+    /// One per address family.
     Combined,
     /// One per pair of a local and a remote subnet.
     Split,
@@ -260,9 +266,14 @@ impl RawGateway {
             tun: section.text("tun", findings),
             mtu: read_mtu(section, findings),
             control: section.text("control", findings),
+            cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
+            max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
         }
     }
 }
+
+/// With 16 KiB each that is 1.6 GB under attack, which is more than anybody should give.
+const HALF_OPEN_MAX: u64 = 100_000;
 
 impl RawPolicy {
     fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {
@@ -307,6 +318,8 @@ impl RawConnection {
                 AUTH_LIFETIME_MIN..=AUTH_LIFETIME_MAX,
                 findings,
             ),
+            fragmentation: read_fragmentation(section, findings),
+            childless: section.word("childless", &CHILDLESS, findings),
             selectors: section.word("selectors", &SELECTORS, findings),
             dpd: read_dpd(section, findings),
             mtu: read_mtu(section, findings),
@@ -357,7 +370,9 @@ const START: [(&str, Start); 4] = [
 ];
 const ENCAP: [(&str, Encap); 2] = [("force", Encap::Force), ("auto", Encap::Auto)];
 const SELECTORS: [(&str, Selectors); 3] =
-    [("auto", Selectors::Combined), ("combined", Selectors::Combined), ("split", Selectors::Split)];
+    [("auto", Selectors::Auto), ("combined", Selectors::Combined), ("split", Selectors::Split)];
+const CHILDLESS: [(&str, Childless); 3] =
+    [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
 const DPD_ACTION: [(&str, DpdAction); 3] =
     [("restart", DpdAction::Restart), ("clear", DpdAction::Clear), ("trap", DpdAction::Trap)];
 
@@ -449,6 +464,32 @@ fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>
         }
     })
 }
+
+/// `true`, `false` or the largest datagram in octets.
+fn read_fragmentation(section: &Section<'_>, findings: &mut Findings) -> Field<Fragmentation> {
+    section.raw("fragmentation").and_then(|at| {
+        if let Some(wanted) = at.value.as_bool() {
+            let value = if wanted { Fragmentation::default() } else { Fragmentation::Off };
+            return Some(At::new(value, at.place));
+        }
+        if at.value.as_integer().is_none() {
+            return wrong_type(
+                "fragmentation",
+                &at,
+                "`true`, `false` or a number of octets without quotes",
+                findings,
+            );
+        }
+        let Field::Given(octets) = section.integer("fragmentation", FRAGMENT, findings) else {
+            return None;
+        };
+        let size = u16::try_from(octets.value).ok()?;
+        Some(At::new(Fragmentation::On(FragmentSizes { v4: size, v6: size }), octets.place))
+    })
+}
+
+/// From the size that RFC 7383 §2.5.1 recommends for IPv4 to that of jumbo frames, octets.
+const FRAGMENT: RangeInclusive<u64> = 576..=9000;
 
 /// `"auto"`, `"none"` or a list of networks.
 fn read_routes(section: &Section<'_>, findings: &mut Findings) -> Field<RawRoutes> {

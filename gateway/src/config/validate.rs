@@ -80,6 +80,7 @@ fn resolve_networks(raw: &[RawNetwork], findings: &mut Findings) -> Networks {
 }
 
 fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findings) -> Gateway {
+    let defaults = ikev2::EndpointConfig::default();
     let mut gateway = Gateway {
         name: surroundings.host_name.clone(),
         id: None,
@@ -89,6 +90,8 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         tun: "s2s0".into(),
         mtu: None,
         control: PathBuf::from("/run/s2s-gw/control.sock"),
+        cookie_threshold: defaults.cookie_threshold,
+        max_half_open: defaults.max_half_open,
     };
     let Some((first, others)) = raw.split_first() else { return gateway };
     for other in others {
@@ -109,6 +112,8 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     gateway.mtu = first.mtu.value().copied().flatten().and_then(|mtu| u16::try_from(mtu).ok());
     gateway.ike_port = port(&first.ike_port, gateway.ike_port);
     gateway.nat_port = port(&first.nat_port, gateway.nat_port);
+    gateway.cookie_threshold = count(&first.cookie_threshold, gateway.cookie_threshold);
+    gateway.max_half_open = count(&first.max_half_open, gateway.max_half_open);
     if gateway.ike_port == gateway.nat_port {
         findings.add(same_ports(first));
     }
@@ -118,6 +123,11 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
 /// The form has checked the range already.
 fn port(field: &Field<u64>, default: u16) -> u16 {
     field.value().and_then(|&value| u16::try_from(value).ok()).unwrap_or(default)
+}
+
+/// The same.
+fn count(field: &Field<u64>, default: usize) -> usize {
+    field.value().and_then(|&value| usize::try_from(value).ok()).unwrap_or(default)
 }
 
 fn same_ports(raw: &RawGateway) -> Diagnostic {

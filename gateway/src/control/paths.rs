@@ -90,6 +90,8 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>) -> PeerConf
     peer.mobike = connection.extensions.mobike;
     peer.follow_redirects = connection.extensions.follow_redirects;
     peer.auth_lifetime = connection.extensions.auth_lifetime;
+    peer.fragmentation = connection.extensions.fragmentation;
+    peer.childless = connection.extensions.childless;
     peer.dpd = policy.dpd;
     peer.lifetime = policy.ike_lifetime;
     peer
@@ -115,6 +117,7 @@ fn child_config(connection: &Connection, child: &Child) -> ChildConfig {
         connection.policy.esp.clone(),
     );
     config.lifetime = connection.policy.esp_lifetime;
+    config.pairing = connection.pairing;
     config
 }
 

@@ -170,6 +170,8 @@ fn endpoint(gateway: &crate::config::Gateway) -> Result<Endpoint, StartError> {
     let mut config = EndpointConfig::default();
     config.ike_port = gateway.ike_port;
     config.nat_port = gateway.nat_port;
+    config.cookie_threshold = gateway.cookie_threshold;
+    config.max_half_open = gateway.max_half_open;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)
         .map_err(|error| failed("get random numbers")(io::Error::other(error)))?;

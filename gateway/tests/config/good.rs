@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use gateway::config::{Child, Config, Connection, HostName, Peer, Routes};
-use ikev2::{Dpd, DpdAction, Encap, Identity, Start};
+use ikev2::{
+    Childless, Dpd, DpdAction, Encap, FragmentSizes, Fragmentation, Identity, Pairing, Start,
+};
 
 use super::fixture::Fixture;
 
@@ -86,6 +88,7 @@ fn every_key_arrives_in_the_model() {
     let gateway = &config.gateway;
     assert_eq!((gateway.name.as_str(), gateway.tun.as_str()), ("fra1", "vpn0"));
     assert_eq!((gateway.ike_port, gateway.nat_port, gateway.mtu), (1500, 14500, Some(1400)));
+    assert_eq!((gateway.cookie_threshold, gateway.max_half_open), (0, 500));
     assert_eq!(gateway.listen.len(), 2);
     assert_eq!(gateway.control, Path::new("/run/fra1.sock"));
     let names: Vec<_> =
@@ -114,6 +117,15 @@ fn every_key_arrives_in_the_model() {
     assert_eq!((paris.extensions.mobike, paris.extensions.follow_redirects), (true, true));
     assert_eq!(berlin.extensions.auth_lifetime, Some(Duration::from_hours(1)));
     assert_eq!(paris.extensions.auth_lifetime, None);
+    let sizes = FragmentSizes { v4: 1400, v6: 1400 };
+    let fragmentation = |c: &Connection| c.extensions.fragmentation;
+    assert_eq!(fragmentation(berlin), Fragmentation::On(sizes));
+    assert_eq!(fragmentation(paris), Fragmentation::Off);
+    assert_eq!(fragmentation(rome), Fragmentation::default());
+    let childless = [berlin, paris, rome].map(|connection| connection.extensions.childless);
+    assert_eq!(childless, [Childless::Prefer, Childless::Never, Childless::Allow]);
+    let pairing = [berlin, paris, rome].map(|connection| connection.pairing);
+    assert_eq!(pairing, [Pairing::Combined, Pairing::Combined, Pairing::Auto]);
     let policy = &berlin.policy;
     assert_eq!((policy.name.as_str(), policy.ike.len(), policy.esp.len()), ("strong", 2, 1));
     assert_eq!(policy.ike_lifetime.time, Duration::from_hours(8));

@@ -143,7 +143,7 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
 
 fn kind(key: &str, value: &DeValue<'_>) -> Kind {
     match (key, value) {
-        ("dpd" | "mtu" | "routes" | "peer" | "guests", _) => Kind::Several,
+        ("dpd" | "mtu" | "routes" | "peer" | "guests" | "fragmentation", _) => Kind::Several,
         (_, DeValue::String(_)) => Kind::Text,
         (_, DeValue::Integer(_)) => Kind::Integer,
         (_, DeValue::Boolean(_)) => Kind::Boolean,

@@ -30,6 +30,7 @@ fn configured(start: Start) -> config::Connection {
             local: networks("10.1.0.0/16"),
             remote: networks("10.2.0.0/16"),
         }],
+        pairing: ikev2::Pairing::Auto,
         start,
         encap: ikev2::Encap::Force,
         replay_window: 4096,
