@@ -608,6 +608,7 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 }
 
 mod children;
+mod follow;
 
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ pub enum Event {
         nat_remote: bool,
     },
     /// The peer sends us to another gateway (RFC 5685), and we may follow. To an address we go by ourselves; a name the
-    /// caller has to resolve and hand to [`set_paths`](crate::Endpoint::set_paths).
+    /// caller has to resolve and hand to [`follow_redirect`](crate::Endpoint::follow_redirect).
     Redirected {
         /// Who.
         peer: PeerId,
@@ -185,6 +185,12 @@ pub struct IkeSaInfo {
     pub nat_remote: bool,
     /// Both sides announced that they know fragments of IKE messages (RFC 7383).
     pub fragmentation: bool,
+    /// The SAs can move to other addresses (RFC 4555).
+    pub mobike: bool,
+    /// The peer called us and follows redirects (RFC 5685).
+    pub redirect: bool,
+    /// Message IDs can be set anew (RFC 6311).
+    pub message_id_sync: bool,
     /// SPIs: of the original initiator, of the original responder.
     pub spis: (u64, u64),
     /// When we will rekey it.

@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     next_path: usize,
     /// Where a gateway sent us: the way there, and that gateway.
     detour: Option<(Path, IpAddr)>,
+    /// A gateway sent us to a name: the way to that gateway, until the name has an address.
+    pub(crate) named: Option<Path>,
     /// When we were sent elsewhere lately.
     redirects: Vec<Instant>,
 }
@@ -72,6 +74,7 @@ impl Peer {
             refusals: 0,
             next_path: 0,
             detour: None,
+            named: None,
             redirects: Vec::new(),
         }
     }
@@ -97,12 +100,16 @@ impl Peer {
         port: u16,
     ) -> Option<Path> {
         self.redirects.retain(|at| now < *at + REDIRECT_PERIOD);
-        let GatewayId::Address(address) = *to else { return None };
+        let GatewayId::Address(address) = *to else {
+            self.named = Some(here);
+            return None;
+        };
         let usable = address.is_ipv4() == here.local.is_ipv4() && !address.is_unspecified();
         if self.redirects.len() >= MAX_REDIRECTS || !usable {
             return None;
         }
         self.redirects.push(now);
+        self.named = None;
         let local = SocketAddr::new(here.local.ip(), port);
         let path = Path { local, remote: SocketAddr::new(address, port) };
         self.detour = Some((path, here.remote.ip()));
@@ -116,11 +123,13 @@ impl Peer {
         self.next_path = 0;
         self.retry_at = None;
         self.detour = None;
+        self.named = None;
     }
 
     /// It is down: whether and when to try again.
     pub(crate) fn on_down(&mut self, reason: &CloseReason, config: &PeerConfig, cx: &mut Cx<'_>) {
-        if config.start == Start::OnDemand && *reason != CloseReason::NoAnswer {
+        let goes_on = matches!(reason, CloseReason::NoAnswer | CloseReason::Redirected { .. });
+        if config.start == Start::OnDemand && !goes_on {
             self.wanted = false;
         }
         let wait = match reason {

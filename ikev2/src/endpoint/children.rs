@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::Endpoint;
 use crate::config::{ChildConfig, PeerConfig};
 use crate::error::Unknown;
-use crate::event::PeerId;
+use crate::event::{ChildId, PeerId};
 use crate::sa::{IkeSa, Stage};
 use crate::shared::Cx;
 use crate::wire::header::IkeSpi;
@@ -57,6 +57,19 @@ impl Endpoint {
             Ok(())
         })?;
         self.each_up(now, peer, |sa, cx| sa.remove_child(index, cx));
+        Ok(())
+    }
+
+    /// Ends a child that has carried all that it may ([`ChildSa::hard`](crate::ChildSa::hard)), as if its time were over: it
+    /// is deleted, and another one is asked for.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such child.
+    pub fn expire_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
+        let spi = *self.children.get(&child).ok_or(Unknown)?;
+        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
+        sa.expire_child(child, &mut Cx { now, shared: &mut self.shared });
+        self.settle(now, spi);
         Ok(())
     }
 

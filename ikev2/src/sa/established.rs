@@ -177,6 +177,9 @@ impl Established {
             nat_local: self.channel.nat_local,
             nat_remote: self.channel.nat_remote,
             fragmentation: self.channel.fragments.are_agreed(),
+            mobike: self.extensions.mobility.is_some(),
+            redirect: self.check_redirectable().is_ok(),
+            message_id_sync: self.extensions.message_id_sync,
             spis,
             rekey_at: self.rekey_at,
         }

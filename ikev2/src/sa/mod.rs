@@ -417,7 +417,6 @@ impl IkeSa {
     }
 
     /// Lets a child come to the end of its life.
-    #[cfg(test)]
     pub(crate) fn expire_child(&mut self, child: ChildId, cx: &mut Cx<'_>) {
         if let Ok(state) = self.established() {
             state.expire_child(child, cx);

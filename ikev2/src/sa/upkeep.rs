@@ -102,7 +102,7 @@ impl Established {
         }
     }
 
-    #[cfg(test)]
+    /// Lets a child come to the end of its life.
     pub(super) fn expire_child(&mut self, id: ChildId, cx: &mut Cx<'_>) {
         for child in self.children.iter_mut().filter(|child| child.id == id) {
             child.expires_at = cx.now;

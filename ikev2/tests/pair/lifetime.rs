@@ -51,6 +51,19 @@ fn an_ike_sa_without_any_child_stands_where_the_peer_allows_it() {
     assert!(exchanges.clone().all(|e| e == ExchangeType::IKE_SA_INIT), "RFC 6023: not even asked");
 }
 
+/// What the data plane says of an SA that has carried all that it may: there is another one, and the old one is gone at both
+/// ends.
+#[test]
+fn a_child_that_is_worn_out_is_replaced_by_another() {
+    let mut world = up(World::new(3).peers(psk_pair()));
+    let worn = world.left().children().next().unwrap().id;
+    world.command(LEFT, |endpoint, now| endpoint.expire_child(now, worn)).unwrap();
+    world.run_for(MINUTE);
+    assert_healthy(&world, 1);
+    assert!(world.left().children().all(|child| child.id != worn), "{}", world.report());
+    assert!(world.command(LEFT, |endpoint, now| endpoint.expire_child(now, worn)).is_err());
+}
+
 /// Again and again a new SA takes the place of the old one, and at no time there is no child.
 #[test]
 fn whoever_is_told_a_lifetime_authenticates_anew_in_time() {

@@ -93,6 +93,78 @@ fn whoever_does_not_follow_stays_where_it_is() {
     assert_no_interruption(&world);
 }
 
+/// What the caller does who has a resolver: it takes the event and comes back with an address.
+fn resolved(world: &mut World, address: IpAddr) -> bool {
+    let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.follow_redirect(now, peer, address)).unwrap()
+}
+
+fn by_name() -> Option<GatewayId> {
+    Some(GatewayId::Name("other.example.com".to_owned()))
+}
+
+#[test]
+fn a_live_sa_stays_until_the_gateway_of_that_name_has_taken_over() {
+    let mut world = cluster(8);
+    world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
+    assert!(!resolved(&mut world, OTHER_ADDRESS), "nobody sent us anywhere");
+    redirect(&mut world, RIGHT, by_name());
+    let told = |world: &World| world.left().count(|e| matches!(e, Event::Redirected { .. })) > 0;
+    world.run_until(told, MINUTE);
+    world.run_for(MINUTE);
+    assert!(is_at(&world, RIGHT_ADDRESS), "the name is not resolved yet");
+    assert!(!resolved(&mut world, "2001:db8::7".parse().unwrap()), "no way there from here");
+    assert!(resolved(&mut world, OTHER_ADDRESS));
+    world.run_until(|world| world.host(OTHER).child_count() == 1, MINUTE);
+    world.run_for(MINUTE);
+    assert!(is_at(&world, OTHER_ADDRESS), "{}", world.report());
+    assert_eq!((world.left().child_count(), world.right().child_count()), (1, 0));
+    assert_eq!(world.left().count(|event| matches!(event, Event::PeerDown { .. })), 0);
+    assert!(!resolved(&mut world, RIGHT_ADDRESS), "once");
+}
+
+#[test]
+fn a_name_in_ike_auth_is_followed_and_one_that_does_not_answer_is_no_goal() {
+    let mut world = cluster(9);
+    redirect(&mut world, RIGHT, by_name());
+    let told = |world: &World| world.left().count(|e| matches!(e, Event::Redirected { .. })) > 0;
+    world.run_until(told, MINUTE);
+    let nobody = IpAddr::from([203, 0, 113, 200]);
+    assert!(resolved(&mut world, nobody));
+    let called = |world: &World, address: IpAddr| {
+        world
+            .left()
+            .count(|e| matches!(e, Event::Connecting { path, .. } if path.remote.ip() == address))
+    };
+    assert_eq!(called(&world, nobody), 1, "at once");
+    let before = called(&world, RIGHT_ADDRESS);
+    world.run_until(|world| called(world, RIGHT_ADDRESS) > before, MINUTE);
+    world.run_for(Duration::from_secs(5));
+    assert!(resolved(&mut world, OTHER_ADDRESS), "{}", world.report());
+    world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
+}
+
+/// It was up to the packet to bring it up, not to bring it up twice.
+#[test]
+fn one_that_was_called_on_demand_goes_where_it_is_sent() {
+    let [mut left, mut right] = psk_pair();
+    left.start = Start::OnDemand;
+    let mut world = World::new(10);
+    world.add_host("left", testkit::world::LEFT_ADDRESS);
+    world.add_host("right", RIGHT_ADDRESS);
+    world.add_host("other", OTHER_ADDRESS);
+    let mut twin: PeerConfig = right.clone();
+    twin.paths = vec![path(OTHER_ADDRESS, testkit::world::LEFT_ADDRESS)];
+    (twin.start, right.start) = (Start::RespondOnly, Start::RespondOnly);
+    world.add_peer(RIGHT, right);
+    world.add_peer(OTHER, twin);
+    world.add_peer(LEFT, left);
+    redirect(&mut world, RIGHT, Some(other()));
+    let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+    world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
+}
+
 #[test]
 fn two_gateways_that_send_us_to_and_fro_are_left_alone_after_a_while() {
     let mut world = cluster(4);
