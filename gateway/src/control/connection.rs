@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ikev2::{CloseReason, IkeSaInfo, Path, PeerId, Start};
+use ikev2::{ChildId, CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start, Traffic};
 use jiff::Timestamp;
 
 use crate::config;
@@ -40,6 +40,8 @@ pub(super) struct Connection {
     refused_offer: Option<Reason>,
     /// How often the IKE SA was replaced since the connection came up.
     pub(super) rekeys: u64,
+    /// Where the peer sent us, while that is where we are or want to go.
+    pub(super) redirect: Option<Redirect>,
     /// When the next NAT keepalive is due.
     pub(super) keepalive_at: Option<Instant>,
     shown: State,
@@ -60,6 +62,14 @@ pub(super) enum Phase {
     Failed { retry_at: Option<Instant> },
 }
 
+/// The peer sent us to another gateway.
+#[derive(Debug)]
+pub(super) struct Redirect {
+    pub(super) to: GatewayId,
+    /// It is a name, and its address is not known yet.
+    pub(super) unresolved: bool,
+}
+
 #[derive(Debug)]
 struct Failure {
     reason: Reason,
@@ -75,16 +85,29 @@ struct Failure {
 pub(super) struct Child {
     pub(super) slot: SlotId,
     pub(super) counters: Arc<ChildCounters>,
-    /// Installed SA pairs; two while one replaces the other.
-    pub(super) installed: u32,
-    /// Why it could not be made, and when that is tried again.
-    pub(super) failure: Option<(Reason, Option<Instant>)>,
+    /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
+    /// networks where the peer wants it so.
+    pub(super) live: Vec<(ChildId, Traffic)>,
+    /// What of it could not be made: all, or some pairs.
+    pub(super) failures: Vec<Failed>,
+    /// When a packet last asked for it while the connection was up.
+    asked: Option<Instant>,
     /// How often it was replaced since it came up.
     pub(super) rekeys: u64,
     /// The rates of the last second and what they were computed from.
     pub(super) rate: Rate,
     /// When it came up, and the packets sent until then; for seeing that nothing comes back.
     up: Option<(Instant, u64)>,
+}
+
+/// A child, or a pair of its networks, that could not be made.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// What it would have carried.
+    pub(super) traffic: Traffic,
+    pub(super) reason: Reason,
+    /// When it is tried again.
+    pub(super) retry_at: Option<Instant>,
 }
 
 /// Octets per second in both directions.
@@ -106,8 +129,9 @@ impl Connection {
         let child = |slot| Child {
             slot,
             counters: Arc::new(ChildCounters::new(now)),
-            installed: 0,
-            failure: None,
+            live: Vec::new(),
+            failures: Vec::new(),
+            asked: None,
             rekeys: 0,
             rate: Rate::default(),
             up: None,
@@ -122,6 +146,7 @@ impl Connection {
             children: slots.map(child).collect(),
             refused_offer: None,
             rekeys: 0,
+            redirect: None,
             keepalive_at: None,
             shown: State::Disabled,
             since: now,
@@ -139,14 +164,15 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let installed = self.children.iter().filter(|child| child.installed > 0).count();
+                let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
                 let one_way = self.children.iter().any(|child| child.is_one_way(now));
-                let failed = self.children.iter().any(|child| child.failure.is_some());
+                let failed = self.children.iter().any(|child| !child.failures.is_empty());
+                let missing = self.children.iter().any(|child| child.missing().next().is_some());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
-                    _ if installed == self.children.len() && !one_way => State::Up,
+                    _ if installed == self.children.len() && !missing && !one_way => State::Up,
                     _ => State::Degraded,
                 }
             }
@@ -185,8 +211,11 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let failed = self.children.iter().find_map(|child| child.failure.as_ref());
-                failed.map(|(reason, _)| reason.clone()).or_else(|| {
+                let of_any =
+                    |which: fn(&Child) -> Option<&Failed>| self.children.iter().find_map(which);
+                let failed =
+                    of_any(|child| child.missing().next()).or_else(|| of_any(Child::worst));
+                failed.map(|failed| failed.reason.clone()).or_else(|| {
                     let one_way = self.children.iter().find(|child| child.is_one_way(now))?;
                     Some(reason::no_return_traffic(one_way.counters.packets_out()))
                 })
@@ -203,8 +232,8 @@ impl Connection {
         match &self.phase {
             Phase::Failed { retry_at } => *retry_at,
             Phase::Up { .. } => {
-                let failures = self.children.iter().filter_map(|child| child.failure.as_ref());
-                failures.filter_map(|(_, retry_at)| *retry_at).min()
+                let failures = self.children.iter().flat_map(|child| &child.failures);
+                failures.filter_map(|failed| failed.retry_at).min()
             }
             Phase::Idle | Phase::Connecting { .. } => None,
         }
@@ -230,6 +259,7 @@ impl Connection {
     /// The IKE SA stands.
     pub(super) fn on_up(&mut self, info: Box<IkeSaInfo>, now: Instant) {
         self.keepalive_at = Some(now + self.config.nat_keepalive);
+        self.arrive(&info);
         self.phase = Phase::Up { info };
         self.failure = None;
         self.rekeys = 0;
@@ -237,8 +267,49 @@ impl Connection {
 
     /// The IKE SA was replaced.
     pub(super) fn on_rekeyed(&mut self, info: Box<IkeSaInfo>) {
+        self.arrive(&info);
         self.phase = Phase::Up { info };
         self.rekeys += 1;
+    }
+
+    /// Forgets a redirect once we are back where the configuration says.
+    fn arrive(&mut self, info: &IkeSaInfo) {
+        if self.is_configured(&info.path) {
+            self.redirect = None;
+        }
+    }
+
+    /// Whether a path leads to an address that the configuration names.
+    fn is_configured(&self, path: &Path) -> bool {
+        self.paths.iter().any(|configured| configured.remote.ip() == path.remote.ip())
+    }
+
+    /// The gateway that the peer sent us to, if we are there.
+    pub(super) fn redirected_to(&self) -> Option<&GatewayId> {
+        let Phase::Up { info } = &self.phase else { return None };
+        let redirect = self.redirect.as_ref().filter(|_| !self.is_configured(&info.path))?;
+        Some(&redirect.to)
+    }
+
+    /// The name that the peer sent us to, while its address is not known.
+    pub(super) fn unresolved(&self) -> Option<&str> {
+        match &self.redirect {
+            Some(Redirect { to: GatewayId::Name(name), unresolved: true }) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether a packet may ask for the child of this slot. What the endpoint tries by itself, with its own pauses, is not
+    /// hurried by packets.
+    pub(super) fn may_acquire(&mut self, slot: SlotId, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Idle | Phase::Failed { retry_at: None } => true,
+            Phase::Connecting { .. } | Phase::Failed { retry_at: Some(_) } => false,
+            Phase::Up { .. } => {
+                let child = self.children.iter_mut().find(|child| child.slot == slot);
+                child.is_some_and(|child| child.may_acquire(now))
+            }
+        }
     }
 
     /// The peer is elsewhere.
@@ -263,7 +334,8 @@ impl Connection {
         }
         self.refused_offer = None;
         for child in &mut self.children {
-            child.failure = None;
+            child.failures.clear();
+            child.asked = None;
             child.up = None;
         }
     }
@@ -273,9 +345,9 @@ impl Connection {
         let trouble = reason::trouble(why);
         if trouble.family == ESP_PROPOSAL && trouble.first_hand {
             let offer = reason::explain(why, &self.config.name);
-            let failures = self.children.iter_mut().filter_map(|child| child.failure.as_mut());
-            for (reason, _) in failures.filter(|(reason, _)| reason.code == offer.code) {
-                reason.clone_from(&offer);
+            let failures = self.children.iter_mut().flat_map(|child| &mut child.failures);
+            for failed in failures.filter(|failed| failed.reason.code == offer.code) {
+                failed.reason.clone_from(&offer);
             }
             self.refused_offer = Some(offer);
         }
@@ -285,15 +357,11 @@ impl Connection {
     }
 
     /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
-    pub(super) fn on_child_failed(
-        &mut self,
-        place: usize,
-        reason: Reason,
-        retry_at: Option<Instant>,
-    ) {
+    pub(super) fn on_child_failed(&mut self, place: usize, failed: Failed) {
         let Some(child) = self.children.get_mut(place) else { return };
-        let seen = self.refused_offer.clone().filter(|offer| offer.code == reason.code);
-        child.failure = Some((seen.unwrap_or(reason), retry_at));
+        let seen = self.refused_offer.clone().filter(|offer| offer.code == failed.reason.code);
+        let Failed { traffic, reason, retry_at } = failed;
+        child.on_failed(Failed { traffic, reason: seen.unwrap_or(reason), retry_at });
     }
 
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
@@ -332,24 +400,59 @@ impl Connection {
 }
 
 impl Child {
-    /// A pair of SAs was installed; `replaces` another one.
-    pub(super) fn on_up(&mut self, replaces: bool, now: Instant) {
-        self.installed += 1;
-        self.failure = None;
+    /// A pair of SAs was installed that carries `traffic`; `replaces` another one.
+    pub(super) fn on_up(&mut self, id: ChildId, traffic: Traffic, replaces: bool, now: Instant) {
+        self.failures.retain(|failed| !serves(&traffic, &failed.traffic));
         if replaces {
             self.rekeys += 1;
-        } else {
+        } else if self.live.is_empty() {
             self.rekeys = 0;
             self.up = Some((now, self.counters.packets_out()));
         }
+        self.live.push((id, traffic));
     }
 
     /// A pair of SAs was removed.
-    pub(super) fn on_down(&mut self) {
-        self.installed = self.installed.saturating_sub(1);
-        if self.installed == 0 {
+    pub(super) fn on_down(&mut self, id: ChildId) {
+        self.live.retain(|(live, _)| *live != id);
+        if self.live.is_empty() {
             self.up = None;
         }
+    }
+
+    /// It, or a pair of its networks, could not be made.
+    pub(super) fn on_failed(&mut self, failed: Failed) {
+        // Pairs that are asked for one by one take the place of the whole, and the whole that of its pairs.
+        self.failures.retain(|known| !serves(&known.traffic, &failed.traffic));
+        // The endpoint has no more pairs than that in one child; this is in case it ever has.
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(failed);
+        }
+    }
+
+    /// What could not be made and is not there: a failed rekey leaves the old SAs in place.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &Failed> {
+        self.failures.iter().filter(|failed| !self.carries(&failed.traffic))
+    }
+
+    /// Of all that went wrong, what is missing rather than what was not rekeyed.
+    pub(super) fn worst(&self) -> Option<&Failed> {
+        self.missing().next().or(self.failures.first())
+    }
+
+    fn carries(&self, traffic: &Traffic) -> bool {
+        self.live.iter().any(|(_, live)| serves(live, traffic))
+    }
+
+    /// While the connection is up only a child that is not there at all is asked for, and not again and again.
+    fn may_acquire(&mut self, now: Instant) -> bool {
+        let waits = self.failures.iter().any(|failed| failed.retry_at.is_some());
+        let lately = self.asked.is_some_and(|at| now.saturating_duration_since(at) < ASK_PAUSE);
+        if waits || lately || !self.live.is_empty() {
+            return false;
+        }
+        self.asked = Some(now);
+        true
     }
 
     /// Computes the rates; called about once a second.
@@ -376,6 +479,17 @@ impl Child {
     }
 }
 
+/// Whether an SA that carries `live` stands in the place of what was `wanted`, which the peer may have narrowed.
+fn serves(live: &Traffic, wanted: &Traffic) -> bool {
+    live.contains(wanted) || wanted.contains(live)
+}
+
+/// The failures of one child that are kept.
+const MAX_FAILURES: usize = 1024;
+
+/// A packet asks for a child of a connection that is up no more often than this.
+const ASK_PAUSE: Duration = Duration::from_secs(10);
+
 /// The family of troubles about the algorithms of a child.
 const ESP_PROPOSAL: &str = "esp-proposal";
 
@@ -390,4 +504,4 @@ const ONE_WAY_AFTER: Duration = Duration::from_secs(30);
 const ONE_WAY_PACKETS: u64 = 10;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, Traffic};
 
 use super::Control;
-use super::connection::Phase;
+use super::connection::{Failed, Redirect};
 use super::install::Place;
 use crate::clock;
 use crate::status::reason::{self, Gravity};
@@ -28,14 +28,14 @@ impl Control {
             Event::PeerMoved { peer, path, udp_encap, nat_local, nat_remote } => {
                 self.on_peer_moved(peer, path, udp_encap, (nat_local, nat_remote));
             }
-            Event::Redirected { peer, to } => self.on_redirected(peer, &to),
+            Event::Redirected { peer, to } => self.on_redirected(now, peer, to),
             Event::PeerDown { peer, reason, retry_at } => {
                 self.on_peer_down(now, peer, &reason, retry_at);
             }
             Event::Refused { peer, path, reason } => self.on_refused(now, peer, path, &reason),
             Event::ChildUp { child, replaces } => self.on_child_up(now, *child, replaces),
             Event::ChildFailed { peer, config, selectors, reason, retry_at } => {
-                self.on_child_failed(now, peer, (config, &selectors), &reason, retry_at);
+                self.on_child_failed(now, peer, (config, selectors), &reason, retry_at);
             }
             Event::ChildDown { child, reason } => self.on_child_down(now, child, &reason),
             // The enum may grow; an event that we do not know asks nothing of us.
@@ -90,12 +90,17 @@ impl Control {
         connection.on_rekeyed(info);
     }
 
-    fn on_redirected(&self, peer: PeerId, to: &GatewayId) {
-        let Some(connection) = self.place_of(peer).and_then(|i| self.connections.get(i)) else {
-            return;
-        };
+    /// To an address the endpoint goes by itself; for a name it needs us.
+    fn on_redirected(&mut self, now: Instant, peer: PeerId, to: GatewayId) {
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        tracing::info!(target: "ike", event = "redirected", %conn, %to);
+        if self.folding.tell(format!("{conn} redirected {to}"), now).is_some() {
+            tracing::info!(target: "ike", event = "redirected", %conn, %to);
+        }
+        let unresolved = matches!(to, GatewayId::Name(_));
+        connection.redirect = Some(Redirect { to, unresolved });
+        self.follow_names(now);
     }
 
     fn on_peer_moved(&mut self, peer: PeerId, path: Path, udp_encap: bool, nat: (bool, bool)) {
@@ -202,9 +207,11 @@ impl Control {
             replay_window: connection.config.replay_window,
             counters: &state.counters,
         };
+        let (id, traffic) =
+            (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
         match self.installer.install(&self.dataplane, child, &place) {
             Ok(()) => {
-                state.on_up(replaces.is_some(), now);
+                state.on_up(id, traffic, replaces.is_some(), now);
                 tracing::info!(
                     target: "child", event = if replaces.is_some() { "rekeyed" } else { "up" },
                     %conn, child = name, %suite, spi_in, spi_out, local, remote
@@ -212,7 +219,8 @@ impl Control {
             }
             Err(error) => {
                 tracing::error!(target: "child", event = "install-failed", %conn, child = name, %error);
-                state.failure = Some((reason::install_failed(&error.to_string()), None));
+                let reason = reason::install_failed(&error.to_string());
+                state.on_failed(Failed { traffic, reason, retry_at: None });
             }
         }
     }
@@ -221,7 +229,7 @@ impl Control {
         &mut self,
         now: Instant,
         peer: PeerId,
-        (config, selectors): (usize, &Traffic),
+        (config, selectors): (usize, Traffic),
         why: &CloseReason,
         retry_at: Option<Instant>,
     ) {
@@ -241,7 +249,8 @@ impl Control {
                 folded = (folded > 0).then_some(folded)
             );
         }
-        connection.on_child_failed(config, explained, retry_at);
+        let failed = Failed { traffic: selectors, reason: explained, retry_at };
+        connection.on_child_failed(config, failed);
     }
 
     fn on_child_down(&mut self, now: Instant, child: ChildId, why: &CloseReason) {
@@ -262,16 +271,8 @@ impl Control {
             tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
         }
         if let Some(state) = connection.children.get_mut(place) {
-            state.on_down();
+            state.on_down(child);
         }
-    }
-
-    /// Whether an attempt of the endpoint is under way or comes by itself.
-    pub(super) fn is_tended(phase: &Phase) -> bool {
-        matches!(
-            phase,
-            Phase::Connecting { .. } | Phase::Up { .. } | Phase::Failed { retry_at: Some(_) }
-        )
     }
 }
 

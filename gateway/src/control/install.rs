@@ -22,7 +22,7 @@ use ikev2::{
 
 use super::retiring::Retiring;
 use crate::dataplane::{
-    ChildCounters, Dataplane, Destination, RxCommand, SlotId, Transport, TxCommand,
+    ChildCounters, Dataplane, Destination, RxCommand, SaUsage, SlotId, Transport, TxCommand,
 };
 
 /// An SA pair could not be installed.
@@ -67,8 +67,7 @@ pub(super) struct Installed {
     pub(super) remote_ts: Vec<TrafficSelector>,
     pub(super) rekey_at: Instant,
     counters: Arc<ChildCounters>,
-    /// What the slot had counted before: usage is told per SA, the counters run on.
-    before: ChildUsage,
+    usage: Arc<SaUsage>,
 }
 
 impl Installer {
@@ -103,11 +102,13 @@ impl Installer {
         let inbound = Box::new(InboundSa::new(inbound)?);
         let outbound = Box::new(OutboundSa::new(outbound)?);
         let counters = place.counters;
+        let usage = Arc::new(SaUsage::default());
         self.retiring.reuse(child.spi_in.0);
         dataplane.rx(RxCommand::Install {
             slot: place.slot,
             sa: inbound,
             counters: Arc::clone(counters),
+            usage: Arc::clone(&usage),
         });
         dataplane.tx(TxCommand::Install {
             slot: place.slot,
@@ -115,6 +116,8 @@ impl Installer {
             to: destination(&child.path, child.udp_encap),
             hold: child.send == SendWhen::AfterInbound,
             counters: Arc::clone(counters),
+            usage: Arc::clone(&usage),
+            hard: child.hard,
         });
         let installed = Installed {
             peer: child.peer,
@@ -127,7 +130,7 @@ impl Installer {
             remote_ts: child.remote_ts,
             rekey_at: child.rekey_at,
             counters: Arc::clone(counters),
-            before: counters.usage(),
+            usage,
         };
         self.installed.insert(child.id, installed);
         Ok(())
@@ -162,6 +165,12 @@ impl Installer {
         self.installed.iter().find(|(_, sa)| sa.spi_in.0 == spi).map(|(id, _)| *id)
     }
 
+    /// The child that sends on this SPI.
+    pub(super) fn sender(&self, slot: SlotId, spi: NonZeroU32) -> Option<ChildId> {
+        let mut all = self.installed.iter();
+        all.find(|(_, sa)| sa.slot == slot && sa.spi_out.0 == spi).map(|(id, _)| *id)
+    }
+
     /// Sends the packets of every child of `peer` elsewhere.
     pub(super) fn relocate(
         &mut self,
@@ -192,11 +201,10 @@ impl Installer {
     /// What each child has carried since it was installed.
     pub(super) fn usages(&self) -> impl Iterator<Item = (ChildId, ChildUsage)> + '_ {
         self.installed.iter().map(|(id, sa)| {
-            let total = sa.counters.usage();
             let usage = ChildUsage {
-                octets: total.octets.saturating_sub(sa.before.octets),
-                packets: total.packets.saturating_sub(sa.before.packets),
-                last_inbound: total.last_inbound,
+                octets: sa.usage.octets(),
+                packets: sa.usage.packets(),
+                last_inbound: sa.counters.last_inbound(),
             };
             (*id, usage)
         })

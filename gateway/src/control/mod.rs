@@ -277,7 +277,8 @@ impl Control {
                 Some(Upcall::Elsewhere { spi, remote }) => {
                     self.on_esp_from(now, spi, Some(remote));
                 }
-                Some(Upcall::Acquire { slot }) => self.on_acquire(now, slot),
+                Some(Upcall::Acquire { slot, packet }) => self.on_acquire(now, slot, packet),
+                Some(Upcall::Worn { slot, spi }) => self.on_worn(now, slot, spi),
                 Some(Upcall::Broken { what }) => {
                     tracing::error!(target: "dataplane", event = "broken", what);
                     self.stop(now, Stop::Broken(what));
@@ -311,6 +312,8 @@ impl Control {
         self.installer.handle_timeout(&self.dataplane, now);
         if self.resolver.take_answers(now) {
             self.refresh_paths(now);
+            self.follow_names(now);
+            self.drain(now);
         }
         if self.tick_at <= now {
             self.tick_at = now + TICK;

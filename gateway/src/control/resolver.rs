@@ -4,9 +4,11 @@
 //!   control ──name──► queue ──► resolver thread ──getaddrinfo──► answer queue ──► control, woken by its mio::Waker
 //! ```
 //!
-//! A name is in the queue at most once, so both queues are as long as there are names in the configuration.
+//! A name is in the queue at most once, so both queues are as long as there are names in the configuration, and a few more:
+//! those that peers send us to (RFC 5685), one for each connection, while they are wanted. Peers choose them as they like,
+//! so only so many of them are asked for at a time ([`ASKED_MAX`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -18,8 +20,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Resolver {
     names: BTreeMap<String, Name>,
+    /// Those in the queue or with the thread.
+    asked: BTreeSet<String>,
     queries: Sender<String>,
     answers: Receiver<Answer>,
+    /// What the thread will need; it is started when there is the first name to ask for.
+    idle: Option<Idle>,
+}
+
+struct Idle {
+    queries: Receiver<String>,
+    answers: Sender<Answer>,
+    waker: Arc<mio::Waker>,
+}
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Idle")
+    }
 }
 
 /// What is known of one name.
@@ -31,6 +49,14 @@ struct Name {
     failure: Option<String>,
     /// When to ask next; `None` while a query is under way.
     ask_at: Option<Instant>,
+    /// A peer sent us there; the configuration does not know it.
+    is_passing: bool,
+}
+
+impl Name {
+    const fn unknown(now: Instant, is_passing: bool) -> Self {
+        Self { addresses: Vec::new(), failure: None, ask_at: Some(now), is_passing }
+    }
 }
 
 struct Answer {
@@ -48,28 +74,60 @@ impl Resolver {
         waker: Arc<mio::Waker>,
         now: Instant,
     ) -> io::Result<Self> {
-        let unknown = || Name { addresses: Vec::new(), failure: None, ask_at: Some(now) };
-        let names: BTreeMap<String, Name> = names.map(|name| (name, unknown())).collect();
+        let names: BTreeMap<String, Name> =
+            names.map(|name| (name, Name::unknown(now, false))).collect();
         let (queries, queries_out) = channel::<String>();
         let (answers_in, answers) = channel();
-        if !names.is_empty() {
-            // It is not joined: it ends when `queries` is dropped, or with the process in the midst of a query.
-            thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-                for name in queries_out {
-                    let result = look_up(&name);
-                    if answers_in.send(Answer { name, result }).is_err() || waker.wake().is_err() {
-                        return;
-                    }
-                }
-            })?;
+        let idle = Some(Idle { queries: queries_out, answers: answers_in, waker });
+        let mut resolver = Self { names, asked: BTreeSet::new(), queries, answers, idle };
+        if !resolver.names.is_empty() {
+            resolver.run()?;
         }
-        Ok(Self { names, queries, answers })
+        Ok(resolver)
+    }
+
+    /// Starts the thread, unless it runs.
+    fn run(&mut self) -> io::Result<()> {
+        let Some(Idle { queries, answers, waker }) = self.idle.take() else { return Ok(()) };
+        // It is not joined: it ends when `queries` is dropped, or with the process in the midst of a query.
+        let thread = thread::Builder::new().name("resolver".to_owned());
+        thread.spawn(move || {
+            for name in queries {
+                let result = look_up(&name);
+                if answers.send(Answer { name, result }).is_err() || waker.wake().is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// These names, beside those of the configuration, are wanted now, and no others any more.
+    pub(super) fn ask_for<'n>(&mut self, wanted: impl Iterator<Item = &'n str>, now: Instant) {
+        let wanted: BTreeSet<&str> = wanted.collect();
+        self.names.retain(|name, state| !state.is_passing || wanted.contains(name.as_str()));
+        if wanted.is_empty() {
+            return;
+        }
+        for name in wanted {
+            if !self.names.contains_key(name) {
+                self.names.insert(name.to_owned(), Name::unknown(now, true));
+            }
+        }
+        if let Err(error) = self.run() {
+            tracing::warn!(target: "gateway", event = "resolve-failed", %error);
+        }
+        self.handle_timeout(now);
     }
 
     /// Asks for every name that is due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let configured = self.names.values().filter(|state| !state.is_passing).count();
         for (name, state) in &mut self.names {
-            if state.ask_at.is_some_and(|at| at <= now) && self.queries.send(name.clone()).is_ok() {
+            let is_due = state.ask_at.is_some_and(|at| at <= now) && !self.asked.contains(name);
+            let has_room = !state.is_passing || self.asked.len() < configured + ASKED_MAX;
+            if is_due && has_room && self.queries.send(name.clone()).is_ok() {
+                self.asked.insert(name.clone());
                 state.ask_at = None;
             }
         }
@@ -79,6 +137,7 @@ impl Resolver {
     pub(super) fn take_answers(&mut self, now: Instant) -> bool {
         let mut changed = false;
         while let Ok(Answer { name, result }) = self.answers.try_recv() {
+            self.asked.remove(&name);
             let Some(state) = self.names.get_mut(&name) else { continue };
             match result {
                 Ok(addresses) => {
@@ -149,6 +208,9 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Attempts that fail in quick succession ask at this pace at most.
 const HURRY: Duration = Duration::from_secs(2);
 
+/// So many names that peers chose wait for the thread at most.
+const ASKED_MAX: usize = 16;
+
 /// More than this many addresses of one peer are not tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -181,5 +243,27 @@ mod tests {
         assert!(resolver.take_answers(now));
         assert!(!resolver.addresses("localhost").is_empty(), "the last good address is gone");
         assert!(resolver.failure("localhost").is_some_and(|why| why.contains("is down")));
+    }
+
+    #[test]
+    fn names_that_peers_choose_are_few_and_forgotten() {
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let now = clock::now();
+        let mut resolver = Resolver::start(std::iter::empty(), waker, now).expect("starts");
+        assert!(resolver.idle.is_some(), "no thread without names");
+        // Nobody takes what is asked: the queue shows how long it becomes.
+        let (queries, asked) = channel();
+        (resolver.queries, resolver.idle) = (queries, None);
+        for number in 0..100 {
+            resolver.ask_for(std::iter::once(format!("gw-{number}.test").as_str()), now);
+            assert_eq!(resolver.names.len(), 1);
+        }
+        assert_eq!(asked.try_iter().count(), ASKED_MAX);
+        assert_eq!(resolver.asked.len(), ASKED_MAX);
+        resolver.ask_for(["gw-3.test", "gw-3.test"].into_iter(), now);
+        assert_eq!(asked.try_iter().count(), 0, "it is in the queue already");
+        resolver.ask_for(std::iter::empty(), now);
+        assert!(resolver.names.is_empty());
     }
 }

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ikev2::{Traffic, TrafficSelector};
 use jiff::Timestamp;
 
 use super::Control;
-use super::connection::{Child, Connection, Phase};
+use super::connection::{Child, Connection, Failed, Phase};
 use super::events::hex;
 use super::install::Installed;
+use super::paths;
 use crate::config;
 use crate::status::{
-    ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PeerStatus, SCHEMA, SaStatus, Snapshot,
-    State, TunStatus, words,
+    ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
+    SaStatus, Snapshot, State, TunStatus, words,
 };
 
 impl Control {
@@ -111,6 +113,9 @@ impl Control {
 
     fn child(&self, config: &config::Child, child: &Child, now: Instant) -> ChildStatus {
         let counters = &child.counters;
+        let traffic = |sa: &Installed| Traffic::new(sa.local_ts.clone(), sa.remote_ts.clone());
+        let installed = self.installer.of_slot(child.slot);
+        let installed = installed.map(|(_, sa)| (traffic(sa), self::sa(sa, now)));
         let newest = self.installer.of_slot(child.slot).last();
         let last_rx = counters.last_inbound().map(|at| now.saturating_duration_since(at));
         let drops = counters.drops().map(|(reason, count)| (reason.word().to_owned(), count));
@@ -118,8 +123,13 @@ impl Control {
             name: config.name.clone(),
             local: config.local.iter().map(ToString::to_string).collect(),
             remote: config.remote.iter().map(ToString::to_string).collect(),
-            state: if newest.is_some() { State::Up } else { State::Down },
-            reason: child.failure.as_ref().map(|(reason, _)| reason.clone()),
+            state: match (newest.is_some(), child.missing().next().is_some()) {
+                (true, false) => State::Up,
+                (true, true) => State::Degraded,
+                (false, _) => State::Down,
+            },
+            reason: child.worst().map(|failed| failed.reason.clone()),
+            pairs: pairs(config, child, installed, now),
             sa: newest.map(|(_, sa)| self::sa(sa, now)),
             rekeys: child.rekeys,
             rx_bytes: counters.octets_in(),
@@ -163,6 +173,7 @@ fn peer(connection: &Connection) -> PeerStatus {
     };
     status.active = path.map(|path| path.remote.to_string());
     status.local = path.map(|path| path.local.to_string());
+    status.redirected_to = connection.redirected_to().map(ToString::to_string);
     status
 }
 
@@ -188,12 +199,73 @@ fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {
         spi_r: format!("{:016x}", info.spis.1),
         rekey_in_seconds: info.rekey_at.saturating_duration_since(now).as_secs(),
         rekeys: connection.rekeys,
+        extensions: extensions(info),
     })
 }
 
+fn extensions(info: &ikev2::IkeSaInfo) -> Vec<String> {
+    let all = [
+        (info.mobike, "mobike"),
+        (info.fragmentation, "fragmentation"),
+        (info.redirect, "redirect"),
+        (info.message_id_sync, "message-id-sync"),
+    ];
+    all.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned()).collect()
+}
+
+/// A row for each pair of networks, in the order of their addresses; none while one SA pair stands, or would, for the whole
+/// child. `installed` is oldest first.
+fn pairs(
+    config: &config::Child,
+    child: &Child,
+    installed: impl Iterator<Item = (Traffic, SaStatus)>,
+    now: Instant,
+) -> Vec<PairStatus> {
+    let mut rows: Vec<(Traffic, PairStatus)> = Vec::new();
+    for (traffic, sa) in installed {
+        // While one is replaced, the newer stands for both.
+        rows.retain(|(other, _)| *other != traffic);
+        let failed = child.failures.iter().find(|failed| failed.traffic == traffic);
+        let row = pair(&traffic, failed, Some(sa), now);
+        rows.push((traffic, row));
+    }
+    for failed in child.missing() {
+        rows.push((failed.traffic.clone(), pair(&failed.traffic, Some(failed), None, now)));
+    }
+    let side = |networks: &[ipnet::IpNet]| networks.iter().map(paths::selector).collect();
+    let whole = Traffic::new(side(&config.local), side(&config.remote));
+    if let [(only, row)] = rows.as_slice()
+        && (row.sa.is_some() || *only == whole)
+    {
+        return Vec::new();
+    }
+    let starts = |side: &[TrafficSelector]| side.iter().map(|s| s.start).collect::<Vec<_>>();
+    rows.sort_by_cached_key(|(traffic, _)| (starts(&traffic.local), starts(&traffic.remote)));
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn pair(
+    traffic: &Traffic,
+    failed: Option<&Failed>,
+    sa: Option<SaStatus>,
+    now: Instant,
+) -> PairStatus {
+    let retry_at = failed.and_then(|failed| failed.retry_at);
+    PairStatus {
+        local: list(&traffic.local),
+        remote: list(&traffic.remote),
+        state: if sa.is_some() { State::Up } else { State::Down },
+        reason: failed.map(|failed| failed.reason.clone()),
+        retry_in_seconds: retry_at.map(|at| at.saturating_duration_since(now).as_secs()),
+        sa,
+    }
+}
+
+fn list(selectors: &[TrafficSelector]) -> Vec<String> {
+    selectors.iter().map(ToString::to_string).collect()
+}
+
 fn sa(sa: &Installed, now: Instant) -> SaStatus {
-    let list =
-        |selectors: &[ikev2::TrafficSelector]| selectors.iter().map(ToString::to_string).collect();
     SaStatus {
         suite: sa.suite.to_string(),
         encapsulation: if sa.udp_encap { "udp" } else { "esp" }.to_owned(),
@@ -202,5 +274,76 @@ fn sa(sa: &Installed, now: Instant) -> SaStatus {
         narrowed_local: list(&sa.local_ts),
         narrowed_remote: list(&sa.remote_ts),
         rekey_in_seconds: sa.rekey_at.saturating_duration_since(now).as_secs(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::control::connection::tests::{connection, mismatch, traffic};
+
+    fn sa(spi: u32) -> SaStatus {
+        SaStatus {
+            suite: "AES_GCM_16_256/ESN".into(),
+            encapsulation: "udp".into(),
+            spi_in: hex(spi),
+            spi_out: hex(spi),
+            narrowed_local: Vec::new(),
+            narrowed_remote: Vec::new(),
+            rekey_in_seconds: 1320,
+        }
+    }
+
+    fn rows(pairs: &[PairStatus]) -> Vec<String> {
+        let row = |pair: &PairStatus| {
+            let spi = pair.sa.as_ref().map_or("", |sa| sa.spi_in.as_str());
+            let code = pair.reason.as_ref().map_or("", |reason| reason.code.as_str());
+            format!("{} {} {} {spi}{code}", pair.local[0], pair.remote[0], pair.state.word())
+        };
+        pairs.iter().map(row).collect()
+    }
+
+    #[test]
+    fn each_pair_has_a_row_in_the_order_of_addresses() {
+        let now = clock::now();
+        let mut connection = connection(ikev2::Start::Always, now);
+        let networks = ["10.1.0.0/16", "10.3.0.0/16", "10.10.0.0/16"];
+        connection.config.children[0].local =
+            networks.iter().map(|network| network.parse().expect("a network")).collect();
+        let config = connection.config.children[0].clone();
+        let child = &mut connection.children[0];
+        let failed = |local| Failed {
+            traffic: traffic(local, 2),
+            reason: mismatch(),
+            retry_at: Some(now + Duration::from_secs(7)),
+        };
+        child.on_failed(failed(3));
+        let mut live = Vec::new();
+        for (id, local) in [(1, 10), (2, 1), (3, 10)] {
+            child.on_up(ikev2::ChildId(id.into()), traffic(local, 2), false, now);
+            live.push((traffic(local, 2), sa(id)));
+        }
+        let found = pairs(&config, child, live.into_iter(), now);
+        let expected = [
+            "10.1.0.0/16 10.2.0.0/16 up 00000002",
+            "10.3.0.0/16 10.2.0.0/16 down E1005",
+            "10.10.0.0/16 10.2.0.0/16 up 00000003",
+        ];
+        assert_eq!(rows(&found), expected);
+        assert_eq!(found[1].retry_in_seconds, Some(7));
+    }
+
+    #[test]
+    fn a_child_that_is_one_sa_has_no_rows() {
+        let now = clock::now();
+        let mut connection = connection(ikev2::Start::Always, now);
+        let config = connection.config.children[0].clone();
+        let child = &mut connection.children[0];
+        let whole = traffic(1, 2);
+        let rekeyed = [(whole.clone(), sa(1)), (whole.clone(), sa(2))];
+        assert!(pairs(&config, child, rekeyed.into_iter(), now).is_empty());
+        child.on_failed(Failed { traffic: whole, reason: mismatch(), retry_at: None });
+        assert!(pairs(&config, child, std::iter::empty(), now).is_empty());
     }
 }

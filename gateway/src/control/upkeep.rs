@@ -6,15 +6,18 @@
 //!   on an answer      names of peers
 //! ```
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ikev2::{DpdAction, Start};
+use ikev2::{DpdAction, PacketSelectors, Start};
 
 use super::connection::Phase;
+use super::events::hex;
 use super::install;
 use super::paths::{self, Paths};
-use super::{Control, Run};
+use super::{Connection, Control, Run};
 use crate::clock;
 use crate::config::{HostName, Peer};
 use crate::dataplane::{Policy, Rule, SlotId, TxCommand};
@@ -41,6 +44,7 @@ impl Control {
         }
         self.send_keepalives(now);
         self.devices.server.handle_timeout(now);
+        self.follow_names(now);
         self.resolver.handle_timeout(now);
         if self.refused_this_second > 0 {
             let count = std::mem::take(&mut self.refused_this_second);
@@ -137,6 +141,36 @@ impl Control {
         }
     }
 
+    /// Goes where peers sent us by name, as soon as the address is known; until then the resolver is asked. If there is none
+    /// we stay with the configured addresses.
+    pub(super) fn follow_names(&mut self, now: Instant) {
+        for connection in &mut self.connections {
+            let (Some(peer), Some(name)) = (connection.peer, connection.unresolved()) else {
+                continue;
+            };
+            let name = name.to_owned();
+            let addresses = self.resolver.addresses(&name);
+            let failure = self.resolver.failure(&name).map(str::to_owned);
+            if addresses.is_empty() && failure.is_none() {
+                continue;
+            }
+            let endpoint = &mut self.endpoint;
+            let goes = |address: &IpAddr| endpoint.follow_redirect(now, peer, *address) == Ok(true);
+            if addresses.iter().any(goes) {
+                if let Some(redirect) = &mut connection.redirect {
+                    redirect.unresolved = false;
+                }
+            } else {
+                let conn = &connection.config.name;
+                let why = failure.unwrap_or_else(|| "no address of it can be used".to_owned());
+                tracing::warn!(target: "ike", event = "redirect-failed", %conn, to = name, why);
+                connection.redirect = None;
+            }
+        }
+        let names = self.connections.iter().filter_map(Connection::unresolved);
+        self.resolver.ask_for(names, now);
+    }
+
     /// A peer did not answer: perhaps its name leads elsewhere by now.
     pub(super) fn hurry_names(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get(index) else { return };
@@ -148,28 +182,40 @@ impl Control {
         }
     }
 
-    /// A packet wants a child that is not up.
-    pub(super) fn on_acquire(&mut self, now: Instant, slot: SlotId) {
-        let has_slot = |c: &&super::Connection| c.children.iter().any(|child| child.slot == slot);
-        let Some(connection) = self.connections.iter().find(has_slot) else { return };
+    /// A packet wants a child that is not up: bring it up, with that packet's addresses before all others.
+    pub(super) fn on_acquire(&mut self, now: Instant, slot: SlotId, packet: PacketSelectors) {
+        let has_slot = |c: &&mut Connection| c.children.iter().any(|child| child.slot == slot);
+        let Some(connection) = self.connections.iter_mut().find(has_slot) else { return };
         let may = connection.wanted
             && may_wake(
                 connection.config.start,
                 connection.config.policy.dpd.map(|dpd| dpd.action),
             );
-        // What the endpoint tries by itself, with its own pauses, is not hurried by packets.
-        if !may || Self::is_tended(&connection.phase) || self.run != Run::On {
+        if !may || !connection.may_acquire(slot, now) || self.run != Run::On {
             return;
         }
         let Some(peer) = connection.peer else { return };
         let conn = &connection.config.name;
-        tracing::debug!(target: "ike", event = "acquire", %conn);
-        let _ = self.endpoint.connect(now, peer);
+        let (from, to) = (packet.local, packet.remote);
+        tracing::debug!(target: "ike", event = "acquire", %conn, %from, %to);
+        let _ = self.endpoint.connect_for(now, peer, packet);
+        self.drain(now);
+    }
+
+    /// An SA has carried all that it may: it goes, and the next one is asked for.
+    pub(super) fn on_worn(&mut self, now: Instant, slot: SlotId, spi: NonZeroU32) {
+        let Some(child) = self.installer.sender(slot, spi) else { return };
+        tracing::warn!(
+            target: "child", event = "worn", spi_out = hex(spi.get()),
+            msg = "an SA carried as much as its lifetime allows before the peer answered the rekey; it is deleted"
+        );
+        // Unknown if it is on its way out already.
+        let _ = self.endpoint.expire_child(now, child);
         self.drain(now);
     }
 }
 
-impl super::Connection {
+impl Connection {
     /// Takes what was found; true if the paths are others than before. Paths that worked once are kept when all fail.
     fn on_paths(&mut self, found: Paths) -> bool {
         let failed = found.usable.is_empty() && !found.failures.is_empty();

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dataplane::counters::ChildCounters;
+use crate::dataplane::counters::{ChildCounters, SaUsage};
 use crate::dataplane::policy::Policy;
 use crate::dataplane::{Destination, SlotId};
 
@@ -41,6 +41,10 @@ pub enum TxCommand {
         hold: bool,
         /// Where its packets are counted.
         counters: Arc<ChildCounters>,
+        /// Where what it has carried is counted.
+        usage: Arc<SaUsage>,
+        /// How much that may be: then it sends nothing more, and control is told.
+        hard: ikev2::Limits,
     },
     /// Send on this SA from the next batch on; the one in use stays until it is removed.
     Activate {
@@ -80,6 +84,8 @@ pub enum RxCommand {
         sa: Box<esp::InboundSa>,
         /// Where its packets are counted.
         counters: Arc<ChildCounters>,
+        /// Where what it has carried is counted, together with its outbound half.
+        usage: Arc<SaUsage>,
     },
     /// Drop this SA and its keys.
     Remove {
@@ -120,6 +126,15 @@ pub enum Upcall {
     Acquire {
         /// The slot.
         slot: SlotId,
+        /// The packet: whoever has to choose an SA for it wants to know (RFC 7296 §2.9).
+        packet: ikev2::PacketSelectors,
+    },
+    /// An outbound SA has carried all that it may; said once per SA.
+    Worn {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
     },
     /// A pump ended; no packets flow any more in its direction.
     Broken {
@@ -336,13 +351,14 @@ mod tests {
     #[test]
     fn a_full_upcall_queue_refuses_but_never_loses_that_a_pump_broke() {
         let (sender, receiver, _poll) = control();
-        let acquire = |slot| Upcall::Acquire { slot: SlotId(slot) };
-        let taken = (0..1000).take_while(|&slot| sender.try_send(acquire(slot))).count();
+        let spi = NonZeroU32::MIN;
+        let worn = |slot| Upcall::Worn { slot: SlotId(slot), spi };
+        let taken = (0..1000).take_while(|&slot| sender.try_send(worn(slot))).count();
         assert_eq!(taken, UPCALL_QUEUE_LEN);
         sender.broken("first".to_owned());
         sender.broken("second".to_owned());
         for slot in 0..u32::try_from(taken).unwrap() {
-            assert_eq!(receiver.try_recv(), Some(acquire(slot)));
+            assert_eq!(receiver.try_recv(), Some(worn(slot)));
         }
         assert_eq!(receiver.try_recv(), Some(Upcall::Broken { what: "first".to_owned() }));
         assert_eq!(receiver.try_recv(), None);

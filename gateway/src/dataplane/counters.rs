@@ -5,6 +5,7 @@
 //!     outbound  packets, octets                 written by the tx pump alone  (a cache line of its own)
 //!     inbound   packets, octets, last_inbound   written by the rx pump alone  (a cache line of its own)
 //!     drops     by esp::DropReason              written by both
+//!   SaUsage         one per pair of SAs: packets and octets of both directions, which wear it out
 //!   Counters        one per data plane: drops by esp::DropReason, losses by IoLoss, IKE messages, keepalives
 //! ```
 //!
@@ -97,16 +98,6 @@ impl ChildCounters {
         DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
     }
 
-    /// The same in the shape in which `ikev2` wants it for lifetimes and liveness.
-    #[must_use]
-    pub fn usage(&self) -> ikev2::ChildUsage {
-        ikev2::ChildUsage {
-            octets: self.octets_in().wrapping_add(self.octets_out()),
-            packets: self.packets_in().wrapping_add(self.packets_out()),
-            last_inbound: self.last_inbound(),
-        }
-    }
-
     /// One packet left. Tx pump only.
     pub(crate) fn sent(&self, octets: usize) {
         self.outbound.count(octets);
@@ -127,6 +118,48 @@ impl ChildCounters {
     /// One packet was lost.
     pub(crate) fn drop_one(&self, reason: DropReason) {
         add(&self.drops, reason.index());
+    }
+}
+
+/// What one pair of SAs has carried, in the same two ways: its lifetime counts from its own beginning, and while it is being
+/// replaced, or has a part of the child's networks, it is not the only one of the child.
+#[derive(Debug, Default)]
+pub struct SaUsage {
+    outbound: Direction,
+    inbound: Direction,
+}
+
+impl SaUsage {
+    /// Octets of inner packets, both directions summed.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        let of = |direction: &Direction| direction.octets.load(Ordering::Relaxed);
+        of(&self.outbound).wrapping_add(of(&self.inbound))
+    }
+
+    /// Packets, both directions summed.
+    #[must_use]
+    pub fn packets(&self) -> u64 {
+        let of = |direction: &Direction| direction.packets.load(Ordering::Relaxed);
+        of(&self.outbound).wrapping_add(of(&self.inbound))
+    }
+
+    /// Whether `limits` leave no room for a packet of so many octets.
+    #[must_use]
+    pub fn is_full(&self, limits: &ikev2::Limits, octets: usize) -> bool {
+        let packets = limits.packets.is_some_and(|most| self.packets() >= most);
+        let next = |most| self.octets().saturating_add(octets as u64) > most;
+        packets || limits.octets.is_some_and(next)
+    }
+
+    /// One packet left. Tx pump only.
+    pub(crate) fn sent(&self, octets: usize) {
+        self.outbound.count(octets);
+    }
+
+    /// One packet arrived. Rx pump only.
+    pub(crate) fn delivered(&self, octets: usize) {
+        self.inbound.count(octets);
     }
 }
 
@@ -293,17 +326,24 @@ mod tests {
     }
 
     #[test]
-    fn usage_sums_both_directions_and_knows_when() {
+    fn the_last_packet_in_is_known_to_the_millisecond() {
         let epoch = crate::clock::now();
         let counters = ChildCounters::new(epoch);
-        assert_eq!(counters.usage(), ikev2::ChildUsage::default());
-        counters.sent(100);
-        counters.delivered(50);
-        counters.delivered(7);
+        assert_eq!(counters.last_inbound(), None);
         counters.alive(epoch + Duration::from_micros(1_700));
-        let usage = counters.usage();
-        assert_eq!((usage.packets, usage.octets), (3, 157));
-        assert_eq!(usage.last_inbound, Some(epoch + Duration::from_millis(1)));
+        assert_eq!(counters.last_inbound(), Some(epoch + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn an_sa_is_full_when_the_next_packet_would_be_too_much() {
+        let usage = SaUsage::default();
+        let full = |octets, packets, next| usage.is_full(&ikev2::Limits { octets, packets }, next);
+        usage.sent(600);
+        usage.delivered(300);
+        assert!(!full(Some(1000), Some(3), 100), "the last one that fits");
+        assert!(full(Some(1000), Some(3), 101));
+        assert!(full(None, Some(2), 0), "both directions count");
+        assert!(!full(None, None, usize::MAX));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use esp::DropReason;
-use esp::ip::View;
+use esp::ip::{Upper, View};
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -141,24 +141,39 @@ impl Egress {
     }
 
     /// Step 4: seals the packet by the slot's SA and says which one that is and where the ESP packet lies; without an SA
-    /// asks control for one. Of several, each for a part of the child's networks, the last one that admits it.
+    /// asks control for one. Of several, each for a part of the child's networks, the last one that admits it. One that has
+    /// carried all that it may is passed over: where it is being replaced its successor is there already.
     fn encap(&mut self, slot: SlotId, inner: &Range<usize>) -> Option<(usize, Range<usize>)> {
         let sas = self.slots.of(slot);
+        let mut worn = None;
         for (position, out) in sas.iter_mut().enumerate().rev() {
+            if out.told || out.usage.is_full(&out.hard, inner.len()) {
+                worn = worn.or(Some((position, DropReason::SaExpired)));
+                continue;
+            }
             match out.sa.encap(&mut self.buffer, inner.clone()) {
                 Ok(packet) => return Some((position, packet)),
                 Err(DropReason::SelectorMismatch) => {}
+                Err(DropReason::SequenceExhausted) => {
+                    worn = worn.or(Some((position, DropReason::SequenceExhausted)));
+                }
                 Err(reason) => {
                     out.counters.drop_one(reason);
                     return None;
                 }
             }
         }
-        if let Some(out) = sas.last() {
+        if let Some((out, reason)) = worn.and_then(|(at, reason)| Some((sas.get_mut(at)?, reason)))
+        {
+            out.counters.drop_one(reason);
+            let spi = out.sa.spi();
+            // If control is too busy to be told, it is told by the next packet.
+            out.told = out.told || self.upcall.try_send(Upcall::Worn { slot, spi });
+        } else if let Some(out) = sas.last() {
             out.counters.drop_one(DropReason::SelectorMismatch);
         } else {
             self.counters.drop_one(DropReason::NoSa);
-            self.acquire(slot);
+            self.acquire(slot, inner);
         }
         None
     }
@@ -171,6 +186,7 @@ impl Egress {
         };
         let Err(error) = self.ways_out.send(&out.way, packet) else {
             out.counters.sent(inner_len);
+            out.usage.sent(inner_len);
             return;
         };
         if error.raw_os_error() == Some(libc::EMSGSIZE) {
@@ -181,11 +197,13 @@ impl Egress {
         self.counters.lose_one(loss_of(&error));
     }
 
-    fn acquire(&mut self, slot: SlotId) {
+    fn acquire(&mut self, slot: SlotId, inner: &Range<usize>) {
+        let Some(view) = self.buffer.get(inner.clone()).and_then(View::parse) else { return };
+        let packet = selectors_of(&view);
         let now = *self.now.get_or_insert_with(clock::now);
         if self.slots.may_acquire(slot, now) {
             // If control is too busy to be asked, the slot asks again with the first packet a second later.
-            self.upcall.try_send(Upcall::Acquire { slot });
+            self.upcall.try_send(Upcall::Acquire { slot, packet });
         }
     }
 
@@ -195,9 +213,10 @@ impl Egress {
         while let Some(command) = self.mailbox.next()? {
             match command {
                 TxCommand::Policy(policy) => self.policy = policy,
-                TxCommand::Install { slot, sa, to, hold, counters } => {
+                TxCommand::Install { slot, sa, to, hold, counters, usage, hard } => {
                     let way = Way::to(&to, &self.ways_out.udp, &self.ways_out.raw);
-                    self.slots.install(slot, Outbound { sa, way, counters }, hold);
+                    let out = Outbound { sa, way, counters, usage, hard, told: false };
+                    self.slots.install(slot, out, hold);
                 }
                 TxCommand::Activate { slot, spi } => self.slots.activate(slot, spi),
                 TxCommand::Remove { slot, spi } => self.slots.remove(slot, spi),
@@ -257,6 +276,16 @@ fn is_to_many(destination: IpAddr) -> bool {
         IpAddr::V4(address) => address.is_multicast() || address.is_broadcast(),
         IpAddr::V6(address) => address.is_multicast(),
     }
+}
+
+/// What a peer is told of the packet. Type and code of ICMP are no ports: an SA for one kind of it would be of little use.
+fn selectors_of(view: &View) -> ikev2::PacketSelectors {
+    let ports = match view.upper {
+        Upper::Ports { source, destination } => Some((source, destination)),
+        Upper::Type(_) | Upper::Opaque => None,
+    };
+    let (protocol, local, remote) = (view.protocol, view.source, view.destination);
+    ikev2::PacketSelectors { protocol, local, remote, ports }
 }
 
 /// Sorts an error of a send call other than EMSGSIZE.

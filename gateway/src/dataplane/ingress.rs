@@ -249,6 +249,7 @@ impl Ingress {
         match self.tun.write(inner) {
             Ok(()) => {
                 inbound.counters.delivered(inner.len());
+                inbound.usage.delivered(inner.len());
                 Ok(())
             }
             Err(error) if is_transient(&error) => {
@@ -265,8 +266,9 @@ impl Ingress {
         self.mailbox.open();
         while let Some(command) = self.mailbox.next()? {
             match command {
-                RxCommand::Install { slot, sa, counters } => {
-                    self.sas.install(Inbound { slot, sa, counters, announced: false, from: None });
+                RxCommand::Install { slot, sa, counters, usage } => {
+                    let (announced, from) = (false, None);
+                    self.sas.install(Inbound { slot, sa, counters, usage, announced, from });
                 }
                 RxCommand::Remove { spi } => self.sas.remove(spi),
                 RxCommand::Stop => return Err(Abandoned),

@@ -32,7 +32,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
-pub use counters::{ChildCounters, Counters, IoLoss};
+pub use counters::{ChildCounters, Counters, IoLoss, SaUsage};
 pub use policy::{Policy, Rule};
 
 use crate::dataplane::command::MailboxSender;

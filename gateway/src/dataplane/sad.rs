@@ -21,7 +21,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dataplane::counters::ChildCounters;
+use crate::dataplane::counters::{ChildCounters, SaUsage};
 use crate::dataplane::{Destination, SlotId};
 use crate::io::udp::Envelope;
 use crate::io::{RawEsp, UdpSockets};
@@ -117,6 +117,11 @@ pub(super) struct Outbound {
     pub(super) sa: Box<esp::OutboundSa>,
     pub(super) way: Way,
     pub(super) counters: Arc<ChildCounters>,
+    pub(super) usage: Arc<SaUsage>,
+    /// What it may carry.
+    pub(super) hard: ikev2::Limits,
+    /// Control knows that it has carried all of it, or used its last sequence number.
+    pub(super) told: bool,
 }
 
 /// A destination, looked up once.
@@ -183,6 +188,7 @@ pub(super) struct Inbound {
     pub(super) slot: SlotId,
     pub(super) sa: Box<esp::InboundSa>,
     pub(super) counters: Arc<ChildCounters>,
+    pub(super) usage: Arc<SaUsage>,
     /// Control knows that a packet came.
     pub(super) announced: bool,
     /// Where the newest packet came from, as control knows.
@@ -259,7 +265,15 @@ mod tests {
 
     fn install(slots: &mut Slots, number: u32, hold: bool) {
         let sa = Box::new(esp::OutboundSa::new(params(number)).unwrap());
-        slots.install(SLOT, Outbound { sa, way: Way::Nowhere, counters: counters() }, hold);
+        let out = Outbound {
+            sa,
+            way: Way::Nowhere,
+            counters: counters(),
+            usage: Arc::default(),
+            hard: ikev2::Limits { octets: None, packets: None },
+            told: false,
+        };
+        slots.install(SLOT, out, hold);
     }
 
     fn in_use(slots: &mut Slots) -> Option<u32> {
@@ -355,6 +369,7 @@ mod tests {
                 slot: SLOT,
                 sa,
                 counters: counters(),
+                usage: Arc::default(),
                 announced: false,
                 from: None,
             });

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use esp::{DropReason, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite};
+use ikev2::{Limits, PacketSelectors};
 use ipnet::IpNet;
 
 use super::*;
@@ -73,17 +74,40 @@ impl Side {
     }
 
     fn install(&self, spi_in: u32, spi_out: u32, nets: (&[&str], &[&str]), to: Destination) {
+        self.install_for(spi_in, spi_out, nets, to, Limits { octets: None, packets: None });
+    }
+
+    fn install_for(
+        &self,
+        spi_in: u32,
+        spi_out: u32,
+        nets: (&[&str], &[&str]),
+        to: Destination,
+        hard: Limits,
+    ) {
         let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
         let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
         let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
         let outbound = OutboundSa::new(params(spi_out, &selectors)).unwrap();
         let counters = || Arc::clone(&self.counters);
         let (rx, tx) = (Box::new(inbound), Box::new(outbound));
-        self.dataplane().rx(RxCommand::Install { slot: SLOT, sa: rx, counters: counters() });
+        let usage = Arc::new(SaUsage::default());
+        self.dataplane().rx(RxCommand::Install {
+            slot: SLOT,
+            sa: rx,
+            counters: counters(),
+            usage: Arc::clone(&usage),
+        });
         self.dataplane().tx(TxCommand::Policy(Arc::new(Policy::new(&[rule]))));
-        let install =
-            TxCommand::Install { slot: SLOT, sa: tx, to, hold: false, counters: counters() };
-        self.dataplane().tx(install);
+        self.dataplane().tx(TxCommand::Install {
+            slot: SLOT,
+            sa: tx,
+            to,
+            hold: false,
+            counters: counters(),
+            usage,
+            hard,
+        });
         self.dataplane().settle();
     }
 
@@ -407,13 +431,65 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
         for _ in 0..3 {
             client.send_to(b"no sa", "10.2.0.1:7").unwrap();
         }
-        assert_eq!(left.upcall(PATIENCE), Some(Upcall::Acquire { slot: SLOT }));
+        let packet = PacketSelectors {
+            protocol: 17,
+            local: "10.1.0.1".parse().unwrap(),
+            remote: "10.2.0.1".parse().unwrap(),
+            ports: Some((7, 7)),
+        };
+        assert_eq!(left.upcall(PATIENCE), Some(Upcall::Acquire { slot: SLOT, packet }));
         left.settles(3, |side| side.dataplane().counters().dropped(DropReason::NoSa));
         assert_eq!(left.upcall(Duration::ZERO), None, "once a second at most");
 
         let spi = NonZeroU32::new(0x202).unwrap();
         right.dataplane().rx(RxCommand::Remove { spi });
         assert!(unheard.recv(&mut [0; 9]).is_err());
+    });
+}
+
+/// What an SA may carry at most counts both ways; then it is silent until control has another one, and control is told once.
+#[test]
+fn an_sa_that_has_carried_its_share_sends_nothing_more() {
+    with_world("an_sa_that_has_carried_its_share_sends_nothing_more", |mut left, mut right| {
+        talk(&mut left, &mut right, ("192.0.2.1", "192.0.2.2"), Transport::Udp);
+        let (client, server) = (left.app("10.1.0.1"), right.app("10.2.0.1"));
+        let there = towards("192.0.2.1", "192.0.2.2", Transport::Udp);
+        let back = towards("192.0.2.2", "192.0.2.1", Transport::Udp);
+        let mut buffer = [0; 200];
+        // A packet of 100 octets is one of 128 with its headers.
+        let limits = [
+            Limits { octets: None, packets: Some(3) },
+            Limits { octets: Some(3 * 128 + 127), packets: None },
+        ];
+        for (round, limits) in (0_u32..).zip(limits) {
+            let (out, into) = (0x300 + 2 * round, 0x301 + 2 * round);
+            right.install(out, into, (&RIGHT[..1], &LEFT[..1]), back);
+            left.install_for(into, out, (&LEFT[..1], &RIGHT[..1]), there, limits);
+            let before = left.counters.dropped(DropReason::SaExpired);
+            client.send_to(&[1; 100], "10.2.0.1:7").unwrap();
+            let (_, from) = server.recv_from(&mut buffer).unwrap();
+            server.send_to(&[2; 100], from).unwrap();
+            client.recv(&mut buffer).unwrap();
+            client.send_to(&[3; 100], "10.2.0.1:7").unwrap();
+            assert_eq!(server.recv(&mut buffer).unwrap(), 100);
+            let spi = NonZeroU32::new(0x202).unwrap();
+            left.dataplane().tx(TxCommand::Remove { slot: SLOT, spi });
+            left.dataplane().settle();
+            for _ in 0..4 {
+                client.send_to(&[4; 100], "10.2.0.1:7").unwrap();
+            }
+            left.settles(before + 4, |side| side.counters.dropped(DropReason::SaExpired));
+            let spi = NonZeroU32::new(out).unwrap();
+            let mut told = Vec::new();
+            while let Some(upcall) = left.upcall(Duration::ZERO) {
+                told.extend(Some(upcall).filter(|u| !matches!(u, Upcall::FirstInbound { .. })));
+            }
+            assert_eq!(told, [Upcall::Worn { slot: SLOT, spi }], "once");
+            server.set_nonblocking(true).unwrap();
+            assert!(server.recv(&mut buffer).is_err(), "{limits:?}");
+            server.set_nonblocking(false).unwrap();
+            left.dataplane().tx(TxCommand::Remove { slot: SLOT, spi });
+        }
     });
 }
 

@@ -217,6 +217,9 @@ pub struct PeerStatus {
     pub nat_remote: bool,
     /// The round trip time, where it is known.
     pub rtt_seconds: Option<f64>,
+    /// The gateway to which the peer sent us, address or name, while we are there.
+    #[serde(default)]
+    pub redirected_to: Option<String>,
 }
 
 /// What the IKE SA agreed on.
@@ -238,6 +241,10 @@ pub struct IkeStatus {
     pub rekey_in_seconds: u64,
     /// How often it was replaced since the connection came up.
     pub rekeys: u64,
+    /// What both sides can do beyond RFC 7296: `mobike`, `fragmentation`, `redirect` (the peer follows one),
+    /// `message-id-sync`.
+    #[serde(default)]
+    pub extensions: Vec<String>,
 }
 
 /// One configured child. The counters survive rekeying.
@@ -249,11 +256,14 @@ pub struct ChildStatus {
     pub local: Vec<String>,
     /// The peer's networks.
     pub remote: Vec<String>,
-    /// `up` or `down`.
+    /// `up`, `down`, or `degraded` if only some pairs of its networks are up.
     pub state: State,
-    /// Why it is not up.
+    /// Why it is not up, or not fully.
     pub reason: Option<Reason>,
-    /// The SA pair in use, while there is one; its fields lie beside these.
+    /// Each pair of its networks by itself, where the peer keeps only one pair in each child SA; otherwise empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<PairStatus>,
+    /// The newest SA pair, while there is one; its fields lie beside these.
     #[serde(flatten)]
     pub sa: Option<SaStatus>,
     /// How often it was replaced since it came up.
@@ -274,6 +284,24 @@ pub struct ChildStatus {
     pub last_rx_seconds: Option<f64>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<String, u64>,
+}
+
+/// One pair of networks of a child that the peer wants split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// Our side.
+    pub local: Vec<String>,
+    /// The peer's.
+    pub remote: Vec<String>,
+    /// `up` or `down`.
+    pub state: State,
+    /// Why it is not up, or was not rekeyed.
+    pub reason: Option<Reason>,
+    /// Until it is asked for again.
+    pub retry_in_seconds: Option<u64>,
+    /// Its SA pair, while there is one; its fields lie beside these.
+    #[serde(flatten)]
+    pub sa: Option<SaStatus>,
 }
 
 /// A pair of ESP SAs.
@@ -344,6 +372,7 @@ pub(crate) mod tests {
                 nat_local: false,
                 nat_remote: false,
                 rtt_seconds: None,
+                redirected_to: None,
             },
             ike: Some(IkeStatus {
                 suite: "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384".into(),
@@ -354,6 +383,7 @@ pub(crate) mod tests {
                 spi_r: "8899aabbccddeeff".into(),
                 rekey_in_seconds: 13_260,
                 rekeys: 3,
+                extensions: vec!["mobike".into(), "fragmentation".into()],
             }),
             children: vec![ChildStatus {
                 name: "lan".into(),
@@ -361,6 +391,7 @@ pub(crate) mod tests {
                 remote: vec!["10.2.0.0/16".into()],
                 state: State::Up,
                 reason: None,
+                pairs: Vec::new(),
                 sa: Some(SaStatus {
                     suite: "AES_GCM_16_256/ESN".into(),
                     encapsulation: "udp".into(),
@@ -434,6 +465,8 @@ pub(crate) mod tests {
         assert_eq!(lan["name"], "lan");
         assert_eq!(lan["rx_bytes"], 100_873_012);
         assert_eq!(lan["spi_in"], "c1a20001");
+        assert_eq!(json["connections"][0]["ike"]["extensions"][0], "mobike");
+        assert!(lan.get("pairs").is_none(), "only where the peer wants it so");
         assert!(paris["children"][0]["spi_in"].is_null());
         assert_eq!(lan["drops"]["replayed"], 1);
         assert_eq!(json["drops"]["ike"]["malformed"], 2);

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use super::words;
 use super::{
-    ChildStatus, ConnectionStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot, State,
+    ChildStatus, ConnectionStatus, PairStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot,
+    State,
 };
 
 /// Whether to colour the state words.
@@ -302,6 +303,9 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
         (true, true, true) => text.push_str("   NAT before us, perhaps before the peer"),
     }
     text.push('\n');
+    if let Some(to) = &connection.peer.redirected_to {
+        let _ = writeln!(text, "             the peer sent us to {to}");
+    }
     if let Some(ike) = &connection.ike {
         let _ = writeln!(
             text,
@@ -316,31 +320,26 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
             ike.spi_i,
             ike.spi_r
         );
+        if !ike.extensions.is_empty() {
+            let _ = writeln!(text, "  agreed on: {}", ike.extensions.join(", "));
+        }
     }
 }
 
 fn child(text: &mut String, child: &ChildStatus) {
     let (local, remote) = match &child.sa {
-        Some(sa) => (&sa.narrowed_local, &sa.narrowed_remote),
-        None => (&child.local, &child.remote),
+        Some(sa) if child.pairs.is_empty() => (&sa.narrowed_local, &sa.narrowed_remote),
+        Some(_) | None => (&child.local, &child.remote),
     };
     let _ = write!(text, "  child {}: {} ⇄ {}", child.name, local.join(","), remote.join(","));
-    match &child.sa {
-        Some(SaStatus { suite, encapsulation, spi_in, spi_out, rekey_in_seconds, .. }) => {
-            let _ = writeln!(
-                text,
-                "   {suite} in {encapsulation}   rekey in {}   spi in {spi_in} out {spi_out}",
-                words::seconds(*rekey_in_seconds),
-            );
-        }
-        None => {
-            let _ = writeln!(text, "   {}", child.state.word());
-        }
-    }
-    if let Some(reason) = &child.reason {
-        let _ = writeln!(text, "    {} {}: {}", reason.code, reason.alert, reason.message);
-        for line in &reason.detail {
-            let _ = writeln!(text, "      {line}");
+    if child.pairs.is_empty() {
+        sa(text, child.sa.as_ref(), child.state);
+        reason(text, child.reason.as_ref());
+    } else {
+        let up = child.pairs.iter().filter(|pair| pair.sa.is_some()).count();
+        let _ = writeln!(text, "   {up} of {} pairs up", child.pairs.len());
+        for pair in &child.pairs {
+            self::pair(text, pair);
         }
     }
     let dropped: u64 = child.drops.values().sum();
@@ -362,6 +361,50 @@ fn child(text: &mut String, child: &ChildStatus) {
     text.push('\n');
 }
 
+/// The rest of the line of what has this SA pair, or none.
+fn sa(text: &mut String, sa: Option<&SaStatus>, state: State) {
+    match sa {
+        Some(SaStatus { suite, encapsulation, spi_in, spi_out, rekey_in_seconds, .. }) => {
+            let _ = writeln!(
+                text,
+                "   {suite} in {encapsulation}   rekey in {}   spi in {spi_in} out {spi_out}",
+                words::seconds(*rekey_in_seconds),
+            );
+        }
+        None => {
+            let _ = writeln!(text, "   {}", state.word());
+        }
+    }
+}
+
+fn reason(text: &mut String, reason: Option<&Reason>) {
+    if let Some(reason) = reason {
+        let _ = writeln!(text, "    {} {}: {}", reason.code, reason.alert, reason.message);
+        for line in &reason.detail {
+            let _ = writeln!(text, "      {line}");
+        }
+    }
+}
+
+/// One pair of networks. What the other pairs have in common with it is not said again: not its algorithms, which are the
+/// child's, and not the remedy, which stands at the top.
+fn pair(text: &mut String, pair: &PairStatus) {
+    let _ = write!(text, "    {} ⇄ {}", pair.local.join(","), pair.remote.join(","));
+    match (&pair.sa, &pair.reason) {
+        (Some(_), _) => sa(text, pair.sa.as_ref(), pair.state),
+        (None, reason) => {
+            let _ = write!(text, "   {}", pair.state.word());
+            if let Some(reason) = reason {
+                let _ = write!(text, ": {} {}", reason.code, reason.message);
+            }
+            if let Some(seconds) = pair.retry_in_seconds {
+                let _ = write!(text, "; again in {}", words::seconds(seconds));
+            }
+            text.push('\n');
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::sample;
@@ -381,6 +424,44 @@ dropped IKE datagrams: malformed 2
 warnings: W0302 (more: s2s-gw error W0302)
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn pairs_and_redirects_are_told() {
+        let mut snapshot = sample();
+        let connection = &mut snapshot.connections[0];
+        connection.peer.redirected_to = Some("gw-b.example.com".into());
+        let refused = snapshot_reason();
+        let child = &mut connection.children[0];
+        child.state = State::Degraded;
+        let pair = |local: &str, sa: Option<SaStatus>| PairStatus {
+            local: vec![local.into()],
+            remote: vec!["10.2.0.0/16".into()],
+            state: if sa.is_some() { State::Up } else { State::Down },
+            reason: sa.is_none().then(|| refused.clone()),
+            retry_in_seconds: sa.is_none().then_some(12),
+            sa,
+        };
+        child.pairs = vec![pair("10.1.0.0/16", child.sa.clone()), pair("10.9.0.0/24", None)];
+        child.reason = Some(refused.clone());
+        let text = detail(&snapshot, &snapshot.connections[0], Colour::Off);
+        let expected = "  child lan: 10.1.0.0/16,10.9.0.0/24 ⇄ 10.2.0.0/16   1 of 2 pairs up
+    10.1.0.0/16 ⇄ 10.2.0.0/16   AES_GCM_16_256/ESN in udp   rekey in 22m   spi in c1a20001 out 9f0e0002
+    10.9.0.0/24 ⇄ 10.2.0.0/16   down: E1005 the peer wants other networks; again in 12s
+    received ";
+        assert!(text.contains(expected), "{text}");
+        assert!(text.contains("             the peer sent us to gw-b.example.com\n"), "{text}");
+        assert!(text.contains("  agreed on: mobike, fragmentation\n"), "{text}");
+    }
+
+    fn snapshot_reason() -> Reason {
+        Reason {
+            code: "E1005".into(),
+            alert: "ts-mismatch".into(),
+            message: "the peer wants other networks".into(),
+            fix: "x".into(),
+            detail: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The state that people see, from what happened.
 
-use ikev2::{Identity, Proposal, Psk};
+use ikev2::{Identity, Proposal, Psk, TrafficSelector};
 
 use super::*;
 use crate::clock;
@@ -42,7 +42,7 @@ fn configured(start: Start) -> config::Connection {
     }
 }
 
-fn connection(start: Start, now: Instant) -> Connection {
+pub(in crate::control) fn connection(start: Start, now: Instant) -> Connection {
     Connection::new(configured(start), std::iter::once(SlotId(0)), now, clock::wall())
 }
 
@@ -70,9 +70,31 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         nat_local: false,
         nat_remote: false,
         fragmentation: true,
+        mobike: true,
+        redirect: false,
+        message_id_sync: true,
         spis: (1, 2),
         rekey_at: now,
     })
+}
+
+fn net(second: u8) -> TrafficSelector {
+    TrafficSelector::subnet([10, second, 0, 0].into(), 16)
+}
+
+/// One of our networks with one of the peer's.
+pub(in crate::control) fn traffic(local: u8, remote: u8) -> Traffic {
+    Traffic::new(vec![net(local)], vec![net(remote)])
+}
+
+/// All that the child is configured for.
+fn whole() -> Traffic {
+    traffic(1, 2)
+}
+
+pub(in crate::control) fn mismatch() -> Reason {
+    let why = CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() };
+    reason::explain(&why, "berlin")
 }
 
 fn auth_failure() -> CloseReason {
@@ -110,20 +132,109 @@ fn it_is_up_when_every_child_is() {
     assert_eq!(connection.state(now), State::Connecting);
     connection.on_up(info(now), now);
     assert_eq!(connection.state(now), State::Connecting, "no packet passes yet");
-    connection.children[0].on_up(false, now);
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
     assert_eq!(connection.state(now), State::Up);
-    connection.children[0].on_up(true, now);
-    connection.children[0].on_down();
+    connection.children[0].on_up(ChildId(2), whole(), true, now);
+    connection.children[0].on_down(ChildId(1));
     assert_eq!(connection.state(now), State::Up, "a rekey changes nothing");
     assert_eq!(connection.children[0].rekeys, 1);
-    connection.children[0].on_down();
-    let refused = reason::explain(
-        &CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() },
-        "berlin",
+    let reason = mismatch();
+    connection.children[0].on_failed(Failed { traffic: whole(), reason, retry_at: Some(now) });
+    assert_eq!(
+        connection.state(now),
+        State::Up,
+        "nor does one that fails, as long as there is an SA"
     );
-    connection.children[0].failure = Some((refused, Some(now)));
+    assert!(connection.reason(now).is_some(), "but it is told");
+    connection.children[0].on_down(ChildId(2));
     assert_eq!(connection.state(now), State::Down, "the IKE SA alone carries nothing");
     assert_eq!(connection.retry_at(), Some(now));
+}
+
+/// A peer that keeps one pair of networks in each child: one that comes up hides nothing of another that does not.
+#[test]
+fn each_pair_of_a_child_has_its_own_failure() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    let retry_at = |seconds| Some(now + Duration::from_secs(seconds));
+    connection.on_up(info(now), now);
+    let fail = |connection: &mut Connection, traffic: Traffic, retry_at| {
+        connection.on_child_failed(0, Failed { traffic, reason: mismatch(), retry_at });
+    };
+    let [pair, other, third] = [traffic(1, 2), traffic(3, 2), traffic(4, 2)];
+    let networks = |nets: [u8; 3]| nets.map(|n| net(n)).to_vec();
+    fail(&mut connection, Traffic::new(networks([1, 3, 4]), vec![net(2)]), retry_at(9));
+    fail(&mut connection, other.clone(), retry_at(4));
+    assert_eq!(connection.children[0].failures.len(), 1, "in place of that of the whole");
+    connection.children[0].on_up(ChildId(1), pair.clone(), false, now);
+    fail(&mut connection, third.clone(), retry_at(8));
+    assert_eq!(connection.state(now), State::Degraded);
+    assert_eq!(connection.reason(now).map(|reason| reason.code).as_deref(), Some("E1005"));
+    assert_eq!(connection.retry_at(), retry_at(4));
+    let missing = |connection: &Connection| -> Vec<Traffic> {
+        connection.children[0].missing().map(|failed| failed.traffic.clone()).collect()
+    };
+    assert_eq!(missing(&connection), [other.clone(), third.clone()]);
+    connection.children[0].on_up(ChildId(2), other, false, now);
+    assert_eq!(missing(&connection), [third.clone()]);
+    // The peer takes a part of it.
+    let narrowed =
+        Traffic::new(vec![TrafficSelector::subnet([10, 4, 7, 0].into(), 24)], vec![net(2)]);
+    connection.children[0].on_up(ChildId(3), narrowed, false, now);
+    assert_eq!((missing(&connection), connection.state(now)), (Vec::new(), State::Up));
+    assert_eq!(connection.children[0].rekeys, 0);
+}
+
+#[test]
+fn packets_ask_for_what_nobody_is_asking_for() {
+    let now = clock::now();
+    let mut connection = connection(Start::OnDemand, now);
+    assert!(connection.may_acquire(SlotId(0), now));
+    connection.on_connecting(path(), 1);
+    assert!(!connection.may_acquire(SlotId(0), now), "an attempt runs");
+    connection.on_up(info(now), now);
+    assert!(
+        connection.may_acquire(SlotId(0), now),
+        "the peer began the IKE SA and asks for no child"
+    );
+    assert!(!connection.may_acquire(SlotId(0), now + ASK_PAUSE / 2));
+    assert!(!connection.may_acquire(SlotId(9), now + ASK_PAUSE), "not its slot");
+    assert!(connection.may_acquire(SlotId(0), now + ASK_PAUSE));
+    let failed = |retry_at| Failed { traffic: whole(), reason: mismatch(), retry_at };
+    connection.on_child_failed(0, failed(Some(now)));
+    assert!(!connection.may_acquire(SlotId(0), now + 3 * ASK_PAUSE), "it is asked for anyway");
+    connection.on_child_failed(0, failed(None));
+    assert!(connection.may_acquire(SlotId(0), now + 3 * ASK_PAUSE));
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
+    assert!(!connection.may_acquire(SlotId(0), now + 9 * ASK_PAUSE), "it is there");
+    connection.on_down(&CloseReason::NoAnswer, Some(now), now);
+    assert!(!connection.may_acquire(SlotId(0), now));
+    connection.on_down(&CloseReason::DpdTimeout, None, now);
+    assert!(connection.may_acquire(SlotId(0), now));
+}
+
+#[test]
+fn a_redirect_is_told_while_it_is_why_we_are_there() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.paths = vec![path()];
+    let elsewhere = Path { remote: "192.0.2.9:500".parse().expect("an address"), ..path() };
+    let at = |path: Path| Box::new(IkeSaInfo { path, ..*info(now) });
+    connection.on_up(at(path()), now);
+    let to = GatewayId::Name("gw-b.test".to_owned());
+    connection.redirect = Some(Redirect { to: to.clone(), unresolved: true });
+    assert_eq!(connection.unresolved(), Some("gw-b.test"));
+    assert_eq!(connection.redirected_to(), None, "we are not there yet");
+    connection.redirect = Some(Redirect { to: to.clone(), unresolved: false });
+    assert_eq!(connection.unresolved(), None);
+    connection.on_up(at(elsewhere), now);
+    assert_eq!(connection.redirected_to(), Some(&to));
+    connection.on_rekeyed(at(elsewhere));
+    assert_eq!(connection.redirected_to(), Some(&to), "a rekey changes nothing");
+    connection.on_down(&CloseReason::NoAnswer, Some(now), now);
+    assert_eq!(connection.redirected_to(), None);
+    connection.on_up(at(path()), now);
+    assert!(connection.redirect.is_none(), "back where the configuration says");
 }
 
 #[test]
@@ -153,7 +264,7 @@ fn the_reason_stays_while_the_next_attempt_runs_and_goes_when_it_succeeds() {
     let code = connection.reason(now).map(|reason| reason.code);
     assert_eq!(code.as_deref(), Some("E1001"));
     connection.on_up(info(now), now);
-    connection.children[0].on_up(false, now);
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
     assert_eq!(connection.reason(now), None);
 }
 
@@ -208,21 +319,16 @@ fn an_offer_that_we_refused_tells_more_than_a_refusal_of_ours() {
         if offer_first {
             connection.on_refused(&ours, now);
         }
-        connection.on_child_failed(0, reason::explain(&refusal, "berlin"), Some(now));
+        let reason = reason::explain(&refusal, "berlin");
+        connection.on_child_failed(0, Failed { traffic: whole(), reason, retry_at: Some(now) });
         if !offer_first {
             connection.on_refused(&ours, now);
         }
         assert_eq!(connection.state(now), State::Down);
         let reason = connection.reason(now).expect("a reason");
         assert!(reason.message.ends_with("the peer offered aes128gcm16"), "{reason:?}");
-        connection.on_child_failed(
-            0,
-            reason::explain(
-                &CloseReason::SelectorMismatch { ours: Box::default(), theirs: Box::default() },
-                "x",
-            ),
-            None,
-        );
+        let reason = mismatch();
+        connection.on_child_failed(0, Failed { traffic: whole(), reason, retry_at: None });
         let code = connection.reason(now).map(|reason| reason.code);
         assert_eq!(code.as_deref(), Some("E1005"), "another trouble is told as it is");
     }
@@ -256,7 +362,7 @@ fn packets_without_any_answer_degrade_it() {
     let now = clock::now();
     let mut connection = connection(Start::Always, now);
     connection.on_up(info(now), now);
-    connection.children[0].on_up(false, now);
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
     for _ in 0..ONE_WAY_PACKETS {
         connection.children[0].counters.sent(100);
     }
