@@ -85,11 +85,11 @@ pub(super) enum Doom {
 }
 
 impl Established {
-    /// An SA fresh out of IKE_AUTH; the proof says that the peer is who `ids.1` says.
+    /// An SA fresh out of IKE_AUTH; the proof says that the peer is who the second identity says.
     pub(super) fn begin(
         channel: Channel,
         peer: PeerId,
-        ids: (Identity, Identity),
+        (ids, extensions): ((Identity, Identity), Extensions),
         nonces: &(Vec<u8>, Vec<u8>),
         proof: PeerAuthenticated,
         cx: &mut Cx<'_>,
@@ -97,7 +97,8 @@ impl Established {
         let spi = channel.ours;
         let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
         let first = First { lowest_nonce, origin: channel.origin };
-        let state = Self::assemble(channel, peer, ids, first, proof, cx);
+        let mut state = Self::assemble(channel, peer, ids, first, proof, cx);
+        state.extensions = extensions;
         cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
         cx.news(News::Up { spi, peer });
         state

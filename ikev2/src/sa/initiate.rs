@@ -446,8 +446,8 @@ impl AuthSent {
         let ids = (self.local_id, remote_id);
         let (origin, path) = (Origin::Local, self.channel.path);
         let extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
-        let mut state = Established::begin(self.channel, self.peer, ids, &nonces, proof, cx);
-        state.extensions = extensions;
+        let agreed = (ids, extensions);
+        let mut state = Established::begin(self.channel, self.peer, agreed, &nonces, proof, cx);
         if let Some(offer) = self.offer {
             let sk_d = state.channel.sk_d.clone();
             let keying =

@@ -336,8 +336,8 @@ impl AuthAwaited {
         let (origin, path) = (Origin::Remote, this.channel.path);
         let extensions =
             Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
-        let mut state = Established::begin(this.channel, peer, ids, &nonces, proof, cx);
-        state.extensions = extensions;
+        let agreed = (ids, extensions);
+        let mut state = Established::begin(this.channel, peer, agreed, &nonces, proof, cx);
         if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
             cx.news(News::InitialContact { spi: state.channel.ours, peer });
         }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ikev2::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
-use ikev2::{Dpd, DpdAction, Event, Identity, Lifetime, Start, TrafficSelector};
+use ikev2::{Dpd, DpdAction, Event, Identity, IkeSaInfo, Lifetime, Start, TrafficSelector};
 use testkit::link::Link;
-use testkit::world::{LEFT, World, child_of, for_each_seed, pair_of, psk_pair, subnet};
+use testkit::world::{Host, LEFT, World, child_of, for_each_seed, pair_of, psk_pair, subnet};
 
 use crate::{MINUTE, assert_healthy, header, up};
 
@@ -195,4 +195,25 @@ fn durations_without_end_do_not_overflow_the_clock() {
     let mut world = up(World::new(1).peers(endless()));
     world.run_for(MINUTE);
     assert_healthy(&world, 1);
+}
+
+/// From the first event on, and after a rekey.
+#[test]
+fn what_both_can_do_beyond_the_standard_is_told() {
+    let [left, mut right] = psk_pair();
+    right.start = Start::RespondOnly;
+    let mut world = up(World::new(1).peers([left, right]));
+    let facts = |info: &IkeSaInfo| (info.mobike, info.message_id_sync, info.redirect);
+    let all = |host: &Host| host.up.values().map(facts).collect::<Vec<_>>();
+    assert_eq!(
+        all(world.left()),
+        [(true, true, false)],
+        "who calls is redirected, and redirects nobody"
+    );
+    assert_eq!(all(world.right()), [(true, true, true)]);
+    let peer = world.left().peers[0];
+    world.command(LEFT, |endpoint, now| endpoint.rekey_ike(now, peer)).unwrap();
+    world.run_for(MINUTE);
+    assert_eq!(all(world.left()), [(true, true, false)]);
+    assert_eq!(all(world.right()), [(true, true, true)]);
 }

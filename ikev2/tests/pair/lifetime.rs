@@ -60,6 +60,8 @@ fn a_child_that_is_worn_out_is_replaced_by_another() {
     world.command(LEFT, |endpoint, now| endpoint.expire_child(now, worn)).unwrap();
     world.run_for(MINUTE);
     assert_healthy(&world, 1);
+    let rekeyed = |event: &Event| matches!(event, Event::ChildUp { replaces: Some(_), .. });
+    assert_eq!(world.left().count(rekeyed), 0, "{}", world.report());
     assert!(world.left().children().all(|child| child.id != worn), "{}", world.report());
     assert!(world.command(LEFT, |endpoint, now| endpoint.expire_child(now, worn)).is_err());
 }

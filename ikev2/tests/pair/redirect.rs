@@ -99,8 +99,8 @@ fn resolved(world: &mut World, address: IpAddr) -> bool {
     world.command(LEFT, |endpoint, now| endpoint.follow_redirect(now, peer, address)).unwrap()
 }
 
-fn by_name() -> Option<GatewayId> {
-    Some(GatewayId::Name("other.example.com".to_owned()))
+fn by_name() -> GatewayId {
+    GatewayId::Name("other.example.com".to_owned())
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_live_sa_stays_until_the_gateway_of_that_name_has_taken_over() {
     let mut world = cluster(8);
     world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
     assert!(!resolved(&mut world, OTHER_ADDRESS), "nobody sent us anywhere");
-    redirect(&mut world, RIGHT, by_name());
+    redirect(&mut world, RIGHT, Some(by_name()));
     let told = |world: &World| world.left().count(|e| matches!(e, Event::Redirected { .. })) > 0;
     world.run_until(told, MINUTE);
     world.run_for(MINUTE);
@@ -126,7 +126,7 @@ fn a_live_sa_stays_until_the_gateway_of_that_name_has_taken_over() {
 #[test]
 fn a_name_in_ike_auth_is_followed_and_one_that_does_not_answer_is_no_goal() {
     let mut world = cluster(9);
-    redirect(&mut world, RIGHT, by_name());
+    redirect(&mut world, RIGHT, Some(by_name()));
     let told = |world: &World| world.left().count(|e| matches!(e, Event::Redirected { .. })) > 0;
     world.run_until(told, MINUTE);
     let nobody = IpAddr::from([203, 0, 113, 200]);
