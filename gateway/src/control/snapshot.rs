@@ -184,7 +184,10 @@ fn is_translated(connection: &Connection, remote: SocketAddr) -> bool {
         [500, 4500].contains(&port)
             || connection.paths.iter().any(|path| path.remote.port() == port)
     };
-    let own_address = connection.paths.iter().any(|path| path.remote.ip() == remote.ip());
+    let paths = &connection.paths;
+    let own_address = paths.iter().any(|path| path.remote.ip() == remote.ip());
+    // Where we were sent we called the peer itself; of one that called us from anywhere the port is all that tells.
+    let own_address = own_address || paths.is_empty() || connection.redirected_to().is_some();
     !own_address || !own_port(remote.port())
 }
 

@@ -205,10 +205,17 @@ impl Control {
     /// An SA has carried all that it may: it goes, and the next one is asked for.
     pub(super) fn on_worn(&mut self, now: Instant, slot: SlotId, spi: NonZeroU32) {
         let Some(child) = self.installer.sender(slot, spi) else { return };
-        tracing::warn!(
-            target: "child", event = "worn", spi_out = hex(spi.get()),
-            msg = "an SA carried as much as its lifetime allows before the peer answered the rekey; it is deleted"
-        );
+        let has_slot = |c: &&Connection| c.children.iter().any(|child| child.slot == slot);
+        let conn = self.connections.iter().find(has_slot).map(|c| c.config.name.as_str());
+        let what = format!("{} worn", conn.unwrap_or_default());
+        if let Some(folded) = self.folding.tell(what, now) {
+            tracing::warn!(
+                target: "child", event = "worn", conn, spi_out = hex(spi.get()),
+                msg = "an SA has carried all that its lifetime allows before it was replaced; it is deleted",
+                fix = "raise esp_lifebytes and esp_lifepackets: traffic reaches them within seconds",
+                folded = (folded > 0).then_some(folded)
+            );
+        }
         // Unknown if it is on its way out already.
         let _ = self.endpoint.expire_child(now, child);
         self.drain(now);

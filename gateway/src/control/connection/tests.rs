@@ -162,7 +162,7 @@ fn each_pair_of_a_child_has_its_own_failure() {
         connection.on_child_failed(0, Failed { traffic, reason: mismatch(), retry_at });
     };
     let [pair, other, third] = [traffic(1, 2), traffic(3, 2), traffic(4, 2)];
-    let networks = |nets: [u8; 3]| nets.map(|n| net(n)).to_vec();
+    let networks = |nets: [u8; 3]| nets.map(net).to_vec();
     fail(&mut connection, Traffic::new(networks([1, 3, 4]), vec![net(2)]), retry_at(9));
     fail(&mut connection, other.clone(), retry_at(4));
     assert_eq!(connection.children[0].failures.len(), 1, "in place of that of the whole");
@@ -176,7 +176,7 @@ fn each_pair_of_a_child_has_its_own_failure() {
     };
     assert_eq!(missing(&connection), [other.clone(), third.clone()]);
     connection.children[0].on_up(ChildId(2), other, false, now);
-    assert_eq!(missing(&connection), [third.clone()]);
+    assert_eq!(missing(&connection), std::slice::from_ref(&third));
     // The peer takes a part of it.
     let narrowed =
         Traffic::new(vec![TrafficSelector::subnet([10, 4, 7, 0].into(), 24)], vec![net(2)]);
