@@ -123,7 +123,7 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Send peers to another gateway
+    /// Send peers that called us to another gateway
     #[command(
         after_help = "Examples:\n  s2s-gw redirect --to 198.51.100.20\n  s2s-gw redirect berlin --to gw-b.example.com\n  s2s-gw redirect --stay"
     )]

@@ -276,6 +276,7 @@ fn sa(sa: &Installed, now: Instant) -> SaStatus {
         spi_out: hex(sa.spi_out.0.get()),
         narrowed_local: list(&sa.local_ts),
         narrowed_remote: list(&sa.remote_ts),
+        more_possible: sa.more_possible,
         rekey_in_seconds: sa.rekey_at.saturating_duration_since(now).as_secs(),
     }
 }
@@ -294,6 +295,7 @@ mod tests {
             spi_out: hex(spi),
             narrowed_local: Vec::new(),
             narrowed_remote: Vec::new(),
+            more_possible: false,
             rekey_in_seconds: 1320,
         }
     }

@@ -319,6 +319,9 @@ pub struct SaStatus {
     pub narrowed_local: Vec<String>,
     /// The peer's selectors after narrowing.
     pub narrowed_remote: Vec<String>,
+    /// Whether the peer would take what is missing of our networks in another child SA (ADDITIONAL_TS_POSSIBLE).
+    #[serde(default)]
+    pub more_possible: bool,
     /// Until we replace it.
     pub rekey_in_seconds: u64,
 }
@@ -399,6 +402,7 @@ pub(crate) mod tests {
                     spi_out: "9f0e0002".into(),
                     narrowed_local: vec!["10.1.0.0/16".into(), "10.9.0.0/24".into()],
                     narrowed_remote: vec!["10.2.0.0/16".into()],
+                    more_possible: false,
                     rekey_in_seconds: 1320,
                 }),
                 rekeys: 26,

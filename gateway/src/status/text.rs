@@ -334,6 +334,9 @@ fn child(text: &mut String, child: &ChildStatus) {
     let _ = write!(text, "  child {}: {} ⇄ {}", child.name, local.join(","), remote.join(","));
     if child.pairs.is_empty() {
         sa(text, child.sa.as_ref(), child.state);
+        if child.sa.as_ref().is_some_and(|sa| sa.more_possible) {
+            text.push_str(MORE_POSSIBLE);
+        }
         reason(text, child.reason.as_ref());
     } else {
         let up = child.pairs.iter().filter(|pair| pair.sa.is_some()).count();
@@ -376,6 +379,9 @@ fn sa(text: &mut String, sa: Option<&SaStatus>, state: State) {
         }
     }
 }
+
+/// With `auto` we ask by ourselves.
+const MORE_POSSIBLE: &str = "    the peer takes the other networks in child SAs of their own: selectors = \"auto\" asks for them\n";
 
 fn reason(text: &mut String, reason: Option<&Reason>) {
     if let Some(reason) = reason {
@@ -510,6 +516,10 @@ warnings: W0302 (more: s2s-gw error W0302)
         ] {
             assert!(text.contains(part), "{part}\n--- is not in ---\n{text}");
         }
+        let mut narrowed = snapshot.connections[0].clone();
+        narrowed.children[0].sa.as_mut().expect("it is up").more_possible = true;
+        let text = detail(&snapshot, &narrowed, Colour::Off);
+        assert!(text.contains("out 9f0e0002\n    the peer takes the other networks"), "{text}");
         let text = detail(&snapshot, &snapshot.connections[1], Colour::Off);
         assert!(text.contains("  fix:       add one of ours on the peer"), "{text}");
         assert!(text.contains("ours    1: aes256-sha256-modp2048"), "{text}");
