@@ -27,7 +27,6 @@ use crate::shared::{Cx, News, Outbox, Shared};
 use crate::timers::{Timer, Timers};
 use crate::wire::header::{Flags, Header, IkeSpi};
 use crate::wire::message::{Chain, message};
-use crate::wire::redirect::GatewayId;
 
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
 pub struct Endpoint {
@@ -121,29 +120,6 @@ impl Endpoint {
         let index = usize::try_from(peer.0).map_err(|_| Unknown)?;
         change(Arc::make_mut(self.shared.peers.get_mut(index).ok_or(Unknown)?));
         Ok(())
-    }
-
-    /// Sends a peer to another gateway (RFC 5685): its SA at once, if it follows, and each that it begins after that;
-    /// `None` lets it stay again. Says whether an SA is told: the peer has to have called us, and to follow redirects.
-    ///
-    /// # Errors
-    /// `Unknown` if there is no such peer.
-    pub fn redirect(
-        &mut self,
-        now: Instant,
-        peer: PeerId,
-        to: Option<GatewayId>,
-    ) -> Result<bool, Unknown> {
-        let leaves = to.is_some();
-        let mut told = false;
-        self.configure(peer, |config| config.redirect_to = to)?;
-        for spi in self.peers.one(peer)?.sas.clone().into_iter().filter(|_| leaves) {
-            if let Some(sa) = self.sas.get_mut(&spi) {
-                told |= sa.redirect(&mut Cx { now, shared: &mut self.shared }).is_ok();
-            }
-            self.settle(now, spi);
-        }
-        Ok(told)
     }
 
     /// An authentic ESP packet of this child, with a higher sequence number than all before, came from another address
@@ -505,39 +481,6 @@ impl Endpoint {
         let retry_at = peer.retry_at;
         cx.event(Event::PeerDown { peer: id, reason, retry_at });
         self.pursue(now, id);
-    }
-
-    /// The peer, authenticated, sends us elsewhere: its SA stays until the one with the other gateway is up.
-    fn on_redirected(&mut self, now: Instant, spi: IkeSpi, id: PeerId, to: GatewayId) {
-        let here = self.sas.get(&spi).and_then(IkeSa::path);
-        let Some(here) = here else { return };
-        if let Some(path) = self.detour(now, id, here, to) {
-            let redirected_from = Some(here.remote.ip());
-            self.begin(now, id, path, Attempt { supersedes: Some(spi), redirected_from });
-        }
-    }
-
-    /// The way to the gateway to which the one at the end of `here` sends us.
-    fn detour(&mut self, now: Instant, id: PeerId, here: Path, to: GatewayId) -> Option<Path> {
-        let port = self.shared.config.ike_port;
-        let way = self.peers.one(id).ok()?.redirected(now, here, &to, port);
-        self.shared.out.events.push_back(Event::Redirected { peer: id, to });
-        way
-    }
-
-    /// Our authentication is about to end (RFC 4478): the same again, beside the SA that there is.
-    fn on_reauthenticate(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
-        let Some(mut path) = self.sas.get(&spi).and_then(IkeSa::path) else { return };
-        let mut attempts = self.peers.one(id).ok().into_iter().flat_map(|peer| &peer.sas);
-        if attempts.any(|sa| self.sas.get(sa).is_some_and(|sa| sa.supersedes == Some(spi))) {
-            return;
-        }
-        let (ike, nat) = (self.shared.config.ike_port, self.shared.config.nat_port);
-        if path.local.port() == nat && path.remote.port() == nat {
-            path.local.set_port(ike);
-            path.remote.set_port(ike);
-        }
-        self.begin(now, id, path, Attempt { supersedes: Some(spi), redirected_from: None });
     }
 
     /// Begins an SA; `false` if none of the proposals can be begun with.

@@ -117,10 +117,11 @@ impl Host {
         let (_, made) = self.installed.first_key_value()?;
         let mut path = None;
         for (_, event) in self.events.get(*made..)? {
-            match event {
-                Event::ChildUp { child, .. } => path = path.or(Some(child.path)),
-                Event::PeerMoved { path: to, .. } => path = Some(*to),
-                _ => {}
+            if let Event::ChildUp { child, .. } = event {
+                path = path.or(Some(child.path));
+            }
+            if let Event::PeerMoved { path: to, .. } = event {
+                path = Some(*to);
             }
         }
         path
