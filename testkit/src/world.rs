@@ -19,6 +19,7 @@
 //! world.assert_mirrored();
 //! ```
 
+mod attacker;
 mod capture;
 mod host;
 mod report;
@@ -36,6 +37,7 @@ use ikev2::{Disposition, Endpoint, EndpointConfig, Path, PeerConfig, PeerId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
+pub use self::attacker::{Adversary, Answer, Trick};
 pub use self::host::Host;
 pub use self::seeds::for_each_seed_on_all_cores;
 pub use self::setup::{

@@ -19,6 +19,7 @@ mod dpd;
 mod fragments;
 mod garbage;
 mod handshake;
+mod hostile;
 mod letter;
 mod lifetime;
 mod loss;
