@@ -96,8 +96,8 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) {
-        // The SPI is the one that the peer receives on (RFC 7296 §1.3.3).
-        let named = |spi: u32| spi.to_be_bytes() == *notify.spi;
+        // The SPI is the one that the peer receives on, with ESP (RFC 7296 §1.3.3).
+        let named = |spi: u32| notify.esp_spi() == Some(spi);
         let old = self.children.iter().find(|child| named(child.spi_out.0.get()));
         let Some((id, slot, phase, scope)) =
             old.map(|old| (old.id, old.slot, old.phase, self.rekey_scope(old, cx)))
