@@ -61,6 +61,18 @@ pub(crate) const fn supported(method: KeMethod) -> bool {
     )
 }
 
+/// The prime of a MODP group, most significant octet first.
+#[cfg(test)]
+pub(crate) fn modp_prime(method: KeMethod) -> Option<Vec<u8>> {
+    let group = match method {
+        KeMethod::MODP_2048 => Group::Modp2048,
+        KeMethod::MODP_3072 => Group::Modp3072,
+        KeMethod::MODP_4096 => Group::Modp4096,
+        _ => return None,
+    };
+    Some(group.prime())
+}
+
 impl KeSecret {
     /// Draws a key pair. `None` if we do not have the method.
     pub(crate) fn generate(method: KeMethod, rng: &mut impl CryptoRng) -> Option<Self> {

@@ -30,6 +30,9 @@ mod golden;
 mod hostile;
 mod letter;
 mod remains;
+mod requests;
+mod spis;
+mod values;
 
 const A: usize = 0;
 const B: usize = 1;

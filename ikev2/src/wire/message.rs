@@ -330,6 +330,15 @@ impl Chain {
         self
     }
 
+    /// A chain of these octets, well-formed or not.
+    #[cfg(test)]
+    pub(crate) fn of_octets(first: PayloadType, octets: &[u8]) -> Self {
+        let mut chain = Self::new();
+        chain.writer.put(octets);
+        chain.first = first;
+        chain
+    }
+
     /// The type of the first payload; `NONE` if there is none.
     #[must_use]
     pub const fn first(&self) -> PayloadType {

@@ -76,7 +76,10 @@ fn answer_to(pair: &mut Pair, from: usize, request: &[u8]) -> Vec<u8> {
 }
 
 /// An IKE_SA_INIT message with its payloads changed.
-fn rebuilt(octets: &[u8], change: impl FnOnce(&mut Vec<(PayloadType, u8, Vec<u8>)>)) -> Vec<u8> {
+pub(super) fn rebuilt(
+    octets: &[u8],
+    change: impl FnOnce(&mut Vec<(PayloadType, u8, Vec<u8>)>),
+) -> Vec<u8> {
     let header = Header::parse(octets).unwrap();
     let mut payloads: Vec<_> = Payloads::new(header.next_payload, &octets[Header::LEN..])
         .map(|payload| payload.map(|p| (p.kind, 0, p.body.to_vec())).unwrap())
