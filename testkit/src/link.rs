@@ -126,6 +126,19 @@ impl Nat {
         Self { inside, public, ports: BTreeMap::new(), next_port: 20_000 }
     }
 
+    /// Gives an inside port the same port outside, so that somebody may call the host behind the box.
+    #[must_use]
+    pub fn forward(mut self, port: u16) -> Self {
+        self.ports.insert(SocketAddr::new(self.inside, port), port);
+        self
+    }
+
+    /// Gets another public address, as after a new lease. Every mapping is forgotten.
+    pub fn renumber(&mut self, public: IpAddr) {
+        self.public = public;
+        self.reboot();
+    }
+
     /// Forgets every mapping, as after a power cut. New ones get new ports.
     pub fn reboot(&mut self) {
         self.ports.clear();
@@ -217,5 +230,20 @@ mod tests {
         nat.reboot();
         assert_eq!(nat.inward(public), None);
         assert_ne!(nat.outward(inside), public);
+    }
+
+    #[test]
+    fn a_nat_box_forwards_ports_until_it_gets_another_address() {
+        let mut nat = Nat::new([10, 0, 0, 2].into(), [203, 0, 113, 1].into()).forward(4500);
+        let inside = SocketAddr::new(nat.inside, 4500);
+        let before = SocketAddr::new(nat.public, 4500);
+        assert_eq!(nat.inward(before), Some(inside), "nobody sent from there yet");
+        assert_eq!(nat.outward(inside), before);
+        nat.renumber([203, 0, 113, 2].into());
+        let after = nat.outward(inside);
+        assert_eq!(after.ip(), nat.public);
+        assert_ne!(after.port(), 4500);
+        assert_eq!(nat.inward(after), Some(inside));
+        assert_eq!(nat.inward(before), Some(before), "not an address of the box any more");
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct Mobility {
     theirs: Vec<IpAddr>,
     /// What the peer's NAT_DETECTION_DESTINATION_IP said last: how it sees us (RFC 4555 §3.8).
     seen_as: Option<Vec<u8>>,
+    /// Where the peer's last message came from, if it was not the way in use: its NAT may have changed.
+    heard_on: Option<Path>,
+    /// Whether a request went there.
+    asked_there: bool,
     turn: usize,
     refusals: u8,
 }
@@ -66,6 +70,8 @@ impl Mobility {
             ways: config.paths.iter().map(float).collect(),
             theirs: additional(body).filter(|address| *address != path.remote.ip()).collect(),
             seen_as: None,
+            heard_on: None,
+            asked_there: false,
             turn: 0,
             refusals: 0,
         }
@@ -84,9 +90,13 @@ impl Mobility {
 
     /// The next of them, in turn.
     fn other(&mut self, current: Path) -> Option<Path> {
-        let others = self.others(current);
+        let mut others = self.others(current);
+        let heard_on = self.heard_on.filter(|way| *way != current);
+        others.extend(heard_on);
         self.turn = self.turn.wrapping_add(1);
-        others.get(self.turn % others.len().max(1)).copied()
+        let next = others.get(self.turn % others.len().max(1)).copied();
+        self.asked_there |= next.is_some() && next == heard_on;
+        next
     }
 }
 
@@ -257,9 +267,16 @@ impl Established {
             return;
         };
         // RFC 4555 §3.8: nothing but UPDATE_SA_ADDRESSES moves the IKE SA, so that any other exchange can test a way.
-        let tried = mobility.others(self.channel.path).contains(&message.path);
+        let known = mobility.others(self.channel.path).contains(&message.path);
+        let tried = known || (mobility.asked_there && mobility.heard_on == Some(message.path));
         if message.response && tried && self.steers() {
             self.steer(message.path, cx);
+        } else if self.channel.nat_remote
+            && let Some(mobility) = &mut self.extensions.mobility
+        {
+            // A responder behind a NAT cannot say where it is now; when it is not reached otherwise, it is tried there.
+            mobility.asked_there &= mobility.heard_on == Some(message.path);
+            mobility.heard_on = Some(message.path);
         }
     }
 
