@@ -157,6 +157,9 @@ impl Window {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::registry::{ExchangeType, PayloadType};

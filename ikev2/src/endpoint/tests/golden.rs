@@ -14,14 +14,14 @@ use super::*;
 use crate::registry::ProtocolId;
 
 /// A state, who is in it, and the message IDs that it takes: of a request, of a response.
-struct Case {
-    name: &'static str,
-    end: usize,
-    ids: (u32, u32),
-    reach: fn() -> Pair,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) end: usize,
+    pub(super) ids: (u32, u32),
+    pub(super) reach: fn() -> Pair,
 }
 
-const CASES: [Case; 12] = [
+pub(super) const CASES: [Case; 12] = [
     Case { name: "Knocking", end: A, ids: (0, 0), reach: Pair::new },
     Case { name: "AuthSent", end: A, ids: (0, 1), reach: || passed(2) },
     Case { name: "AuthAwaited", end: B, ids: (1, 0), reach: || passed(2) },
@@ -191,7 +191,7 @@ fn kinds(child: u32, asked: ExchangeType) -> Vec<Kind> {
 }
 
 /// The SA of an end that is the oldest: the one whose state it is about.
-fn oldest(endpoint: &Endpoint) -> Option<IkeSpi> {
+pub(super) fn oldest(endpoint: &Endpoint) -> Option<IkeSpi> {
     endpoint.peers.iter().find_map(|peer| peer.sas.first()).copied().or_else(|| {
         let mut spis: Vec<_> = endpoint.sas.keys().copied().collect();
         spis.sort_unstable_by_key(|spi| spi.0);

@@ -1,0 +1,230 @@
+//! Rekeys that cross, in every order in which their four messages can arrive, against the rules of RFC 7296 §2.8.1 and
+//! §2.8.2 written out here.
+//!
+//! ```text
+//!   A ── request a ──►  ◄── answer to a ── B          orders of a a' and b b':
+//!   B ── request b ──►  ◄── answer to b ── A            a a' b b'    A had the new SA when b came: b is refused, A's stays
+//!                                                       b b' a a'    the other way about
+//!                                                       all others   they crossed: the lowest of four nonces decides
+//! ```
+//!
+//! The SA with the lowest nonce is closed by whoever made it; the old one by whoever made the survivor.
+
+use super::*;
+use crate::registry::ProtocolId;
+
+/// One side's exchange: what it asked for and the answer, as they were sent.
+#[derive(Debug, Clone, Default)]
+struct Exchange {
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    nonces: Vec<Vec<u8>>,
+    /// What it proposed, and what it was answered with: SPIs of the requester and of the responder.
+    spis: Vec<Vec<u8>>,
+}
+
+/// The six orders: whose message is next, each side's request before its answer.
+const ORDERS: [[usize; 4]; 6] =
+    [[A, A, B, B], [A, B, A, B], [A, B, B, A], [B, A, A, B], [B, A, B, A], [B, B, A, A]];
+
+/// Who makes the SA that stays.
+fn survivor(order: [usize; 4], exchanges: &[Exchange; 2]) -> usize {
+    match order {
+        [A, A, B, B] => A,
+        [B, B, A, A] => B,
+        _ => {
+            let lowest = |end: usize| exchanges[end].nonces.iter().min().unwrap().clone();
+            if lowest(A) < lowest(B) { B } else { A }
+        }
+    }
+}
+
+fn seeded(seed: u8) -> Pair {
+    let mut pair = Pair::empty();
+    pair.ends = [seed, seed ^ 0x80].map(|seed| {
+        let mut long = [seed; 32];
+        long[31] = 77;
+        Endpoint::new(EndpointConfig::default(), long)
+    });
+    for end in [B, A] {
+        pair.ends[end].add_peer(pair.now, config(end));
+    }
+    pair.drain();
+    pair.settle();
+    pair
+}
+
+/// Nonce and SPI of a CREATE_CHILD_SA message to `end`, while its SA is the old one.
+fn contents(pair: &mut Pair, end: usize, payload: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (sa, _) = pair.sa(end);
+    let mut octets = payload.to_vec();
+    let authentic = sa.peek(&mut octets);
+    let body = Body::parse(authentic.first, authentic.plain).unwrap();
+    Some((body.nonce?.to_vec(), body.sa?[0].spi.clone()))
+}
+
+/// What a DELETE says, opened by the receiver's SA that it belongs to.
+fn deleted(pair: &mut Pair, to: usize, payload: &[u8]) -> Vec<Vec<u8>> {
+    let header = Header::parse(payload).unwrap();
+    let ours = if header.flags.initiator { header.spi_r } else { header.spi_i };
+    let Some(sa) = pair.ends[to].sas.get_mut(&ours) else { return Vec::new() };
+    let mut octets = payload.to_vec();
+    let authentic = sa.peek(&mut octets);
+    let body = Body::parse(authentic.first, authentic.plain).unwrap();
+    let mut named = Vec::new();
+    for delete in &body.deletes {
+        if delete.protocol == ProtocolId::ESP {
+            named.extend(delete.spis.iter().map(|spi| spi.to_be_bytes().to_vec()));
+        } else {
+            let mut both = [header.spi_i.octets().to_vec(), header.spi_r.octets().to_vec()];
+            both.sort();
+            named.push(both.concat());
+        }
+    }
+    named
+}
+
+/// Plays both rekeys in this order, each message as often as `copies` says; who deleted what afterwards, by request.
+fn play(
+    pair: &mut Pair,
+    order: [usize; 4],
+    copies: [usize; 4],
+) -> ([Exchange; 2], Vec<(usize, Vec<u8>)>) {
+    let mut exchanges = [Exchange::default(), Exchange::default()];
+    for end in [A, B] {
+        let at = pair.wire.iter().position(|(from, _)| *from == end).expect("a request");
+        let (_, sent) = pair.wire.remove(at).unwrap();
+        exchanges[end].request = sent.payload.to_vec();
+        let (nonce, spi) = contents(pair, B - end, &sent.payload).expect("an offer");
+        exchanges[end].nonces.push(nonce);
+        exchanges[end].spis.push(spi);
+    }
+    let mut later: VecDeque<(usize, Transmit)> = VecDeque::new();
+    for (turn, end) in order.into_iter().enumerate() {
+        let is_answer = !exchanges[end].answer.is_empty();
+        let (from, octets) = if is_answer {
+            (B - end, exchanges[end].answer.clone())
+        } else {
+            (end, exchanges[end].request.clone())
+        };
+        for copy in 0..copies[turn] {
+            pair.deliver(from, &octets);
+            let sent: Vec<_> = std::mem::take(&mut pair.wire).into_iter().collect();
+            for (sender, transmit) in sent {
+                let header = Header::parse(&transmit.payload).unwrap();
+                let answers = header.flags.response
+                    && header.exchange == ExchangeType::CREATE_CHILD_SA
+                    && sender == B - end;
+                if answers && !is_answer && copy == 0 {
+                    exchanges[end].answer = transmit.payload.to_vec();
+                    if let Some((nonce, spi)) = contents(pair, end, &transmit.payload) {
+                        exchanges[end].nonces.push(nonce);
+                        exchanges[end].spis.push(spi);
+                    }
+                } else if !answers {
+                    later.push_back((sender, transmit));
+                }
+            }
+        }
+    }
+    let mut deletes = Vec::new();
+    pair.wire = later;
+    while let Some((from, sent)) = pair.wire.pop_front() {
+        let header = Header::parse(&sent.payload).unwrap();
+        if !header.flags.response && header.exchange == ExchangeType::INFORMATIONAL {
+            deletes.extend(deleted(pair, B - from, &sent.payload).into_iter().map(|d| (from, d)));
+        }
+        pair.deliver(from, &sent.payload);
+    }
+    deletes.sort();
+    deletes.dedup();
+    (exchanges, deletes)
+}
+
+/// Every message once, and each of them twice.
+const COPIES: [[usize; 4]; 3] = [[1, 1, 1, 1], [2, 1, 2, 1], [2, 2, 2, 2]];
+
+#[test]
+fn crossing_rekeys_of_a_child_end_as_the_rfc_says() {
+    let mut survivors = [0, 0];
+    for seed in 0..24 {
+        for order in ORDERS {
+            for copies in COPIES {
+                let mut pair = seeded(seed);
+                let old = [A, B].map(|end| requests::children(&pair, end)[0].spi_in);
+                for end in [A, B] {
+                    let child = *pair.ends[end].children.keys().next().unwrap();
+                    pair.ends[end].rekey_child(pair.now, child).unwrap();
+                }
+                pair.drain();
+                let (exchanges, deletes) = play(&mut pair, order, copies);
+                let winner = survivor(order, &exchanges);
+                survivors[winner] += 1;
+                let what = format!("seed {seed}, {order:?}, {copies:?}: {deletes:02x?}");
+                // The old pair, by its SPI at the deleter; and the redundant one, if it came to be.
+                let mut expected = vec![(winner, old[winner].to_be_bytes().to_vec())];
+                let loser = &exchanges[B - winner];
+                if loser.spis.len() == 2 {
+                    expected.push((B - winner, loser.spis[0].clone()));
+                }
+                expected.sort();
+                assert_eq!(deletes, expected, "{what}");
+                for end in [A, B] {
+                    let left = requests::children(&pair, end);
+                    assert_eq!(left.len(), 1, "{what}");
+                    let side = usize::from(end != winner);
+                    let spi = left[0].spi_in.to_be_bytes();
+                    assert_eq!(exchanges[winner].spis[side], spi, "{what}");
+                    assert_eq!(pair.ends[end].shared.esp_spis.len(), 1, "{what}");
+                }
+            }
+        }
+    }
+    assert!(survivors.iter().all(|count| *count > 100), "{survivors:?}");
+}
+
+#[test]
+fn crossing_rekeys_of_the_ike_sa_end_as_the_rfc_says() {
+    let mut survivors = [0, 0];
+    for seed in 0..24 {
+        for order in ORDERS {
+            for copies in COPIES {
+                let mut pair = seeded(seed);
+                let spis = |a: &[u8], b: &[u8]| {
+                    let mut both = [a.to_vec(), b.to_vec()];
+                    both.sort();
+                    both.concat()
+                };
+                let [ours, theirs] =
+                    [A, B].map(|end| pair.ends[end].sas.keys().next().unwrap().octets());
+                let old = spis(&ours, &theirs);
+                for end in [A, B] {
+                    pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+                }
+                pair.drain();
+                let (exchanges, deletes) = play(&mut pair, order, copies);
+                let winner = survivor(order, &exchanges);
+                survivors[winner] += 1;
+                let what = format!("seed {seed}, {order:?}, {copies:?}: {deletes:02x?}");
+                let mut expected = vec![(winner, old)];
+                let loser = &exchanges[B - winner];
+                if loser.spis.len() == 2 {
+                    expected.push((B - winner, spis(&loser.spis[0], &loser.spis[1])));
+                }
+                expected.sort();
+                assert_eq!(deletes, expected, "{what}");
+                pair.run_for(4 * MINUTE);
+                for end in [A, B] {
+                    let side = usize::from(end != winner);
+                    let left: Vec<_> = pair.ends[end].sas.keys().map(|spi| spi.octets()).collect();
+                    assert_eq!(left.len(), 1, "{what}");
+                    assert_eq!(exchanges[winner].spis[side], left[0], "{what}");
+                    assert_eq!(pair.ends[end].children.len(), 1, "{what}");
+                    let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+                    assert_eq!(count(&pair.events[end], down), 0, "{what}");
+                }
+            }
+        }
+    }
+    assert!(survivors.iter().all(|count| *count > 100), "{survivors:?}");
+}
