@@ -445,7 +445,7 @@ fn whatever_comes_first_but_ike_sa_init_begins_nothing() {
             if is_init && !flags.response && spi_r == IkeSpi::ZERO {
                 continue;
             }
-            let header = Header { exchange, flags, spi_r, ..header };
+            let header = Header { spi_r, exchange, flags, ..header };
             let forged = [&header.emit()[..], &request.payload[Header::LEN..]].concat();
             let disposition = pair.deliver(A, &forged);
             assert!(matches!(disposition, Disposition::Dropped(_)), "{header:?}");

@@ -132,14 +132,6 @@ fn child_chain(group: &str, method: KeMethod, value: &[u8], rekeyed: Option<u32>
     chain
 }
 
-fn spi_in(pair: &Pair, end: usize) -> u32 {
-    let spis = pair.events[end].iter().filter_map(|event| match event {
-        Event::ChildUp { child, .. } => Some(child.spi_in.0.get()),
-        _ => None,
-    });
-    spis.last().expect("a child")
-}
-
 fn ups(pair: &Pair, end: usize) -> usize {
     count(&pair.events[end], |event| {
         matches!(event, Event::ChildUp { .. } | Event::PeerUp { .. } | Event::PeerRekeyed { .. })
@@ -234,7 +226,7 @@ fn a_bad_value_in_a_request_for_new_keys_is_refused_and_harms_nothing() {
     for (group, method) in GROUPS {
         let mut pair = up(group);
         let before = (ups(&pair, A), ups(&pair, B));
-        let old = spi_in(&pair, A);
+        let old = requests::children(&pair, A)[0].spi_in;
         let mut id = 2;
         for value in bad_values(method) {
             for chain in [
