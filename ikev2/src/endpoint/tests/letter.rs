@@ -7,6 +7,8 @@
 
 mod endings;
 mod exchanges;
+mod keys;
+mod limits;
 
 use super::*;
 use crate::registry::{KeMethod, ProtocolId};

@@ -8,7 +8,11 @@ const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
 const CREATE_CHILD_SA: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 
 /// Lets time pass while B refuses every CREATE_CHILD_SA with `kind`; what A sent of exchange types.
-fn refuse_all(pair: &mut Pair, kind: NotifyType, duration: Duration) -> Vec<ExchangeType> {
+pub(super) fn refuse_all(
+    pair: &mut Pair,
+    kind: NotifyType,
+    duration: Duration,
+) -> Vec<ExchangeType> {
     let end = pair.now + duration;
     let mut sent = Vec::new();
     loop {
@@ -43,7 +47,7 @@ fn refuse_all(pair: &mut Pair, kind: NotifyType, duration: Duration) -> Vec<Exch
     sent
 }
 
-fn long_lived_b() -> Pair {
+pub(super) fn long_lived_b() -> Pair {
     let mut pair = Pair::empty();
     let mut b = config(B);
     b.children[0].lifetime.time = Duration::from_hours(100);
