@@ -101,6 +101,8 @@ pub(crate) struct Findings {
     problems: Vec<Problem>,
     sections: BTreeMap<Section, Tally>,
     total: Tally,
+    /// Of the RFCs of which only some demands are listed.
+    selected: Tally,
     /// RFCs whose text is not here, so that nothing was counted.
     unread: Vec<u32>,
 }
@@ -121,7 +123,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
 
 /// The step of `cargo xtask test`: the problems, and the counts as the note.
 pub(crate) fn step() -> Result<(Counts, String)> {
-    let findings = look(Options { last: false })?;
+    let findings = look(Options { last: true })?;
     for problem in &findings.problems {
         println!("  {problem}");
     }
@@ -150,11 +152,12 @@ fn check(text: &str, root: &Path, read: impl Fn(u32) -> Option<Keywords>, last: 
     let Document { rows, rest, mut problems } = table::parse(text);
     let mut sources = Sources::new(root);
     let mut sections: BTreeMap<Section, Tally> = BTreeMap::new();
-    let mut total = Tally::default();
+    let (mut total, mut selected) = (Tally::default(), Tally::default());
     for row in &rows {
         let tested = !row.tests.is_empty();
         sections.entry(row.section.clone()).or_default().add(row.state, tested);
-        total.add(row.state, tested);
+        let sum = if row.selected { &mut selected } else { &mut total };
+        sum.add(row.state, tested);
         if last && row.state == State::Planned {
             problems.push(Problem::new(row.line, "still planned"));
         }
@@ -165,10 +168,10 @@ fn check(text: &str, root: &Path, read: impl Fn(u32) -> Option<Keywords>, last: 
     }
     let mut accounted: BTreeMap<u32, Keywords> = BTreeMap::new();
     let mut lines: BTreeMap<Section, usize> = BTreeMap::new();
-    let demands = rows.iter().map(|row| (&row.section, &row.levels, row.line));
-    for (section, levels, line) in
-        demands.chain(rest.iter().map(|r| (&r.section, &r.levels, r.line)))
-    {
+    let demands = rows.iter().filter(|row| !row.selected);
+    let demands = demands.map(|row| (&row.section, &row.levels, row.line));
+    let others = rest.iter().filter(|r| !r.selected).map(|r| (&r.section, &r.levels, r.line));
+    for (section, levels, line) in demands.chain(others) {
         lines.insert(section.clone(), line);
         let known =
             accounted.entry(section.rfc).or_default().entry(section.path.clone()).or_default();
@@ -190,11 +193,12 @@ fn check(text: &str, root: &Path, read: impl Fn(u32) -> Option<Keywords>, last: 
         }
     }
     for r in &rest {
-        total.not_applicable += r.count();
+        let sum = if r.selected { &mut selected } else { &mut total };
+        sum.not_applicable += r.count();
         sections.entry(r.section.clone()).or_default().not_applicable += r.count();
     }
     problems.sort();
-    Findings { problems, sections, total, unread }
+    Findings { problems, sections, total, selected, unread }
 }
 
 impl Findings {
@@ -219,6 +223,9 @@ impl Findings {
             );
         }
         println!("{}{}", self.total, self.unread_note());
+        if self.selected != Tally::default() {
+            println!("of other RFCs: {}", self.selected);
+        }
         for problem in &self.problems {
             println!("{problem}");
         }

@@ -4,6 +4,7 @@
 //! ```text
 //!   | 7296-2.1-03 | MUST NOT | what is demanded | `path.rs::Type::function` | `path.rs::tests::name` | differs: why |
 //!   | 7296 §2.16  | 7 MUST, MUST NOT | EAP | why it does not apply |
+//!   ## Other RFCs: a selection                     below a heading with this word the keywords are not counted
 //! ```
 //!
 //! A code or test cell cites between backticks; what is not between backticks is a remark.
@@ -49,6 +50,8 @@ pub(super) struct Row {
     pub(super) code: Vec<String>,
     pub(super) tests: Vec<String>,
     pub(super) state: State,
+    /// One of some demands of its RFC, not of all.
+    pub(super) selected: bool,
 }
 
 /// Demands that do not apply, by section.
@@ -56,6 +59,8 @@ pub(super) struct Rest {
     pub(super) line: usize,
     pub(super) section: Section,
     pub(super) levels: Levels,
+    /// As in [`Row`].
+    pub(super) selected: bool,
 }
 
 impl Rest {
@@ -73,10 +78,17 @@ pub(super) struct Document {
     pub(super) problems: Vec<Problem>,
 }
 
+/// How the heading of a part ends whose rows are some demands of their RFCs, and not all.
+const SELECTION: &str = ": a selection";
+
 pub(super) fn parse(text: &str) -> Document {
     let mut document = Document::default();
     let mut last: BTreeMap<Section, u32> = BTreeMap::new();
+    let mut selected = false;
     for (line, content) in (1..).zip(text.lines()) {
+        if let Some(heading) = content.strip_prefix("## ") {
+            selected = heading.ends_with(SELECTION);
+        }
         let Some(inner) = content.strip_prefix("| ").and_then(|rest| rest.strip_suffix(" |"))
         else {
             continue;
@@ -87,9 +99,10 @@ pub(super) fn parse(text: &str) -> Document {
             continue;
         }
         let outcome = if first.contains('§') {
-            parse_rest(line, &cells).map(|rest| document.rest.push(rest))
+            parse_rest(line, &cells).map(|rest| document.rest.push(Rest { selected, ..rest }))
         } else {
-            parse_row(line, &cells, &mut last).map(|row| document.rows.push(row))
+            parse_row(line, &cells, &mut last)
+                .map(|row| document.rows.push(Row { selected, ..row }))
         };
         if let Err(what) = outcome {
             document.problems.push(Problem::new(line, what));
@@ -125,7 +138,8 @@ fn parse_row(
     if state == State::Done && test.trim_matches(['-', ' ']).is_empty() {
         return Err(format!("`{id}` is done, but has neither a test nor a word why not"));
     }
-    Ok(Row { line, section, levels: parse_levels(level)?, code, tests, state })
+    let levels = parse_levels(level)?;
+    Ok(Row { line, section, levels, code, tests, state, selected: false })
 }
 
 fn parse_rest(line: usize, cells: &[&str]) -> Result<Rest, String> {
@@ -136,7 +150,8 @@ fn parse_rest(line: usize, cells: &[&str]) -> Result<Rest, String> {
         return Err("what does not apply needs a name and a reason".into());
     }
     let (rfc, path) = section.split_once(" §").ok_or("a section is written `7296 §2.16`")?;
-    Ok(Rest { line, section: parse_section(rfc, path)?, levels: parse_levels(levels)? })
+    let (section, levels) = (parse_section(rfc, path)?, parse_levels(levels)?);
+    Ok(Rest { line, section, levels, selected: false })
 }
 
 /// `7296-2.1-03`

@@ -154,6 +154,23 @@ fn what_is_planned_is_refused_in_the_end_only() {
     assert_eq!(problems_of(&table, true), ["docs/conformance.md:5: still planned"]);
 }
 
+/// Citations are checked all the same, keywords are not, and the sums are apart.
+#[test]
+fn a_selection_does_not_account_for_every_keyword() {
+    let row = "| 2-4-01 | MUST | answers | `src/a.rs` | `src/a.rs::tests::answers` | done |";
+    let table = format!("{TABLE}\n## Others: a selection\n\n{row}\n");
+    let root = checkout();
+    let read = |_| Some(rfc::keywords(RFC));
+    let findings = check(&table, root.path(), read, true);
+    assert_eq!(findings.problems, []);
+    assert_eq!((findings.total.done, findings.selected.done), (2, 1));
+    let lost = table.replace(row, &row.replace("::answers`", "::silent`"));
+    let findings = check(&lost, root.path(), read, true);
+    assert_eq!(findings.problems.len(), 1, "{:?}", findings.problems);
+    let counted = table.replace(": a selection", "");
+    assert!(!check(&counted, root.path(), read, true).problems.is_empty(), "§4 is not in the text");
+}
+
 #[test]
 fn an_rfc_that_is_not_there_is_told() {
     let root = checkout();

@@ -9,6 +9,7 @@ mod endings;
 mod exchanges;
 mod keys;
 mod limits;
+mod others;
 
 use super::*;
 use crate::registry::{KeMethod, ProtocolId};
