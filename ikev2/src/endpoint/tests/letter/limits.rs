@@ -95,11 +95,12 @@ fn a_child_that_is_too_old_is_not_used_while_its_delete_waits() {
             |event| matches!(event, Event::ChildDown { child: down, .. } if *down == child),
         )
     };
-    let oldest = Duration::from_hours(1) * 11 / 10;
+    // An hour and a tenth, less half a minute.
     let close = Duration::from_secs(30);
+    let nearly = Duration::from_mins(65) + close;
     let refused = NotifyType::NO_PROPOSAL_CHOSEN;
     // A's IKE SA has a longer life.
-    let tried = refuse_all(&mut pair, refused, oldest - close);
+    let tried = refuse_all(&mut pair, refused, nearly);
     assert!(tried.iter().filter(|exchange| **exchange == CREATE_CHILD_SA).count() > 1);
     assert_eq!((gone(&pair), downs(&pair)), (0, 0), "not before its time");
     let end = pair.now + close;

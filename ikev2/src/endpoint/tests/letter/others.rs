@@ -82,7 +82,7 @@ fn another_nat_mapping_is_noticed_and_told() {
         [(500, true), (500, false), (500, false), (40_000, true), (40_000, false)]
     {
         pair.now += Duration::from_secs(31);
-        let look = begin(&mut pair, A, |end, now| end.handle_timeout(now));
+        let look = begin(&mut pair, A, Endpoint::handle_timeout);
         assert!(read(&mut pair, B, &look, |body| body.notify(detection).is_some()));
         through_nat(&mut pair, port, A, &look);
         let mut updates = 0;
