@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::golden::CASES;
 use super::*;
+use crate::wire::redirect::GatewayId;
 
 /// What a chain of real payloads looks like, for mutation.
 fn real_chain(kind: u8) -> Chain {

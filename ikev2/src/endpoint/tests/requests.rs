@@ -8,6 +8,7 @@
 
 use super::*;
 use crate::registry::ProtocolId;
+use crate::wire::redirect::GatewayId;
 
 const CREATE: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 const INFORM: ExchangeType = ExchangeType::INFORMATIONAL;
