@@ -436,8 +436,8 @@ impl Endpoint {
         }
     }
 
-    /// The peer has forgotten every other SA with us: so do we, without a word. One that was being made at the same
-    /// time is not meant.
+    /// The peer has forgotten every other SA with us: so do we, without a word. One that we were making at the same time
+    /// is not meant, nor one that the peer began later, whose messages were faster.
     fn on_initial_contact(&mut self, now: Instant, new: IkeSpi, id: PeerId) {
         let Ok(peer) = self.peers.one(id) else { return };
         let sas = peer.sas.clone();
@@ -445,7 +445,12 @@ impl Endpoint {
             let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else {
                 continue;
             };
-            if first.stage() == Stage::Up && !crossed(first, second) {
+            let both_theirs = [first, second]
+                .into_iter()
+                .all(|sa| sa.lowest_nonce().is_some_and(|(_, origin)| origin == Origin::Remote));
+            let meant =
+                if both_theirs { first.born() <= second.born() } else { !crossed(first, second) };
+            if first.stage() == Stage::Up && meant {
                 if let Some(sa) = self.sas.get_mut(&old) {
                     let cx = &mut Cx { now, shared: &mut self.shared };
                     sa.forget(&CloseReason::InitialContact, cx);

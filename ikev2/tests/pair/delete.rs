@@ -88,6 +88,32 @@ fn an_attempt_that_was_given_up_does_not_come_after_the_next() {
     });
 }
 
+/// The peer's answer to the first IKE_AUTH is lost and the attempt given up: the second one's INITIAL_CONTACT says so,
+/// though it was begun before the first was up on this side.
+#[test]
+fn the_second_attempt_of_a_peer_ends_what_is_left_of_the_first() {
+    for_each_seed(50, |seed| {
+        let mut world = World::new(seed).peers(psk_pair());
+        let answers = world.right().address;
+        // Its IKE_AUTH arrives late, and the answer never.
+        world.attack(move |datagram, _| {
+            let exchange = Header::parse(&datagram.payload).map(|header| header.exchange);
+            let auth = exchange.is_ok_and(|exchange| exchange == ExchangeType::IKE_AUTH);
+            if auth && datagram.source.ip() == answers { Vec::new() } else { vec![datagram] }
+        });
+        let is_auth = |sent: &Sent| header(sent).exchange == ExchangeType::IKE_AUTH;
+        world.run_until(|world| world.sent().iter().any(is_auth), MINUTE);
+        disconnect(&mut world, LEFT);
+        let peer = world.left().peers[0];
+        world.command(LEFT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+        world.run_until(|world| world.right().child_count() > 0, MINUTE);
+        world.relent();
+        world.run_until(World::both_up, MINUTE);
+        world.run_for(Duration::from_secs(seed % 20));
+        assert_healthy(&world, 1);
+    });
+}
+
 #[test]
 fn both_end_it_at_once_on_a_bad_link() {
     for_each_seed(100, |seed| {
