@@ -97,10 +97,13 @@ pub enum Event {
         /// What was negotiated.
         info: Box<IkeSaInfo>,
     },
-    /// The peer is reached by another path; every child of it has to follow, as it is.
+    /// The peer is reached by another path: these children follow, as they are. (For a while there may be two IKE SAs
+    /// with a peer, and the children of one are not those of the other.)
     PeerMoved {
         /// Who.
         peer: PeerId,
+        /// The children that move.
+        children: Vec<ChildId>,
         /// Where to.
         path: Path,
         /// As in [`ChildSa::udp_encap`]: a NAT may have come or gone.

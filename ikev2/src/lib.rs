@@ -64,7 +64,7 @@
 //! - **Datagrams.** On the NAT port (4500) it adds and removes the four zero octets of the non-ESP marker (RFC 3948 §2.2) and
 //!   hands ESP to its data plane. [`Transmit::path`] names both ends; the local address matters on a host with several.
 //! - **SAs.** [`Event::ChildUp`] and [`Event::ChildDown`] install and remove ESP SAs; [`SendWhen`] says when the outbound half
-//!   may be used; [`Event::PeerMoved`] takes all children of a peer elsewhere.
+//!   may be used; [`Event::PeerMoved`] takes children elsewhere.
 //! - **Usage.** [`Endpoint::report_usage`] drives lifetimes in octets and packets, and liveness; [`Endpoint::heard_from`]
 //!   tells where a peer behind a NAT sends from.
 //! - **Operators.** [`Event::PeerDown`], [`Event::Refused`] and [`Event::ChildFailed`] carry a [`CloseReason`], with what

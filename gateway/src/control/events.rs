@@ -25,8 +25,9 @@ impl Control {
             }
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
-            Event::PeerMoved { peer, path, udp_encap, nat_local, nat_remote } => {
-                self.on_peer_moved(peer, path, udp_encap, (nat_local, nat_remote));
+            Event::PeerMoved { peer, children, path, udp_encap, nat_local, nat_remote } => {
+                self.installer.relocate(&self.dataplane, &children, &path, udp_encap);
+                self.on_peer_moved(peer, path, (nat_local, nat_remote));
             }
             Event::Redirected { peer, to } => self.on_redirected(now, peer, to),
             Event::PeerDown { peer, reason, retry_at } => {
@@ -103,8 +104,7 @@ impl Control {
         self.follow_names(now);
     }
 
-    fn on_peer_moved(&mut self, peer: PeerId, path: Path, udp_encap: bool, nat: (bool, bool)) {
-        self.installer.relocate(&self.dataplane, peer, &path, udp_encap);
+    fn on_peer_moved(&mut self, peer: PeerId, path: Path, nat: (bool, bool)) {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;

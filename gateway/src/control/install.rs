@@ -5,7 +5,7 @@
 //!                  └─► esp::OutboundSa ──TxCommand::Install──► tx pump      held while the peer may not be ready (RFC 7296 §2.8)
 //!   FirstInbound   ──► TxCommand::Activate
 //!   ChildDown      ──► TxCommand::Remove at once, RxCommand::Remove at once or, after a rekey, when the packets in flight are in
-//!   PeerMoved      ──► TxCommand::Move for every child of the peer
+//!   PeerMoved      ──► TxCommand::Move for every child that moves
 //! ```
 
 use std::collections::BTreeMap;
@@ -173,15 +173,16 @@ impl Installer {
         all.find(|(_, sa)| sa.slot == slot && sa.spi_out.0 == spi).map(|(id, _)| *id)
     }
 
-    /// Sends the packets of every child of `peer` elsewhere.
+    /// Sends the packets of these children elsewhere.
     pub(super) fn relocate(
         &mut self,
         dataplane: &Dataplane,
-        peer: PeerId,
+        children: &[ChildId],
         path: &Path,
         udp_encap: bool,
     ) {
-        for sa in self.installed.values_mut().filter(|sa| sa.peer == peer) {
+        for child in children {
+            let Some(sa) = self.installed.get_mut(child) else { continue };
             sa.udp_encap = udp_encap;
             let to = destination(path, sa.udp_encap);
             dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to });

@@ -44,7 +44,7 @@ impl Endpoint {
         Ok(told)
     }
 
-    /// Goes to the gateway to whose name the peer sent us ([`Event::Redirected`](crate::Event::Redirected)), now that its address is known. As with an
+    /// Goes to the gateway to whose name the peer sent us ([`Event::Redirected`]), now that its address is known. As with an
     /// address from the peer itself, an SA that is up stays until the new one is, and if there is no answer we are back at
     /// the configured paths. `false` if we were not sent to a name, were sent too often (RFC 5685 §7), or cannot send to
     /// this address from where we are.

@@ -55,6 +55,8 @@ pub(super) struct Established {
     pub(super) extensions: Extensions,
     /// Where the children run: behind `channel.path` while a move is under way (RFC 4555).
     pub(super) esp_path: Path,
+    /// Before whom a NAT stands, us and the peer, as the data plane knows it.
+    pub(super) esp_nat: (bool, bool),
     /// When it ends because another one took its place.
     pub(super) retires_at: Option<Instant>,
     /// SPIs that the peer deleted while its answer that speaks of them may have been on its way.
@@ -115,6 +117,7 @@ impl Established {
         state.retries = self.retries;
         state.extensions = self.extensions;
         state.esp_path = self.esp_path;
+        state.esp_nat = self.esp_nat;
         state.retires_at = self.retires_at;
         state.split = self.split;
         // The answer to what was asked about addresses finds the old SA, where nobody waits for it any more.
@@ -139,6 +142,7 @@ impl Established {
         Self {
             extensions: Extensions::default(),
             esp_path: channel.path,
+            esp_nat: (channel.nat_local, channel.nat_remote),
             retires_at: None,
             doom: None,
             put_off_since: None,
@@ -299,7 +303,7 @@ impl Established {
             keys_out,
             local_ts: child.traffic.local.clone(),
             remote_ts: child.traffic.remote.clone(),
-            path: self.channel.path,
+            path: self.esp_path,
             udp_encap: self.encapsulates(&config, cx),
             send,
             tfc_padding: child.remarks.tfc_padding,

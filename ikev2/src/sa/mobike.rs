@@ -239,13 +239,18 @@ impl Established {
         self.ask(cx);
     }
 
-    /// Tells the data plane where the children run.
+    /// Tells the data plane where the children run, if that is news.
     pub(super) fn move_children(&mut self, path: Path, cx: &mut Cx<'_>) {
-        self.esp_path = path;
-        let udp_encap = self.encapsulates(&cx.peer(self.peer), cx);
         let (nat_local, nat_remote) = (self.channel.nat_local, self.channel.nat_remote);
-        let peer = self.peer;
-        cx.event(Event::PeerMoved { peer, path, udp_encap, nat_local, nat_remote });
+        if (self.esp_path, self.esp_nat) == (path, (nat_local, nat_remote)) {
+            return;
+        }
+        self.esp_path = path;
+        self.esp_nat = (nat_local, nat_remote);
+        let udp_encap = self.encapsulates(&cx.peer(self.peer), cx);
+        let (peer, up) = (self.peer, self.children.iter().filter(|child| !child.down));
+        let children = up.map(|child| child.id).collect();
+        cx.event(Event::PeerMoved { peer, children, path, udp_encap, nat_local, nat_remote });
     }
 
     /// The other ways on which the outstanding request is tried, now that it has waited for long.

@@ -1,4 +1,4 @@
-//! What was sent in a [`World`](super::World), as a capture that Wireshark reads.
+//! What was sent in a [`World`], as a capture that Wireshark reads.
 //!
 //! ```text
 //!   libpcap file: magic, 2.4, LINKTYPE_RAW     then for each datagram: time, length, IP, UDP, [non-ESP marker], IKE

@@ -114,13 +114,15 @@ impl Host {
     /// Where the host sends ESP to and from: where the first of its children was made, or moved to since.
     #[must_use]
     pub fn esp_path(&self) -> Option<Path> {
-        let (_, made) = self.installed.first_key_value()?;
+        let (id, made) = self.installed.first_key_value()?;
         let mut path = None;
         for (_, event) in self.events.get(*made..)? {
             if let Event::ChildUp { child, .. } = event {
                 path = path.or(Some(child.path));
             }
-            if let Event::PeerMoved { path: to, .. } = event {
+            if let Event::PeerMoved { path: to, children, .. } = event
+                && children.contains(id)
+            {
                 path = Some(*to);
             }
         }
