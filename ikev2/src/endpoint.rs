@@ -42,6 +42,8 @@ pub struct Endpoint {
 
 /// The most IKE SAs of one peer that are kept though replaced: it may rekey as fast as it likes.
 const MOST_CLOSING: usize = 16;
+/// The most IKE SAs that are up with one peer: one, and for a while another that crosses it or takes its place.
+const MOST_UP: usize = 16;
 /// The least time between two answers to messages of another version.
 const BETWEEN_VERSIONS: Duration = Duration::from_millis(100);
 
@@ -415,6 +417,17 @@ impl Endpoint {
                 Some(Stage::HalfOpen | Stage::Closing | Stage::Closed) | None => {}
             }
         }
+        self.bound_up(now, id);
+    }
+
+    /// A peer that begins one SA after the other without INITIAL_CONTACT keeps the newest.
+    fn bound_up(&mut self, now: Instant, id: PeerId) {
+        let Ok(peer) = self.peers.one(id) else { return };
+        let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
+        let up: Vec<IkeSpi> = peer.sas.iter().filter(is_up).copied().collect();
+        for oldest in up.iter().take(up.len().saturating_sub(MOST_UP)) {
+            self.close(now, *oldest, CloseReason::Rekeyed);
+        }
     }
 
     /// A second SA with the same peer. If both sides began one at once, the one with the lowest nonce goes, as for a
@@ -510,10 +523,21 @@ impl Endpoint {
         if let Some(old) = self.sas.get(&replaces) {
             sa.continues(old);
         }
+        let is_up = sa.stage() == Stage::Up;
         self.sas.insert(spi, sa);
         self.peers.own(id, spi);
         self.refresh(spi);
         self.refresh(replaces);
+        if is_up {
+            // What is to take the place of the old one takes that of its successor.
+            let attempts = self.peers.one(id).map_or_else(|_| Vec::new(), |peer| peer.sas.clone());
+            for attempt in attempts {
+                if let Some(sa) = self.sas.get_mut(&attempt) {
+                    sa.supersedes =
+                        sa.supersedes.map(|old| if old == replaces { spi } else { old });
+                }
+            }
+        }
         let Ok(peer) = self.peers.one(id) else { return };
         let closing =
             |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Closing);

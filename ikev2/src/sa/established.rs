@@ -63,8 +63,8 @@ pub(super) struct Established {
     pub(super) deleted_early: Vec<u32>,
     /// Why it has to end when the message at hand is dealt with.
     pub(super) doom: Option<Doom>,
-    /// Since when the peer has put us off (TEMPORARY_FAILURE) without granting anything.
-    pub(super) put_off_since: Option<Instant>,
+    /// Since when, and when last, the peer put us off (TEMPORARY_FAILURE) without granting anything.
+    pub(super) put_off: Option<(Instant, Instant)>,
     first: First,
     /// Only `auth::verify_psk` makes one: without it there is no such state.
     proof: PeerAuthenticated,
@@ -145,7 +145,7 @@ impl Established {
             esp_nat: (channel.nat_local, channel.nat_remote),
             retires_at: None,
             doom: None,
-            put_off_since: None,
+            put_off: None,
             channel,
             peer,
             local_id,
@@ -237,7 +237,7 @@ impl Established {
         if message.exchange == ExchangeType::CREATE_CHILD_SA
             && message.body.notify(NotifyType::TEMPORARY_FAILURE).is_none()
         {
-            self.put_off_since = None;
+            self.put_off = None;
         }
         match self.pending.take() {
             Some(Pending::NewChild(offer)) => self.on_new_child_response(offer, message, cx),

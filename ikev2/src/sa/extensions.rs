@@ -123,7 +123,7 @@ impl Extensions {
 impl Reauth {
     /// Early enough for three attempts, or halfway if that is later.
     pub(super) fn ours(lifetime: Duration, cx: &mut Cx<'_>) -> Self {
-        let early = lifetime.saturating_sub(BEFORE_EXPIRY).max(lifetime / 2);
+        let early = lifetime.saturating_sub(BEFORE_EXPIRY).max(lifetime / 2).max(LEAST);
         Self::Ours(cx.rekey_time(early))
     }
 }
@@ -134,6 +134,9 @@ pub(super) fn auth_lifetime(body: &Body<'_>) -> Option<Duration> {
     let seconds = u32::from_be_bytes(data.try_into().ok()?);
     Some(Duration::from_secs(seconds.into()))
 }
+
+/// We authenticate no faster, whatever a peer says.
+const LEAST: Duration = Duration::from_secs(30);
 
 /// How long before the end of an authentication we begin a new one.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(90);

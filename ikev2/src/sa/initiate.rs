@@ -184,7 +184,7 @@ impl InitSent {
         }
         match self.agree(header, path, &body, &config) {
             Ok(agreed) => {
-                if config.children.is_empty() && !agreed.announced.childless {
+                if config.live_children().next().is_none() && !agreed.announced.childless {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
                     return (self.abandon(reason, cx), Disposition::Accepted);
                 }

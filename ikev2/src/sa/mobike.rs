@@ -456,8 +456,12 @@ impl Established {
             return self.pump(cx);
         }
         let says = |kind| message.body.notify(kind).is_some();
-        let refused =
-            says(NotifyType::UNACCEPTABLE_ADDRESSES) || says(NotifyType::UNEXPECTED_NAT_DETECTED);
+        // To another address of the peer ESP goes only if somebody there has seen the cookie (RFC 4555 §3.7).
+        let unproven =
+            probe.path.remote.ip() != self.esp_path.remote.ip() && !probe.is_proof(&message.body);
+        let refused = unproven
+            || says(NotifyType::UNACCEPTABLE_ADDRESSES)
+            || says(NotifyType::UNEXPECTED_NAT_DETECTED);
         if refused {
             self.on_update_refused(cx);
         } else {

@@ -49,7 +49,7 @@ impl IkeSa {
 impl Established {
     /// Whether it is ours to ask for children that are missing.
     fn asks_by_itself(&self, cx: &Cx<'_>) -> bool {
-        self.origin() == Origin::Local || cx.peer(self.peer).start == Start::Always
+        self.first().origin == Origin::Local || cx.peer(self.peer).start == Start::Always
     }
 
     fn forget_child(&mut self, config: usize, cx: &mut Cx<'_>) {

@@ -235,7 +235,7 @@ impl Established {
     pub(super) fn is_full(&self, cx: &Cx<'_>) -> bool {
         let peer = cx.peer(self.peer);
         let slots: usize = peer.live_children().map(|(_, child)| pairs(child).len().max(1)).sum();
-        self.children.len() >= CHILDREN_FOR_ONE.saturating_mul(slots)
+        self.children.len() >= CHILDREN_FOR_ONE.saturating_mul(slots.max(1))
     }
 
     /// Tells that a child could not be had.

@@ -21,6 +21,8 @@ const AFTER_TEMPORARY_FAILURE: Duration = Duration::from_secs(2);
 
 /// How long a peer may put us off: "several minutes" (RFC 7296 §2.25).
 const LONGEST_PUT_OFF: Duration = Duration::from_mins(5);
+/// How long after it put us off the next time counts as a new beginning: what was asked came about otherwise.
+const NO_MORE_PUT_OFF: Duration = Duration::from_secs(30);
 
 /// Something that we want to ask of the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +111,13 @@ impl Established {
     }
 
     /// Waits before the next request of ours (RFC 7296 §2.25).
-    /// After minutes of that the SA is given up: the two sides see it differently.
+    /// If that goes on for minutes without a rest, the SA is given up: the two sides see it differently.
     pub(super) fn pause(&mut self, cx: &mut Cx<'_>) {
-        let since = *self.put_off_since.get_or_insert(cx.now);
-        if cx.now >= since + LONGEST_PUT_OFF {
+        let now = cx.now;
+        let goes_on = self.put_off.filter(|(_, last)| now < *last + NO_MORE_PUT_OFF);
+        let since = goes_on.map_or(now, |(since, _)| since);
+        self.put_off = Some((since, now));
+        if now >= since + LONGEST_PUT_OFF {
             self.doom = Some(Doom::Untold(CloseReason::Notified(NotifyType::TEMPORARY_FAILURE)));
         }
         self.paused_until = Some(cx.now + cx.jitter(AFTER_TEMPORARY_FAILURE));

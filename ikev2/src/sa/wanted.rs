@@ -59,7 +59,7 @@ impl Established {
             None => 1,
         };
         let peer = self.peer;
-        if self.channel.origin == Origin::Remote && cx.peer(peer).start != Start::Always {
+        if self.first().origin == Origin::Remote && cx.peer(peer).start != Start::Always {
             return self.tell_failed(slot, reason, None, cx);
         }
         let delay = CHILD_RETRY.saturating_mul(1 << failures.min(5)).min(Duration::from_mins(1));

@@ -117,3 +117,29 @@ fn whoever_does_not_authenticate_anew_is_out() {
     world.run_for(Duration::from_secs(30));
     assert_healthy(&world, 1);
 }
+
+/// The SA whose place is to be taken is itself rekeyed while the new one is being made: its successor goes instead.
+#[test]
+fn a_rekey_in_the_midst_of_authenticating_anew_leaves_one_sa() {
+    for_each_seed(30, |seed| {
+        let [left, mut right] = psk_pair();
+        right.auth_lifetime = Some(5 * MINUTE);
+        let link = Link::default().delay_ms(5..80);
+        let mut world = World::new(seed).link(link).peers([left, right]);
+        world.run_until(World::both_up, MINUTE);
+        let begun = |world: &World| {
+            let inits = world.sent().iter().filter(|sent| {
+                sent.host == LEFT && header(sent).exchange == ExchangeType::IKE_SA_INIT
+            });
+            inits.count() > 1
+        };
+        world.run_until(begun, 6 * MINUTE);
+        let host = usize::from(seed % 2 == 0);
+        let peer = world.host(host).peers[0];
+        let asked = world.command(host, |endpoint, now| endpoint.rekey_ike(now, peer));
+        asked.unwrap();
+        world.run_for(Duration::from_secs(30));
+        assert_healthy(&world, 1);
+        assert_no_interruption(&world);
+    });
+}

@@ -204,3 +204,21 @@ fn refused_attempts_count_as_half_open() {
     pair.drain();
     assert_kept(&mut pair, &Kept::default());
 }
+
+/// A peer that begins one SA after the other beside those that it has keeps the newest of them.
+#[test]
+fn a_peer_has_no_more_ike_sas_than_it_can_use() {
+    let mut pair = Pair::up();
+    for _ in 0..40 {
+        let old = *pair.ends[A].sas.keys().next().unwrap();
+        let path = Path { local: address(A), remote: address(B) };
+        let attempt = Attempt { supersedes: Some(old), redirected_from: None };
+        assert!(pair.ends[A].begin(pair.now, PeerId(0), path, attempt));
+        pair.drain();
+        pair.settle();
+    }
+    let up = |end: &Endpoint| end.sas.values().filter(|sa| sa.stage() == Stage::Up).count();
+    assert!(up(&pair.ends[B]) <= 16, "{}", up(&pair.ends[B]));
+    pair.run_for(MINUTE);
+    assert!(up(&pair.ends[A]) >= 1 && up(&pair.ends[A]) == up(&pair.ends[B]));
+}

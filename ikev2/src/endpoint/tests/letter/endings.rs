@@ -117,3 +117,24 @@ fn a_type_that_is_offered_as_none_is_in_the_answer() {
     let transforms = &body.sa.unwrap()[0].transforms;
     assert!(transforms.contains(&Transform::Integ(IntegId::NONE)), "{transforms:?}");
 }
+
+/// RFC 7296 §2.25: put off now and then over hours, by a peer that otherwise does what we ask, is no reason to part.
+#[test]
+fn being_put_off_now_and_then_ends_nothing() {
+    let mut pair = long_lived_b();
+    for hour in 0..3 {
+        let child = *pair.ends[A].children.keys().max().unwrap();
+        pair.ends[A].rekey_child(pair.now, child).unwrap();
+        pair.drain();
+        let sent = refuse_all(&mut pair, NotifyType::TEMPORARY_FAILURE, Duration::from_secs(1));
+        assert!(sent.contains(&CREATE_CHILD_SA), "{hour}");
+        // The peer does it itself.
+        let child = *pair.ends[B].children.keys().max().unwrap();
+        pair.ends[B].rekey_child(pair.now, child).unwrap();
+        pair.drain();
+        pair.settle();
+        pair.now += 10 * MINUTE;
+        pair.settle();
+    }
+    assert_eq!(count(&pair.events[A], |e| matches!(e, Event::PeerDown { .. })), 0);
+}
