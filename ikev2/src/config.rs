@@ -109,19 +109,19 @@ impl PeerConfig {
         }
     }
 
-    /// The same, with durations that the clock can be asked to add (more than a century counts as a century) and
-    /// fragments that have room for something.
+    /// The same, with durations that the clock can be asked to add (more than a century counts as a century) and that
+    /// leave time for an exchange, and fragments that have room for something.
     pub(crate) fn bounded(mut self) -> Self {
         if let Fragmentation::On(sizes) = &mut self.fragmentation {
             sizes.v4 = sizes.v4.max(MIN_DATAGRAM);
             sizes.v6 = sizes.v6.max(MIN_DATAGRAM);
         }
-        self.lifetime.time = self.lifetime.time.min(CENTURY);
+        self.lifetime.time = self.lifetime.time.clamp(SHORTEST_LIFE, CENTURY);
         self.children = self.children.into_iter().map(ChildConfig::bounded).collect();
         self.auth_lifetime = self.auth_lifetime.map(|time| time.min(CENTURY));
         if let Some(dpd) = &mut self.dpd {
-            dpd.interval = dpd.interval.min(CENTURY);
-            dpd.timeout = dpd.timeout.min(CENTURY);
+            dpd.interval = dpd.interval.clamp(SHORTEST_WAIT, CENTURY);
+            dpd.timeout = dpd.timeout.clamp(dpd.interval + SHORTEST_WAIT, CENTURY + SHORTEST_WAIT);
         }
         self
     }
@@ -173,7 +173,7 @@ impl ChildConfig {
 
     /// The same, with a lifetime that the clock can be asked to add.
     pub(crate) fn bounded(mut self) -> Self {
-        self.lifetime.time = self.lifetime.time.min(CENTURY);
+        self.lifetime.time = self.lifetime.time.clamp(SHORTEST_LIFE, CENTURY);
         self
     }
 }
@@ -271,7 +271,7 @@ pub enum Childless {
 pub struct Dpd {
     /// After this long without an authenticated message or packet from the peer, ask whether it lives.
     pub interval: Duration,
-    /// After this long without one it is dead. Larger than `interval`.
+    /// After this long without one it is dead. Larger than `interval`; if not, half a second larger is meant.
     pub timeout: Duration,
     /// What to do then.
     pub action: DpdAction,
@@ -344,13 +344,17 @@ impl Fragmentation {
 /// The least size of an IP datagram with a fragment: with every algorithm some of it is left for the content.
 const MIN_DATAGRAM: u16 = 256;
 
+/// Shorter lives would be nothing but rekeys.
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+/// Time for an answer.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 /// "Never", for a clock that must not overflow.
 const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// What happens to the SAs of a dead peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DpdAction {
-    /// Delete them and connect again at once, for ever.
+    /// Delete them and connect again at once, for ever; with [`Start::OnDemand`] when a packet asks for it.
     Restart,
     /// Delete them and wait for the peer or for a command.
     Clear,

@@ -295,7 +295,7 @@ impl Endpoint {
     /// Rekeys one child now.
     ///
     /// # Errors
-    /// `Unknown` if there is no such child, or it is being replaced already.
+    /// `Unknown` if there is no such child, or another has taken its place. One whose rekey is under way is not rekeyed twice.
     pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
         let spi = *self.children.get(&child).ok_or(Unknown)?;
         let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;

@@ -95,7 +95,7 @@ impl Closing {
         Self::new(channel, LastWord::None, cx.now + LINGER)
     }
 
-    /// Whether the peer still owes or is owed something that is worth waiting for.
+    /// Whether nothing is left to say that would be worth waiting for.
     pub(super) fn is_lingering(&self) -> bool {
         self.delete == LastWord::None
     }

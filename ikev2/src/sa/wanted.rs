@@ -1,7 +1,7 @@
 //! Children that we want: the one of IKE_AUTH, those that were refused and are asked for again, those that are worn.
 //!
 //! ```text
-//!   refused         2 s, 4 s ... 1 min later again, for ever           CHILD_RETRY
+//!   refused         4 s, 8 s ... 1 min later again, for ever           CHILD_RETRY
 //!   deleted         1 s later, so that the peer may come first
 //!   octets, packets between 80 and 90 % of the limit: rekey            each child draws its own share
 //! ```
