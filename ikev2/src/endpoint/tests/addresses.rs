@@ -224,3 +224,31 @@ fn a_synchronisation_says_nothing_else() {
     }
     assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 3, &Chain::new()), [], "nothing changed");
 }
+
+/// Whoever has the keys may answer from anywhere; only who receives at the new address has seen the cookie
+/// (RFC 4555 §3.7).
+#[test]
+fn esp_goes_to_another_address_of_the_peer_only_after_the_cookie_came_from_there() {
+    for with_cookie in [true, false] {
+        let mut pair = Pair::up();
+        let way =
+            Path { local: "192.0.2.99:4500".parse().unwrap(), remote: ELSEWHERE.parse().unwrap() };
+        pair.ends[A].set_paths(pair.now, PeerId(0), &[way]).unwrap();
+        pair.drain();
+        let (_, update) = pair.wire.pop_front().expect("an update");
+        let (sa, _) = pair.sa(B);
+        let mut octets = update.payload.to_vec();
+        let opened = sa.peek(&mut octets);
+        let body = Body::parse(opened.first, opened.plain).unwrap();
+        let cookie = body.notify(NotifyType::COOKIE2).unwrap().data.to_vec();
+        let mut chain = Chain::new();
+        if with_cookie {
+            chain.notify(NotifyType::COOKIE2, &cookie);
+        }
+        let answer = pair.forge(B, ExchangeType::INFORMATIONAL, (2, true), &chain);
+        pair.ends[A].handle_datagram(pair.now, update.path, &mut answer.clone());
+        pair.drain();
+        let moved = moves(&pair, A).contains(&way.remote);
+        assert_eq!(moved, with_cookie);
+    }
+}
