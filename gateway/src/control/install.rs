@@ -1,7 +1,8 @@
 //! Where negotiated SAs become installed ones: the one file that knows both `ikev2` and `esp`.
 //!
 //! ```text
-//!   ikev2::ChildSa ──► esp::InboundSa  ──RxCommand::Install──► rx pump      first: the peer may send as soon as it has our answer
+//!   ikev2::ChildSa ──► esp::InboundSa  ──RxCommand::Install──► rx pump      first: the peer may send as soon as it has our answer,
+//!                  │                                                        or our first packet
 //!                  └─► esp::OutboundSa ──TxCommand::Install──► tx pump      held while the peer may not be ready (RFC 7296 §2.8)
 //!   FirstInbound   ──► TxCommand::Activate
 //!   ChildDown      ──► TxCommand::Remove at once, RxCommand::Remove at once or, after a rekey, when the packets in flight are in
@@ -105,13 +106,13 @@ impl Installer {
         let counters = place.counters;
         let usage = Arc::new(SaUsage::default());
         self.retiring.reuse(child.spi_in.0);
-        dataplane.rx(RxCommand::Install {
+        let receive = RxCommand::Install {
             slot: place.slot,
             sa: inbound,
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
-        });
-        dataplane.tx(TxCommand::Install {
+        };
+        let send = TxCommand::Install {
             slot: place.slot,
             sa: outbound,
             to: destination(&child.path, child.udp_encap),
@@ -119,7 +120,8 @@ impl Installer {
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
             hard: child.hard,
-        });
+        };
+        dataplane.install(receive, send);
         let installed = Installed {
             peer: child.peer,
             slot: place.slot,

@@ -333,6 +333,29 @@ mod tests {
         assert_eq!(receipt.try_recv(), Ok(()));
     }
 
+    /// On a busy machine the rx pump of the one who rekeyed slept while its tx pump already used the new SA; the peer answered
+    /// on its other direction, and the packets were dropped for an unknown SPI.
+    #[test]
+    fn the_second_command_of_two_in_order_is_not_sent_before_the_first_is_done() {
+        let polls = [mio::Poll::new().unwrap(), mio::Poll::new().unwrap()];
+        let [rx, tx] = polls.each_ref().map(|poll| mailbox::<u32>(poll, mio::Token(0)).unwrap());
+        let ((to_rx, rx), (to_tx, tx)) = (rx, tx);
+        std::thread::scope(|scope| {
+            scope.spawn(move || super::super::in_order(&to_rx, 1, &to_tx, 2));
+            while rx.next().unwrap() != Some(1) {
+                std::thread::yield_now();
+            }
+            let (_never_sent, never) = sync_channel::<()>(1);
+            assert!(never.recv_timeout(std::time::Duration::from_millis(20)).is_err());
+            assert!(!tx.is_filled(), "the first one is not done yet");
+            while !tx.is_filled() {
+                assert_eq!(rx.next().unwrap(), None);
+                std::thread::yield_now();
+            }
+            assert_eq!(tx.next().unwrap(), Some(2));
+        });
+    }
+
     #[test]
     fn neither_end_waits_for_one_that_is_gone() {
         let poll = mio::Poll::new().unwrap();

@@ -27,7 +27,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -120,18 +120,22 @@ impl Dataplane {
         self.rx.commands.send(command);
     }
 
+    /// Installs both directions of a pair of SAs, the inbound one first: `outbound` is told to the tx pump once the rx pump
+    /// has done what `inbound` says.
+    ///
+    /// The first packet on the outbound SA allows the peer to send on its other direction (RFC 7296 §2.8). The answer could
+    /// overtake an rx pump that has not had its turn on a busy machine, and would be dropped for an unknown SPI.
+    pub fn install(&self, inbound: RxCommand, outbound: TxCommand) {
+        in_order(&self.rx.commands, inbound, &self.tx.commands, outbound);
+    }
+
     /// Waits until both pumps have done what they were told so far: some tens of microseconds, a second at most.
     ///
     /// A new inbound SA has to be in place before the message leaves that lets the peer use it (RFC 7296 §2.8), so call this
     /// between installing and sending.
     pub fn settle(&self) {
         let receipts = [self.tx.commands.receipt(), self.rx.commands.receipt()];
-        for receipt in receipts {
-            // A pump that ended answers by closing; one that is stuck has been waited for long enough.
-            if let Err(RecvTimeoutError::Timeout) = receipt.recv_timeout(SETTLE_WAIT) {
-                tracing::error!("a data-plane thread does not react");
-            }
-        }
+        receipts.iter().for_each(wait_for);
     }
 
     /// Ends both threads and waits for them; the device and the sockets close.
@@ -152,6 +156,20 @@ impl Drop for Dataplane {
         self.rx.commands.send(RxCommand::Stop);
         self.tx.join();
         self.rx.join();
+    }
+}
+
+/// Sends `first`, waits until it is done, then sends `second`.
+fn in_order<A, B>(one: &MailboxSender<A>, first: A, other: &MailboxSender<B>, second: B) {
+    one.send(first);
+    wait_for(&one.receipt());
+    other.send(second);
+}
+
+/// Waits for a receipt. A pump that ended answers by closing; one that is stuck has been waited for long enough.
+fn wait_for(receipt: &Receiver<()>) {
+    if let Err(RecvTimeoutError::Timeout) = receipt.recv_timeout(SETTLE_WAIT) {
+        tracing::error!("a data-plane thread does not react");
     }
 }
 
@@ -229,5 +247,5 @@ fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
 /// millisecond and the look costs nothing per packet.
 const BUDGET_PACKETS: usize = 64;
 
-/// How long [`Dataplane::settle`] waits for one pump.
+/// How long one pump is waited for.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);
