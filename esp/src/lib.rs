@@ -53,6 +53,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checksum;
 pub mod ip;
 pub mod replay;
 pub mod udp;
