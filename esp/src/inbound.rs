@@ -61,6 +61,14 @@ impl InboundSa {
     /// Authentic, so that the replay window has moved (RFC 4303 §3.4.3): `BadPadding`, `BadNextHeader`, `Dummy`,
     /// `NotIp`, `SelectorMismatch`.
     pub fn decap(&mut self, packet: &mut [u8]) -> Result<Range<usize>, DropReason> {
+        self.decap_viewed(packet).map(|(place, _)| place)
+    }
+
+    /// The same, and what was read of the inner packet on the way.
+    ///
+    /// # Errors
+    /// As [`decap`](Self::decap).
+    pub fn decap_viewed(&mut self, packet: &mut [u8]) -> Result<(Range<usize>, View), DropReason> {
         let (spi, sequence_low) = header::read_header(packet).ok_or(DropReason::TooShort)?;
         if spi != self.spi.get() {
             return Err(DropReason::UnknownSpi);
@@ -74,12 +82,12 @@ impl InboundSa {
 
         let start = ESP_HEADER_LEN + self.layout.iv_len;
         let body = packet.get(start..packet.len() - self.layout.icv_len).unwrap_or_default();
-        let inner_len = self.admit(body)?;
-        Ok(start..start + inner_len)
+        let view = self.admit(body)?;
+        Ok((start..start + view.total_len, view))
     }
 
-    /// Checks trailer, inner packet and selectors of an authentic `body`; tells the length of the inner packet.
-    fn admit(&self, body: &[u8]) -> Result<usize, DropReason> {
+    /// Checks trailer, inner packet and selectors of an authentic `body`; tells what the inner packet is.
+    fn admit(&self, body: &[u8]) -> Result<View, DropReason> {
         let (payload_len, version) = header::read_trailer(body)?;
         let payload = body.get(..payload_len).unwrap_or_default();
         let view = View::parse(payload).ok_or(DropReason::NotIp)?;
@@ -89,7 +97,7 @@ impl InboundSa {
         if !self.selectors.admit_inbound(&view) {
             return Err(DropReason::SelectorMismatch);
         }
-        Ok(view.total_len)
+        Ok(view)
     }
 
     /// SPI on the wire.

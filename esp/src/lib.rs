@@ -59,22 +59,30 @@ pub mod replay;
 pub mod udp;
 
 mod cipher;
+mod coalesce;
 mod header;
 mod inbound;
 mod mtu;
 mod outbound;
 mod reason;
+mod segment;
 mod selector;
 mod sequence;
 mod suite;
+mod train;
+mod vnet;
 
+pub use coalesce::{Coalescer, Gathered, Mergeable};
 pub use header::{HEADROOM, TAILROOM};
 pub use inbound::InboundSa;
 pub use mtu::{inner_mtu, overhead};
 pub use outbound::OutboundSa;
 pub use reason::DropReason;
+pub use segment::Segments;
 pub use selector::{ANY_PORT, OPAQUE_PORT, Selector, Selectors};
 pub use suite::{DEFAULT_REPLAY_WINDOW, KeyError, SaParams, Sha2, Suite};
+pub use train::{Train, TrainLimits};
+pub use vnet::{Gso, GsoKind, PartialChecksum, VNET_HEADER_LEN, VnetHeader};
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 use crate::{
     cipher::SealingKey,
     header::{self, Layout, Parts},
-    ip::View,
+    ip::{Version, View},
     reason::DropReason,
     selector::Selectors,
     sequence::{self, Sequence},
@@ -66,22 +66,39 @@ impl OutboundSa {
     ) -> Result<Range<usize>, DropReason> {
         let octets = buffer.get(inner.clone()).ok_or(DropReason::NoRoom)?;
         let view = View::parse(octets).ok_or(DropReason::NotIp)?;
-        if !self.selectors.admit_outbound(&view) {
-            return Err(DropReason::SelectorMismatch);
-        }
+        self.admit(&view)?;
         let inner = inner.start..inner.start + view.total_len;
         let range = header::packet_range(self.layout, &inner, buffer.len())?;
         let packet = buffer.get_mut(range.clone()).ok_or(DropReason::NoRoom)?;
+        self.seal(packet, view.total_len, view.version())?;
+        Ok(range)
+    }
+
+    /// Whether the packet may use the SA.
+    pub(crate) fn admit(&self, view: &View) -> Result<(), DropReason> {
+        if self.selectors.admit_outbound(view) { Ok(()) } else { Err(DropReason::SelectorMismatch) }
+    }
+
+    /// Where in its ESP packet an inner packet of `inner_len` octets lies.
+    pub(crate) const fn inner_place(&self, inner_len: usize) -> Range<usize> {
+        self.layout.front_len()..self.layout.front_len() + inner_len
+    }
+
+    /// Numbers and seals `packet`, of [`packet_len`](Self::packet_len) octets, in whose middle the inner packet lies already.
+    pub(crate) fn seal(
+        &mut self,
+        packet: &mut [u8],
+        inner_len: usize,
+        version: Version,
+    ) -> Result<(), DropReason> {
         let mut parts = Parts::split(packet, self.layout).ok_or(DropReason::NoRoom)?;
         let number = self.sequence.advance()?;
-
         header::write_header(parts.header, self.spi.get(), sequence::low(number));
         self.key.write_iv(parts.iv, number);
-        if let Some(trailer) = parts.body.get_mut(view.total_len..) {
-            header::write_trailer(trailer, view.version());
+        if let Some(trailer) = parts.body.get_mut(inner_len..) {
+            header::write_trailer(trailer, version);
         }
-        self.key.seal(&mut parts, self.esn.then_some(sequence::high(number)))?;
-        Ok(range)
+        self.key.seal(&mut parts, self.esn.then_some(sequence::high(number)))
     }
 
     /// Encapsulates a copy of `inner` at the start of `out`, which needs [`packet_len`](Self::packet_len) octets.

@@ -4,9 +4,11 @@
 //! pair(suite, esn)   left: OutboundSa  10.1/16, fd01::/16  ->  10.2/16, fd02::/16   right: InboundSa
 //! ```
 
+mod burst;
 mod hostile;
 mod linux;
 mod loopback;
+pub(crate) mod packets;
 pub(crate) mod vectors;
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};

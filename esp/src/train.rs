@@ -1,0 +1,155 @@
+//! Trains: ESP packets of one length behind one another in a send buffer, as one `UDP_SEGMENT` call takes them.
+//!
+//! ```text
+//! buffer    | 1472 | 1472 | 1472 | .. | 1472 | 604 |           a shorter one may come last, and closes the train
+//!           ^ start                                ^ end
+//!
+//! encap_segments    super-packet ─► segment ─► copied to its place ─► sealed there, until all are in or the train is full
+//! ```
+//!
+//! The packets of a super-packet have equal lengths but for the last, and so have the ESP packets around them: a super-packet
+//! becomes one train, or two where the call takes no more.
+
+use std::ops::Range;
+
+use crate::{outbound::OutboundSa, reason::DropReason, segment::Segments};
+
+/// Where in a send buffer the packets of one train lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Train {
+    start: usize,
+    end: usize,
+    stride: usize,
+    packets: usize,
+    octets: usize,
+    closed: bool,
+}
+
+/// What one call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainLimits {
+    /// Octets of all packets together.
+    pub octets: usize,
+    /// Packets.
+    pub packets: usize,
+}
+
+impl Train {
+    /// An empty train that begins `start` octets into the buffer.
+    #[must_use]
+    pub const fn at(start: usize) -> Self {
+        Self { start, end: start, stride: 0, packets: 0, octets: 0, closed: false }
+    }
+
+    /// Where its packets lie in the buffer.
+    #[must_use]
+    pub const fn range(&self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    /// Octets of each packet but the last; 0 if there is none.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// How many packets it has.
+    #[must_use]
+    pub const fn packets(&self) -> usize {
+        self.packets
+    }
+
+    /// Octets of their inner packets.
+    #[must_use]
+    pub const fn inner_octets(&self) -> usize {
+        self.octets
+    }
+
+    /// Whether a packet of `len` octets may be its next.
+    #[must_use]
+    pub const fn admits(&self, len: usize, limits: TrainLimits) -> bool {
+        let fits = self.end - self.start + len <= limits.octets && self.packets < limits.packets;
+        fits && !self.closed && (self.packets == 0 || len <= self.stride)
+    }
+
+    const fn push(&mut self, len: usize, inner_len: usize) {
+        if self.packets == 0 {
+            self.stride = len;
+        }
+        self.closed = len < self.stride;
+        self.end += len;
+        self.packets += 1;
+        self.octets += inner_len;
+    }
+}
+
+impl OutboundSa {
+    /// Encapsulates segments into `train`, which lies in `buffer`, until all are in or the train is full: then
+    /// [`Segments::next_len`] tells that some are left, for the next train.
+    ///
+    /// # Errors
+    /// `SelectorMismatch`, with nothing done; `TooBig` if not even an empty train takes the packet, `NoRoom` if the buffer ends
+    /// before the train does, and `SequenceExhausted`: what the train holds by then is good.
+    pub fn encap_segments(
+        &mut self,
+        segments: &mut Segments<'_>,
+        buffer: &mut [u8],
+        train: &mut Train,
+        limits: TrainLimits,
+    ) -> Result<(), DropReason> {
+        self.admit(segments.view())?;
+        let version = segments.view().version();
+        while let Some(inner_len) = segments.next_len() {
+            let len = self.packet_len(inner_len);
+            if !train.admits(len, limits) {
+                return if train.packets == 0 { Err(DropReason::TooBig) } else { Ok(()) };
+            }
+            let packet = buffer.get_mut(train.end..train.end + len).ok_or(DropReason::NoRoom)?;
+            let place = self.inner_place(inner_len);
+            let inner = packet.get_mut(place).ok_or(DropReason::NoRoom)?;
+            if !segments.write_next(inner) {
+                return Err(DropReason::BadOffload);
+            }
+            self.seal(packet, inner_len, version)?;
+            train.push(len, inner_len);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: TrainLimits = TrainLimits { octets: 1000, packets: 4 };
+
+    #[test]
+    fn a_train_takes_equal_packets_and_one_shorter_one() {
+        let mut train = Train::at(7);
+        assert!(train.range().is_empty() && !train.admits(1001, LIMITS));
+        for len in [300, 300] {
+            assert!(train.admits(len, LIMITS));
+            train.push(len, len - 40);
+        }
+        assert!(!train.admits(301, LIMITS), "a longer one");
+        assert!(train.admits(100, LIMITS));
+        train.push(100, 60);
+        assert!(!train.admits(100, LIMITS), "after a shorter one");
+        assert_eq!((train.range(), train.stride()), (7..707, 300));
+        assert_eq!((train.packets(), train.inner_octets()), (3, 580));
+    }
+
+    #[test]
+    fn a_train_ends_where_its_call_does() {
+        let mut train = Train::at(0);
+        for _ in 0..4 {
+            assert!(train.admits(100, LIMITS));
+            train.push(100, 60);
+        }
+        assert!(!train.admits(100, LIMITS), "packets");
+        let mut train = Train::at(0);
+        train.push(600, 500);
+        assert!(!train.admits(401, LIMITS), "octets");
+        assert!(train.admits(400, LIMITS));
+    }
+}
