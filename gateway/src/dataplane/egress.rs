@@ -114,11 +114,11 @@ impl Egress {
 
     /// Step 1: says where in the buffer the packet lies, or `None` if there is none.
     fn read(&mut self) -> Result<Option<Range<usize>>, Broken> {
-        let room = self.buffer.get_mut(esp::HEADROOM..esp::HEADROOM + PACKET_MAX);
+        let room = self.buffer.get_mut(VNET_HEADER..esp::HEADROOM + PACKET_MAX);
         let room = room.expect("invariant: the buffer was made with this room");
         loop {
             return match self.tun.read(room) {
-                Ok(len) => Ok(Some(esp::HEADROOM..esp::HEADROOM + len)),
+                Ok(len) => Ok(Some(esp::HEADROOM..VNET_HEADER + len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
@@ -302,6 +302,9 @@ const WAKER: Token = Token(1);
 
 /// The longest IP packet, in octets.
 const PACKET_MAX: usize = 65_535;
+
+/// Where the header before the packet begins; without offloads it says nothing.
+const VNET_HEADER: usize = esp::HEADROOM - Tun::HEADER_LEN;
 
 /// How long a packet may wait for room in the socket's send buffer; chosen so that a full buffer of 4 MB drains noticeably
 /// at 1 Gbit/s.

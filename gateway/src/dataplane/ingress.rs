@@ -11,7 +11,7 @@
 //! An ESP packet is accepted by its SPI alone, whatever address it comes from and whether UDP carried it or not
 //! (RFC 7296 §2.23); where a peer is reached is for IKE to say.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -246,7 +246,7 @@ impl Ingress {
         let (Some(inbound), Some(inner)) = (self.sas.by_spi(spi), self.buffer.get(inner)) else {
             return Ok(());
         };
-        match self.tun.write(inner) {
+        match self.tun.write(&[IoSlice::new(&[0; Tun::HEADER_LEN]), IoSlice::new(inner)]) {
             Ok(()) => {
                 inbound.counters.delivered(inner.len());
                 inbound.usage.delivered(inner.len());

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   changes.rs   that links, addresses or routes changed
+//!   device.rs    TUN devices, and what a link has (ioctl)
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
 //!   netns.rs     network namespaces
 //! ```
 
 pub(crate) mod changes;
+pub(crate) mod device;
 pub(crate) mod message;
 pub mod netlink;
 pub mod netns;
