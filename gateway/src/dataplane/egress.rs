@@ -30,6 +30,7 @@ use crate::dataplane::{
     BUDGET_PACKETS, Batch, Broken, Counters, IoLoss, Policy, SlotId, TxCommand, Upcall,
     UpcallSender,
 };
+use crate::io::udp::Outgoing;
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
@@ -245,16 +246,18 @@ impl WaysOut {
     }
 
     fn send_at_once(&self, way: &Way, packet: &[u8]) -> io::Result<()> {
+        let message =
+            |envelope| [Outgoing { payload: packet, segment: 0, envelope, traffic_class: 0 }];
         let sent = match way {
             Way::Udp(socket, envelope) => {
-                self.udp.0.get(*socket).map(|socket| socket.send_esp(packet, envelope))
+                self.udp.0.get(*socket).map(|socket| socket.send_batch(message(envelope)))
             }
             Way::Raw(socket, envelope) => {
-                self.raw.get(*socket).map(|socket| socket.send_esp(packet, envelope))
+                self.raw.get(*socket).map(|socket| socket.send_batch(message(envelope)))
             }
             Way::Nowhere => None,
         };
-        sent.unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
+        sent.map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), |(_, result)| result)
     }
 
     /// True if there is room.
