@@ -128,3 +128,70 @@ impl event::Source for &RawEsp {
 
 /// The IP protocol number of ESP (RFC 4303 §2).
 const ESP: i32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::udp::Envelope;
+    use crate::sys::netlink::Netlink;
+    use crate::sys::netns::Netns;
+
+    /// Both families; the packets have to be longer than what comes before them to be told from it.
+    #[test]
+    fn packets_of_one_call_arrive_with_their_traffic_class_and_without_the_ip_header() {
+        let Ok(netns) = Netns::new() else {
+            println!("skipped: no right to make a network namespace");
+            return;
+        };
+        netns
+            .run(|| {
+                let mut netlink = Netlink::open().unwrap();
+                let index = netlink.link_index("lo").unwrap();
+                netlink.link_up(index).unwrap();
+                netlink.add_address(index, "192.0.2.1/32".parse().unwrap()).unwrap();
+                for (any, to, from) in [("0.0.0.0", "127.0.0.1", "192.0.2.1"), ("::", "::1", "::1")]
+                {
+                    there_and_back(
+                        any.parse().unwrap(),
+                        to.parse().unwrap(),
+                        from.parse().unwrap(),
+                    );
+                }
+            })
+            .unwrap();
+    }
+
+    fn there_and_back(any: IpAddr, to: IpAddr, from: IpAddr) {
+        let socket = RawEsp::bind(any).unwrap();
+        let envelope = Envelope::new(Some(from), SocketAddr::new(to, 0));
+        let payloads: Vec<Vec<u8>> = (0..100).map(|n: u8| vec![n; 40 + usize::from(n)]).collect();
+        let packet = |payload, traffic_class| {
+            let envelope = &envelope;
+            Outgoing { payload, segment: 0, envelope, traffic_class }
+        };
+        let packets = payloads.iter().zip(0..).map(|(payload, class)| packet(payload, class));
+        let (taken, result) = socket.send_batch(packets);
+        result.unwrap();
+        assert_eq!(taken, 100);
+        let too_long = vec![0; 70_000];
+        let (taken, result) = socket.send_batch([packet(&payloads[0], 0), packet(&too_long, 0)]);
+        assert_eq!((taken, result.unwrap_err().raw_os_error()), (1, Some(libc::EMSGSIZE)));
+
+        let mut inbox = Inbox::new(16);
+        let mut seen = Vec::new();
+        // Of the loopback device everything is there at once.
+        while let Ok(count) = socket.receive_batch(&mut inbox) {
+            assert!(count > 0);
+            for message in (0..count).filter_map(|position| inbox.message(position)) {
+                assert_eq!((message.remote.ip(), message.local), (from, Some(to)));
+                assert_eq!((message.datagrams().count(), message.truncated), (1, false));
+                let octets = inbox.buffer()[message.range.clone()].to_vec();
+                seen.push((octets, message.traffic_class));
+            }
+        }
+        let mut wanted: Vec<_> = payloads.clone().into_iter().zip(0..).collect();
+        wanted.push((payloads[0].clone(), 0));
+        assert_eq!(seen, wanted);
+        assert_eq!(socket.overflowed(), 0);
+    }
+}

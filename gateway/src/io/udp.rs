@@ -267,13 +267,9 @@ impl UdpSocket {
         self.send(&[IoSlice::new(&esp::udp::KEEPALIVE)], &envelope)
     }
 
-    /// An error that an earlier datagram left behind (ICMP port unreachable) is not this one's, so it is tried once more.
     fn send(&self, parts: &[IoSlice<'_>], envelope: &Envelope) -> io::Result<()> {
         let send = || message::send(self.socket.as_fd(), parts, envelope).map(|_| ());
-        send().or_else(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted => send(),
-            _ => Err(error),
-        })
+        send().or_else(|error| if message::is_stale(&error) { send() } else { Err(error) })
     }
 }
 

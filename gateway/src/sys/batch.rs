@@ -17,7 +17,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use crate::sys::label::{self, LabelRoom, Labels};
-use crate::sys::message::{Envelope, NAME_LEN, Name, message_header};
+use crate::sys::message::{Envelope, NAME_LEN, Name, is_stale, message_header};
 
 /// A message to be sent: one datagram, or several of one length but for the last.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Sends messages in order until one is refused. Says how many were taken and why the next one was not; one that is taken is
-/// taken whole. An error that an earlier datagram left behind (ICMP port unreachable) is not this one's, so it is tried once more.
+/// taken whole. With a stale error it is tried once more.
 pub(crate) fn send<'a>(
     socket: BorrowedFd<'_>,
     messages: impl IntoIterator<Item = Outgoing<'a>>,
@@ -123,11 +123,7 @@ fn send_some<'a>(
             Ok(_) => return (given, sent, Err(io::ErrorKind::WriteZero.into())),
             Err(_) => {
                 let error = io::Error::last_os_error();
-                let stale = matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
-                );
-                if !(stale && once_more) {
+                if !(once_more && is_stale(&error)) {
                     return (given, sent, Err(error));
                 }
                 once_more = false;

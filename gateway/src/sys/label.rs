@@ -83,16 +83,13 @@ impl Labels {
         const { assert!(size_of::<T>() <= size_of::<libc::in6_pktinfo>()) }
         let (header_len, space) = (len_of::<()>(), space_of::<T>());
         debug_assert!(self.len + space <= LABELS_LEN);
-        // SAFETY: `octets` is aligned for cmsghdr and `len` a multiple of that alignment. Three messages of the longest
-        // data fit, as the constant assertion below proves, so that header and data lie inside. The data are written
-        // unaligned because nothing promises an alignment.
+        let header = libc::cmsghdr { cmsg_len: len_of::<T>(), cmsg_level: level, cmsg_type: kind };
+        // SAFETY: three messages of the longest data fit, as the constant assertion below proves, so that header and data lie
+        // inside of `octets`.
         unsafe {
             let place = self.octets.as_mut_ptr().add(self.len);
-            let header = place.cast::<libc::cmsghdr>();
-            (*header).cmsg_level = level;
-            (*header).cmsg_type = kind;
-            (*header).cmsg_len = len_of::<T>();
-            ptr::write_unaligned(place.add(header_len).cast::<T>(), data);
+            ptr::write_unaligned(place.cast(), header);
+            ptr::write_unaligned(place.add(header_len).cast(), data);
         }
         self.len += space;
     }

@@ -83,6 +83,12 @@ pub(crate) fn send(
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
+/// Whether an error of sending is not this datagram's: an earlier one left it behind (ICMP port unreachable), or a signal came.
+/// Then the same call once more is not in vain.
+pub(crate) fn is_stale(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
+}
+
 /// One received datagram, beside its octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
