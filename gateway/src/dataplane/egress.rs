@@ -30,6 +30,7 @@ use crate::dataplane::{
     BUDGET_PACKETS, Batch, Broken, Counters, IoLoss, Policy, SlotId, TxCommand, Upcall,
     UpcallSender,
 };
+use crate::io::udp::Outgoing;
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
@@ -114,11 +115,11 @@ impl Egress {
 
     /// Step 1: says where in the buffer the packet lies, or `None` if there is none.
     fn read(&mut self) -> Result<Option<Range<usize>>, Broken> {
-        let room = self.buffer.get_mut(esp::HEADROOM..esp::HEADROOM + PACKET_MAX);
+        let room = self.buffer.get_mut(VNET_HEADER..esp::HEADROOM + PACKET_MAX);
         let room = room.expect("invariant: the buffer was made with this room");
         loop {
             return match self.tun.read(room) {
-                Ok(len) => Ok(Some(esp::HEADROOM..esp::HEADROOM + len)),
+                Ok(len) => Ok(Some(esp::HEADROOM..VNET_HEADER + len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
@@ -245,16 +246,18 @@ impl WaysOut {
     }
 
     fn send_at_once(&self, way: &Way, packet: &[u8]) -> io::Result<()> {
+        let message =
+            |envelope| [Outgoing { payload: packet, segment: 0, envelope, traffic_class: 0 }];
         let sent = match way {
             Way::Udp(socket, envelope) => {
-                self.udp.0.get(*socket).map(|socket| socket.send_esp(packet, envelope))
+                self.udp.0.get(*socket).map(|socket| socket.send_batch(message(envelope)))
             }
             Way::Raw(socket, envelope) => {
-                self.raw.get(*socket).map(|socket| socket.send_esp(packet, envelope))
+                self.raw.get(*socket).map(|socket| socket.send_batch(message(envelope)))
             }
             Way::Nowhere => None,
         };
-        sent.unwrap_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()))
+        sent.map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), |(_, result)| result)
     }
 
     /// True if there is room.
@@ -302,6 +305,9 @@ const WAKER: Token = Token(1);
 
 /// The longest IP packet, in octets.
 const PACKET_MAX: usize = 65_535;
+
+/// Where the header before the packet begins; without offloads it says nothing.
+const VNET_HEADER: usize = esp::HEADROOM - Tun::HEADER_LEN;
 
 /// How long a packet may wait for room in the socket's send buffer; chosen so that a full buffer of 4 MB drains noticeably
 /// at 1 Gbit/s.

@@ -1,17 +1,17 @@
 //! The rx pump: ESP from the network is opened and written to the TUN device; IKE goes up to control.
 //!
 //! ```text
-//!   1 receive     UDP 4500 or raw socket ─► buffer            one packet a call
+//!   1 receive     UDP 4500 or raw socket ─► inbox             several messages a call, each of several packets
 //!   2 demux       00000000 ─► control    FF ─► counted        SPI ─► SA, or dropped before any cryptography
 //!   3 decap       replay window, open in place, trailer, inner selectors (RFC 4301 §5.2)
 //!   4 translate   nothing: addresses and MSS stay as they are
-//!   5 write       buffer ─► TUN, from where it lies
+//!   5 write       inbox ─► TUN, from where it lies
 //! ```
 //!
 //! An ESP packet is accepted by its SPI alone, whatever address it comes from and whether UDP carried it or not
 //! (RFC 7296 §2.23); where a peer is reached is for IKE to say.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -25,9 +25,8 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::sad::{Inbound, InboundTable};
-use crate::dataplane::{
-    BUDGET_PACKETS, Batch, Broken, Counters, IoLoss, RxCommand, Upcall, UpcallSender,
-};
+use crate::dataplane::{Batch, Broken, Counters, IoLoss, RxCommand, Upcall, UpcallSender};
+use crate::io::udp::Inbox;
 use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
 
 /// The rx pump's state; lives on its thread.
@@ -42,19 +41,9 @@ pub(super) struct Ingress {
     upcall: UpcallSender,
     counters: Arc<Counters>,
     sas: InboundTable,
-    buffer: Box<[u8]>,
+    inbox: Inbox,
     /// Read at most once per batch, and only by a batch that needs it.
     now: Option<Instant>,
-}
-
-/// What a socket gave.
-enum Arrival {
-    /// A UDP payload and its addresses.
-    Udp(Range<usize>, ikev2::Path),
-    /// An ESP packet.
-    Raw(Range<usize>),
-    /// Something unusable, counted already.
-    Lost,
 }
 
 impl Ingress {
@@ -84,7 +73,7 @@ impl Ingress {
             upcall,
             counters,
             sas: InboundTable::new(),
-            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            inbox: Inbox::new(MESSAGES),
             now: None,
         };
         Ok((sender, ingress))
@@ -133,54 +122,51 @@ impl Ingress {
         Ok(result)
     }
 
-    /// Handles packets until the socket is drained or the budget is used up.
+    /// Handles the messages of one call, if there are any.
     fn batch(&mut self, socket: usize) -> Result<Batch, Broken> {
         self.now = None;
-        for _ in 0..BUDGET_PACKETS {
-            let Some(arrival) = self.receive(socket)? else { return Ok(Batch::Drained) };
-            let Some((spi, packet, remote)) = self.demux(arrival) else { continue };
-            let Some(inner) = self.decap(spi, packet, remote) else { continue };
-            self.write(spi, inner)?;
+        let Some(messages) = self.receive(socket)? else { return Ok(Batch::Drained) };
+        for position in 0..messages {
+            let Some(message) = self.inbox.message(position) else { continue };
+            if message.truncated {
+                self.counters.lose_one(IoLoss::Truncated);
+                continue;
+            }
+            let path = self.udp.0.get(socket).map(|udp| udp.path_of(&message));
+            for packet in message.datagrams() {
+                let Some((spi, packet, remote)) = self.demux(packet, path) else { continue };
+                let Some(inner) = self.decap(spi, packet, remote) else { continue };
+                self.write(spi, inner)?;
+            }
         }
         Ok(Batch::Full)
     }
 
-    /// Step 1: says where in the buffer the packet lies, or `None` if there is none.
-    fn receive(&mut self, socket: usize) -> Result<Option<Arrival>, Broken> {
+    /// Step 1: says how many messages there are, or `None` if the socket is drained.
+    fn receive(&mut self, socket: usize) -> Result<Option<usize>, Broken> {
         let received = match self.udp.0.get(socket) {
-            Some(udp) => udp.receive(&mut self.buffer).map(|received| {
-                if received.truncated {
-                    Arrival::Lost
-                } else {
-                    Arrival::Udp(0..received.len, received.path)
-                }
-            }),
+            Some(udp) => udp.receive_batch(&mut self.inbox),
             None => match self.raw.get(socket - self.udp.0.len()) {
-                Some(raw) => raw.receive(&mut self.buffer).map(Arrival::Raw),
+                Some(raw) => raw.receive_batch(&mut self.inbox),
                 None => return Ok(None),
             },
         };
         match received {
-            Ok(Arrival::Lost) => {
-                self.counters.lose_one(IoLoss::Truncated);
-                Ok(Some(Arrival::Lost))
-            }
-            Ok(arrival) => Ok(Some(arrival)),
+            Ok(messages) => Ok(Some(messages)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // What ICMP said about an earlier datagram of ours, or a signal: the next call tells more.
-            Err(error) if is_transient(&error) => Ok(Some(Arrival::Lost)),
+            Err(error) if is_transient(&error) => Ok(Some(0)),
             Err(cause) => Err(Broken { what: "receive from a socket", cause }),
         }
     }
 
-    /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet.
-    fn demux(&self, arrival: Arrival) -> Option<(NonZeroU32, Range<usize>, Option<SocketAddr>)> {
-        let (range, path) = match arrival {
-            Arrival::Udp(range, path) => (range, Some(path)),
-            Arrival::Raw(range) => (range, None),
-            Arrival::Lost => return None,
-        };
-        let octets = self.buffer.get(range.clone())?;
+    /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet. A path is that of a UDP payload.
+    fn demux(
+        &self,
+        range: Range<usize>,
+        path: Option<ikev2::Path>,
+    ) -> Option<(NonZeroU32, Range<usize>, Option<SocketAddr>)> {
+        let octets = self.inbox.buffer().get(range.clone())?;
         let datagram = if path.is_some() { classify(octets) } else { Datagram::Esp(octets) };
         match (datagram, path) {
             (Datagram::Esp(packet), _) => match spi_of(packet) {
@@ -216,7 +202,7 @@ impl Ingress {
         };
         let start = packet.start;
         let newest = inbound.sa.highest_sequence();
-        let opened = inbound.sa.decap(self.buffer.get_mut(packet)?);
+        let opened = inbound.sa.decap(self.inbox.buffer_mut().get_mut(packet)?);
         if opened.as_ref().err().is_none_or(|&reason| is_authentic(reason)) {
             inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
             // Older packets may have been delayed on the way from where the peer was before.
@@ -243,10 +229,11 @@ impl Ingress {
 
     /// Step 5: gives the inner packet to the kernel and counts what became of it.
     fn write(&mut self, spi: NonZeroU32, inner: Range<usize>) -> Result<(), Broken> {
-        let (Some(inbound), Some(inner)) = (self.sas.by_spi(spi), self.buffer.get(inner)) else {
+        let (Some(inbound), Some(inner)) = (self.sas.by_spi(spi), self.inbox.buffer().get(inner))
+        else {
             return Ok(());
         };
-        match self.tun.write(inner) {
+        match self.tun.write(&[IoSlice::new(&[0; Tun::HEADER_LEN]), IoSlice::new(inner)]) {
             Ok(()) => {
                 inbound.counters.delivered(inner.len());
                 inbound.usage.delivered(inner.len());
@@ -298,5 +285,5 @@ fn is_authentic(reason: DropReason) -> bool {
 
 const WAKER: Token = Token(usize::MAX);
 
-/// The longest UDP payload or raw packet, in octets.
-const DATAGRAM_MAX: usize = 65_535;
+/// Messages that are received at a time.
+const MESSAGES: usize = 8;

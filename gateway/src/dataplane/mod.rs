@@ -38,6 +38,7 @@ pub use policy::{Policy, Rule};
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
+use crate::io::tun::Offloads;
 use crate::io::{RawEsp, Tun, UdpSocket, UdpSockets};
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
@@ -94,6 +95,8 @@ impl Dataplane {
         raw: Vec<RawEsp>,
         upcall: &UpcallSender,
     ) -> io::Result<Self> {
+        // The pumps take one whole packet a time.
+        tun.set_offloads(Offloads::NONE)?;
         let (tun, udp, raw) = (Arc::new(tun), Arc::new(UdpSockets(nat_sockets)), Arc::new(raw));
         let counters = Arc::new(Counters::new());
         let (tx_sender, mut egress) = Egress::new(

@@ -1,9 +1,9 @@
 //! Devices and sockets: open them with errors that say what to do, read and write them without blocking.
 //!
 //! ```text
-//!   tun.rs   the TUN device that the inner packets come from and go to       one packet a call
-//!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  one datagram a call
-//!   raw.rs   IP protocol 50: ESP without UDP                                 one packet a call
+//!   tun.rs   the TUN device that the inner packets come from and go to       one super-packet a call
+//!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  many messages a call, each of many datagrams
+//!   raw.rs   IP protocol 50: ESP without UDP                                 many packets a call
 //!   holder.rs  who has a port that we want
 //! ```
 //!

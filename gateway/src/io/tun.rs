@@ -1,88 +1,258 @@
-//! The TUN device: whole IP packets, no header before them (`IFF_TUN | IFF_NO_PI`).
+//! The TUN device: IP packets, each behind the header that says what is left to do for it (`IFF_TUN | IFF_NO_PI | IFF_VNET_HDR`).
 //!
 //! ```text
 //!   applications ─► kernel routing ─► s2s0 ─► Tun::read   ─► protected      (tx pump)
 //!                                     s2s0 ◄─ Tun::write  ◄─ opened          (rx pump)
+//!
+//!   | flags 1 | gso_type 1 | hdr_len 2 | gso_size 2 | csum_start 2 | csum_offset 2 |  IP packet, up to 65535 octets
+//!     virtio-net header, numbers in the machine's byte order
 //! ```
+//!
+//! With [`Offloads`] the kernel hands over super-packets, which TCP or UDP segments have been merged into or were never made
+//! of, and leaves checksums to us; it takes the same from us. So one call moves up to 64 KiB.
 //!
 //! The device leads into SAs and nowhere else. It lives in the network namespace of the thread that opened it and goes
 //! when the last descriptor is closed, routes included.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event};
-use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::io::OpenError;
+use crate::sys::device::{self, Links};
 
-/// An open TUN device; both pumps use it through a shared reference.
+/// One queue of an open TUN device; both pumps use it through a shared reference.
 pub struct Tun {
-    device: SyncDevice,
+    queue: File,
+    device: Arc<Device>,
+}
+
+/// What all queues share.
+struct Device {
     name: String,
     index: u32,
+    links: Links,
+    offloads: AtomicU32,
 }
 
 impl Tun {
-    /// Creates the device, sets its MTU (68 to 65535 octets, IPv6 needs 1280) and brings it up.
+    /// Octets of the header before each packet.
+    pub const HEADER_LEN: usize = 10;
+
+    /// Creates the device with one queue, sets its MTU (68 to 65535 octets, IPv6 needs 1280) and brings it up, with all
+    /// offloads that the kernel knows.
     ///
     /// # Errors
     /// [`OpenError`], one of the TUN kinds.
     pub fn open(name: &str, mtu: u16) -> Result<Self, OpenError> {
+        let device = |tuns: Vec<Self>| tuns.into_iter().next();
+        let nothing = || OpenError::Tun {
+            what: "open a queue of",
+            name: name.to_owned(),
+            cause: io::ErrorKind::NotFound.into(),
+        };
+        Self::open_queues(name, mtu, 1).and_then(|tuns| device(tuns).ok_or_else(nothing))
+    }
+
+    /// As [`open`](Self::open), with so many queues (at least one, at most 256). The kernel keeps a flow on one queue.
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the TUN kinds.
+    pub fn open_queues(name: &str, mtu: u16, queues: usize) -> Result<Vec<Self>, OpenError> {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['/', ' ', '%', '\0']) {
             return Err(OpenError::TunName { name: name.to_owned() });
         }
         let other = |what| move |cause| OpenError::Tun { what, name: name.to_owned(), cause };
-        let device = DeviceBuilder::new()
-            .name(name)
-            .layer(Layer::L3)
-            .enable(false)
-            .build_sync()
-            .map_err(|cause| why_not(name, cause))?;
-        device.set_mtu(mtu).map_err(other("set the MTU of"))?;
-        device.set_nonblocking(true).map_err(other("unblock"))?;
+        let attach = |flags| device::attach(name, flags).map_err(|cause| why_not(name, cause));
+        // Without EXCL the second program of that name would become a further queue of the first one's device.
+        let (first, next) = match queues {
+            0 | 1 => (ONE_QUEUE, ONE_QUEUE),
+            _ => (SEVERAL_QUEUES | IFF_TUN_EXCL, SEVERAL_QUEUES),
+        };
+        let mut files = vec![attach(first)?];
+        for _ in 1..queues {
+            files.push(attach(next)?);
+        }
+        for file in &files {
+            device::set_header_len(file.as_fd(), HEADER_LEN).map_err(other("set the header of"))?;
+        }
+        let links = Links::open().map_err(other("set up"))?;
+        links.set_mtu(name, mtu).map_err(other("set the MTU of"))?;
         // No link-local address, so that the kernel asks no router in the tunnel; where /proc is read-only it may.
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1");
-        device.enabled(true).map_err(other("bring up"))?;
-        let index = device.if_index().map_err(other("find the index of"))?;
-        Ok(Self { device, name: name.to_owned(), index })
+        let index = links.index(name).map_err(other("find the index of"))?;
+        let device = Device { name: name.to_owned(), index, links, offloads: AtomicU32::default() };
+        let device = Arc::new(device);
+        let tuns: Vec<_> =
+            files.into_iter().map(|queue| Self { queue, device: Arc::clone(&device) }).collect();
+        if let Some(tun) = tuns.first() {
+            tun.set_offloads(Offloads::ALL).map_err(other("set the offloads of"))?;
+        }
+        device.links.up(name).map_err(other("bring up"))?;
+        Ok(tuns)
     }
 
     /// The interface name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.device.name
     }
 
     /// The interface index, in the namespace it was opened in.
     #[must_use]
-    pub const fn index(&self) -> u32 {
-        self.index
+    pub fn index(&self) -> u32 {
+        self.device.index
     }
 
-    /// Changes the MTU. Only from a thread in the device's namespace.
+    /// Changes the MTU, in octets, from any thread.
     ///
     /// # Errors
     /// What the system says, for instance if the MTU is out of range.
     pub fn set_mtu(&self, mtu: u16) -> io::Result<()> {
-        self.device.set_mtu(mtu)
+        self.device.links.set_mtu(&self.device.name, mtu)
     }
 
-    /// Reads one packet into `buffer`; returns its octets. A longer packet would be cut, so give 65535 octets.
+    /// Sets how many packets, each of up to 64 KiB, may wait to be read before the kernel drops more; 500 if not set.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_queue_len(&self, packets: u32) -> io::Result<()> {
+        self.device.links.set_queue_len(&self.device.name, packets)
+    }
+
+    /// How many packets may wait.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn queue_len(&self) -> io::Result<u32> {
+        self.device.links.queue_len(&self.device.name)
+    }
+
+    /// What the kernel leaves to us at present.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        Offloads(self.device.offloads.load(Ordering::Relaxed))
+    }
+
+    /// Takes over what the kernel knows of `wanted`, for all queues, and says what that is. What was handed over before may
+    /// still be read.
+    ///
+    /// # Errors
+    /// What the system says; not for a feature that it does not know.
+    pub fn set_offloads(&self, wanted: Offloads) -> io::Result<Offloads> {
+        let queue = self.queue.as_fd();
+        // The device keeps them while it lives, longer than the program if it is persistent: start from none.
+        device::set_offload(queue, 0)?;
+        let mut on = Offloads::NONE;
+        // The kernel takes a set as a whole or not at all; so each is added by itself.
+        for (feature, _) in Offloads::FEATURES {
+            let more = Offloads(on.0 | feature.0);
+            if wanted.has(feature) && feature.rests_on(on) {
+                match device::set_offload(queue, more.0) {
+                    Ok(()) => on = more,
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.device.offloads.store(on.0, Ordering::Relaxed);
+        Ok(on)
+    }
+
+    /// Reads one header and packet into `buffer`; returns their octets together. A longer packet would be cut, so give
+    /// [`HEADER_LEN`](Self::HEADER_LEN) + 65535 octets.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; anything else means that the device is gone.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.device.recv(buffer)
+        (&self.queue).read(buffer)
     }
 
-    /// Writes one packet.
+    /// Writes one header and packet, gathered from `parts` (up to 1024 of them).
     ///
     /// # Errors
-    /// What the system says; see [`is_transient`](crate::io::is_transient).
-    pub fn write(&self, packet: &[u8]) -> io::Result<()> {
-        self.device.send(packet).map(|_| ())
+    /// What the system says; see [`is_transient`](crate::io::is_transient). `InvalidInput` if the header does not fit the
+    /// packet.
+    pub fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        (&self.queue).write_vectored(parts).map(|_| ())
+    }
+}
+
+/// What the kernel leaves to the reader of the device, a set.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offloads(u32);
+
+impl Offloads {
+    /// Whole packets only, with their checksums.
+    pub const NONE: Self = Self(0);
+    /// TCP and UDP checksums.
+    pub const CHECKSUM: Self = Self(libc::TUN_F_CSUM);
+    /// Super-packets of TCP over IPv4.
+    pub const TCP_V4: Self = Self(libc::TUN_F_TSO4);
+    /// Super-packets of TCP over IPv6.
+    pub const TCP_V6: Self = Self(libc::TUN_F_TSO6);
+    /// Super-packets of TCP whose first segment has CWR set (RFC 3168 §6.1.2).
+    pub const TCP_ECN: Self = Self(libc::TUN_F_TSO_ECN);
+    /// Super-packets of UDP, both families. Only a kernel that leaves them to us (6.2) takes them from us.
+    pub const UDP: Self = Self(libc::TUN_F_USO4 | libc::TUN_F_USO6);
+    /// All.
+    pub const ALL: Self =
+        Self(Self::CHECKSUM.0 | Self::TCP_V4.0 | Self::TCP_V6.0 | Self::TCP_ECN.0 | Self::UDP.0);
+
+    /// In the order in which one rests on another.
+    const FEATURES: [(Self, &'static str); 5] = [
+        (Self::CHECKSUM, "csum"),
+        (Self::TCP_V4, "tso4"),
+        (Self::TCP_V6, "tso6"),
+        (Self::TCP_ECN, "tso-ecn"),
+        (Self::UDP, "uso"),
+    ];
+
+    /// Whether all of `features` are among them.
+    #[must_use]
+    pub const fn has(self, features: Self) -> bool {
+        self.0 & features.0 == features.0
+    }
+
+    /// These but for `features`.
+    #[must_use]
+    pub const fn without(self, features: Self) -> Self {
+        Self(self.0 & !features.0)
+    }
+
+    /// Whether what this feature needs is among `others`: no segments without checksums, no ECN in segments without segments.
+    const fn rests_on(self, others: Self) -> bool {
+        match self {
+            Self::CHECKSUM => true,
+            Self::TCP_ECN => others.has(Self::TCP_V4) || others.has(Self::TCP_V6),
+            _ => others.has(Self::CHECKSUM),
+        }
+    }
+}
+
+/// `csum tso4 tso6 tso-ecn uso`, or `none`.
+impl fmt::Display for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
+        for (feature, word) in Self::FEATURES {
+            if self.has(feature) {
+                write!(f, "{space}{word}")?;
+                space = " ";
+            }
+        }
+        if space.is_empty() { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Offloads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Offloads({self})")
     }
 }
 
@@ -98,32 +268,49 @@ fn why_not(name: &str, cause: io::Error) -> OpenError {
     }
 }
 
-impl std::fmt::Debug for Tun {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tun({}, index {})", self.name, self.index)
+impl fmt::Debug for Tun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tun({}, index {}, {})", self.name(), self.index(), self.offloads())
     }
 }
 
 impl AsFd for Tun {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.device.as_fd()
+        self.queue.as_fd()
     }
 }
 
 impl event::Source for &Tun {
     fn register(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        SourceFd(&raw_fd(self)).register(to, token, interest)
+        SourceFd(&self.queue.as_raw_fd()).register(to, token, interest)
     }
 
     fn reregister(&mut self, to: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        SourceFd(&raw_fd(self)).reregister(to, token, interest)
+        SourceFd(&self.queue.as_raw_fd()).reregister(to, token, interest)
     }
 
     fn deregister(&mut self, from: &Registry) -> io::Result<()> {
-        SourceFd(&raw_fd(self)).deregister(from)
+        SourceFd(&self.queue.as_raw_fd()).deregister(from)
     }
 }
 
-fn raw_fd(tun: &Tun) -> RawFd {
-    tun.device.as_raw_fd()
-}
+/// As the kernel wants it; [`Tun::HEADER_LEN`].
+const HEADER_LEN: u8 = 10;
+
+const IFF_TUN: u16 = 0x0001;
+const IFF_MULTI_QUEUE: u16 = 0x0100;
+const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
+const IFF_TUN_EXCL: u16 = 0x8000;
+const ONE_QUEUE: u16 = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+const SEVERAL_QUEUES: u16 = ONE_QUEUE | IFF_MULTI_QUEUE;
+
+const _: () = {
+    assert!(Tun::HEADER_LEN == HEADER_LEN as usize);
+    assert!(IFF_TUN as i32 == libc::IFF_TUN && IFF_NO_PI as i32 == libc::IFF_NO_PI);
+    assert!(IFF_VNET_HDR as i32 == libc::IFF_VNET_HDR && IFF_TUN_EXCL as i32 == libc::IFF_TUN_EXCL);
+    assert!(IFF_MULTI_QUEUE as i32 == libc::IFF_MULTI_QUEUE);
+};
+
+#[cfg(test)]
+mod tests;

@@ -10,10 +10,15 @@
 //! A socket is bound to one of our addresses or to all of one family; either way a datagram comes with the address that was
 //! asked, and an answer leaves from it. Outer packets have DF set and are never fragmented, with one exception: an IKE
 //! message that does not fit, which IP has to fragment (RFC 7296 §2).
+//!
+//! ESP goes many datagrams a message and many messages a call: [`UdpSocket::send_batch`], [`UdpSocket::receive_batch`]. On the
+//! NAT port the kernel merges what belongs together (`UDP_GRO`), so a message received there may be many datagrams.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ikev2::Path;
 use mio::unix::SourceFd;
@@ -25,6 +30,8 @@ use rustix::net::sockopt::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::io::{OpenError, holder};
+use crate::sys::batch;
+pub(crate) use crate::sys::batch::{Inbox, Message, Outgoing};
 pub(crate) use crate::sys::message::Envelope;
 use crate::sys::message::{self, Arrival};
 
@@ -54,6 +61,16 @@ pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
     port: Port,
+    learned: Arc<Learned>,
+}
+
+/// What the kernel can do and has said; all descriptors of a socket share it.
+#[derive(Debug)]
+struct Learned {
+    merges: bool,
+    gso: AtomicBool,
+    segments_max: usize,
+    overflowed: AtomicU32,
 }
 
 impl UdpSocket {
@@ -70,6 +87,17 @@ impl UdpSocket {
         if local.is_ipv6() {
             socket.set_only_v6(true).map_err(other("prepare"))?;
         }
+        // Before it is bound, so that not one message comes unmerged. A kernel before 5.0 knows no merging, one before 4.18 no
+        // cutting; setting the length to none asks for nothing else.
+        let set = |option, value| {
+            message::set_option(socket.as_fd(), libc::SOL_UDP, option, value).is_ok()
+        };
+        let learned = Learned {
+            merges: port == Port::Nat && set(libc::UDP_GRO, 1),
+            gso: AtomicBool::new(set(libc::UDP_SEGMENT, 0)),
+            segments_max: segments_max(rustix::system::uname().release().to_bytes()),
+            overflowed: AtomicU32::new(0),
+        };
         socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.raw_os_error() {
             Some(libc::EADDRINUSE) => {
                 OpenError::PortInUse { local, holder: holder::of_port(local.port()) }
@@ -80,7 +108,7 @@ impl UdpSocket {
         })?;
         let bound = socket.local_addr().map_err(other("name"))?;
         let local = bound.as_socket().unwrap_or(local);
-        Ok(Self { socket, local, port })
+        Ok(Self { socket, local, port, learned: Arc::new(learned) })
     }
 
     /// Binds `number` on each address of `listen`; on all addresses of both families if `listen` is empty, where a host
@@ -108,7 +136,8 @@ impl UdpSocket {
     /// # Errors
     /// What the system says (too many open files).
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, local: self.local, port: self.port })
+        let (socket, learned) = (self.socket.try_clone()?, Arc::clone(&self.learned));
+        Ok(Self { socket, local: self.local, port: self.port, learned })
     }
 
     /// The address and port it is bound to.
@@ -123,7 +152,77 @@ impl UdpSocket {
         self.port
     }
 
-    /// Receives one datagram into `buffer` (65535 octets take any).
+    /// Whether the kernel merges datagrams that arrive, so that a message may be many of them.
+    #[must_use]
+    pub fn merges(&self) -> bool {
+        self.learned.merges
+    }
+
+    /// Whether messages may be sent that the kernel or the network card cuts into datagrams. False where the kernel cannot,
+    /// and after the way out refused one (EIO: a card that computes no checksums); [`Outgoing::apart`] is for then.
+    #[must_use]
+    pub fn gso_works(&self) -> bool {
+        self.learned.gso.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the next message may be one to cut: true to try again, for instance after the route changed.
+    pub fn set_gso(&self, works: bool) {
+        self.learned.gso.store(works, Ordering::Relaxed);
+    }
+
+    /// How many datagrams a message may be cut into.
+    #[must_use]
+    pub fn segments_max(&self) -> usize {
+        self.learned.segments_max
+    }
+
+    /// How many octets a message that is cut may have, all datagrams together.
+    #[must_use]
+    pub const fn message_max(&self) -> usize {
+        if self.local.is_ipv4() { MESSAGE_MAX_V4 } else { MESSAGE_MAX_V6 }
+    }
+
+    /// How many datagrams were dropped for want of room in the receive queue since the socket was made, as the last message
+    /// said that was received. It wraps around.
+    #[must_use]
+    pub fn overflowed(&self) -> u32 {
+        self.learned.overflowed.load(Ordering::Relaxed)
+    }
+
+    /// Sends messages in order until one is refused. Says how many were taken, and why the next one was not: `WouldBlock` if
+    /// there is no room; EMSGSIZE or EINVAL if a datagram is longer than the MTU, or there are too many; EIO if the way out
+    /// cannot cut messages, see [`gso_works`](Self::gso_works). One that is taken is taken whole.
+    pub(crate) fn send_batch<'a>(
+        &self,
+        messages: impl IntoIterator<Item = Outgoing<'a>>,
+    ) -> (usize, io::Result<()>) {
+        let (taken, result) = batch::send(self.socket.as_fd(), messages);
+        if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EIO)) {
+            self.set_gso(false);
+        }
+        (taken, result)
+    }
+
+    /// Receives as many messages as wait and `inbox` has room for; says how many.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; otherwise see [`is_transient`](crate::io::is_transient).
+    pub(crate) fn receive_batch(&self, inbox: &mut Inbox) -> io::Result<usize> {
+        let received = batch::receive(self.socket.as_fd(), inbox);
+        if let Some(count) = inbox.overflowed() {
+            self.learned.overflowed.store(count, Ordering::Relaxed);
+        }
+        received
+    }
+
+    /// Between which addresses a message came that was received here.
+    pub(crate) fn path_of(&self, message: &Message) -> Path {
+        let ip = message.local.unwrap_or(self.local.ip());
+        let local = with_scope(SocketAddr::new(ip, self.local.port()), message.remote);
+        Path { local, remote: message.remote }
+    }
+
+    /// Receives one datagram into `buffer` (65535 octets take any). Not where the kernel [`merges`](Self::merges) them.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; otherwise see [`is_transient`](crate::io::is_transient).
@@ -168,13 +267,9 @@ impl UdpSocket {
         self.send(&[IoSlice::new(&esp::udp::KEEPALIVE)], &envelope)
     }
 
-    /// Sends one ESP packet.
-    pub(crate) fn send_esp(&self, packet: &[u8], envelope: &Envelope) -> io::Result<()> {
-        self.send(&[IoSlice::new(packet)], envelope)
-    }
-
     fn send(&self, parts: &[IoSlice<'_>], envelope: &Envelope) -> io::Result<()> {
-        send_once_more(self.socket.as_fd(), parts, envelope)
+        let send = || message::send(self.socket.as_fd(), parts, envelope).map(|_| ());
+        send().or_else(|error| if message::is_stale(&error) { send() } else { Err(error) })
     }
 }
 
@@ -235,32 +330,17 @@ pub fn source_for(remote: SocketAddr) -> io::Result<IpAddr> {
     local.map(|local| local.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))
 }
 
-/// Sends; an error that an earlier datagram left behind (ICMP port unreachable) is not this one's, so it is tried again.
-pub(crate) fn send_once_more(
-    socket: BorrowedFd<'_>,
-    parts: &[IoSlice<'_>],
-    envelope: &Envelope,
-) -> io::Result<()> {
-    match message::send(socket, parts, envelope) {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted
-            ) =>
-        {
-            message::send(socket, parts, envelope).map(|_| ())
-        }
-        done => done.map(|_| ()),
-    }
-}
-
 /// Sets what every socket here needs before it is bound.
 pub(crate) fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
+    let switch_on = |level, option| message::set_option(socket.as_fd(), level, option, 1);
     if v6 {
-        message::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        switch_on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+        switch_on(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)?;
     } else {
-        message::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        switch_on(libc::IPPROTO_IP, libc::IP_PKTINFO)?;
+        switch_on(libc::IPPROTO_IP, libc::IP_RECVTOS)?;
     }
+    switch_on(libc::SOL_SOCKET, libc::SO_RXQ_OVFL)?;
     set_df(socket, v6, true)?;
     // The forced variants pass net.core.rmem_max and need CAP_NET_ADMIN; the others are cut to it and never fail for it.
     if set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER).is_err() {
@@ -283,6 +363,18 @@ fn set_df(socket: &Socket, v6: bool, on: bool) -> io::Result<()> {
     } else {
         let mode = if on { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::DONT };
         Ok(set_ip_mtu_discover(socket, mode)?)
+    }
+}
+
+/// How many datagrams a message may be cut into by a kernel of this release: `UDP_MAX_SEGMENTS` was 64 and became 128 shortly
+/// before 6.10; distributions with an older number may have either.
+fn segments_max(release: &[u8]) -> usize {
+    let mut numbers = release.split(|octet| !octet.is_ascii_digit()).map(|digits| {
+        std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok())
+    });
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) >= (6, 10) => 128,
+        _ => 64,
     }
 }
 
@@ -321,8 +413,18 @@ impl event::Source for &UdpSocket {
     }
 }
 
+/// Octets of a message that is cut, IPv4. A frame of 65536 octets or more is cut by the kernel before the device sees it,
+/// which costs many times as much: that leaves 65535 less 22 of an Ethernet header with two VLAN tags, 20 and 8.
+const MESSAGE_MAX_V4: usize = 65_535 - 22 - 20 - 8;
+
+/// As before, IPv6.
+const MESSAGE_MAX_V6: usize = 65_535 - 22 - 40 - 8;
+
 /// Octets; at 1400 a packet some 3000 packets once the kernel's own overhead is taken off.
 pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Octets.
 pub(crate) const SEND_BUFFER: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests;

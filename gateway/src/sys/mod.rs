@@ -1,13 +1,19 @@
 //! The system calls that no safe crate offers in the shape we need, and the only `unsafe` of the project.
 //!
 //! ```text
+//!   batch.rs     sendmmsg and recvmmsg, each message of many datagrams (UDP_SEGMENT, UDP_GRO)
 //!   changes.rs   that links, addresses or routes changed
+//!   device.rs    TUN devices, and what a link has (ioctl)
+//!   label.rs     control messages: addresses, traffic class, segments, losses
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
 //!   netns.rs     network namespaces
 //! ```
 
+pub(crate) mod batch;
 pub(crate) mod changes;
+pub(crate) mod device;
+mod label;
 pub(crate) mod message;
 pub mod netlink;
 pub mod netns;
