@@ -1,7 +1,7 @@
 //! What the internet checksum costs: an IPv4 header, a small packet, one of full size, a piece of a super-packet.
 //!
 //! ```text
-//!   cargo bench -p esp --bench checksum      checksum::Sum::of beside the plain loop of additions with carry
+//!   cargo bench -p esp --bench checksum      checksum::Sum::of beside the plain loop
 //! ```
 
 use std::hint::black_box;
