@@ -55,6 +55,7 @@
 
 pub mod checksum;
 pub mod ip;
+pub mod mss;
 pub mod replay;
 pub mod udp;
 
