@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod ecn;
 pub mod ip;
 pub mod mss;
 pub mod replay;
