@@ -72,7 +72,10 @@ mod suite;
 
 pub use header::{HEADROOM, TAILROOM};
 pub use inbound::InboundSa;
-pub use mtu::{inner_mtu, overhead};
+pub use mtu::{
+    MIN_MTU_V4, MIN_MTU_V6, Quote, inner_mtu, inner_mtu_of_path, lowered_path_mtu, min_mtu,
+    outer_len, overhead,
+};
 pub use outbound::OutboundSa;
 pub use reason::DropReason;
 pub use selector::{ANY_PORT, OPAQUE_PORT, Selector, Selectors};
