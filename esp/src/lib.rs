@@ -58,6 +58,7 @@ pub mod ecn;
 pub mod ip;
 pub mod mss;
 pub mod replay;
+pub mod too_big;
 pub mod udp;
 
 mod cipher;
