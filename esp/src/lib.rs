@@ -54,8 +54,11 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod ecn;
 pub mod ip;
+pub mod mss;
 pub mod replay;
+pub mod too_big;
 pub mod udp;
 
 mod cipher;
@@ -75,7 +78,10 @@ mod vnet;
 pub use coalesce::{Coalescer, Gathered, Mergeable};
 pub use header::{HEADROOM, TAILROOM};
 pub use inbound::InboundSa;
-pub use mtu::{inner_mtu, overhead};
+pub use mtu::{
+    MIN_MTU_V4, MIN_MTU_V6, Quote, inner_mtu, inner_mtu_of_path, lowered_path_mtu, min_mtu,
+    outer_len, overhead,
+};
 pub use outbound::OutboundSa;
 pub use reason::DropReason;
 pub use segment::Segments;
