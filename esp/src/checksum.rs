@@ -35,7 +35,8 @@ impl Sum {
     /// Sum of the words of `octets`; of any length. An odd last octet is the upper half of a word.
     #[must_use]
     pub fn of(octets: &[u8]) -> Self {
-        let sum = if octets.len() < VECTORS_PAY {
+        // The lanes of a vector have the byte order of the machine, and the sum is swapped as a little-endian one.
+        let sum = if octets.len() < VECTORS_PAY || cfg!(target_endian = "big") {
             sum_words(octets, octets)
         } else {
             dispatch!(Level::new(), simd => sum_vectors(simd, octets))

@@ -13,6 +13,8 @@
 //!   and nothing unauthenticated changes an SA.
 //! - [`ip`] reads IP headers, [`udp`] tells IKE from ESP on port 4500, [`replay`] is the replay window,
 //!   [`inner_mtu`] says what fits.
+//! - What else a tunnel does to inner packets: [`mss`] lowers what TCP announces, [`ecn`] carries congestion marks in
+//!   and out, [`too_big`] answers what does not fit, [`checksum`] keeps all of them right.
 //!
 //! Suites: AES-GCM-16 (RFC 4106), AES-CBC with HMAC-SHA2 (RFC 3602, RFC 4868); sequence numbers of 32 bits or
 //! extended ones of 64.
