@@ -150,10 +150,11 @@ impl Tun {
         // The device keeps them while it lives, longer than the program if it is persistent: start from none.
         device::set_offload(queue, 0)?;
         let mut on = Offloads::NONE;
-        // The kernel takes a set as a whole or not at all; so each is added by itself.
+        // The kernel takes a set as a whole or not at all; so each is added by itself. It does not take segments without
+        // checksums, nor ECN in segments without segments.
         for (feature, _) in Offloads::FEATURES {
             let more = Offloads(on.0 | feature.0);
-            if wanted.has(feature) && feature.rests_on(on) {
+            if wanted.has(feature) {
                 match device::set_offload(queue, more.0) {
                     Ok(()) => on = more,
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
@@ -174,7 +175,8 @@ impl Tun {
         (&self.queue).read(buffer)
     }
 
-    /// Writes one header and packet, gathered from `parts` (up to 1024 of them).
+    /// Writes one header and packet, gathered from `parts` (up to 1024 of them). A super-packet of more than 65513 octets is cut
+    /// in software where it leaves on an Ethernet device, which costs many times as much.
     ///
     /// # Errors
     /// What the system says; see [`is_transient`](crate::io::is_transient). `InvalidInput` if the header does not fit the
@@ -205,7 +207,7 @@ impl Offloads {
     pub const ALL: Self =
         Self(Self::CHECKSUM.0 | Self::TCP_V4.0 | Self::TCP_V6.0 | Self::TCP_ECN.0 | Self::UDP.0);
 
-    /// In the order in which one rests on another.
+    /// In the order in which one needs another.
     const FEATURES: [(Self, &'static str); 5] = [
         (Self::CHECKSUM, "csum"),
         (Self::TCP_V4, "tso4"),
@@ -224,15 +226,6 @@ impl Offloads {
     #[must_use]
     pub const fn without(self, features: Self) -> Self {
         Self(self.0 & !features.0)
-    }
-
-    /// Whether what this feature needs is among `others`: no segments without checksums, no ECN in segments without segments.
-    const fn rests_on(self, others: Self) -> bool {
-        match self {
-            Self::CHECKSUM => true,
-            Self::TCP_ECN => others.has(Self::TCP_V4) || others.has(Self::TCP_V6),
-            _ => others.has(Self::CHECKSUM),
-        }
     }
 }
 

@@ -190,8 +190,8 @@ impl UdpSocket {
     }
 
     /// Sends messages in order until one is refused. Says how many were taken, and why the next one was not: `WouldBlock` if
-    /// there is no room; EMSGSIZE or EINVAL if a datagram is longer than the MTU, or there are too many; EIO if the way out
-    /// cannot cut messages, see [`gso_works`](Self::gso_works). One that is taken is taken whole.
+    /// there is no room; EMSGSIZE (older kernels: EINVAL) if a datagram is longer than the MTU; EINVAL if there are too many of
+    /// them; EIO if the way out cannot cut messages, see [`gso_works`](Self::gso_works). One that is taken is taken whole.
     pub(crate) fn send_batch<'a>(
         &self,
         messages: impl IntoIterator<Item = Outgoing<'a>>,

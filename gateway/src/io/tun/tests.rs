@@ -191,7 +191,7 @@ fn without_offloads_packets_are_whole() {
 }
 
 #[test]
-fn offloads_are_taken_as_far_as_they_rest_on_others() {
+fn offloads_are_taken_as_far_as_the_others_allow() {
     inside(|| {
         let tun = Tun::open("s2s0", 1438).unwrap();
         let all = tun.offloads();

@@ -289,5 +289,13 @@ fn the_longest_message_passes_a_cable_uncut() {
         let all = received(receiver, payload.len());
         assert_eq!(all.len(), 1, "{address}");
         assert_eq!((all[0].0.stride, &all[0].1), (1400, &payload));
+        for segment in [0, 1473] {
+            let (taken, result) =
+                sender.send_batch([Outgoing { segment, ..plain(&payload[..3000], &to) }]);
+            let error = result.unwrap_err().raw_os_error();
+            assert_eq!(taken, 0);
+            assert!(matches!(error, Some(libc::EMSGSIZE | libc::EINVAL)), "longer than the MTU");
+        }
+        assert!(sender.gso_works());
     }
 }
