@@ -23,7 +23,7 @@
 //!
 //! Why not a trie of a crate: a longest match is not the answer, since the source decides, too; all the prefixes that hold an
 //! address are needed, most specific first. Those are as many steps as the trie is deep, each a miss of the cache. Why no
-//! cache of flows in front: with few flows it saved 10 to 25 ns of a packet, with many it cost 5 to 15 ns, and it has to be
+//! cache of flows in front: with few flows it saved 10 to 25 ns of a packet, with many it cost 5 to 10 ns, and it has to be
 //! emptied in time.
 
 use std::collections::HashMap;
