@@ -215,10 +215,10 @@ fn measure(
 }
 
 fn print_table(times: &Times) {
-    println!("\n{:<14} {:>7} {:>14} {:>8}", "", "rules", "least ns", "of one");
+    eprintln!("\n{:<14} {:>7} {:>14} {:>8}", "", "rules", "least ns", "of one");
     for ((name, size), time) in times {
         let one = times.get(&(name.clone(), 1)).copied().unwrap_or(f64::NAN);
-        println!("{name:<14} {size:>7} {time:>14.1} {:>8.1}", time / one);
+        eprintln!("{name:<14} {size:>7} {time:>14.1} {:>8.1}", time / one);
     }
 }
 

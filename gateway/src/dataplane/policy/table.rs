@@ -22,7 +22,9 @@
 //! networks, share them.
 //!
 //! Why not a trie of a crate: a longest match is not the answer, since the source decides, too; all the prefixes that hold an
-//! address are needed, most specific first. Those are as many steps as the trie is deep, each a miss of the cache.
+//! address are needed, most specific first. Those are as many steps as the trie is deep, each a miss of the cache. Why no
+//! cache of flows in front: with few flows it saved 10 to 25 ns of a packet, with many it cost 5 to 10 ns, and it has to be
+//! emptied in time.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -307,3 +309,71 @@ const fn index(position: u32) -> usize {
 
 /// So many sources are compared faster than they are hashed.
 const FEW: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const ANY: (u32, u32) = (0, u32::MAX);
+    const TUNNELS: u32 = 10_000;
+
+    fn side((start, end): (u32, u32)) -> Vec<(Span, Selector)> {
+        let selector =
+            Selector::addresses(Ipv4Addr::from(start).into(), Ipv4Addr::from(end).into());
+        vec![(Span::of(&selector).unwrap(), selector)]
+    }
+
+    fn table(sides: impl Fn(u32) -> ((u32, u32), (u32, u32))) -> Table {
+        let rule = |i| {
+            let (local, remote) = sides(i);
+            Sides { slot: SlotId(i), metric: 0, local: side(local), remote: side(remote) }
+        };
+        Table::new(&(0..TUNNELS).map(rule).collect::<Vec<_>>())
+    }
+
+    /// The most hashes and the most comparisons that one look-up can take.
+    #[expect(clippy::iter_over_hash_type, reason = "a maximum has no order")]
+    fn worst(table: &Table) -> (usize, usize) {
+        let (mut hashes, mut compared) = (0, 0);
+        for level in &table.levels {
+            let (mut most_hashes, mut most_compared) = (0, 0);
+            for node in level.nodes.values() {
+                let (more, compared) = match node.sources {
+                    Sources::Few(row) => (0, row.range().len()),
+                    Sources::Many(steps) => {
+                        let rows = table.blocks.values().map(|row| row.range().len());
+                        let most = rows.max().unwrap_or(0);
+                        (steps.range().len(), steps.range().len() * most)
+                    }
+                };
+                most_hashes = most_hashes.max(more);
+                most_compared = most_compared.max(compared);
+            }
+            hashes += 1 + most_hashes;
+            compared += most_compared;
+        }
+        (hashes, compared)
+    }
+
+    #[test]
+    fn ten_thousand_tunnels_cost_no_more_looks_than_their_sizes() {
+        let own = |i: u32| (i << 8, i << 8 | 0xff);
+        // Side by side, and no prefixes: of 256 addresses two or three touch the same block.
+        let odd = |i: u32| (i * 200 + 3, i * 200 + 202);
+        assert_eq!(worst(&table(|i| (ANY, own(i)))), (1, 1), "a hub");
+        assert_eq!(worst(&table(|i| (own(i), ANY))), (2, 1), "its spoke");
+        assert_eq!(worst(&table(|i| (own(i), own(i)))), (1, 1), "both sides their own");
+        assert_eq!(worst(&table(|i| (ANY, odd(i)))), (1, 3), "ranges that are no prefixes");
+        assert_eq!(worst(&table(|i| (odd(i), ANY))), (2, 3), "the same as sources");
+    }
+
+    #[test]
+    fn remote_networks_of_one_rule_share_its_sources() {
+        let networks = |base: u32| (0..255).flat_map(move |i| side((base | i << 8, base | i << 8)));
+        let (local, remote) = (networks(1 << 24).collect(), networks(2 << 24).collect());
+        let table = Table::new(&[Sides { slot: SlotId(0), metric: 0, local, remote }]);
+        assert_eq!((table.lines.len(), table.sources.len()), (255, 255));
+    }
+}

@@ -231,7 +231,9 @@ mod random {
         };
         // With one and the same remote selector the sources decide.
         let shared = (selector(), rules(60, 2)).prop_map(|(remote, mut rules)| {
-            rules.iter_mut().for_each(|rule| rule.1 = vec![remote]);
+            for rule in &mut rules {
+                rule.1 = vec![remote];
+            }
             rules
         });
         prop_oneof![rules(60, 2), rules(6, 20), shared].prop_map(|rules| {
