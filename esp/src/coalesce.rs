@@ -414,8 +414,9 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 const MOST_UDP: u16 = 64;
 /// Here the length of an IP packet is the limit, unless segments are tiny.
 const MOST_TCP: u16 = 128;
-/// The longest IP packet, in octets.
-const PACKET_MAX: usize = 65_535;
+/// Octets of the longest super-packet: behind the header of Ethernet and two VLAN tags it stays below 64 KiB, where the kernel
+/// would cut it again in software.
+const PACKET_MAX: usize = 65_535 - 14 - 2 * 4;
 
 #[cfg(test)]
 mod tests;

@@ -82,6 +82,8 @@ reasons! {
     SendFailed => "send-failed",
     /// A UDP datagram on the NAT traversal port that is neither IKE, ESP nor a keepalive.
     Runt => "runt",
+    /// Authentic, but met congestion that only its loss can tell to its sender (RFC 6040 §4.2).
+    Congested => "congested",
     /// The offload header before an inner packet contradicts the packet: a fault of the device.
     BadOffload => "bad-offload",
     /// The SA has carried as much as its lifetime allows (RFC 4301 §4.4.2.1); another one has to take its place.

@@ -26,7 +26,7 @@ impl Control {
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
             Event::PeerMoved { peer, children, path, udp_encap, nat_local, nat_remote } => {
-                self.installer.relocate(&self.dataplane, &children, &path, udp_encap);
+                self.installer.relocate(&self.dataplane, &children, &path, udp_encap, self.mtu);
                 self.on_peer_moved(peer, path, (nat_local, nat_remote));
             }
             Event::Redirected { peer, to } => self.on_redirected(now, peer, to),
@@ -205,6 +205,7 @@ impl Control {
         let place = Place {
             slot: state.slot,
             replay_window: connection.config.replay_window,
+            mtu: self.mtu,
             counters: &state.counters,
         };
         let (id, traffic) =

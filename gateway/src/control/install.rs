@@ -44,6 +44,8 @@ pub(super) struct Place<'c> {
     pub(super) slot: SlotId,
     /// Packets.
     pub(super) replay_window: u32,
+    /// Octets of the longest inner packet.
+    pub(super) mtu: u16,
     /// Shared by all SAs of the slot.
     pub(super) counters: &'c Arc<ChildCounters>,
 }
@@ -109,6 +111,7 @@ impl Installer {
         let receive = RxCommand::Install {
             slot: place.slot,
             sa: inbound,
+            mtu: place.mtu,
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
         };
@@ -116,6 +119,7 @@ impl Installer {
             slot: place.slot,
             sa: outbound,
             to: destination(&child.path, child.udp_encap),
+            mtu: place.mtu,
             hold: child.send == SendWhen::AfterInbound,
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
@@ -182,12 +186,14 @@ impl Installer {
         children: &[ChildId],
         path: &Path,
         udp_encap: bool,
+        mtu: u16,
     ) {
         for child in children {
             let Some(sa) = self.installed.get_mut(child) else { continue };
             sa.udp_encap = udp_encap;
             let to = destination(path, sa.udp_encap);
-            dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to });
+            dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to, mtu });
+            dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
         }
     }
 

@@ -36,6 +36,8 @@ pub enum TxCommand {
         sa: Box<esp::OutboundSa>,
         /// Where its packets go.
         to: Destination,
+        /// Octets of the longest inner packet that fits the way there: TCP is told so.
+        mtu: u16,
         /// False: send on it from the next batch on. True: wait for `Activate`, or for the `Remove` of the SA in use
         /// (`SendWhen::AfterInbound`, RFC 7296 §2.8); if the slot has no SA in use it is used at once.
         hold: bool,
@@ -68,6 +70,8 @@ pub enum TxCommand {
         spi: NonZeroU32,
         /// The new place.
         to: Destination,
+        /// Octets of the longest inner packet that fits the way there.
+        mtu: u16,
     },
     /// End the thread.
     Stop,
@@ -82,6 +86,8 @@ pub enum RxCommand {
         slot: SlotId,
         /// The SA with its keys.
         sa: Box<esp::InboundSa>,
+        /// Octets of the longest inner packet that fits the way back: TCP is told so.
+        mtu: u16,
         /// Where its packets are counted.
         counters: Arc<ChildCounters>,
         /// Where what it has carried is counted, together with its outbound half.
@@ -91,6 +97,13 @@ pub enum RxCommand {
     Remove {
         /// The SA's SPI (chosen by us).
         spi: NonZeroU32,
+    },
+    /// Inner packets of this length fit the way back now.
+    Mtu {
+        /// The SA's SPI (chosen by us).
+        spi: NonZeroU32,
+        /// Octets.
+        mtu: u16,
     },
     /// End the thread.
     Stop,

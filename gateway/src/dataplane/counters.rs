@@ -28,9 +28,9 @@ struct Direction {
 }
 
 impl Direction {
-    /// Counts one packet. Only the one writing thread may call it.
-    fn count(&self, octets: usize) {
-        bump(&self.packets, 1);
+    /// Counts packets, of so many octets together. Only the one writing thread may call it.
+    fn count(&self, packets: usize, octets: usize) {
+        bump(&self.packets, packets as u64);
         bump(&self.octets, octets as u64);
     }
 }
@@ -98,14 +98,14 @@ impl ChildCounters {
         DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
     }
 
-    /// One packet left. Tx pump only.
-    pub(crate) fn sent(&self, octets: usize) {
-        self.outbound.count(octets);
+    /// Packets left, of so many octets together. Tx pump only.
+    pub(crate) fn sent(&self, packets: usize, octets: usize) {
+        self.outbound.count(packets, octets);
     }
 
-    /// One packet arrived. Rx pump only.
-    pub(crate) fn delivered(&self, octets: usize) {
-        self.inbound.count(octets);
+    /// Packets arrived, of so many octets together. Rx pump only.
+    pub(crate) fn delivered(&self, packets: usize, octets: usize) {
+        self.inbound.count(packets, octets);
     }
 
     /// The peer proved to be alive. Rx pump only.
@@ -117,7 +117,12 @@ impl ChildCounters {
 
     /// One packet was lost.
     pub(crate) fn drop_one(&self, reason: DropReason) {
-        add(&self.drops, reason.index());
+        self.drop_some(reason, 1);
+    }
+
+    /// So many packets were lost.
+    pub(crate) fn drop_some(&self, reason: DropReason, packets: usize) {
+        add(&self.drops, reason.index(), packets);
     }
 }
 
@@ -144,22 +149,23 @@ impl SaUsage {
         of(&self.outbound).wrapping_add(of(&self.inbound))
     }
 
-    /// Whether `limits` leave no room for a packet of so many octets.
+    /// Whether `limits` leave no room for so many packets, of so many octets together.
     #[must_use]
-    pub fn is_full(&self, limits: &ikev2::Limits, octets: usize) -> bool {
-        let packets = limits.packets.is_some_and(|most| self.packets() >= most);
+    pub fn is_full(&self, limits: &ikev2::Limits, packets: usize, octets: usize) -> bool {
+        let after = self.packets().saturating_add(packets as u64);
+        let packets = limits.packets.is_some_and(|most| after > most);
         let next = |most| self.octets().saturating_add(octets as u64) > most;
         packets || limits.octets.is_some_and(next)
     }
 
-    /// One packet left. Tx pump only.
-    pub(crate) fn sent(&self, octets: usize) {
-        self.outbound.count(octets);
+    /// Packets left, of so many octets together. Tx pump only.
+    pub(crate) fn sent(&self, packets: usize, octets: usize) {
+        self.outbound.count(packets, octets);
     }
 
-    /// One packet arrived. Rx pump only.
-    pub(crate) fn delivered(&self, octets: usize) {
-        self.inbound.count(octets);
+    /// Packets arrived, of so many octets together. Rx pump only.
+    pub(crate) fn delivered(&self, packets: usize, octets: usize) {
+        self.inbound.count(packets, octets);
     }
 }
 
@@ -268,11 +274,11 @@ impl Counters {
     }
 
     pub(crate) fn drop_one(&self, reason: DropReason) {
-        add(&self.drops, reason.index());
+        add(&self.drops, reason.index(), 1);
     }
 
-    pub(crate) fn lose_one(&self, loss: IoLoss) {
-        add(&self.losses, loss.index());
+    pub(crate) fn lose_some(&self, loss: IoLoss, packets: usize) {
+        add(&self.losses, loss.index(), packets);
     }
 
     /// Rx pump only.
@@ -297,10 +303,10 @@ fn bump(number: &AtomicU64, by: u64) {
     number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
 }
 
-/// Adds one to a number that several threads write.
-fn add(numbers: &[AtomicU64], index: usize) {
+/// Adds to a number that several threads write.
+fn add(numbers: &[AtomicU64], index: usize, by: usize) {
     if let Some(number) = numbers.get(index) {
-        number.fetch_add(1, Ordering::Relaxed);
+        number.fetch_add(by as u64, Ordering::Relaxed);
     }
 }
 
@@ -337,9 +343,10 @@ mod tests {
     #[test]
     fn an_sa_is_full_when_the_next_packet_would_be_too_much() {
         let usage = SaUsage::default();
-        let full = |octets, packets, next| usage.is_full(&ikev2::Limits { octets, packets }, next);
-        usage.sent(600);
-        usage.delivered(300);
+        let full =
+            |octets, packets, next| usage.is_full(&ikev2::Limits { octets, packets }, 1, next);
+        usage.sent(1, 600);
+        usage.delivered(1, 300);
         assert!(!full(Some(1000), Some(3), 100), "the last one that fits");
         assert!(full(Some(1000), Some(3), 101));
         assert!(full(None, Some(2), 0), "both directions count");
@@ -359,7 +366,7 @@ mod tests {
         let counters = Counters::new();
         counters.drop_one(DropReason::UnknownSpi);
         counters.drop_one(DropReason::UnknownSpi);
-        counters.lose_one(IoLoss::Device);
+        counters.lose_some(IoLoss::Device, 1);
         assert_eq!(counters.drops().collect::<Vec<_>>(), [(DropReason::UnknownSpi, 2)]);
         assert_eq!(counters.losses().collect::<Vec<_>>(), [(IoLoss::Device, 1)]);
     }

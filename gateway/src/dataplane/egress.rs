@@ -1,36 +1,31 @@
 //! The tx pump: inner packets from the TUN device leave protected, or not at all.
 //!
 //! ```text
-//!   1 read        TUN ─► buffer, at esp::HEADROOM         | headroom |  inner packet  | tailroom |
-//!   2 classify    inner addresses ─► slot                 policy.rs
-//!   3 translate   nothing: addresses and MSS stay as they are
-//!   4 encap       slot ─► SA; sealed where it lies        | .. | SPI seq IV | inner packet, pad | ICV | .. |
-//!   5 send        UDP or raw socket, one packet a call
+//!   1 read        TUN ─► buffer      | vnet header | IP | TCP | up to 64 KiB of payload, a super-packet |
+//!   2 classify    inner addresses ─► slot                                    policy.rs, once per super-packet
+//!   3 translate   MSS of a SYN
+//!   4 encap       slot ─► SA; split and sealed in the outbox     | SPI seq IV | segment, pad | ICV | SPI seq IV | ..
+//!   5 send        all that waits in one call                     outbox.rs, when it is much or the device is drained
 //! ```
 //!
 //! A packet that no SA protects is dropped and counted: no path leads from the device to a socket but through
-//! [`esp::OutboundSa::encap`].
+//! [`esp::OutboundSa`].
 
 use std::io;
 use std::net::IpAddr;
-use std::ops::Range;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use esp::DropReason;
 use esp::ip::{Upper, View};
+use esp::mss::{TcpChecksum, clamp_mss};
+use esp::{DropReason, Segments, VNET_HEADER_LEN, VnetHeader, ecn};
 use mio::{Events, Interest, Poll, Token};
-use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
-use crate::dataplane::sad::{Outbound, Slots, Way};
-use crate::dataplane::{
-    BUDGET_PACKETS, Batch, Broken, Counters, IoLoss, Policy, SlotId, TxCommand, Upcall,
-    UpcallSender,
-};
-use crate::io::udp::Outgoing;
+use crate::dataplane::outbox::{Kind, Outbox};
+use crate::dataplane::sad::{Outbound, Slots};
+use crate::dataplane::{Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender};
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
@@ -38,21 +33,19 @@ pub(super) struct Egress {
     poll: Poll,
     mailbox: Mailbox<TxCommand>,
     tun: Arc<Tun>,
-    ways_out: WaysOut,
+    buffer: Box<[u8]>,
+    sealer: Sealer,
+}
+
+/// What happens to a packet once it is in the buffer, which stays borrowed meanwhile.
+struct Sealer {
+    outbox: Outbox,
     upcall: UpcallSender,
     counters: Arc<Counters>,
     policy: Arc<Policy>,
     slots: Slots,
-    buffer: Box<[u8]>,
     /// Read at most once per batch, and only by a batch that needs it.
     now: Option<Instant>,
-}
-
-/// The sockets, and whether the current batch may still wait for them.
-struct WaysOut {
-    udp: Arc<UdpSockets>,
-    raw: Arc<Vec<RawEsp>>,
-    may_wait: bool,
 }
 
 impl Egress {
@@ -66,19 +59,16 @@ impl Egress {
         let poll = Poll::new()?;
         let (sender, mailbox) = mailbox(&poll, WAKER)?;
         poll.registry().register(&mut &*tun, TUN, Interest::READABLE)?;
-        let egress = Self {
-            poll,
-            mailbox,
-            tun,
-            ways_out: WaysOut { udp, raw, may_wait: true },
+        let sealer = Sealer {
+            outbox: Outbox::new(udp, raw),
             upcall,
             counters,
             policy: Arc::new(Policy::default()),
             slots: Slots::default(),
-            buffer: vec![0; esp::HEADROOM + PACKET_MAX + esp::TAILROOM].into_boxed_slice(),
             now: None,
         };
-        Ok((sender, egress))
+        let buffer = vec![0; VNET_HEADER_LEN + PACKET_MAX].into_boxed_slice();
+        Ok((sender, Self { poll, mailbox, tun, buffer, sealer }))
     }
 
     /// Pumps until it is told to stop.
@@ -100,26 +90,32 @@ impl Egress {
         }
     }
 
-    /// Handles packets until the device is drained or the budget is used up.
+    /// Handles packets until the device is drained or the budget is used up. When it ends nothing waits to be sent.
     fn batch(&mut self) -> Result<Batch, Broken> {
-        self.now = None;
-        self.ways_out.may_wait = true;
-        for _ in 0..BUDGET_PACKETS {
-            let Some(inner) = self.read()? else { return Ok(Batch::Drained) };
-            let Some(slot) = self.classify(inner.clone()) else { continue };
-            let Some((position, packet)) = self.encap(slot, &inner) else { continue };
-            self.send(slot, position, packet, inner.len());
+        self.sealer.begin();
+        let mut result = Batch::Full;
+        for _ in 0..READS {
+            let Some(len) = self.read()? else {
+                result = Batch::Drained;
+                break;
+            };
+            let packet = self.buffer.get_mut(..len).unwrap_or_default();
+            if let Some((vnet, packet)) = packet.split_first_chunk_mut::<VNET_HEADER_LEN>() {
+                self.sealer.protect(vnet, packet);
+            }
+            if self.sealer.outbox.octets() >= ENOUGH {
+                self.sealer.send();
+            }
         }
-        Ok(Batch::Full)
+        self.sealer.send();
+        Ok(result)
     }
 
-    /// Step 1: says where in the buffer the packet lies, or `None` if there is none.
-    fn read(&mut self) -> Result<Option<Range<usize>>, Broken> {
-        let room = self.buffer.get_mut(VNET_HEADER..esp::HEADROOM + PACKET_MAX);
-        let room = room.expect("invariant: the buffer was made with this room");
+    /// Step 1: says how many octets of the buffer are header and packet, or `None` if there is no packet.
+    fn read(&mut self) -> Result<Option<usize>, Broken> {
         loop {
-            return match self.tun.read(room) {
-                Ok(len) => Ok(Some(esp::HEADROOM..VNET_HEADER + len)),
+            return match self.tun.read(&mut self.buffer) {
+                Ok(len) => Ok(Some(len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
@@ -127,13 +123,59 @@ impl Egress {
         }
     }
 
-    /// Step 2: finds the child that has to protect the packet.
-    fn classify(&self, inner: Range<usize>) -> Option<SlotId> {
-        let Some(view) = self.buffer.get(inner).and_then(View::parse) else {
-            self.counters.drop_one(DropReason::NotIp);
-            return None;
+    /// Does what control said. `Err` means to end.
+    fn obey(&mut self) -> Result<(), Abandoned> {
+        self.mailbox.open();
+        let Sealer { slots, outbox, policy: current, .. } = &mut self.sealer;
+        while let Some(command) = self.mailbox.next()? {
+            match command {
+                TxCommand::Policy(policy) => *current = policy,
+                TxCommand::Install { slot, sa, to, mtu, hold, counters, usage, hard } => {
+                    let way = outbox.way(&to);
+                    let out = Outbound { sa, way, mtu, counters, usage, hard, told: false };
+                    slots.install(slot, out, hold);
+                }
+                TxCommand::Activate { slot, spi } => slots.activate(slot, spi),
+                TxCommand::Remove { slot, spi } => slots.remove(slot, spi),
+                TxCommand::Move { slot, spi, to, mtu } => {
+                    slots.redirect(slot, spi, outbox.way(&to), mtu);
+                }
+                TxCommand::Stop => return Err(Abandoned),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sealer {
+    fn begin(&mut self) {
+        self.now = None;
+        self.outbox.begin();
+    }
+
+    fn send(&mut self) {
+        self.outbox.send(&self.slots, &self.counters);
+    }
+
+    /// Steps 2 to 4 for one packet or super-packet.
+    fn protect(&mut self, vnet: &[u8; VNET_HEADER_LEN], packet: &mut [u8]) {
+        let Some(view) = View::parse(packet) else {
+            return self.counters.drop_one(DropReason::NotIp);
         };
-        let slot = self.policy.classify(&view);
+        let Some(slot) = self.classify(&view) else { return };
+        let vnet = VnetHeader::parse(vnet);
+        if let Ok(vnet) = &vnet {
+            self.translate(slot, vnet, packet, &view);
+        }
+        match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
+            Ok(mut segments) => self.encap(slot, &mut segments, packet),
+            Err(reason) => self.counters.drop_one(reason),
+        }
+    }
+
+    /// Step 2: finds the child that has to protect the packet.
+    fn classify(&self, view: &View) -> Option<SlotId> {
+        let slot = self.policy.classify(view);
         // Every host talks to its neighbours on every device (RFC 4861, RFC 3376): that no tunnel takes it is no news.
         if slot.is_none() && !is_to_many(view.destination) {
             self.counters.drop_one(DropReason::NoPolicy);
@@ -141,29 +183,54 @@ impl Egress {
         slot
     }
 
-    /// Step 4: seals the packet by the slot's SA and says which one that is and where the ESP packet lies; without an SA
-    /// asks control for one. Of several, each for a part of the child's networks, the last one that admits it. One that has
-    /// carried all that it may is passed over: where it is being replaced its successor is there already.
-    fn encap(&mut self, slot: SlotId, inner: &Range<usize>) -> Option<(usize, Range<usize>)> {
-        let sas = self.slots.of(slot);
+    /// Step 3: a connection that begins is told how much the tunnel carries. Its SYN is a packet of its own.
+    fn translate(&mut self, slot: SlotId, vnet: &VnetHeader, packet: &mut [u8], view: &View) {
+        if vnet.gso.is_some() {
+            return;
+        }
+        let Some(out) = self.slots.of(slot).last() else { return };
+        let checksum = match vnet.checksum {
+            Some(_) => TcpChecksum::Partial,
+            None => TcpChecksum::Complete,
+        };
+        clamp_mss(packet, view, out.mtu, checksum);
+    }
+
+    /// Step 4: seals the packet by the slot's SA; without one asks control for one. Of several, each for a part of the child's
+    /// networks, the last one that admits it. One that has carried all that it may is passed over: where it is being replaced
+    /// its successor is there already.
+    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, packet: &[u8]) {
+        let view = *segments.view();
+        let (count, octets) = (segments.count(), segments.octets());
+        let mark = (kind_of(&view, packet), ecn::outer_for(view.traffic_class, true));
         let mut worn = None;
-        for (position, out) in sas.iter_mut().enumerate().rev() {
-            if out.told || out.usage.is_full(&out.hard, inner.len()) {
+        for position in (0..self.slots.of(slot).len()).rev() {
+            let Some(out) = self.slots.of(slot).get_mut(position) else { continue };
+            if out.told || out.usage.is_full(&out.hard, count, octets) {
                 worn = worn.or(Some((position, DropReason::SaExpired)));
                 continue;
             }
-            match out.sa.encap(&mut self.buffer, inner.clone()) {
-                Ok(packet) => return Some((position, packet)),
+            let place = (&mut self.slots, slot, position);
+            match self.outbox.seal(place, segments, mark, &self.counters) {
+                Ok(()) => return,
                 Err(DropReason::SelectorMismatch) => {}
                 Err(DropReason::SequenceExhausted) => {
                     worn = worn.or(Some((position, DropReason::SequenceExhausted)));
                 }
                 Err(reason) => {
-                    out.counters.drop_one(reason);
-                    return None;
+                    if let Some(out) = self.slots.of(slot).get_mut(position) {
+                        out.counters.drop_one(reason);
+                    }
+                    return;
                 }
             }
         }
+        self.unprotected(slot, &view, worn);
+    }
+
+    /// No SA took the packet: it is dropped, and control is told what that is for.
+    fn unprotected(&mut self, slot: SlotId, view: &View, worn: Option<(usize, DropReason)>) {
+        let sas = self.slots.of(slot);
         if let Some((out, reason)) = worn.and_then(|(at, reason)| Some((sas.get_mut(at)?, reason)))
         {
             out.counters.drop_one(reason);
@@ -174,102 +241,28 @@ impl Egress {
             out.counters.drop_one(DropReason::SelectorMismatch);
         } else {
             self.counters.drop_one(DropReason::NoSa);
-            self.acquire(slot, inner);
-        }
-        None
-    }
-
-    /// Step 5: hands the packet to its socket and counts what became of it.
-    fn send(&mut self, slot: SlotId, position: usize, packet: Range<usize>, inner_len: usize) {
-        let out = self.slots.of(slot).get_mut(position);
-        let (Some(out), Some(packet)) = (out, self.buffer.get(packet)) else {
-            return;
-        };
-        let Err(error) = self.ways_out.send(&out.way, packet) else {
-            out.counters.sent(inner_len);
-            out.usage.sent(inner_len);
-            return;
-        };
-        if error.raw_os_error() == Some(libc::EMSGSIZE) {
-            out.counters.drop_one(DropReason::TooBig);
-            return;
-        }
-        out.counters.drop_one(DropReason::SendFailed);
-        self.counters.lose_one(loss_of(&error));
-    }
-
-    fn acquire(&mut self, slot: SlotId, inner: &Range<usize>) {
-        let Some(view) = self.buffer.get(inner.clone()).and_then(View::parse) else { return };
-        let packet = selectors_of(&view);
-        let now = *self.now.get_or_insert_with(clock::now);
-        if self.slots.may_acquire(slot, now) {
-            // If control is too busy to be asked, the slot asks again with the first packet a second later.
-            self.upcall.try_send(Upcall::Acquire { slot, packet });
-        }
-    }
-
-    /// Does what control said. `Err` means to end.
-    fn obey(&mut self) -> Result<(), Abandoned> {
-        self.mailbox.open();
-        while let Some(command) = self.mailbox.next()? {
-            match command {
-                TxCommand::Policy(policy) => self.policy = policy,
-                TxCommand::Install { slot, sa, to, hold, counters, usage, hard } => {
-                    let way = Way::to(&to, &self.ways_out.udp, &self.ways_out.raw);
-                    let out = Outbound { sa, way, counters, usage, hard, told: false };
-                    self.slots.install(slot, out, hold);
-                }
-                TxCommand::Activate { slot, spi } => self.slots.activate(slot, spi),
-                TxCommand::Remove { slot, spi } => self.slots.remove(slot, spi),
-                TxCommand::Move { slot, spi, to } => {
-                    let way = Way::to(&to, &self.ways_out.udp, &self.ways_out.raw);
-                    self.slots.redirect(slot, spi, way);
-                }
-                TxCommand::Stop => return Err(Abandoned),
+            let now = *self.now.get_or_insert_with(clock::now);
+            if self.slots.may_acquire(slot, now) {
+                // If control is too busy to be asked, the slot asks again with the first packet a second later.
+                self.upcall.try_send(Upcall::Acquire { slot, packet: selectors_of(view) });
             }
         }
-        Ok(())
     }
 }
 
-impl WaysOut {
-    /// Sends, waiting a little if the socket is full: that is the back-pressure which fills the device's queue instead. A
-    /// batch waits in vain once at most, so that commands are seen in time.
-    fn send(&mut self, way: &Way, packet: &[u8]) -> io::Result<()> {
-        match self.send_at_once(way, packet) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.may_wait => {
-                self.may_wait = self.wait_for_room(way);
-                self.send_at_once(way, packet)
-            }
-            done => done,
-        }
-    }
-
-    fn send_at_once(&self, way: &Way, packet: &[u8]) -> io::Result<()> {
-        let message =
-            |envelope| [Outgoing { payload: packet, segment: 0, envelope, traffic_class: 0 }];
-        let sent = match way {
-            Way::Udp(socket, envelope) => {
-                self.udp.0.get(*socket).map(|socket| socket.send_batch(message(envelope)))
-            }
-            Way::Raw(socket, envelope) => {
-                self.raw.get(*socket).map(|socket| socket.send_batch(message(envelope)))
-            }
-            Way::Nowhere => None,
-        };
-        sent.map_or_else(|| Err(io::ErrorKind::AddrNotAvailable.into()), |(_, result)| result)
-    }
-
-    /// True if there is room.
-    fn wait_for_room(&self, way: &Way) -> bool {
-        let socket = match way {
-            Way::Udp(socket, _) => self.udp.0.get(*socket).map(AsFd::as_fd),
-            Way::Raw(socket, _) => self.raw.get(*socket).map(AsFd::as_fd),
-            Way::Nowhere => None,
-        };
-        let Some(socket) = socket else { return false };
-        let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
-        rustix::event::poll(&mut fds, Some(&ROOM_WAIT)).is_ok_and(|ready| ready > 0)
+/// TCP without payload that only acknowledges: not the end of a connection, which must not overtake its data.
+fn kind_of(view: &View, packet: &[u8]) -> Kind {
+    let Some([offset, flags]) = (view.protocol == TCP && !view.is_fragment())
+        .then(|| packet.get(view.header_len + 12..view.header_len + 14)?.first_chunk().copied())
+        .flatten()
+    else {
+        return Kind::Bulk;
+    };
+    let payload = view.total_len.saturating_sub(view.header_len + usize::from(offset >> 4) * 4);
+    if payload == 0 && flags & !(TCP_ECE | TCP_CWR) == TCP_ACK {
+        Kind::Acknowledgment
+    } else {
+        Kind::Bulk
     }
 }
 
@@ -291,27 +284,23 @@ fn selectors_of(view: &View) -> ikev2::PacketSelectors {
     ikev2::PacketSelectors { protocol, local, remote, ports }
 }
 
-/// Sorts an error of a send call other than EMSGSIZE.
-fn loss_of(error: &io::Error) -> IoLoss {
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => IoLoss::QueueFull,
-        None => IoLoss::NoSocket,
-        Some(_) => IoLoss::Unreachable,
-    }
-}
-
 const TUN: Token = Token(0);
 const WAKER: Token = Token(1);
 
 /// The longest IP packet, in octets.
 const PACKET_MAX: usize = 65_535;
 
-/// Where the header before the packet begins; without offloads it says nothing.
-const VNET_HEADER: usize = esp::HEADROOM - Tun::HEADER_LEN;
+/// Packets or super-packets that are read before the commands are looked at again: well under ten milliseconds.
+const READS: usize = 64;
 
-/// How long a packet may wait for room in the socket's send buffer; chosen so that a full buffer of 4 MB drains noticeably
-/// at 1 Gbit/s.
-const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// Octets that are not kept waiting for more: a super-packet leaves at once, while small packets leave together.
+const ENOUGH: usize = 32 << 10;
+
+// RFC 9293 §3.1, RFC 3168 §6.1.
+const TCP: u8 = 6;
+const TCP_ACK: u8 = 0x10;
+const TCP_ECE: u8 = 0x40;
+const TCP_CWR: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
@@ -329,5 +318,29 @@ mod tests {
             let destination = destination.parse().expect("an address");
             assert_eq!(is_to_many(destination), expected, "{destination}");
         }
+    }
+
+    #[test]
+    fn only_bare_acknowledgments_may_overtake() {
+        let mut packet = vec![
+            0x45, 0, 0, 41, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 1, 0, 1, 10, 2, 0, 1, 0, 7, 0, 7, 0, 0,
+            0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0, 9,
+        ];
+        let kind = |packet: &[u8]| kind_of(&View::parse(packet).expect("a packet"), packet);
+        assert_eq!(kind(&packet), Kind::Bulk, "with payload");
+        packet[3] = 40;
+        assert_eq!(kind(&packet), Kind::Acknowledgment);
+        packet[33] = 0x50;
+        assert_eq!(kind(&packet), Kind::Acknowledgment, "with ECE");
+        for flags in [0x11, 0x12, 0x14, 0x18, 0x00] {
+            packet[33] = flags;
+            assert_eq!(kind(&packet), Kind::Bulk, "{flags:x}");
+        }
+        packet[33] = 0x10;
+        packet[9] = 17;
+        assert_eq!(kind(&packet), Kind::Bulk, "no TCP");
+        packet[9] = 6;
+        packet[3] = 30;
+        assert_eq!(kind(&packet[..30]), Kind::Bulk, "cut off");
     }
 }

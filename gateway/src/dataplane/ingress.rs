@@ -1,29 +1,32 @@
 //! The rx pump: ESP from the network is opened and written to the TUN device; IKE goes up to control.
 //!
 //! ```text
-//!   1 receive     UDP 4500 or raw socket ─► inbox             several messages a call, each of several packets
+//!   1 receive     UDP 4500 or raw socket ─► inbox             several messages a call, each of many packets (UDP_GRO)
 //!   2 demux       00000000 ─► control    FF ─► counted        SPI ─► SA, or dropped before any cryptography
 //!   3 decap       replay window, open in place, trailer, inner selectors (RFC 4301 §5.2)
-//!   4 translate   nothing: addresses and MSS stay as they are
-//!   5 write       inbox ─► TUN, from where it lies
+//!   4 translate   ECN of the outer header (RFC 6040), MSS of a SYN
+//!   5 write       deliver.rs: neighbours of one flow become one super-packet, gathered from where they lie
 //! ```
 //!
 //! An ESP packet is accepted by its SPI alone, whatever address it comes from and whether UDP carried it or not
 //! (RFC 7296 §2.23); where a peer is reached is for IKE to say.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use esp::DropReason;
+use esp::ip::View;
+use esp::mss::{TcpChecksum, clamp_mss};
 use esp::udp::{Datagram, classify};
+use esp::{DropReason, ecn};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
+use crate::dataplane::deliver::Delivery;
 use crate::dataplane::sad::{Inbound, InboundTable};
 use crate::dataplane::{Batch, Broken, Counters, IoLoss, RxCommand, Upcall, UpcallSender};
 use crate::io::udp::Inbox;
@@ -33,17 +36,34 @@ use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
 pub(super) struct Ingress {
     poll: Poll,
     mailbox: Mailbox<RxCommand>,
-    tun: Arc<Tun>,
     udp: Arc<UdpSockets>,
     raw: Arc<Vec<RawEsp>>,
     /// Whether a socket may have something to read: the UDP sockets, then the raw ones. Tokens are positions in it.
     ready: Vec<bool>,
+    /// What UDP sockets gave: a few long messages. Raw sockets give many short ones.
+    inbox: Inbox,
+    raw_inbox: Inbox,
+    opener: Opener,
+}
+
+/// What happens to a packet once it is in an inbox, which stays borrowed meanwhile.
+struct Opener {
     upcall: UpcallSender,
     counters: Arc<Counters>,
     sas: InboundTable,
-    inbox: Inbox,
+    delivery: Delivery,
     /// Read at most once per batch, and only by a batch that needs it.
     now: Option<Instant>,
+    /// Whose life this batch noted already.
+    alive: Option<NonZeroU32>,
+}
+
+/// What all datagrams of one message share.
+#[derive(Clone, Copy)]
+struct Origin {
+    /// `None` if no UDP carried it.
+    path: Option<ikev2::Path>,
+    traffic_class: u8,
 }
 
 impl Ingress {
@@ -63,18 +83,23 @@ impl Ingress {
             let token = Token(udp.0.len() + position);
             poll.registry().register(&mut socket, token, Interest::READABLE)?;
         }
+        let opener = Opener {
+            upcall,
+            delivery: Delivery::new(tun, Arc::clone(&counters)),
+            counters,
+            sas: InboundTable::new(),
+            now: None,
+            alive: None,
+        };
         let ingress = Self {
             poll,
             mailbox,
-            tun,
             ready: vec![true; udp.0.len() + raw.len()],
+            inbox: Inbox::new(MESSAGES),
+            raw_inbox: Inbox::new(if raw.is_empty() { 1 } else { Inbox::MOST }),
             udp,
             raw,
-            upcall,
-            counters,
-            sas: InboundTable::new(),
-            inbox: Inbox::new(MESSAGES),
-            now: None,
+            opener,
         };
         Ok((sender, ingress))
     }
@@ -122,57 +147,99 @@ impl Ingress {
         Ok(result)
     }
 
-    /// Handles the messages of one call, if there are any.
+    /// Handles the messages of one call, if there are any. When it ends nothing waits to be written.
     fn batch(&mut self, socket: usize) -> Result<Batch, Broken> {
-        self.now = None;
-        let Some(messages) = self.receive(socket)? else { return Ok(Batch::Drained) };
+        let (udp, raw) =
+            (self.udp.0.get(socket), self.raw.get(socket.wrapping_sub(self.udp.0.len())));
+        // Step 1.
+        let inbox = if udp.is_some() { &mut self.inbox } else { &mut self.raw_inbox };
+        let received = match (udp, raw) {
+            (Some(udp), _) => udp.receive_batch(inbox),
+            (None, Some(raw)) => raw.receive_batch(inbox),
+            (None, None) => return Ok(Batch::Drained),
+        };
+        let messages = match received {
+            Ok(messages) => messages,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Batch::Drained),
+            // What ICMP said about an earlier datagram of ours, or a signal: the next call tells more.
+            Err(error) if is_transient(&error) => return Ok(Batch::Full),
+            Err(cause) => return Err(Broken { what: "receive from a socket", cause }),
+        };
+        self.opener.begin();
         for position in 0..messages {
-            let Some(message) = self.inbox.message(position) else { continue };
+            let Some(message) = inbox.message(position) else { continue };
             if message.truncated {
-                self.counters.lose_one(IoLoss::Truncated);
+                self.opener.counters.lose_some(IoLoss::Truncated, 1);
                 continue;
             }
-            let path = self.udp.0.get(socket).map(|udp| udp.path_of(&message));
-            for packet in message.datagrams() {
-                let Some((spi, packet, remote)) = self.demux(packet, path) else { continue };
-                let Some(inner) = self.decap(spi, packet, remote) else { continue };
-                self.write(spi, inner)?;
+            let path = udp.map(|udp| udp.path_of(&message));
+            let origin = Origin { path, traffic_class: message.traffic_class };
+            for datagram in message.datagrams() {
+                self.opener.take(inbox.buffer_mut(), datagram, origin)?;
             }
         }
+        self.opener.delivery.write(inbox.buffer_mut(), &mut self.opener.sas)?;
         Ok(Batch::Full)
     }
 
-    /// Step 1: says how many messages there are, or `None` if the socket is drained.
-    fn receive(&mut self, socket: usize) -> Result<Option<usize>, Broken> {
-        let received = match self.udp.0.get(socket) {
-            Some(udp) => udp.receive_batch(&mut self.inbox),
-            None => match self.raw.get(socket - self.udp.0.len()) {
-                Some(raw) => raw.receive_batch(&mut self.inbox),
-                None => return Ok(None),
-            },
-        };
-        match received {
-            Ok(messages) => Ok(Some(messages)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            // What ICMP said about an earlier datagram of ours, or a signal: the next call tells more.
-            Err(error) if is_transient(&error) => Ok(Some(0)),
-            Err(cause) => Err(Broken { what: "receive from a socket", cause }),
+    /// Does what control said. `Err` means to end.
+    fn obey(&mut self) -> Result<(), Abandoned> {
+        self.mailbox.open();
+        let sas = &mut self.opener.sas;
+        while let Some(command) = self.mailbox.next()? {
+            match command {
+                RxCommand::Install { slot, sa, mtu, counters, usage } => {
+                    let (announced, from) = (false, None);
+                    sas.install(Inbound { slot, sa, mtu, counters, usage, announced, from });
+                }
+                RxCommand::Remove { spi } => sas.remove(spi),
+                RxCommand::Mtu { spi, mtu } => {
+                    if let Some(inbound) = sas.by_spi(spi) {
+                        inbound.mtu = mtu;
+                    }
+                }
+                RxCommand::Stop => return Err(Abandoned),
+            }
         }
+        Ok(())
+    }
+}
+
+impl Opener {
+    fn begin(&mut self) {
+        self.now = None;
+        self.alive = None;
+    }
+
+    /// Steps 2 to 4 for one datagram, which then waits to be written.
+    fn take(
+        &mut self,
+        buffer: &mut [u8],
+        datagram: Range<usize>,
+        origin: Origin,
+    ) -> Result<(), Broken> {
+        let Some(octets) = buffer.get(datagram.clone()) else { return Ok(()) };
+        let Some(spi) = self.demux(octets, origin.path) else { return Ok(()) };
+        let opened = self.decap(buffer, spi, datagram, origin);
+        let Some((place, view)) = opened else { return Ok(()) };
+        if self.delivery.is_full() {
+            self.delivery.write(buffer, &mut self.sas)?;
+        }
+        self.delivery.push(buffer, place, &view, spi);
+        Ok(())
     }
 
     /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet. A path is that of a UDP payload.
-    fn demux(
-        &self,
-        range: Range<usize>,
-        path: Option<ikev2::Path>,
-    ) -> Option<(NonZeroU32, Range<usize>, Option<SocketAddr>)> {
-        let octets = self.inbox.buffer().get(range.clone())?;
+    fn demux(&self, octets: &[u8], path: Option<ikev2::Path>) -> Option<NonZeroU32> {
         let datagram = if path.is_some() { classify(octets) } else { Datagram::Esp(octets) };
         match (datagram, path) {
-            (Datagram::Esp(packet), _) => match spi_of(packet) {
-                Some(spi) => return Some((spi, range, path.map(|path| path.remote))),
-                None => self.counters.drop_one(DropReason::UnknownSpi),
-            },
+            (Datagram::Esp(packet), _) => {
+                let spi = spi_of(packet);
+                if spi.is_none() {
+                    self.counters.drop_one(DropReason::UnknownSpi);
+                }
+                return spi;
+            }
             (Datagram::Ike(message), Some(path)) => self.pass_up(path, message),
             (Datagram::Keepalive, _) => self.counters.keepalive_seen(),
             (Datagram::Runt | Datagram::Ike(_), _) => self.counters.drop_one(DropReason::Runt),
@@ -185,84 +252,76 @@ impl Ingress {
         if self.upcall.try_send(Upcall::Ike { path, payload: message.to_vec() }) {
             self.counters.ike_passed();
         } else {
-            self.counters.lose_one(IoLoss::ControlBusy);
+            self.counters.lose_some(IoLoss::ControlBusy, 1);
         }
     }
 
-    /// Step 3: opens the packet where it lies and says where the inner packet is.
+    /// Steps 3 and 4: opens the packet where it lies; says where the inner packet is, and what.
     fn decap(
         &mut self,
+        buffer: &mut [u8],
         spi: NonZeroU32,
-        packet: Range<usize>,
-        remote: Option<SocketAddr>,
-    ) -> Option<Range<usize>> {
+        datagram: Range<usize>,
+        origin: Origin,
+    ) -> Option<(Range<usize>, View)> {
         let Some(inbound) = self.sas.by_spi(spi) else {
             self.counters.drop_one(DropReason::UnknownSpi);
             return None;
         };
-        let start = packet.start;
+        let packet = buffer.get_mut(datagram.clone())?;
         let newest = inbound.sa.highest_sequence();
-        let opened = inbound.sa.decap(self.inbox.buffer_mut().get_mut(packet)?);
+        let opened = inbound.sa.decap_viewed(packet);
         if opened.as_ref().err().is_none_or(|&reason| is_authentic(reason)) {
-            inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
+            if self.alive != Some(spi) {
+                self.alive = Some(spi);
+                inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
+            }
             // Older packets may have been delayed on the way from where the peer was before.
             let newest = inbound.sa.highest_sequence() > newest;
-            if !inbound.announced {
-                let upcall = Upcall::FirstInbound { slot: inbound.slot, spi, remote };
-                inbound.announced = self.upcall.try_send(upcall);
-                inbound.from = remote;
-            } else if let Some(remote) = remote.filter(|_| newest)
-                && inbound.from != Some(remote)
-                && self.upcall.try_send(Upcall::Elsewhere { spi, remote })
-            {
-                inbound.from = Some(remote);
-            }
+            inbound.heard(&self.upcall, origin.path.map(|path| path.remote), newest);
         }
+        let opened = opened.and_then(|(place, view)| {
+            let inner = packet.get_mut(place.clone()).ok_or(DropReason::NotIp)?;
+            translate(inner, &view, origin.traffic_class, inbound.mtu)?;
+            Ok((place, view))
+        });
         match opened {
-            Ok(inner) => Some(start + inner.start..start + inner.end),
+            Ok((place, view)) => {
+                Some((datagram.start + place.start..datagram.start + place.end, view))
+            }
             Err(reason) => {
                 inbound.counters.drop_one(reason);
                 None
             }
         }
     }
+}
 
-    /// Step 5: gives the inner packet to the kernel and counts what became of it.
-    fn write(&mut self, spi: NonZeroU32, inner: Range<usize>) -> Result<(), Broken> {
-        let (Some(inbound), Some(inner)) = (self.sas.by_spi(spi), self.inbox.buffer().get(inner))
-        else {
-            return Ok(());
-        };
-        match self.tun.write(&[IoSlice::new(&[0; Tun::HEADER_LEN]), IoSlice::new(inner)]) {
-            Ok(()) => {
-                inbound.counters.delivered(inner.len());
-                inbound.usage.delivered(inner.len());
-                Ok(())
-            }
-            Err(error) if is_transient(&error) => {
-                inbound.counters.drop_one(DropReason::SendFailed);
-                self.counters.lose_one(IoLoss::Device);
-                Ok(())
-            }
-            Err(cause) => Err(Broken { what: "write to the TUN device", cause }),
+impl Inbound {
+    /// An authentic packet came from `remote`; `newest` if newer than all before. Tells control what it does not know yet.
+    fn heard(&mut self, upcall: &UpcallSender, remote: Option<SocketAddr>, newest: bool) {
+        let spi = self.sa.spi();
+        if !self.announced {
+            self.announced = upcall.try_send(Upcall::FirstInbound { slot: self.slot, spi, remote });
+            self.from = remote;
+        } else if let Some(remote) = remote.filter(|_| newest && self.from != remote)
+            && upcall.try_send(Upcall::Elsewhere { spi, remote })
+        {
+            self.from = Some(remote);
         }
     }
+}
 
-    /// Does what control said. `Err` means to end.
-    fn obey(&mut self) -> Result<(), Abandoned> {
-        self.mailbox.open();
-        while let Some(command) = self.mailbox.next()? {
-            match command {
-                RxCommand::Install { slot, sa, counters, usage } => {
-                    let (announced, from) = (false, None);
-                    self.sas.install(Inbound { slot, sa, counters, usage, announced, from });
-                }
-                RxCommand::Remove { spi } => self.sas.remove(spi),
-                RxCommand::Stop => return Err(Abandoned),
-            }
-        }
-        Ok(())
+/// Step 4: congestion that the outer packet met is told to the inner one (RFC 6040 §4.2), and a connection that begins is told
+/// how much the tunnel carries.
+fn translate(inner: &mut [u8], view: &View, outer: u8, mtu: u16) -> Result<(), DropReason> {
+    match ecn::combine(outer, view.traffic_class) {
+        ecn::Combine::Keep => {}
+        ecn::Combine::Set(mark) => ecn::set_ecn(inner, mark),
+        ecn::Combine::Drop => return Err(DropReason::Congested),
     }
+    clamp_mss(inner, view, mtu, TcpChecksum::Complete);
+    Ok(())
 }
 
 /// The first four octets of an ESP packet; zero is reserved (RFC 4303 §2.1).
@@ -285,5 +344,5 @@ fn is_authentic(reason: DropReason) -> bool {
 
 const WAKER: Token = Token(usize::MAX);
 
-/// Messages that are received at a time.
+/// Messages that are received at a time, each of up to 64 KiB.
 const MESSAGES: usize = 8;

@@ -16,8 +16,10 @@
 
 pub mod command;
 pub mod counters;
+mod deliver;
 mod egress;
 mod ingress;
+mod outbox;
 pub mod policy;
 mod sad;
 #[cfg(test)]
@@ -38,7 +40,6 @@ pub use policy::{Policy, Rule};
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
-use crate::io::tun::Offloads;
 use crate::io::{RawEsp, Tun, UdpSocket, UdpSockets};
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
@@ -95,8 +96,6 @@ impl Dataplane {
         raw: Vec<RawEsp>,
         upcall: &UpcallSender,
     ) -> io::Result<Self> {
-        // The pumps take one whole packet a time.
-        tun.set_offloads(Offloads::NONE)?;
         let (tun, udp, raw) = (Arc::new(tun), Arc::new(UdpSockets(nat_sockets)), Arc::new(raw));
         let counters = Arc::new(Counters::new());
         let (tx_sender, mut egress) = Egress::new(
@@ -245,10 +244,6 @@ fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no words")
 }
-
-/// Packets that a pump handles before it looks at its commands again; chosen so that a command waits well under a
-/// millisecond and the look costs nothing per packet.
-const BUDGET_PACKETS: usize = 64;
 
 /// How long one pump is waited for.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);

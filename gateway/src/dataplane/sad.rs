@@ -46,6 +46,11 @@ impl Slots {
         self.slots.get_mut(index(slot)).map_or(&mut [], |slot| &mut slot.sas)
     }
 
+    /// One of them.
+    pub(super) fn get(&self, slot: SlotId, position: usize) -> Option<&Outbound> {
+        self.slots.get(index(slot))?.sas.get(position)
+    }
+
     /// Adds an SA; see the picture for where. Slots above [`SlotId::MAX`] are not there: a bug of control.
     pub(super) fn install(&mut self, slot: SlotId, sa: Outbound, hold: bool) {
         let Some(slot) = self.slot(slot) else { return };
@@ -73,11 +78,11 @@ impl Slots {
         }
     }
 
-    /// Sends an SA's packets elsewhere.
-    pub(super) fn redirect(&mut self, slot: SlotId, spi: NonZeroU32, way: Way) {
+    /// Sends an SA's packets elsewhere, where inner packets may have `mtu` octets.
+    pub(super) fn redirect(&mut self, slot: SlotId, spi: NonZeroU32, way: Way, mtu: u16) {
         let Some(slot) = self.slot(slot) else { return };
         if let Some(sa) = slot.sas.iter_mut().find(|sa| sa.sa.spi() == spi) {
-            sa.way = way;
+            (sa.way, sa.mtu) = (way, mtu);
         }
     }
 
@@ -116,6 +121,8 @@ impl Slot {
 pub(super) struct Outbound {
     pub(super) sa: Box<esp::OutboundSa>,
     pub(super) way: Way,
+    /// Octets of the longest inner packet that the way takes.
+    pub(super) mtu: u16,
     pub(super) counters: Arc<ChildCounters>,
     pub(super) usage: Arc<SaUsage>,
     /// What it may carry.
@@ -187,6 +194,8 @@ impl InboundTable {
 pub(super) struct Inbound {
     pub(super) slot: SlotId,
     pub(super) sa: Box<esp::InboundSa>,
+    /// Octets of the longest inner packet that the way back takes.
+    pub(super) mtu: u16,
     pub(super) counters: Arc<ChildCounters>,
     pub(super) usage: Arc<SaUsage>,
     /// Control knows that a packet came.
@@ -268,6 +277,7 @@ mod tests {
         let out = Outbound {
             sa,
             way: Way::Nowhere,
+            mtu: 1438,
             counters: counters(),
             usage: Arc::default(),
             hard: ikev2::Limits { octets: None, packets: None },
@@ -368,6 +378,7 @@ mod tests {
             table.install(Inbound {
                 slot: SLOT,
                 sa,
+                mtu: 1438,
                 counters: counters(),
                 usage: Arc::default(),
                 announced: false,

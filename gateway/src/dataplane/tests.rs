@@ -95,6 +95,7 @@ impl Side {
         self.dataplane().rx(RxCommand::Install {
             slot: SLOT,
             sa: rx,
+            mtu: TUN_MTU,
             counters: counters(),
             usage: Arc::clone(&usage),
         });
@@ -103,6 +104,7 @@ impl Side {
             slot: SLOT,
             sa: tx,
             to,
+            mtu: TUN_MTU,
             hold: false,
             counters: counters(),
             usage,
@@ -487,7 +489,7 @@ fn a_peer_that_sends_from_elsewhere_is_noticed_once() {
         let spi = NonZeroU32::new(0x101).unwrap();
         for (from, noticed) in [("192.0.2.3", true), ("192.0.2.3", false), ("192.0.2.2", true)] {
             let to = towards(from, "192.0.2.1", Transport::Udp);
-            right.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to });
+            right.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to, mtu: TUN_MTU });
             right.dataplane().settle();
             server.send_to(b"hello", client.local_addr().unwrap()).unwrap();
             assert_eq!(client.recv(&mut [0; 9]).unwrap(), 5);
@@ -506,7 +508,7 @@ fn losses_on_the_way_out_are_counted() {
         let client = left.app("10.1.0.1");
         let spi = NonZeroU32::new(0x202).unwrap();
         let send = |left: &Side, to: Destination, len: usize| {
-            left.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to });
+            left.dataplane().tx(TxCommand::Move { slot: SLOT, spi, to, mtu: TUN_MTU });
             left.dataplane().settle();
             client.send_to(&vec![0; len], "10.2.0.1:7").unwrap();
         };

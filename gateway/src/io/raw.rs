@@ -187,10 +187,11 @@ mod tests {
             let mut fds = [PollFd::new(&socket, PollFlags::IN)];
             assert_eq!(rustix::event::poll(&mut fds, Some(&PATIENCE)).unwrap(), 1, "nothing came");
             let count = socket.receive_batch(&mut inbox).unwrap();
-            for message in (0..count).filter_map(|position| inbox.message(position)) {
+            let messages: Vec<_> = (0..count).filter_map(|at| inbox.message(at)).collect();
+            for message in messages {
                 assert_eq!((message.remote.ip(), message.local), (from, Some(to)));
                 assert_eq!((message.datagrams().count(), message.truncated), (1, false));
-                let octets = inbox.buffer()[message.range.clone()].to_vec();
+                let octets = inbox.buffer_mut()[message.range.clone()].to_vec();
                 seen.push((octets, message.traffic_class));
             }
         }

@@ -34,10 +34,6 @@ pub(crate) struct Outgoing<'a> {
 
 impl<'a> Outgoing<'a> {
     /// The same, a message for each datagram: for a way out that cannot cut them.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the pumps send one datagram a message so far")
-    )]
     pub(crate) fn apart(self) -> impl Iterator<Item = Self> + use<'a> {
         let len = if self.is_cut() { usize::from(self.segment) } else { self.payload.len().max(1) };
         // An empty payload is a datagram, too.
@@ -201,11 +197,6 @@ impl Inbox {
     /// Message `position` of the last call.
     pub(crate) fn message(&self, position: usize) -> Option<Message> {
         self.messages.get(position).cloned()
-    }
-
-    /// The octets of all messages.
-    pub(crate) fn buffer(&self) -> &[u8] {
-        &self.slab
     }
 
     /// The octets of all messages; they may be changed.

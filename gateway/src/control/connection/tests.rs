@@ -364,7 +364,7 @@ fn packets_without_any_answer_degrade_it() {
     connection.on_up(info(now), now);
     connection.children[0].on_up(ChildId(1), whole(), false, now);
     for _ in 0..ONE_WAY_PACKETS {
-        connection.children[0].counters.sent(100);
+        connection.children[0].counters.sent(1, 100);
     }
     let later = now + ONE_WAY_AFTER;
     assert_eq!(connection.state(now), State::Up);
@@ -391,8 +391,8 @@ fn rates_are_per_second() {
     let mut connection = connection(Start::Always, now);
     let child = &mut connection.children[0];
     child.measure(now);
-    child.counters.sent(3000);
-    child.counters.delivered(500);
+    child.counters.sent(2, 3000);
+    child.counters.delivered(1, 500);
     child.measure(now + Duration::from_secs(2));
     assert_eq!((child.rate.rx, child.rate.tx), (250, 1500));
 }

@@ -45,7 +45,7 @@ fn received(socket: &UdpSocket, octets: usize) -> Vec<(Message, Vec<u8>)> {
         match socket.receive_batch(&mut inbox) {
             Ok(count) => all.extend((0..count).map(|position| {
                 let message = inbox.message(position).unwrap();
-                let octets = inbox.buffer()[message.range.clone()].to_vec();
+                let octets = inbox.buffer_mut()[message.range.clone()].to_vec();
                 (message, octets)
             })),
             Err(error) => {

@@ -1,0 +1,327 @@
+//! What the tx pump has sealed and not sent yet: trains in one buffer, handed to the kernel by one call.
+//!
+//! ```text
+//!   lane    | train | train | train |  room  |        bulk, and apart from it the acknowledgments of TCP: between packets of
+//!           ^ message                 ^ end            1400 octets each of them would end a train
+//!
+//!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
+//!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
+//!             EIO       the way out cannot cut: the packets go one by one
+//!             EMSGSIZE  longer than the MTU of the way out: dropped, counted, told
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use esp::{DropReason, Segments, Train, TrainLimits};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::dataplane::sad::{Outbound, Slots, Way};
+use crate::dataplane::{Counters, IoLoss, SlotId};
+use crate::io::{RawEsp, UdpSockets};
+use crate::sys::batch::Outgoing;
+
+/// Trains that wait to be sent. Allocates when it is made and never again.
+pub(super) struct Outbox {
+    udp: Arc<UdpSockets>,
+    raw: Arc<Vec<RawEsp>>,
+    lanes: [Lane; 2],
+    may_wait: bool,
+}
+
+/// Trains behind one another in a buffer of their own.
+struct Lane {
+    buffer: Box<[u8]>,
+    waiting: Vec<Waiting>,
+}
+
+/// A train, whose it is and how it is marked.
+#[derive(Clone, Copy)]
+struct Waiting {
+    train: Train,
+    slot: SlotId,
+    /// Position of the SA in its slot; no command moves it while anything waits.
+    position: usize,
+    traffic_class: u8,
+}
+
+/// Which lane a packet takes. Packets of one flow keep their order only within a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Anything.
+    Bulk,
+    /// TCP without payload.
+    Acknowledgment,
+}
+
+impl Outbox {
+    pub(super) fn new(udp: Arc<UdpSockets>, raw: Arc<Vec<RawEsp>>) -> Self {
+        Self { udp, raw, lanes: [Lane::new(), Lane::new()], may_wait: true }
+    }
+
+    /// Where packets of this destination leave.
+    pub(super) fn way(&self, to: &crate::dataplane::Destination) -> Way {
+        Way::to(to, &self.udp, &self.raw)
+    }
+
+    /// A new batch begins: it may wait for a full socket once.
+    pub(super) fn begin(&mut self) {
+        self.may_wait = true;
+    }
+
+    /// Octets that wait.
+    pub(super) fn octets(&self) -> usize {
+        self.lanes.iter().map(Lane::end).sum()
+    }
+
+    /// Seals all of `segments` with the SA at `position` of `slot`, sending what waits where room is needed.
+    ///
+    /// # Errors
+    /// As [`esp::OutboundSa::encap_segments`]; what was sealed before is sent all the same.
+    pub(super) fn seal(
+        &mut self,
+        (slots, slot, position): (&mut Slots, SlotId, usize),
+        segments: &mut Segments<'_>,
+        (kind, traffic_class): (Kind, u8),
+        counters: &Counters,
+    ) -> Result<(), DropReason> {
+        while segments.next_len().is_some() {
+            if !self.lane(kind).has_room() {
+                self.send(slots, counters);
+            }
+            let Some(out) = slots.of(slot).get_mut(position) else { return Ok(()) };
+            let limits = self.limits(&out.way);
+            let lane = self.lane(kind);
+            let like = |one: &&mut Waiting| {
+                (one.slot, one.position, one.traffic_class) == (slot, position, traffic_class)
+            };
+            let next = segments.next_len().map_or(0, |len| out.sa.packet_len(len));
+            let end = lane.end();
+            let open = lane.waiting.last_mut().filter(like);
+            if open.is_none_or(|open| !open.train.admits(next, limits)) {
+                lane.waiting.push(Waiting { train: Train::at(end), slot, position, traffic_class });
+            }
+            let Some(last) = lane.waiting.last_mut() else { return Ok(()) };
+            let sealed = out.sa.encap_segments(segments, &mut lane.buffer, &mut last.train, limits);
+            if last.train.packets() == 0 {
+                lane.waiting.pop();
+            }
+            sealed?;
+        }
+        Ok(())
+    }
+
+    /// Sends all that waits, acknowledgments first: they are few, and others wait for them.
+    pub(super) fn send(&mut self, slots: &Slots, counters: &Counters) {
+        let [bulk, acks] = &self.lanes;
+        let sender = Sender { udp: &self.udp, raw: &self.raw, slots, counters };
+        for lane in [acks, bulk] {
+            let mut at = 0;
+            while at < lane.waiting.len() {
+                at += sender.send_some(lane, at, &mut self.may_wait);
+            }
+        }
+        for lane in &mut self.lanes {
+            lane.waiting.clear();
+        }
+    }
+
+    fn lane(&mut self, kind: Kind) -> &mut Lane {
+        let [bulk, acks] = &mut self.lanes;
+        match kind {
+            Kind::Bulk => bulk,
+            Kind::Acknowledgment => acks,
+        }
+    }
+
+    /// What one message takes on this way.
+    fn limits(&self, way: &Way) -> TrainLimits {
+        let socket = match way {
+            Way::Udp(socket, _) => self.udp.0.get(*socket),
+            Way::Raw(..) | Way::Nowhere => None,
+        };
+        socket.map_or(TrainLimits { octets: MESSAGE_MAX, packets: 64 }, |socket| TrainLimits {
+            octets: socket.message_max(),
+            packets: socket.segments_max(),
+        })
+    }
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self {
+            buffer: vec![0; LANE_LEN].into_boxed_slice(),
+            waiting: Vec::with_capacity(TRAINS_MAX),
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.waiting.last().map_or(0, |last| last.train.range().end)
+    }
+
+    /// Whether one more train fits, however long it becomes.
+    fn has_room(&self) -> bool {
+        self.waiting.len() < TRAINS_MAX && self.end() + MESSAGE_MAX <= LANE_LEN
+    }
+}
+
+/// What sending needs, apart from the lane.
+struct Sender<'s> {
+    udp: &'s UdpSockets,
+    raw: &'s [RawEsp],
+    slots: &'s Slots,
+    counters: &'s Counters,
+}
+
+impl Sender<'_> {
+    /// Sends trains from position `at` on that leave by the same socket; says how many are done with, sent or not.
+    fn send_some(&self, lane: &Lane, at: usize, may_wait: &mut bool) -> usize {
+        let rest = lane.waiting.get(at..).unwrap_or_default();
+        let Some(first) = rest.first().and_then(|one| self.outbound(one)) else {
+            return 1;
+        };
+        let Way::Udp(socket, _) = first.way else {
+            return self.send_apart(lane, rest, may_wait);
+        };
+        let Some(udp) = self.udp.0.get(socket).filter(|udp| udp.gso_works()) else {
+            return self.send_apart(lane, rest, may_wait);
+        };
+        let same = rest
+            .iter()
+            .map_while(|one| self.outgoing(lane, one).filter(|(by, _)| *by == By::Udp(socket)));
+        let (taken, result) = udp.send_batch(same.map(|(_, message)| message));
+        for one in rest.iter().take(taken) {
+            self.sent(one, one.train.packets(), one.train.inner_octets());
+        }
+        let Err(error) = result else { return taken };
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) if *may_wait => {
+                *may_wait = wait_for_room(udp.as_fd());
+                taken
+            }
+            // EIO: it cannot cut, which the socket remembers. EINVAL: it cannot cut these; alone they tell what is wrong.
+            Some(libc::EIO | libc::EINVAL) => {
+                let stuck = rest.get(taken..).unwrap_or_default();
+                taken + self.send_apart(lane, stuck, may_wait)
+            }
+            _ => {
+                let stuck = rest.get(taken).into_iter();
+                stuck.for_each(|one| self.lost(one, one.train.packets(), &error));
+                taken + 1
+            }
+        }
+    }
+
+    /// Sends the packets of the first train one by one; says 1.
+    fn send_apart(&self, lane: &Lane, rest: &[Waiting], may_wait: &mut bool) -> usize {
+        let Some(one) = rest.first() else { return 1 };
+        let Some((by, message)) = self.outgoing(lane, one) else {
+            self.lost(one, one.train.packets(), &io::ErrorKind::AddrNotAvailable.into());
+            return 1;
+        };
+        let (mut at, packets) = (0, one.train.packets());
+        while at < packets {
+            let left = message.apart().skip(at);
+            let (taken, result) = match by {
+                By::Udp(socket) => match self.udp.0.get(socket) {
+                    Some(udp) => udp.send_batch(left),
+                    None => (0, Err(io::ErrorKind::AddrNotAvailable.into())),
+                },
+                By::Raw(socket) => match self.raw.get(socket) {
+                    Some(raw) => raw.send_batch(left),
+                    None => (0, Err(io::ErrorKind::AddrNotAvailable.into())),
+                },
+            };
+            // All but the last have the same length, so that octets are shared out as packets are.
+            self.sent(one, taken, one.train.inner_octets() * taken / packets);
+            at += taken;
+            match result {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && *may_wait => {
+                    *may_wait = self.socket(by).is_some_and(wait_for_room);
+                }
+                Err(error) => {
+                    self.lost(one, 1, &error);
+                    at += 1;
+                }
+            }
+        }
+        1
+    }
+
+    fn outbound(&self, one: &Waiting) -> Option<&Outbound> {
+        self.slots.get(one.slot, one.position)
+    }
+
+    /// The message that a train is, and its socket; `None` if there is no socket for it.
+    fn outgoing<'a>(&'a self, lane: &'a Lane, one: &Waiting) -> Option<(By, Outgoing<'a>)> {
+        let (by, envelope) = match &self.outbound(one)?.way {
+            Way::Udp(socket, envelope) => (By::Udp(*socket), envelope),
+            Way::Raw(socket, envelope) => (By::Raw(*socket), envelope),
+            Way::Nowhere => return None,
+        };
+        let payload = lane.buffer.get(one.train.range())?;
+        let segment = u16::try_from(one.train.stride()).unwrap_or(0);
+        Some((by, Outgoing { payload, segment, envelope, traffic_class: one.traffic_class }))
+    }
+
+    fn socket(&self, by: By) -> Option<BorrowedFd<'_>> {
+        match by {
+            By::Udp(socket) => self.udp.0.get(socket).map(AsFd::as_fd),
+            By::Raw(socket) => self.raw.get(socket).map(AsFd::as_fd),
+        }
+    }
+
+    fn sent(&self, one: &Waiting, packets: usize, octets: usize) {
+        if let Some(out) = self.outbound(one).filter(|_| packets > 0) {
+            out.counters.sent(packets, octets);
+            out.usage.sent(packets, octets);
+        }
+    }
+
+    fn lost(&self, one: &Waiting, packets: usize, error: &io::Error) {
+        let Some(out) = self.outbound(one) else { return };
+        if error.raw_os_error() == Some(libc::EMSGSIZE) {
+            out.counters.drop_some(DropReason::TooBig, packets);
+            return;
+        }
+        out.counters.drop_some(DropReason::SendFailed, packets);
+        self.counters.lose_some(loss_of(error), packets);
+    }
+}
+
+/// A socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Udp(usize),
+    Raw(usize),
+}
+
+/// True if there is room.
+fn wait_for_room(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
+    rustix::event::poll(&mut fds, Some(&ROOM_WAIT)).is_ok_and(|ready| ready > 0)
+}
+
+/// Sorts an error of a send call other than EMSGSIZE.
+fn loss_of(error: &io::Error) -> IoLoss {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => IoLoss::QueueFull,
+        None => IoLoss::NoSocket,
+        Some(_) => IoLoss::Unreachable,
+    }
+}
+
+/// How long a batch may wait for room in the socket's send buffer; chosen so that a full buffer of 4 MB drains noticeably
+/// at 1 Gbit/s.
+const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
+/// Octets of one message at most, and of one packet.
+const MESSAGE_MAX: usize = 65_535 + esp::HEADROOM + esp::TAILROOM;
+
+/// Octets of a lane: a super-packet that became two trains, and one more.
+const LANE_LEN: usize = 3 * MESSAGE_MAX;
+
+/// Trains of a lane; many small packets of several sizes make many.
+const TRAINS_MAX: usize = 64;
