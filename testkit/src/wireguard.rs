@@ -52,8 +52,7 @@ impl Keys {
         let private = text(&mut Command::new("wg").arg("genkey"))?;
         let file = dir.join("wg-key");
         std::fs::write(&file, &private)?;
-        let public =
-            text(Command::new("wg").arg("pubkey").stdin(std::fs::File::open(&file)?))?;
+        let public = text(Command::new("wg").arg("pubkey").stdin(std::fs::File::open(&file)?))?;
         Ok(Self { private, public })
     }
 }
