@@ -52,13 +52,13 @@ pub fn flood(
     duration: Duration,
     stop: &AtomicBool,
 ) -> Result<Flood> {
-    let receiver = into.inside(|| {
+    let target = into.inside(|| {
         let socket = UdpSocket::bind((to, 0)).context("nowhere to receive")?;
         set_socket_recv_buffer_size_force(&socket, BUFFER)?;
         socket.set_read_timeout(Some(SILENCE))?;
         Ok(socket)
     })?;
-    let to = receiver.local_addr()?;
+    let to = target.local_addr()?;
     let sending = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -66,7 +66,7 @@ pub fn flood(
             sending.store(false, Ordering::Relaxed);
             sent
         });
-        let arrived = receive(&receiver, payload, &sending);
+        let arrived = receive(&target, payload, &sending);
         let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
         let (received, seconds) = arrived?;
         Ok(Flood { sent, received, seconds })
@@ -138,15 +138,15 @@ mod tests {
 
     #[test]
     fn every_datagram_is_counted_once() {
-        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        receiver.set_read_timeout(Some(SILENCE)).unwrap();
-        set_socket_recv_buffer_size_force(&receiver, BUFFER).ok();
-        let to = receiver.local_addr().unwrap();
+        let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+        target.set_read_timeout(Some(SILENCE)).unwrap();
+        set_socket_recv_buffer_size_force(&target, BUFFER).ok();
+        let to = target.local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for octets in [64, 64, 63, 64] {
             sender.send_to(&vec![0; octets], to).unwrap();
         }
-        let (received, _) = receive(&receiver, 64, &AtomicBool::new(false)).unwrap();
+        let (received, _) = receive(&target, 64, &AtomicBool::new(false)).unwrap();
         assert_eq!(received, 3, "the one of another size is not ours");
     }
 }

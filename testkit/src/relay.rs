@@ -69,11 +69,8 @@ fn outbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
     let mut sequence = 0;
     let mut filled = 0;
     loop {
-        let fresh = match read_frame(device, &mut buffer, filled)? {
-            Some(length) => length,
-            // Nothing more to come at once.
-            None => 0,
-        };
+        // None: nothing more to come at once.
+        let fresh = read_frame(device, &mut buffer, filled)?.unwrap_or_default();
         let whole = filled + fresh;
         if filled > 0 && whole > MAX_PAYLOAD {
             // It would not fit in with those before it, and alone it may: they go first.

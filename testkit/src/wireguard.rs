@@ -49,7 +49,7 @@ impl Keys {
     /// # Errors
     /// If `wg` fails.
     pub fn generate(dir: &Path) -> Result<Self> {
-        let private = text(&mut Command::new("wg").arg("genkey"))?;
+        let private = text(Command::new("wg").arg("genkey"))?;
         let file = dir.join("wg-key");
         std::fs::write(&file, &private)?;
         let public = text(Command::new("wg").arg("pubkey").stdin(std::fs::File::open(&file)?))?;
@@ -74,7 +74,8 @@ impl WireGuard {
         let daemon = Daemon::new(dir.join(format!("{device}.out")));
         let mut this = Self { daemon, device: device.into() };
         let mut command = netns.command(program);
-        command.args(args).arg(device).env("LOG_LEVEL", "error");
+        // WG_SUDO: stay root. Two of them look for the user who logged in, and a build machine has none.
+        command.args(args).arg(device).env("WG_SUDO", "true").env("LOG_LEVEL", "error");
         this.daemon.spawn(command)?;
         wait_for(device, Duration::from_secs(10), || {
             if let Some(status) = this.daemon.ended()? {

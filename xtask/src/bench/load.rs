@@ -123,7 +123,9 @@ impl Run<'_> {
         // Of the two, the one that needed more.
         let memory = gateways.iter().map(|pid| peak_memory(*pid));
         let memory = memory.collect::<Result<Vec<f64>>>()?.into_iter().reduce(f64::max);
-        memory.into_iter().for_each(|memory| self.note(Metric::MemoryMb, memory));
+        if let Some(memory) = memory {
+            self.note(Metric::MemoryMb, memory);
+        }
         Ok(())
     }
 

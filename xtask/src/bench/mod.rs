@@ -147,7 +147,9 @@ fn measure(options: &Options) -> Result<Report> {
         report.leave_out(product);
     }
     ensure!(!ready.is_empty(), "there is no product to measure");
-    ready.iter().for_each(|product| report.enter(*product));
+    for product in &ready {
+        report.enter(*product);
+    }
     let json = options.json.clone().unwrap_or_else(|| workspace().join("target/bench/peers.json"));
     let load = Load { seconds, stop: &stop };
     for round in 1..=rounds {

@@ -131,20 +131,21 @@ impl Product {
 
     /// What it says of itself; empty where there is nothing to say.
     pub(crate) fn version(self) -> String {
-        let first_number = |program: &str| {
-            let output =
-                Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+        let first_number = |program: &str, args: &[&str]| {
+            let output = Command::new(program).args(args).stdin(Stdio::null()).output().ok()?;
             version_in(&String::from_utf8_lossy(&output.stdout))
         };
         match self {
             Self::Forward | Self::Relay => None,
-            // charon-systemd has no such option, and would run.
-            Self::StrongSwan => first_number("/usr/sbin/swanctl"),
+            // charon-systemd knows no --version, and would run.
+            Self::StrongSwan => {
+                first_number("dpkg-query", &["-W", "-f", "${Version}", "charon-systemd"])
+            }
             Self::Gateway
             | Self::GatewayRaw
             | Self::WireguardGo
             | Self::Gotatun
-            | Self::Boringtun => first_number(&self.program()),
+            | Self::Boringtun => first_number(&self.program(), &["--version"]),
         }
         .unwrap_or_default()
     }

@@ -72,9 +72,8 @@ impl Metric {
     pub(crate) const fn short(self) -> &'static str {
         match self {
             Self::Tcp1OutGbit => "tcp1 >",
-            Self::Tcp1BackGbit => "<",
+            Self::Tcp1BackGbit | Self::Tcp4BackGbit => "<",
             Self::Tcp4OutGbit => "tcp4 >",
-            Self::Tcp4BackGbit => "<",
             Self::GatewaysCpuSPerGb => "cpu",
             Self::MachineCpuSPerGb => "machine",
             Self::Udp64Kpps => "udp 64",

@@ -21,28 +21,17 @@ pub(crate) fn speed(report: &Report) -> String {
     );
     let line = |text: &mut String, cell: &dyn Fn(&Column) -> String| {
         for column in &COLUMNS {
-            let gap = if column.group.is_empty() { 1 } else { 2 };
-            text.extend([
-                " ".repeat(gap),
-                format!("{:>width$}", cell(column), width = column.width),
-            ]);
+            write!(text, "{:>span$}", cell(column), span = column.span()).ok();
         }
-        // Rust's formats leave blanks where a last cell is empty.
         text.truncate(text.trim_end().len());
         text.push('\n');
     };
-    // A title spans the columns of its group, so it is not one cell.
-    let mut titles = String::new();
-    for column in &COLUMNS {
-        let gap = if column.group.is_empty() { 1 } else { 2 };
-        let end = titles.len() + gap + column.width;
-        if !column.group.is_empty() {
-            write!(titles, "{:>width$}", column.group, width = gap + column.lead).ok();
-        }
-        let missing = end.saturating_sub(titles.len());
-        titles.push_str(&" ".repeat(missing));
+    // A title spans the columns of its group, and ends where they end.
+    for group in COLUMNS.chunk_by(|_, next| next.group.is_empty()) {
+        let span: usize = group.iter().map(Column::span).sum();
+        let title = group.first().map_or("", |first| first.group);
+        write!(text, "{title:>span$}").ok();
     }
-    text.push_str(titles.trim_end());
     write!(text, "\n{:NAME$}", "").ok();
     line(&mut text, &|column| column.title.into());
     for entry in &report.products {
@@ -57,7 +46,9 @@ pub(crate) fn speed(report: &Report) -> String {
     }
     for entry in &report.products {
         if let Some(error) = &entry.error {
-            writeln!(text, "FAILED:   {:NAME$} {error}", entry.product.name()).ok();
+            // The rest is in the JSON and was told when it happened.
+            let first = error.lines().next().unwrap_or_default();
+            writeln!(text, "FAILED:   {:NAME$} {first}", entry.product.name()).ok();
         }
     }
     for left in &report.left_out {
@@ -144,19 +135,18 @@ struct Column {
     group: &'static str,
     title: &'static str,
     width: usize,
-    /// How far into the column the group's title ends.
-    lead: usize,
     metric: Metric,
 }
 
-const fn column(group: &'static str, title: &'static str, width: usize, metric: Metric) -> Column {
-    Column {
-        group,
-        title,
-        width,
-        lead: if group.len() > width { group.len() } else { width },
-        metric,
+impl Column {
+    /// With the gap before it.
+    const fn span(&self) -> usize {
+        self.width + if self.group.is_empty() { 1 } else { 3 }
     }
+}
+
+const fn column(group: &'static str, title: &'static str, width: usize, metric: Metric) -> Column {
+    Column { group, title, width, metric }
 }
 
 const COLUMNS: [Column; 12] = [

@@ -122,7 +122,7 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
         local_subnets: vec![lan(left)],
         remote_subnets: vec![lan(right)],
         initiate: true,
-        dpd: (Duration::from_secs(30), Duration::from_secs(120)),
+        dpd: (Duration::from_secs(30), Duration::from_mins(2)),
         ours_extra: format!("encap = {encap:?}"),
         // As little as a log can have: charon writes each line at once.
         swan_extra:
