@@ -294,7 +294,8 @@ mod tests {
     fn only_sockets_that_listen_are_counted() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue\n   \
                      0: 00000000:1451 00000000:0000 0A 00000000:00000000\n   \
-                     1: 0200020A:1451 0200010A:8000 01 00000000:00000000\n";
+                     1: 0200020A:1451 0200010A:8000 01 00000000:00000000\n   \
+                     2: 0200020A:1451 0200010A:8002 01 00000000:00000000\n";
         assert_eq!(listening(table), 1);
     }
 }

@@ -209,9 +209,12 @@ mod tests {
     fn the_titles_stand_over_their_columns() {
         let text = speed(&report(&[(Product::Relay, &[(ONE, 7.5)])]));
         let lines: Vec<&str> = text.lines().collect();
-        let group = lines[2].find("TCP 4 Gbit/s").unwrap();
-        let out = lines[3].match_indices("out").nth(1).unwrap().0;
-        assert!((group..group + 12).contains(&out), "{text}");
+        let end = |line: usize, word: &str, nth| {
+            lines[line].match_indices(word).nth(nth).map(|(start, word)| start + word.len())
+        };
+        assert_eq!(end(2, "TCP 1 Gbit/s", 0), end(3, "back", 0), "{text}");
+        assert_eq!(end(2, "TCP 4 Gbit/s", 0), end(3, "back", 1), "{text}");
+        assert_eq!(end(2, "CPU s/GB", 0), end(3, "all", 0), "{text}");
         assert!(lines[2].ends_with("peak") && lines[3].ends_with("MB"), "{text}");
     }
 
