@@ -8,16 +8,22 @@
 //!   real peers   netns ── Sites: hosts, gateways, NAT          flow ── TCP, octet by octet, stalls measured
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
 //!                       └─ strongswan: charon-systemd
+//!
+//!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
+//!                wireguard ── WireGuard's programs
 //! ```
 
 #![forbid(unsafe_code)]
 
 pub mod explore;
+pub mod flood;
 pub mod flow;
 pub mod gateway;
 pub mod link;
 pub mod netns;
 pub mod peer;
 pub mod ping;
+pub mod relay;
 pub mod strongswan;
+pub mod wireguard;
 pub mod world;

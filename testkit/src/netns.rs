@@ -58,6 +58,18 @@ impl Sites {
     /// # Errors
     /// Whatever `ip` or `nft` say; the namespaces made so far are removed again.
     pub fn new(between: Between) -> Result<Self> {
+        let sites = Self::uncounted(between)?;
+        for site in [Some(&sites.left), Some(&sites.right), sites.third.as_ref()] {
+            site.map_or(Ok(()), Site::count)?;
+        }
+        Ok(sites)
+    }
+
+    /// The same without counters, which would cost time for each packet.
+    ///
+    /// # Errors
+    /// Whatever `ip` says.
+    pub fn uncounted(between: Between) -> Result<Self> {
         let prefix = unique_prefix();
         let left = Site::new(&prefix, 1)?;
         let right = Site::new(&prefix, 2)?;
@@ -69,9 +81,6 @@ impl Sites {
                 sites.wire()?;
                 sites.third(&prefix)?;
             }
-        }
-        for site in [Some(&sites.left), Some(&sites.right), sites.third.as_ref()] {
-            site.map_or(Ok(()), Site::count)?;
         }
         Ok(sites)
     }
