@@ -1,8 +1,8 @@
 //! What the tx pump has sealed and not sent yet: trains in one buffer, handed to the kernel by one call.
 //!
 //! ```text
-//!   lane    | train | train | train |  room  |        bulk, and apart from it the acknowledgments of TCP: between packets of
-//!           ^ message                 ^ end            1400 octets each of them would end a train
+//!   lane    | train | train | train |  room  |        bulk, and apart from it what is urgent, acknowledgments of TCP
+//!           ^ message                 ^ end            above all: between packets of 1400 octets each would end a train
 //!
 //!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
 //!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
@@ -51,8 +51,8 @@ struct Waiting {
 pub(super) enum Kind {
     /// Anything.
     Bulk,
-    /// TCP without payload.
-    Acknowledgment,
+    /// What others wait for: acknowledgments of TCP above all.
+    Urgent,
 }
 
 impl Outbox {
@@ -112,7 +112,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends all that waits, acknowledgments first: they are few, and others wait for them.
+    /// Sends all that waits, what is urgent first: it is little, and others wait for it.
     pub(super) fn send(&mut self, slots: &Slots, counters: &Counters) {
         let [bulk, acks] = &self.lanes;
         let sender = Sender { udp: &self.udp, raw: &self.raw, slots, counters };
@@ -131,7 +131,7 @@ impl Outbox {
         let [bulk, acks] = &mut self.lanes;
         match kind {
             Kind::Bulk => bulk,
-            Kind::Acknowledgment => acks,
+            Kind::Urgent => acks,
         }
     }
 
