@@ -9,7 +9,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use testkit::datagrams::{Load, Shape, datagrams};
 use testkit::flow::{Flow, Plan, Report};
 use testkit::netns::Family;
 use testkit::peer::{ConnectionSpec, now, pause, wait_for};
@@ -36,6 +37,12 @@ pub(crate) fn list(list: &mut List) {
         }
     };
     list.tunnel("speed/raw-esp", Tunnel { edit, ..ours() }, raw_esp);
+    let edit = |left: &mut ConnectionSpec, right: &mut ConnectionSpec| {
+        for side in [left, right] {
+            side.ours_extra = "replay_window = 32".into();
+        }
+    };
+    list.tunnel("speed/narrow-window", Tunnel { edit, ..ours() }, narrow_window);
     list.tunnel("speed/cbc", Tunnel::new(Pair::OursToOurs), bulk);
     list.tunnel("speed/one-in-100-lost", ours(), |case| lossy(case, 1));
     list.tunnel("speed/five-in-100-lost", ours(), |case| lossy(case, 5));
@@ -123,6 +130,33 @@ pub(crate) fn in_one_piece(case: &Case) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The window that every receiver has to have (RFC 4303 §3.4.3) and many have no more: what overtakes on the way out must not
+/// leave it. Short datagrams and acknowledgments between the bulk make every kind of train.
+fn narrow_window(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let (from, to) = (&case.sites.left, &case.sites.right);
+    let load = Load { flows: 4, bursts: 400, shape: Shape::Burst(200), pace: 2_000_000 };
+    let case = &*case;
+    std::thread::scope(|scope| {
+        let sides = [(from, to), (to, from)];
+        let short = sides.map(|(from, to)| {
+            let address = to.host_address(Family::V4, 0);
+            scope.spawn(move || datagrams(&from.host, &to.host, address, load))
+        });
+        let plan = Requests { count: 1000, parallel: 50, request: 2000, answer: 200_000 };
+        let address = to.host_address(Family::V4, 0);
+        let answered = scope.spawn(move || requests(&from.host, &to.host, address, plan));
+        let carried = carry(case, Family::V4, megabytes(50), STALL);
+        answered.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
+        for one in short {
+            one.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
+        }
+        carried.map(drop)
+    })?;
+    case.encrypted()?;
+    case.dropped_only(&[])
 }
 
 fn raw_esp(case: &mut Case) -> Result<()> {
