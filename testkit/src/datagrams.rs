@@ -19,7 +19,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
@@ -79,20 +79,22 @@ pub fn datagrams(from: &Netns, to: &Netns, address: IpAddr, load: Load) -> Resul
     })
 }
 
-/// The host learns how much the way takes by a loss (RFC 8201), which does not count.
+/// The host learns how much the way takes by a loss (RFC 1191, RFC 8201), which does not count: from a datagram that its own
+/// link just takes whole, too, since over IPv4 longer ones may be fragmented on the way.
 fn learn_mtu(senders: &[UdpSocket], receiver: &UdpSocket, shape: Shape) -> Result<()> {
-    let (Shape::Single(len) | Shape::Exactly(len) | Shape::Burst(len)) = shape;
+    let (Shape::Single(most) | Shape::Exactly(most) | Shape::Burst(most)) = shape;
     let sender = senders.first().context("no flow")?;
     receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
-    for _ in 0..10 {
-        // It tells what ICMP said about the one before.
-        let _ = sender.send(&vec![0; len]);
-        if receiver.recv(&mut [0; 1]).is_ok() {
-            while receiver.recv(&mut [0; 1]).is_ok() {}
-            return Ok(());
-        }
+    for len in [most.min(ETHERNET), most] {
+        let arrives = || {
+            // It tells what ICMP said about the one before.
+            let _ = sender.send(&vec![0; len]);
+            receiver.recv(&mut [0; 1]).is_ok()
+        };
+        ensure!((0..10).any(|_| arrives()), "no datagram of {len} octets arrives");
     }
-    bail!("no datagram of {len} octets arrives")
+    while receiver.recv(&mut [0; 1]).is_ok() {}
+    Ok(())
 }
 
 fn send(senders: &[UdpSocket], load: Load) -> Result<()> {
@@ -166,6 +168,8 @@ fn datagram(flow: usize, number: u64, len: usize) -> &'static [u8] {
     content(1, mix((flow as u64) << 32 ^ number) % (1 << 40), len)
 }
 
+/// The longest payload over IPv4 in a frame of Ethernet.
+const ETHERNET: usize = 1472;
 /// What is not there by then was lost.
 const SILENCE: Duration = Duration::from_secs(2);
 
