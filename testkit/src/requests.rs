@@ -25,7 +25,7 @@ pub struct Requests {
     pub parallel: u64,
     /// Octets of a request, 8 to 16384.
     pub request: usize,
-    /// Octets of an answer, up to 16384 times 16.
+    /// Octets of an answer.
     pub answer: usize,
 }
 

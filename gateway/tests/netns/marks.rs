@@ -5,8 +5,8 @@
 //!                             not ECT                            nft sets CE     dropped, "congested"
 //! ```
 
-use std::net::SocketAddr;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use socket2::SockRef;
@@ -78,7 +78,7 @@ fn marks(case: &mut Case) -> Result<()> {
     }
     arrives(host, "ce", SENT)?;
     let right = case.right.as_ours().context("ours")?;
-    wait_for("the others to be counted as congested", STALL, || {
+    wait_for("the others to be counted as congested", PATIENCE, || {
         Ok((right.drops()?.get("congested") == Some(&SENT)).then_some(()))
     })?;
     for (name, before) in [("ect", SENT), ("plain", SENT)] {
@@ -107,7 +107,7 @@ fn send(case: &Case, traffic_class: u32) -> Result<()> {
 
 fn arrives(netns: &Netns, counter: &str, count: u64) -> Result<()> {
     let mut last = 0;
-    wait_for(&format!("{count} packets to be counted as {counter}"), STALL, || {
+    wait_for(&format!("{count} packets to be counted as {counter}"), PATIENCE, || {
         last = netns.counted(counter)?;
         Ok((last == count).then_some(()))
     })
@@ -164,5 +164,7 @@ const fn ip(family: Family) -> &'static str {
 /// Expedited forwarding (RFC 3246), and ECN-capable (RFC 3168 §5).
 const EF: u32 = 0xb8;
 const ECT0: u32 = 2;
+/// A neighbour may have to be asked for twice, a second apart (RFC 4861 §7.2.2).
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Datagrams each time.
 const SENT: u64 = 20;
