@@ -315,7 +315,23 @@ impl Netns {
         feed(self.command("nft").args(["-f", "-"]), rules)
     }
 
-    fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+    /// Packets that a named counter of its rulesets has seen.
+    ///
+    /// # Errors
+    /// If there is no such counter.
+    pub fn counted(&self, name: &str) -> Result<u64> {
+        let list = self.run("nft", &["list", "counters"])?;
+        let after = list.split_once(&format!("counter {name} ")).map(|(_, after)| after);
+        let word = after.and_then(|after| after.split_whitespace().nth(2));
+        let packets = word.and_then(|word| word.parse().ok());
+        packets.with_context(|| format!("no counter {name} in {list}"))
+    }
+
+    /// Writes settings below `/proc/sys/net`.
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.inside(|| {
             for (file, value) in settings {
                 // /proc/sys/net shows the namespace of the thread that looks.
