@@ -73,6 +73,17 @@ pub enum TxCommand {
         /// Octets of the longest inner packet that fits the way there.
         mtu: u16,
     },
+    /// The way of this SA's packets carries more or less now.
+    Mtu {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
+        /// Octets of the longest inner packet that fits: TCP is told so.
+        mtu: u16,
+        /// Whether all leave whole, with DF. False where packets have to pass that do not fit, and IP fragments them.
+        whole: bool,
+    },
     /// End the thread.
     Stop,
 }

@@ -250,7 +250,10 @@ pub fn detail(snapshot: &Snapshot, connection: &ConnectionStatus, colour: Colour
     for child in &connection.children {
         self::child(&mut text, child);
     }
-    let _ = write!(text, "  mtu:       {} inner", snapshot.tun.mtu);
+    let _ = match connection.path_mtu {
+        Some(mtu) => write!(text, "  mtu:       {} inner, path {}", mtu.inner, mtu.outer),
+        None => write!(text, "  mtu:       {} inner", snapshot.tun.mtu),
+    };
     match connection.routes.as_slice() {
         [] => text.push('\n'),
         [first, more @ ..] => {
