@@ -98,12 +98,7 @@ impl Tunnel {
         })
     }
 
-    fn install_one(
-        &mut self,
-        connection: &Connection,
-        destination: IpNet,
-        source: Option<IpAddr>,
-    ) {
+    fn install_one(&mut self, connection: &Connection, destination: IpNet, source: Option<IpAddr>) {
         let version = if destination.addr().is_ipv4() { Version::V4 } else { Version::V6 };
         let mtu = connection.path_mtu.of_routes(version, self.mtu);
         let wanted = Tried { source, mtu };

@@ -75,7 +75,8 @@ impl IcmpSocket {
     /// `WouldBlock` if there is none.
     pub(crate) fn receive(&self) -> io::Result<Option<TooBig>> {
         let mut buffer = [0; MESSAGE_LEN];
-        let (len, _) = rustix::net::recv(&self.socket, &mut buffer, rustix::net::RecvFlags::empty())?;
+        let (len, _) =
+            rustix::net::recv(&self.socket, &mut buffer, rustix::net::RecvFlags::empty())?;
         let message = buffer.get(..len).unwrap_or_default();
         Ok(match self.version {
             Version::V4 => read_v4(message),

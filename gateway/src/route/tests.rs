@@ -294,11 +294,9 @@ fn the_way_out_has_the_mtu_of_its_device_or_of_its_route() {
         routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
         let peers = ["192.0.2.9", "198.51.100.20", "2001:db8:5::1", "10.2.0.1"].map(ip);
         let mtus = routes.egress_mtus(peers).unwrap();
-        assert_eq!(peers.map(|peer| mtus.get(&peer).copied()), [
-            Some(1400),
-            Some(1300),
-            Some(1400),
-            None
-        ]);
+        assert_eq!(
+            peers.map(|peer| mtus.get(&peer).copied()),
+            [Some(1400), Some(1300), Some(1400), None]
+        );
     });
 }

@@ -22,6 +22,7 @@ mod lifecycle;
 mod lifetimes;
 mod many;
 mod moving;
+mod path_mtu;
 mod redirect;
 mod refusal;
 mod rekey;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     dead_peer::list(&mut list);
     many::list(&mut list);
     moving::list(&mut list);
+    path_mtu::list(&mut list);
     redirect::list(&mut list);
     fragments::list(&mut list);
     lifetimes::list(&mut list);
