@@ -117,13 +117,13 @@ impl Sites {
             veth(&site.gateway, "out", &router, device)?;
             site.gateway.ip(&format!(
                 "addr add 192.0.2.{number}/32 dev out\naddr add 2001:db8:ff::{number}/128 dev out nodad\n\
-                 link set out up\nroute add 192.0.2.254 dev out\n-6 route add 2001:db8:ff::fe dev out\n\
-                 route add 192.0.2.0/24 via 192.0.2.254\n-6 route add 2001:db8:ff::/64 via 2001:db8:ff::fe\n"
+                 link set out up\nroute add 192.0.2.254 dev out\nroute add 2001:db8:ff::fe dev out\n\
+                 route add 192.0.2.0/24 via 192.0.2.254\nroute add 2001:db8:ff::/64 via 2001:db8:ff::fe\n"
             ))?;
             router.ip(&format!(
                 "addr add 192.0.2.254/32 dev {device}\naddr add 2001:db8:ff::fe/128 dev {device} nodad\n\
                  link set {device} up\nroute add 192.0.2.{number} dev {device}\n\
-                 -6 route add 2001:db8:ff::{number} dev {device}\n"
+                 route add 2001:db8:ff::{number} dev {device}\n"
             ))?;
         }
         self.router = Some(router);
