@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +57,8 @@ pub(super) struct Place<'c> {
 #[derive(Debug, Default)]
 pub(super) struct Installer {
     installed: BTreeMap<ChildId, Installed>,
+    /// Those that send on an SPI. Peers choose these, so that several may be the same.
+    by_spi_out: BTreeMap<NonZeroU32, Vec<ChildId>>,
     retiring: Retiring,
 }
 
@@ -155,6 +158,7 @@ impl Installer {
             counters: Arc::clone(counters),
             usage,
         };
+        self.by_spi_out.entry(child.spi_out.0).or_default().push(child.id);
         self.installed.insert(child.id, installed);
         Ok(())
     }
@@ -168,6 +172,12 @@ impl Installer {
         reason: &CloseReason,
     ) -> Option<Installed> {
         let gone = self.installed.remove(&child)?;
+        if let Entry::Occupied(mut same) = self.by_spi_out.entry(gone.spi_out.0) {
+            same.get_mut().retain(|id| *id != child);
+            if same.get().is_empty() {
+                same.remove();
+            }
+        }
         dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
         if let Some(spi) = self.retiring.leave(now, gone.spi_in.0, reason) {
             dataplane.rx(RxCommand::Remove { spi });
@@ -236,10 +246,10 @@ impl Installer {
 
     /// The peers with an SA that sent this packet not long ago: one, or none if somebody made it up.
     pub(super) fn senders(&self, quote: Quote) -> impl Iterator<Item = PeerId> + '_ {
-        let sent = move |sa: &&Installed| {
-            sa.spi_out.0 == quote.spi && quote.is_recent(sa.usage.sequence(), RECENT)
-        };
-        self.installed.values().filter(sent).map(|sa| sa.peer)
+        let named = self.by_spi_out.get(&quote.spi).into_iter().flatten();
+        let named = named.filter_map(|id| self.installed.get(id));
+        let sent = move |sa: &&Installed| quote.is_recent(sa.usage.sequence(), RECENT);
+        named.filter(sent).map(|sa| sa.peer)
     }
 
     /// Removes the inbound SAs whose time is over.

@@ -301,7 +301,7 @@ const fn version_of(address: IpAddr) -> Version {
 }
 
 /// How long what was learned is believed (RFC 8201 §4, RFC 1191 §6.3: ten minutes).
-const MEMORY: Duration = Duration::from_secs(600);
+const MEMORY: Duration = Duration::from_mins(10);
 
 /// Between two looks at what routers say. The first message is looked at at once.
 const REST: Duration = Duration::from_millis(20);
@@ -333,10 +333,10 @@ mod tests {
         for forged in [0, 68, 575, 1400, 1500, 65_535, u32::MAX] {
             assert!(!path.on_report(now, peer, forged), "{forged}");
         }
-        assert!(path.on_report(now + Duration::from_secs(60), peer, 576));
+        assert!(path.on_report(now + Duration::from_mins(1), peer, 576));
         assert!(!path.forget(now + MEMORY), "the later one counts");
         assert_eq!(path.outer(), Some(576));
-        assert!(path.forget(now + MEMORY + Duration::from_secs(60)));
+        assert!(path.forget(now + MEMORY + Duration::from_mins(1)));
         assert_eq!(path.outer(), Some(1500));
         assert!(!path.forget(now + MEMORY * 9));
     }
@@ -389,7 +389,8 @@ mod tests {
         let room = |path, outer, carries_v6| Room::of((path, outer), (GCM, true, carries_v6), 1438);
         let (v4, v6) = (Version::V4, Version::V6);
         assert_eq!(room(1400, v4, true), Room { mtu: 1338, v4: 1338, v6: 1338, whole: true });
-        assert_eq!(room(1344, v4, true), Room { mtu: 1280, v4: 1280, v6: 1280, whole: true });
+        assert_eq!(room(1344, v4, true), Room { mtu: 1282, v4: 1282, v6: 1282, whole: true });
+        assert_eq!(room(1340, v4, true), Room { mtu: 1278, v4: 1278, v6: 1280, whole: false });
         assert_eq!(room(1280, v4, true), Room { mtu: 1218, v4: 1218, v6: 1280, whole: false });
         assert_eq!(room(1280, v4, false), Room { mtu: 1218, v4: 1218, v6: 1280, whole: true });
         assert_eq!(room(1280, v6, true), Room { mtu: 1198, v4: 1198, v6: 1280, whole: false });

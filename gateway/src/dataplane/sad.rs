@@ -362,6 +362,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_way_is_not_narrow_before_anybody_says_so() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, false);
+        slots.resize(SLOT, spi(9), 1000, false);
+        let of = |slots: &Slots| slots.get(SLOT, 0).map(|out| (out.mtu, out.whole));
+        assert_eq!(of(&slots), Some((1438, true)), "another SA");
+        slots.resize(SLOT, spi(1), 1218, false);
+        assert_eq!(of(&slots), Some((1218, false)));
+        slots.redirect(SLOT, spi(1), Way::Nowhere, 1438);
+        assert_eq!(of(&slots), Some((1438, true)));
+    }
+
+    #[test]
     fn control_is_asked_once_a_second_and_slot() {
         let mut slots = Slots::default();
         let now = crate::clock::now();

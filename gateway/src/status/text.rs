@@ -519,6 +519,10 @@ warnings: W0302 (more: s2s-gw error W0302)
         ] {
             assert!(text.contains(part), "{part}\n--- is not in ---\n{text}");
         }
+        let mut narrow = snapshot.connections[0].clone();
+        narrow.path_mtu = Some(crate::status::PathMtuStatus { outer: 1400, inner: 1338 });
+        let text = detail(&snapshot, &narrow, Colour::Off);
+        assert!(text.contains("  mtu:       1338 inner, path 1400"), "{text}");
         let mut narrowed = snapshot.connections[0].clone();
         narrowed.children[0].sa.as_mut().expect("it is up").more_possible = true;
         let text = detail(&snapshot, &narrowed, Colour::Off);

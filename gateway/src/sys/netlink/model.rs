@@ -138,7 +138,8 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
     attributes.extend(route.mtu.map(|mtu| {
         let mut metrics = vec![RouteMetric::Mtu(mtu)];
         if network.is_ipv6() {
-            // IPv6 forwards by the device's MTU, but for a route whose MTU is locked. In IPv4 a lock would take DF away.
+            // Older kernels forward IPv6 by the device's MTU, but for a route whose MTU is locked. In IPv4 a lock would take DF
+            // away from what this host itself sends.
             metrics.push(RouteMetric::Lock(LOCK_MTU));
         }
         RouteAttribute::Metrics(metrics)
