@@ -80,7 +80,8 @@ impl Routes {
     }
 
     /// Routes packets to `destination` into the tunnel; among routes to the same destination the least `metric` wins.
-    /// Adding a route that is there already changes its preferred source.
+    /// Packets of more than `mtu` octets are too big for it, in the kernel's eyes; those of IPv6 at 1280 at least.
+    /// Adding a route that is there already changes its preferred source and its MTU, without a moment in which it is not.
     ///
     /// # Errors
     /// [`RouteError::Taken`] if somebody else has a route with this destination and metric, [`RouteError::PeerItself`]
@@ -90,10 +91,12 @@ impl Routes {
         destination: IpNet,
         metric: u32,
         preferred_source: Option<IpAddr>,
+        mtu: Option<u16>,
     ) -> Result<(), RouteError> {
         let (destination, metric) = place(destination, metric);
-        let route =
-            Route { preferred_source, ..Route::through(self.tun, destination, metric, PROTOCOL) };
+        let mtu = mtu.map(u32::from);
+        let way = Route::through(self.tun, destination, metric, PROTOCOL);
+        let route = Route { preferred_source, mtu, ..way };
         if let Some(peer) = self.to_peers.keys().find(|peer| IpNet::from(**peer) == destination) {
             return Err(RouteError::PeerItself { peer: *peer, wanted: Box::new(route) });
         }
@@ -158,6 +161,36 @@ impl Routes {
         }
     }
 
+    /// How large packets to each of these addresses may be on the way out of this host, in octets: the MTU of the device, or
+    /// of the route if that is less. Addresses to which nothing leads, or only the tunnel, are left out.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn egress_mtus(
+        &mut self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<BTreeMap<IpAddr, u16>, RouteError> {
+        let mut addresses = addresses.into_iter().peekable();
+        if addresses.peek().is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let links = self.netlink.links()?;
+        let of_link = |index| links.iter().find(|link| link.index == index).map(|link| link.mtu);
+        let mut mtus = BTreeMap::new();
+        for address in addresses {
+            if mtus.contains_key(&address) {
+                continue;
+            }
+            let Ok(way) = self.netlink.route_to(address) else { continue };
+            let device = way.device.filter(|device| *device != self.tun);
+            let least = device.and_then(of_link).into_iter().chain(way.mtu).min();
+            if let Some(mtu) = least.filter(|_| device.is_some()) {
+                mtus.insert(address, u16::try_from(mtu).unwrap_or(u16::MAX));
+            }
+        }
+        Ok(mtus)
+    }
+
     /// Removes what a predecessor that crashed has left: routes with our number through our TUN, through a device that
     /// is gone, and host routes to peers, unless another gateway is running on this machine (its TUN has routes with
     /// our number, so the host routes may be its). Returns what was removed. Call it once, before the first `add`.
@@ -217,8 +250,8 @@ impl Routes {
             }),
             Some(ours) => {
                 if ours != *route {
-                    self.uninstall(&ours)?;
-                    self.netlink.add_route(route)?;
+                    // In one step: between two, packets for a protected network would find another way.
+                    self.netlink.replace_route(route)?;
                 }
                 Ok(())
             }

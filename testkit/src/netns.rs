@@ -39,6 +39,8 @@ pub struct Sites {
     pub third: Option<Site>,
     /// The masquerading router between left and right, if asked for.
     pub nat: Option<Netns>,
+    /// The plain router between left and right, if asked for: "inside" to the left, "outside" to the right.
+    pub router: Option<Netns>,
 }
 
 /// What stands between the two gateways.
@@ -48,6 +50,8 @@ pub enum Between {
     Wire,
     /// A router that masquerades the left gateway (IPv4 only).
     Nat,
+    /// A router that changes nothing.
+    Router,
     /// A cable, and a third site on another cable to the left gateway.
     WireAndThird,
 }
@@ -73,10 +77,11 @@ impl Sites {
         let prefix = unique_prefix();
         let left = Site::new(&prefix, 1)?;
         let right = Site::new(&prefix, 2)?;
-        let mut sites = Self { left, right, third: None, nat: None };
+        let mut sites = Self { left, right, third: None, nat: None, router: None };
         match between {
             Between::Wire => sites.wire()?,
             Between::Nat => sites.nat(&prefix)?,
+            Between::Router => sites.router(&prefix)?,
             Between::WireAndThird => {
                 sites.wire()?;
                 sites.third(&prefix)?;
@@ -110,6 +115,27 @@ impl Sites {
              oifname \"outside\" masquerade; }; }\n",
         )?;
         self.nat = Some(nat);
+        Ok(())
+    }
+
+    fn router(&mut self, prefix: &str) -> Result<()> {
+        let router = Netns::new(format!("{prefix}-router"))?;
+        forward(&router)?;
+        for (site, device) in [(&self.left, "inside"), (&self.right, "outside")] {
+            let number = site.number;
+            veth(&site.gateway, "out", &router, device)?;
+            site.gateway.ip(&format!(
+                "addr add 192.0.2.{number}/32 dev out\naddr add 2001:db8:ff::{number}/128 dev out nodad\n\
+                 link set out up\nroute add 192.0.2.254 dev out\nroute add 2001:db8:ff::fe dev out\n\
+                 route add 192.0.2.0/24 via 192.0.2.254\nroute add 2001:db8:ff::/64 via 2001:db8:ff::fe\n"
+            ))?;
+            router.ip(&format!(
+                "addr add 192.0.2.254/32 dev {device}\naddr add 2001:db8:ff::fe/128 dev {device} nodad\n\
+                 link set {device} up\nroute add 192.0.2.{number} dev {device}\n\
+                 route add 2001:db8:ff::{number} dev {device}\n"
+            ))?;
+        }
+        self.router = Some(router);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use ikev2::{ChildId, CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start, Traffic};
 use jiff::Timestamp;
 
+use super::path_mtu::PathMtu;
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::reason::{self, Gravity, Trouble};
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     refused_offer: Option<Reason>,
     /// How often the IKE SA was replaced since the connection came up.
     pub(super) rekeys: u64,
+    /// How large its packets may be.
+    pub(super) path_mtu: PathMtu,
     /// Where the peer sent us, while that is where we are or want to go.
     pub(super) redirect: Option<Redirect>,
     /// When the next NAT keepalive is due.
@@ -146,6 +149,7 @@ impl Connection {
             children: slots.map(child).collect(),
             refused_offer: None,
             rekeys: 0,
+            path_mtu: PathMtu::default(),
             redirect: None,
             keepalive_at: None,
             shown: State::Disabled,

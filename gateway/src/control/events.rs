@@ -81,6 +81,7 @@ impl Control {
         if !connection.wanted {
             self.unwanted.push(peer);
         }
+        self.follow_path(index);
     }
 
     fn on_peer_rekeyed(&mut self, peer: PeerId, info: Box<IkeSaInfo>) {
@@ -110,6 +111,7 @@ impl Control {
         let conn = &connection.config.name;
         tracing::info!(target: "ike", event = "moved", %conn, peer = %path.remote);
         connection.on_moved(path, nat);
+        self.follow_path(index);
     }
 
     fn on_peer_down(
@@ -224,6 +226,7 @@ impl Control {
                 state.on_failed(Failed { traffic, reason, retry_at: None });
             }
         }
+        self.apply_path_mtu(index);
     }
 
     fn on_child_failed(

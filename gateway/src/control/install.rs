@@ -7,20 +7,23 @@
 //!   FirstInbound   ──► TxCommand::Activate
 //!   ChildDown      ──► TxCommand::Remove at once, RxCommand::Remove at once or, after a rekey, when the packets in flight are in
 //!   PeerMoved      ──► TxCommand::Move for every child that moves
+//!   path MTU       ──► TxCommand::Mtu, RxCommand::Mtu for every child whose packets have another room now
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use esp::{InboundSa, OutboundSa, SaParams, Selector, Selectors, Sha2, Suite};
+use esp::{InboundSa, OutboundSa, Quote, SaParams, Selector, Selectors, Sha2, Suite};
 use ikev2::registry::{EncrId, IntegId};
 use ikev2::{
     ChildId, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId, SendWhen,
     TrafficSelector,
 };
 
+use super::path_mtu::Room;
 use super::retiring::Retiring;
 use crate::dataplane::{
     ChildCounters, Dataplane, Destination, RxCommand, SaUsage, SlotId, Transport, TxCommand,
@@ -54,6 +57,8 @@ pub(super) struct Place<'c> {
 #[derive(Debug, Default)]
 pub(super) struct Installer {
     installed: BTreeMap<ChildId, Installed>,
+    /// Those that send on an SPI. Peers choose these, so that several may be the same.
+    by_spi_out: BTreeMap<NonZeroU32, Vec<ChildId>>,
     retiring: Retiring,
 }
 
@@ -65,13 +70,24 @@ pub(super) struct Installed {
     pub(super) spi_in: EspSpi,
     pub(super) spi_out: EspSpi,
     pub(super) suite: ChildSuite,
+    /// The data plane's word for it.
+    pub(super) algorithms: Suite,
     pub(super) udp_encap: bool,
     pub(super) local_ts: Vec<TrafficSelector>,
     pub(super) remote_ts: Vec<TrafficSelector>,
     pub(super) more_possible: bool,
     pub(super) rekey_at: Instant,
+    /// What the pumps know of the path.
+    room: Room,
     counters: Arc<ChildCounters>,
     usage: Arc<SaUsage>,
+}
+
+impl Installed {
+    /// Whether IPv6 may be inside.
+    pub(super) fn carries_v6(&self) -> bool {
+        self.remote_ts.iter().any(|selector| selector.start.is_ipv6())
+    }
 }
 
 impl Installer {
@@ -132,14 +148,17 @@ impl Installer {
             spi_in: child.spi_in,
             spi_out: child.spi_out,
             suite: child.suite,
+            algorithms: suite,
             udp_encap: child.udp_encap,
             local_ts: child.local_ts,
             remote_ts: child.remote_ts,
             more_possible: child.more_possible,
             rekey_at: child.rekey_at,
+            room: Room::all(place.mtu),
             counters: Arc::clone(counters),
             usage,
         };
+        self.by_spi_out.entry(child.spi_out.0).or_default().push(child.id);
         self.installed.insert(child.id, installed);
         Ok(())
     }
@@ -153,6 +172,12 @@ impl Installer {
         reason: &CloseReason,
     ) -> Option<Installed> {
         let gone = self.installed.remove(&child)?;
+        if let Entry::Occupied(mut same) = self.by_spi_out.entry(gone.spi_out.0) {
+            same.get_mut().retain(|id| *id != child);
+            if same.get().is_empty() {
+                same.remove();
+            }
+        }
         dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
         if let Some(spi) = self.retiring.leave(now, gone.spi_in.0, reason) {
             dataplane.rx(RxCommand::Remove { spi });
@@ -191,10 +216,40 @@ impl Installer {
         for child in children {
             let Some(sa) = self.installed.get_mut(child) else { continue };
             sa.udp_encap = udp_encap;
+            sa.room = Room::all(mtu);
             let to = destination(path, sa.udp_encap);
             dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to, mtu });
             dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
         }
+    }
+
+    /// Tells the pumps what the path of this peer's SAs leaves for inner packets, as far as they do not know it; says it
+    /// for each of them.
+    pub(super) fn resize(
+        &mut self,
+        dataplane: &Dataplane,
+        peer: PeerId,
+        room: impl Fn(&Installed) -> Room,
+    ) -> Vec<Room> {
+        let of_peer = self.installed.values_mut().filter(|sa| sa.peer == peer);
+        let resized = of_peer.map(|sa| {
+            let Room { mtu, whole, .. } = room(sa);
+            if (mtu, whole) != (sa.room.mtu, sa.room.whole) {
+                dataplane.tx(TxCommand::Mtu { slot: sa.slot, spi: sa.spi_out.0, mtu, whole });
+                dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
+            }
+            sa.room = room(sa);
+            sa.room
+        });
+        resized.collect()
+    }
+
+    /// The peers with an SA that sent this packet not long ago: one, or none if somebody made it up.
+    pub(super) fn senders(&self, quote: Quote) -> impl Iterator<Item = PeerId> + '_ {
+        let named = self.by_spi_out.get(&quote.spi).into_iter().flatten();
+        let named = named.filter_map(|id| self.installed.get(id));
+        let sent = move |sa: &&Installed| quote.is_recent(sa.usage.sequence(), RECENT);
+        named.filter(sent).map(|sa| sa.peer)
     }
 
     /// Removes the inbound SAs whose time is over.
@@ -294,6 +349,9 @@ const fn destination(path: &Path, udp_encap: bool) -> Destination {
         transport: if udp_encap { Transport::Udp } else { Transport::Raw },
     }
 }
+
+/// Packets of an SA that a router may still talk about: more than a second of full speed.
+const RECENT: u32 = 1 << 16;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 //!             ── upcalls (4500) ├─► ikev2::Endpoint ──────┼─► poll_transmit  UDP 500 or 4500                   2nd
 //!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
 //!             ── time ──────────┘    drained to the end)
-//!             ── routes changed ─► upkeep
+//!             ── routes changed ─► upkeep            ── ICMP "too big" ─► path MTU
 //!             ── signals ─► shutdown
 //!
 //!   start.rs      opens everything           connection.rs  where each connection stands
@@ -13,6 +13,7 @@
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
+//!   path_mtu.rs   how large packets may be
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
@@ -23,6 +24,7 @@ mod connection;
 mod events;
 mod folding;
 mod install;
+mod path_mtu;
 mod paths;
 mod resolver;
 mod retiring;
@@ -48,7 +50,7 @@ use self::folding::Folding;
 use self::install::Installer;
 use self::resolver::Resolver;
 use self::server::Server;
-use self::start::{CHANGES, CONTROL_SOCKET, IKE_SOCKETS, SIGNALS, WAKER};
+use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::clock;
 use crate::config::{Config, Gateway};
@@ -129,6 +131,7 @@ struct Devices {
     poll: Poll,
     signals: Signals,
     changes: Changes,
+    icmp: path_mtu::Listener,
     server: Server,
     /// Those for plain IKE, then clones of those for the NAT port, which are only sent on.
     sockets: UdpSockets,
@@ -192,6 +195,7 @@ impl Control {
         let deadlines = [
             self.endpoint.poll_timeout().map(|deadline| deadline.at),
             self.installer.deadline(),
+            self.devices.icmp.deadline(),
             stop,
         ];
         let regular = self.tick_at.min(self.upkeep_at);
@@ -205,6 +209,7 @@ impl Control {
             WAKER => {} // upcalls and answers of the resolver are looked at in every round
             SIGNALS => self.on_signals(now),
             CHANGES => self.on_changes(now),
+            ICMP => self.on_icmp(now),
             token if token < CONTROL_SOCKET => self.on_ike_socket(now, token.0 - IKE_SOCKETS.0),
             token => self.devices.server.on_event(self.devices.poll.registry(), token, now),
         }
@@ -310,6 +315,7 @@ impl Control {
             self.drain(now);
         }
         self.installer.handle_timeout(&self.dataplane, now);
+        self.devices.icmp.handle_timeout(self.devices.poll.registry(), now);
         if self.resolver.take_answers(now) {
             self.refresh_paths(now);
             self.follow_names(now);

@@ -101,6 +101,7 @@ impl Control {
             peer: peer(connection),
             ike: ike(connection, now),
             children: self.children(connection, now),
+            path_mtu: connection.path_mtu.status(self.mtu),
             routes: self.tunnel.of(config),
             warnings,
         }

@@ -21,6 +21,7 @@ use zeroize::Zeroize as _;
 
 use super::connection::Connection;
 use super::install::{self, Installer};
+use super::path_mtu::Listener;
 use super::resolver::Resolver;
 use super::server::{Server, SocketError};
 use super::tunnel::{self, Tunnel};
@@ -62,7 +63,8 @@ pub enum StartError {
 pub(super) const WAKER: Token = Token(0);
 pub(super) const SIGNALS: Token = Token(1);
 pub(super) const CHANGES: Token = Token(2);
-pub(super) const IKE_SOCKETS: Token = Token(3);
+pub(super) const ICMP: Token = Token(3);
+pub(super) const IKE_SOCKETS: Token = Token(4);
 /// A host has fewer addresses than lie between this and [`IKE_SOCKETS`].
 pub(super) const CONTROL_SOCKET: Token = Token(1 << 20);
 
@@ -81,6 +83,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         .register(&mut signals, SIGNALS, Interest::READABLE)
         .map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
+    let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
 
     let gateway = config.gateway;
@@ -117,12 +120,13 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
             poll,
             signals,
             changes,
+            icmp,
             server,
             sockets,
             ike_sockets,
             upcalls: upcall_receiver,
         },
-        tunnel: Tunnel::new(routes, &gateway.tun),
+        tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
         resolver,

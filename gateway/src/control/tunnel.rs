@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   routes = auto            ──► one route per remote network      10.2.0.0/16 dev s2s0 metric 100 src 10.1.0.1
+//!   narrow path              ──► mtu 1338 on them              the kernel tells hosts, for this connection alone
 //!   the peer's own addresses ──► kept out of them                  198.51.100.20 via 203.0.113.1
 //! ```
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
+use esp::ip::Version;
 use ikev2::Path;
 use ipnet::IpNet;
 
@@ -26,14 +28,25 @@ use crate::status::Code;
 pub(super) struct Tunnel {
     routes: Routes,
     device: String,
-    /// Every route that was tried: its preferred source, or `Err` if the kernel refused it.
-    tried: BTreeMap<(IpNet, u32), Result<Option<IpAddr>, ()>>,
+    /// Of the device, octets.
+    mtu: u16,
+    /// Every route that was tried, or `Err` if the kernel refused it.
+    tried: BTreeMap<(IpNet, u32), Result<Tried, ()>>,
+}
+
+/// What may change of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tried {
+    /// The preferred source.
+    source: Option<IpAddr>,
+    /// Octets, if less than the device takes.
+    mtu: Option<u16>,
 }
 
 impl Tunnel {
-    /// No routes yet; `device` is the TUN that `routes` leads into.
-    pub(super) fn new(routes: Routes, device: &str) -> Self {
-        Self { routes, device: device.to_owned(), tried: BTreeMap::new() }
+    /// No routes yet; `device`, of so many octets, is the TUN that `routes` leads into.
+    pub(super) fn new(routes: Routes, device: &str, mtu: u16) -> Self {
+        Self { routes, device: device.to_owned(), mtu, tried: BTreeMap::new() }
     }
 
     /// Removes what a crash has left.
@@ -60,34 +73,58 @@ impl Tunnel {
         }
         for destination in destinations {
             let source = inner_source(&connection.config, destination);
-            self.install_one(&connection.config, destination, source);
+            self.install_one(connection, destination, source);
         }
     }
 
-    fn install_one(
+    /// Gives the routes of a connection the MTU that its path leaves.
+    pub(super) fn resize(&mut self, connection: &Connection) {
+        for destination in destinations(&connection.config) {
+            let key = (destination, connection.config.metric);
+            if let Some(Ok(Tried { source, .. })) = self.tried.get(&key) {
+                self.install_one(connection, destination, *source);
+            }
+        }
+    }
+
+    /// The largest packet that the way out to each of these addresses takes, octets.
+    pub(super) fn egress_mtus(
         &mut self,
-        connection: &config::Connection,
-        destination: IpNet,
-        source: Option<IpAddr>,
-    ) {
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> BTreeMap<IpAddr, u16> {
+        self.routes.egress_mtus(addresses).unwrap_or_else(|error| {
+            tracing::debug!(target: "gateway", event = "route-failed", %error);
+            BTreeMap::new()
+        })
+    }
+
+    fn install_one(&mut self, connection: &Connection, destination: IpNet, source: Option<IpAddr>) {
+        let version = if destination.addr().is_ipv4() { Version::V4 } else { Version::V6 };
+        let mtu = connection.path_mtu.of_routes(version, self.mtu);
+        let wanted = Tried { source, mtu };
+        let connection = &connection.config;
         let key = (destination, connection.metric);
-        let before = self.tried.get(&key);
-        if before == Some(&Ok(source)) {
+        let before = self.tried.get(&key).copied();
+        if before == Some(Ok(wanted)) {
             return;
         }
         let conn = &connection.name;
-        match self.routes.add(destination, connection.metric, source) {
+        match self.routes.add(destination, connection.metric, source, mtu) {
+            Ok(()) if before.is_some_and(|before| before.is_ok_and(|is| is.source == source)) => {
+                tracing::debug!(target: "gateway", event = "route-mtu", %conn, %destination, mtu);
+                self.tried.insert(key, Ok(wanted));
+            }
             Ok(()) => {
                 let device = &self.device;
                 tracing::info!(
                     target: "gateway", event = "route-added", %conn, %destination, %device,
                     metric = connection.metric, source = source.map(tracing::field::display)
                 );
-                self.tried.insert(key, Ok(source));
+                self.tried.insert(key, Ok(wanted));
             }
             Err(error) => {
                 // It is tried again and again, but said once.
-                if before != Some(&Err(())) {
+                if before != Some(Err(())) {
                     tracing::error!(target: "gateway", event = "route-failed", %conn, %error);
                 }
                 self.tried.insert(key, Err(()));
@@ -101,10 +138,11 @@ impl Tunnel {
         let mut lines = Vec::new();
         for destination in destinations(connection) {
             match self.tried.get(&(destination, metric)) {
-                Some(Ok(source)) => {
+                Some(Ok(Tried { source, mtu })) => {
                     let source = source.map(|ip| format!(" src {ip}")).unwrap_or_default();
+                    let mtu = mtu.map(|mtu| format!(" mtu {mtu}")).unwrap_or_default();
                     let device = &self.device;
-                    lines.push(format!("{destination} dev {device} metric {metric}{source}"));
+                    lines.push(format!("{destination} dev {device} metric {metric}{source}{mtu}"));
                 }
                 Some(Err(())) => lines.push(format!("{destination} (the kernel refused it)")),
                 None => {}

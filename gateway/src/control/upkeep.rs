@@ -43,6 +43,7 @@ impl Control {
             }
         }
         self.send_keepalives(now);
+        self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
         self.follow_names(now);
         self.resolver.handle_timeout(now);
@@ -58,6 +59,7 @@ impl Control {
         self.upkeep_at = now + UPKEEP;
         self.upkept_at = now;
         self.refresh_paths(now);
+        self.look_at_egress();
     }
 
     /// Links, addresses or routes changed, perhaps by our own doing.

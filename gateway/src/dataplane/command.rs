@@ -73,6 +73,17 @@ pub enum TxCommand {
         /// Octets of the longest inner packet that fits the way there.
         mtu: u16,
     },
+    /// The way of this SA's packets carries more or less now.
+    Mtu {
+        /// The slot it was installed in.
+        slot: SlotId,
+        /// The SA's SPI (chosen by the peer).
+        spi: NonZeroU32,
+        /// Octets of the longest inner packet that fits: TCP is told so.
+        mtu: u16,
+        /// Whether all leave whole, with DF. False where packets have to pass that do not fit, and IP fragments them.
+        whole: bool,
+    },
     /// End the thread.
     Stop,
 }
@@ -96,6 +107,9 @@ impl TxCommand {
             Self::Remove { slot, spi } => Self::Remove { slot: *slot, spi: *spi },
             Self::Move { slot, spi, to, mtu } => {
                 Self::Move { slot: *slot, spi: *spi, to: *to, mtu: *mtu }
+            }
+            Self::Mtu { slot, spi, mtu, whole } => {
+                Self::Mtu { slot: *slot, spi: *spi, mtu: *mtu, whole: *whole }
             }
             Self::Stop => Self::Stop,
         }

@@ -5,7 +5,7 @@
 //!     outbound  packets, octets                 written by the tx pumps       (a cache line of its own)
 //!     inbound   packets, octets, last_inbound   written by the rx pumps       (a cache line of its own)
 //!     drops     by esp::DropReason              written by both
-//!   SaUsage         one per pair of SAs: packets and octets of both directions, which wear it out
+//!   SaUsage         one per pair of SAs: packets and octets of both directions, which wear it out; the last number used
 //!   Counters        one per data plane: drops by esp::DropReason, losses by IoLoss, IKE messages, keepalives
 //! ```
 //!
@@ -132,6 +132,8 @@ impl ChildCounters {
 pub struct SaUsage {
     outbound: Direction,
     inbound: Direction,
+    /// Written where `outbound` is, for every packet that was numbered, whether or not it left.
+    sequence: AtomicU64,
 }
 
 impl SaUsage {
@@ -147,6 +149,17 @@ impl SaUsage {
     pub fn packets(&self) -> u64 {
         let of = |direction: &Direction| direction.packets.load(Ordering::Relaxed);
         of(&self.outbound).wrapping_add(of(&self.inbound))
+    }
+
+    /// The last sequence number that the outbound SA used; 0 before the first.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed)
+    }
+
+    /// Packets were numbered up to `sequence`, and are not sent yet: whoever has seen one finds its number here. Tx pump only.
+    pub(crate) fn numbered(&self, sequence: u64) {
+        self.sequence.store(sequence, Ordering::Relaxed);
     }
 
     /// Whether `limits` leave no room for so many packets, of so many octets together.

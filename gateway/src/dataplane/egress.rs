@@ -130,7 +130,8 @@ impl Egress {
                 TxCommand::Policy(policy) => *current = policy,
                 TxCommand::Install { slot, sa, to, mtu, hold, counters, usage, hard } => {
                     let way = outbox.way(&to);
-                    let out = Outbound { sa, way, mtu, counters, usage, hard, told: false };
+                    let (whole, told) = (true, false);
+                    let out = Outbound { sa, way, mtu, whole, counters, usage, hard, told };
                     slots.install(slot, out, hold);
                 }
                 TxCommand::Activate { slot, spi } => slots.activate(slot, spi),
@@ -138,6 +139,7 @@ impl Egress {
                 TxCommand::Move { slot, spi, to, mtu } => {
                     slots.redirect(slot, spi, outbox.way(&to), mtu);
                 }
+                TxCommand::Mtu { slot, spi, mtu, whole } => slots.resize(slot, spi, mtu, whole),
                 TxCommand::Stop => return Err(Abandoned),
             }
         }

@@ -9,6 +9,9 @@
 //!             EIO       the way out cannot cut: the packets go one by one
 //!             EMSGSIZE  longer than the MTU of the way out: dropped, counted, told
 //! ```
+//!
+//! The packets of an SA that are not whole (IPv6 inside of a path that carries hardly more than 1280 octets) go one by one
+//! without DF, so that IP fragments what does not fit (RFC 4301 §8.1).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -107,6 +110,7 @@ impl Outbox {
             }
             let Some(last) = lane.waiting.last_mut() else { return Ok(()) };
             let sealed = out.sa.encap_segments(segments, &mut lane.buffer, &mut last.train, limits);
+            out.usage.numbered(out.sa.sequence());
             if last.train.packets() == 0 {
                 lane.waiting.pop();
             }
@@ -197,12 +201,13 @@ impl Sender<'_> {
         let Way::Udp(socket, _) = first.way else {
             return self.send_apart(lane, rest, may_wait);
         };
-        let Some(udp) = self.udp.0.get(socket).filter(|udp| udp.gso_works()) else {
+        let whole = |one: &Waiting| self.outbound(one).is_some_and(|out| out.whole);
+        let Some(udp) = self.udp.0.get(socket).filter(|udp| udp.gso_works() && first.whole) else {
             return self.send_apart(lane, rest, may_wait);
         };
-        let same = rest
-            .iter()
-            .map_while(|one| self.outgoing(lane, one).filter(|(by, _)| *by == By::Udp(socket)));
+        let same = rest.iter().take_while(|one| whole(one));
+        let same =
+            same.map_while(|one| self.outgoing(lane, one).filter(|(by, _)| *by == By::Udp(socket)));
         let (taken, result) = udp.send_batch(same.map(|(_, message)| message));
         for one in rest.iter().take(taken) {
             self.sent(one, one.train.packets(), one.train.inner_octets());
@@ -233,6 +238,10 @@ impl Sender<'_> {
             self.lost(one, one.train.packets(), &io::ErrorKind::AddrNotAvailable.into());
             return 1;
         };
+        let whole = self.outbound(one).is_none_or(|out| out.whole);
+        if !whole {
+            self.set_df(by, false);
+        }
         let (mut at, packets) = (0, one.train.packets());
         while at < packets {
             let left = message.apart().skip(at);
@@ -260,7 +269,19 @@ impl Sender<'_> {
                 }
             }
         }
+        if !whole {
+            self.set_df(by, true);
+        }
         1
+    }
+
+    /// What another thread sends meanwhile on the same socket lacks DF, too, which does no harm.
+    fn set_df(&self, by: By, on: bool) {
+        let done = match by {
+            By::Udp(socket) => self.udp.0.get(socket).map(|udp| udp.set_df(on)),
+            By::Raw(socket) => self.raw.get(socket).map(|raw| raw.set_df(on)),
+        };
+        debug_assert!(done.is_some_and(|done| done.is_ok()), "an option that was set before");
     }
 
     fn outbound(&self, one: &Waiting) -> Option<&Outbound> {
@@ -385,6 +406,7 @@ mod tests {
             sa: Box::new(sa.unwrap()),
             way,
             mtu: 1400,
+            whole: true,
             counters: Arc::new(ChildCounters::new(crate::clock::now())),
             usage: Arc::default(),
             hard: Limits { octets: None, packets: None },

@@ -82,7 +82,15 @@ impl Slots {
     pub(super) fn redirect(&mut self, slot: SlotId, spi: NonZeroU32, way: Way, mtu: u16) {
         let Some(slot) = self.slot(slot) else { return };
         if let Some(sa) = slot.sas.iter_mut().find(|sa| sa.sa.spi() == spi) {
-            (sa.way, sa.mtu) = (way, mtu);
+            (sa.way, sa.mtu, sa.whole) = (way, mtu, true);
+        }
+    }
+
+    /// Notes what the way of an SA's packets carries; see [`TxCommand::Mtu`](crate::dataplane::TxCommand::Mtu).
+    pub(super) fn resize(&mut self, slot: SlotId, spi: NonZeroU32, mtu: u16, whole: bool) {
+        let Some(slot) = self.slot(slot) else { return };
+        if let Some(sa) = slot.sas.iter_mut().find(|sa| sa.sa.spi() == spi) {
+            (sa.mtu, sa.whole) = (mtu, whole);
         }
     }
 
@@ -123,6 +131,8 @@ pub(super) struct Outbound {
     pub(super) way: Way,
     /// Octets of the longest inner packet that the way takes.
     pub(super) mtu: u16,
+    /// Its packets leave with DF. False where some may be longer than the path takes: IP fragments them.
+    pub(super) whole: bool,
     pub(super) counters: Arc<ChildCounters>,
     pub(super) usage: Arc<SaUsage>,
     /// What it may carry.
@@ -278,6 +288,7 @@ mod tests {
             sa,
             way: Way::Nowhere,
             mtu: 1438,
+            whole: true,
             counters: counters(),
             usage: Arc::default(),
             hard: ikev2::Limits { octets: None, packets: None },
@@ -348,6 +359,19 @@ mod tests {
             slots.remove(SLOT, spi(1));
             assert_eq!(in_use(&mut slots), Some(winner));
         }
+    }
+
+    #[test]
+    fn a_new_way_is_not_narrow_before_anybody_says_so() {
+        let mut slots = Slots::default();
+        install(&mut slots, 1, false);
+        slots.resize(SLOT, spi(9), 1000, false);
+        let of = |slots: &Slots| slots.get(SLOT, 0).map(|out| (out.mtu, out.whole));
+        assert_eq!(of(&slots), Some((1438, true)), "another SA");
+        slots.resize(SLOT, spi(1), 1218, false);
+        assert_eq!(of(&slots), Some((1218, false)));
+        slots.redirect(SLOT, spi(1), Way::Nowhere, 1438);
+        assert_eq!(of(&slots), Some((1438, true)));
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //!   tun.rs   the TUN device that the inner packets come from and go to       one super-packet a call
 //!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  many messages a call, each of many datagrams
 //!   raw.rs   IP protocol 50: ESP without UDP                                 many packets a call
+//!   icmp.rs  what routers say about packets that were too big for the path
 //!   holder.rs  who has a port that we want
 //! ```
 //!
 //! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
 
 mod holder;
+pub(crate) mod icmp;
 pub mod raw;
 pub mod tun;
 pub mod udp;

@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token, event};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::io::OpenError;
-use crate::io::udp::{Inbox, Outgoing, prepare};
+use crate::io::udp::{Inbox, Outgoing, prepare, set_df};
 use crate::sys::batch;
 use crate::sys::steering;
 
@@ -88,6 +88,14 @@ impl RawEsp {
         packets: impl IntoIterator<Item = Outgoing<'a>>,
     ) -> (usize, io::Result<()>) {
         batch::send(self.socket.as_fd(), packets)
+    }
+
+    /// As [`UdpSocket::set_df`](crate::io::UdpSocket::set_df).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn set_df(&self, on: bool) -> io::Result<()> {
+        set_df(&self.socket, self.local.is_ipv6(), on)
     }
 
     /// Receives as many packets as wait and `inbox` has room for; says how many. The range of each is its ESP part, which is

@@ -231,6 +231,14 @@ impl UdpSocket {
         (taken, result)
     }
 
+    /// Whether packets leave with DF and whole (the normal state), or may be fragmented from now on, all that are sent here.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn set_df(&self, on: bool) -> io::Result<()> {
+        set_df(&self.socket, self.local.is_ipv6(), on)
+    }
+
     /// Receives as many messages as wait and `inbox` has room for; says how many.
     ///
     /// # Errors
@@ -277,9 +285,9 @@ impl UdpSocket {
         match self.send(parts, &envelope) {
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
                 // ESP packets that another thread sends on this socket meanwhile lack DF, which does no harm.
-                set_df(&self.socket, self.local.is_ipv6(), false)?;
+                self.set_df(false)?;
                 let sent = self.send(parts, &envelope);
-                set_df(&self.socket, self.local.is_ipv6(), true)?;
+                self.set_df(true)?;
                 sent
             }
             done => done,
@@ -381,15 +389,17 @@ pub(crate) fn prepare(socket: &Socket, v6: bool) -> io::Result<()> {
 }
 
 /// DF, and no fragmenting by ourselves. `PROBE` rather than `DO`: a forged ICMP "too big" must not be able to shrink what
-/// we send; the path MTU is the business of those who authenticate.
-fn set_df(socket: &Socket, v6: bool, on: bool) -> io::Result<()> {
+/// we send; the path MTU is the business of those who authenticate. Without DF it is `OMIT` rather than `DONT` for the same
+/// reason: we cut for the device, and routers for what is narrower. No IPv6 router does, so that there it has to be what
+/// the kernel believes of the path; it never believes less than 1280.
+pub(crate) fn set_df(socket: &Socket, v6: bool, on: bool) -> io::Result<()> {
     if v6 {
         let mode = if on { Ipv6PathMtuDiscovery::PROBE } else { Ipv6PathMtuDiscovery::DONT };
         set_ipv6_mtu_discover(socket, mode)?;
         let on = i32::from(on);
         message::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, on)
     } else {
-        let mode = if on { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::DONT };
+        let mode = if on { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::OMIT };
         Ok(set_ip_mtu_discover(socket, mode)?)
     }
 }

@@ -74,9 +74,9 @@ fn ip(text: &str) -> IpAddr {
 fn routes_come_go_and_leave_nothing_behind() {
     World::inside(|mut world| {
         let mut routes = world.routes();
-        routes.add(net("10.2.0.0/16"), 100, None).unwrap();
-        routes.add(net("2001:db8:2::/48"), 100, None).unwrap();
-        routes.add(net("10.3.0.9/16"), 100, Some(ip("203.0.113.10"))).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        routes.add(net("2001:db8:2::/48"), 100, None, None).unwrap();
+        routes.add(net("10.3.0.9/16"), 100, Some(ip("203.0.113.10")), None).unwrap();
         assert_eq!(
             world.ours(),
             ["10.2.0.0/16 dev s2s0", "10.3.0.0/16 dev s2s0", "2001:db8:2::/48 dev s2s0"]
@@ -96,9 +96,9 @@ fn routes_come_go_and_leave_nothing_behind() {
 fn adding_twice_changes_the_source_only() {
     World::inside(|mut world| {
         let mut routes = world.routes();
-        routes.add(net("10.2.0.0/16"), 100, None).unwrap();
-        routes.add(net("10.2.0.0/16"), 100, None).unwrap();
-        routes.add(net("10.2.0.0/16"), 100, Some(ip("203.0.113.10"))).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, Some(ip("203.0.113.10")), None).unwrap();
         let found = world.netlink.routes(Some(PROTOCOL)).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].preferred_source, Some(ip("203.0.113.10")));
@@ -111,7 +111,7 @@ fn a_route_of_somebody_else_is_never_touched() {
         for subnet in ["10.2.0.0/16", "2001:db8:2::/48"] {
             let theirs = world.foreign(subnet, None, 100);
             let mut routes = world.routes();
-            let error = routes.add(net(subnet), 100, None).unwrap_err();
+            let error = routes.add(net(subnet), 100, None, None).unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!(
@@ -123,7 +123,7 @@ fn a_route_of_somebody_else_is_never_touched() {
             drop(routes);
             assert!(world.netlink.routes(Some(4)).unwrap().contains(&theirs));
             // Beside it is fine.
-            world.routes().add(net(subnet), 99, None).unwrap();
+            world.routes().add(net(subnet), 99, None, None).unwrap();
         }
     });
 }
@@ -159,7 +159,7 @@ fn a_leftover_in_the_way_is_taken_over() {
         let far = world.netlink.link_index("s2s0-far").unwrap();
         world.leftover(far, "10.2.0.0/16");
         let mut routes = world.routes();
-        routes.add(net("10.2.0.0/16"), 100, None).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
         assert_eq!(world.ours(), ["10.2.0.0/16 dev s2s0"]);
     });
 }
@@ -171,11 +171,11 @@ fn a_peer_inside_a_remote_subnet_stays_outside_of_the_tunnel() {
         for (peer, everything) in [("198.51.100.20", "0.0.0.0/0"), ("2001:db8:5::20", "::/0")] {
             assert!(routes.protect_peer(ip(peer), &[net("10.2.0.0/16"), net(everything)]).unwrap());
             // The administrator's default route has this metric, and stays.
-            let error = routes.add(net(everything), 0, None).unwrap_err();
+            let error = routes.add(net(everything), 0, None, None).unwrap_err();
             assert!(matches!(error, RouteError::Taken { .. }), "{error}");
         }
-        routes.add(net("128.0.0.0/1"), 100, None).unwrap();
-        routes.add(net("2000::/3"), 100, None).unwrap();
+        routes.add(net("128.0.0.0/1"), 100, None, None).unwrap();
+        routes.add(net("2000::/3"), 100, None, None).unwrap();
         for (peer, gateway) in
             [("198.51.100.20", "203.0.113.1"), ("2001:db8:5::20", "2001:db8:f::1")]
         {
@@ -233,7 +233,7 @@ fn the_peer_itself_cannot_be_reached_through_its_own_tunnel() {
     World::inside(|world| {
         let mut routes = world.routes();
         assert!(routes.protect_peer(ip("198.51.100.20"), &[net("198.51.100.20/32")]).unwrap());
-        let error = routes.add(net("198.51.100.20/32"), 100, None).unwrap_err();
+        let error = routes.add(net("198.51.100.20/32"), 100, None, None).unwrap_err();
         assert!(matches!(error, RouteError::PeerItself { .. }), "{error}");
     });
 }
@@ -262,5 +262,41 @@ fn the_source_address_follows_the_route() {
     World::inside(|_world| {
         assert_eq!(route_source(ip("198.51.100.20")), Some(ip("203.0.113.10")));
         assert_eq!(route_source(ip("2001:db8:5::1")), Some(ip("2001:db8:f::10")));
+    });
+}
+
+#[test]
+fn a_route_that_changes_its_mtu_is_never_gone() {
+    World::inside(|mut world| {
+        let mut routes = world.routes();
+        for subnet in ["10.2.0.0/16", "2001:db8:2::/48"] {
+            for mtu in [None, Some(1338), Some(1300), None] {
+                let before = world.ours().len();
+                routes.add(net(subnet), 100, None, mtu).unwrap();
+                let found = world.netlink.routes(Some(PROTOCOL)).unwrap();
+                let found = found.iter().find(|route| route.destination == net(subnet)).unwrap();
+                assert_eq!((found.mtu, found.device), (mtu.map(u32::from), Some(world.tun)));
+                assert!(world.ours().len() >= before);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_way_out_has_the_mtu_of_its_device_or_of_its_route() {
+    World::inside(|mut world| {
+        world.netlink.set_mtu(world.uplink, 1400).unwrap();
+        let mut narrow = Route::through(world.uplink, net("198.51.100.0/24"), 0, 4);
+        narrow.gateway = Some(ip("203.0.113.1"));
+        narrow.mtu = Some(1300);
+        world.netlink.add_route(&narrow).unwrap();
+        let mut routes = world.routes();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        let peers = ["192.0.2.9", "198.51.100.20", "2001:db8:5::1", "10.2.0.1"].map(ip);
+        let mtus = routes.egress_mtus(peers).unwrap();
+        assert_eq!(
+            peers.map(|peer| mtus.get(&peer).copied()),
+            [Some(1400), Some(1300), Some(1400), None]
+        );
     });
 }

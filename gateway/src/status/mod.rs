@@ -193,11 +193,23 @@ pub struct ConnectionStatus {
     pub ike: Option<IkeStatus>,
     /// Every configured child, in order.
     pub children: Vec<ChildStatus>,
+    /// What its path carries, where that is less than the device takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_mtu: Option<PathMtuStatus>,
     /// The kernel routes into the tunnel.
     pub routes: Vec<String>,
     /// Codes of warnings.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// The path MTU of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtuStatus {
+    /// The largest outer packet, octets.
+    pub outer: u16,
+    /// The largest inner packet that it leaves room for, octets.
+    pub inner: u16,
 }
 
 /// Where the peer is.
@@ -415,6 +427,7 @@ pub(crate) mod tests {
                 last_rx_seconds: Some(0.2),
                 drops: BTreeMap::from([("replayed".to_owned(), 1)]),
             }],
+            path_mtu: None,
             routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
             warnings: Vec::new(),
         }

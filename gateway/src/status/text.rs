@@ -250,7 +250,10 @@ pub fn detail(snapshot: &Snapshot, connection: &ConnectionStatus, colour: Colour
     for child in &connection.children {
         self::child(&mut text, child);
     }
-    let _ = write!(text, "  mtu:       {} inner", snapshot.tun.mtu);
+    let _ = match connection.path_mtu {
+        Some(mtu) => write!(text, "  mtu:       {} inner, path {}", mtu.inner, mtu.outer),
+        None => write!(text, "  mtu:       {} inner", snapshot.tun.mtu),
+    };
     match connection.routes.as_slice() {
         [] => text.push('\n'),
         [first, more @ ..] => {
@@ -516,6 +519,10 @@ warnings: W0302 (more: s2s-gw error W0302)
         ] {
             assert!(text.contains(part), "{part}\n--- is not in ---\n{text}");
         }
+        let mut narrow = snapshot.connections[0].clone();
+        narrow.path_mtu = Some(crate::status::PathMtuStatus { outer: 1400, inner: 1338 });
+        let text = detail(&snapshot, &narrow, Colour::Off);
+        assert!(text.contains("  mtu:       1338 inner, path 1400"), "{text}");
         let mut narrowed = snapshot.connections[0].clone();
         narrowed.children[0].sa.as_mut().expect("it is up").more_possible = true;
         let text = detail(&snapshot, &narrowed, Colour::Off);

@@ -140,7 +140,20 @@ pub(crate) fn set_option(
     option: i32,
     value: i32,
 ) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(size_of::<i32>()).expect("invariant: an int is 4 octets");
+    set_option_words(socket, level, option, [value.cast_unsigned()])
+}
+
+/// Sets a socket option whose value is one or several words of 32 bits.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn set_option_words<const N: usize>(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: [u32; N],
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<[u32; N]>()).expect("invariant: few words");
     // SAFETY: the pointer and length describe `value`, which outlives the call; setsockopt only reads it.
     let done = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), len)

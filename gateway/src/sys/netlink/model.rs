@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   struct ifinfomsg | IFLA_IFNAME, IFLA_ADDRESS, IFLA_MTU, IFLA_OPERSTATE                                 ◄─► Link
-//!   struct rtmsg     | RTA_DST, RTA_OIF, RTA_GATEWAY or RTA_VIA, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE      ◄─► Route
+//!   struct rtmsg     | RTA_DST, RTA_OIF, RTA_GATEWAY or RTA_VIA, RTA_PREFSRC, RTA_PRIORITY, RTA_TABLE,     ◄─► Route
+//!                    | RTA_METRICS { RTAX_MTU, RTAX_LOCK }
 //! ```
 
 use std::fmt;
@@ -11,8 +12,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, State};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-    RouteVia,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -42,6 +43,8 @@ pub struct Route {
     pub device: Option<u32>,
     /// The source address for our own packets that leave every choice to the kernel.
     pub preferred_source: Option<IpAddr>,
+    /// The largest packet that it takes, in octets, if less than its device takes.
+    pub mtu: Option<u32>,
     /// Less wins among routes to the same destination. The kernel turns 0 into 1024 for IPv6.
     pub metric: u32,
     /// Who made it: 2 the kernel, 3 or 4 an administrator, other numbers a routing program.
@@ -62,6 +65,7 @@ impl Route {
             gateway: None,
             device: Some(device),
             preferred_source: None,
+            mtu: None,
             metric,
             protocol,
             table: MAIN_TABLE,
@@ -131,8 +135,20 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
             RouteAttribute::Via(RouteVia::from(gateway))
         }
     }));
+    attributes.extend(route.mtu.map(|mtu| {
+        let mut metrics = vec![RouteMetric::Mtu(mtu)];
+        if network.is_ipv6() {
+            // Older kernels forward IPv6 by the device's MTU, but for a route whose MTU is locked. In IPv4 a lock would take DF
+            // away from what this host itself sends.
+            metrics.push(RouteMetric::Lock(LOCK_MTU));
+        }
+        RouteAttribute::Metrics(metrics)
+    }));
     message
 }
+
+/// The bit of `RTAX_MTU` (rtnetlink.h).
+const LOCK_MTU: u32 = 1 << 2;
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the parser knows hundreds of attributes")]
 pub(super) fn link_from(answer: RouteNetlinkMessage) -> Option<Link> {
@@ -167,6 +183,7 @@ pub(super) fn route_from(answer: RouteNetlinkMessage) -> Option<Route> {
         gateway: None,
         device: None,
         preferred_source: None,
+        mtu: None,
         metric: 0,
         protocol: u8::from(message.header.protocol),
         table: u32::from(message.header.table),
@@ -183,10 +200,19 @@ pub(super) fn route_from(answer: RouteNetlinkMessage) -> Option<Route> {
             RouteAttribute::Oif(index) => route.device = Some(index),
             RouteAttribute::Priority(metric) => route.metric = metric,
             RouteAttribute::Table(table) => route.table = table,
+            RouteAttribute::Metrics(metrics) => route.mtu = mtu_from(&metrics),
             _ => {}
         }
     }
     Some(route)
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser knows a dozen metrics")]
+fn mtu_from(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 fn address_from(address: &RouteAddress) -> Option<IpAddr> {

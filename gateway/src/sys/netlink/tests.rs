@@ -74,6 +74,8 @@ fn routes_of_both_families_come_back_as_they_were_set() {
                 gateway: Some("2001:db8::9".parse().unwrap()),
                 ..Route::through(left, net("10.3.0.0/16"), 100, 77)
             },
+            Route { mtu: Some(1338), ..Route::through(left, net("10.4.0.0/16"), 100, 77) },
+            Route { mtu: Some(1338), ..Route::through(left, net("2001:db8:4::/48"), 100, 77) },
         ];
         for route in &wanted {
             netlink.add_route(route).unwrap();
