@@ -151,7 +151,9 @@ fn narrow_window(case: &mut Case) -> Result<()> {
         let carried = carry(case, Family::V4, megabytes(50), STALL);
         answered.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
         // The bulk may fill the device's queue, which then drops some of them.
-        short.into_iter().for_each(|one| drop(one.join()));
+        for one in short {
+            drop(one.join());
+        }
         carried.map(drop)
     })?;
     case.encrypted()?;
