@@ -39,7 +39,7 @@ impl Sum {
         let sum = if octets.len() < VECTORS_PAY || cfg!(target_endian = "big") {
             sum_words(octets, octets)
         } else {
-            dispatch!(Level::new(), simd => sum_vectors(simd, octets, |_| ()))
+            dispatch!(Level::new(), simd => sum_aligned(simd, octets))
         };
         Self::of_little_endian(sum)
     }
@@ -225,6 +225,22 @@ fn sum_vectors<S: Simd>(simd: S, octets: &[u8], mut each: impl FnMut(S::u8s)) ->
     // Folded lanes, so that adding them up cannot overflow however long the slice is.
     let folded = (lower & S::u64s::splat(simd, u64::from(u32::MAX))) + (lower >> 32) + upper;
     folded.as_slice().iter().sum::<u64>() + sum_words(vectors.remainder(), octets)
+}
+
+/// The same of octets of which most vectors lie on one line of the cache each: one that lies on two takes twice as long.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "has to become part of what is compiled for each instruction set"
+)]
+fn sum_aligned<S: Simd>(simd: S, octets: &[u8]) -> u64 {
+    let lead = octets.as_ptr().align_offset(S::u8s::LEN);
+    match octets.split_at_checked(lead) {
+        Some((front, rest)) if lead.is_multiple_of(2) => {
+            sum_words(front, front) + sum_vectors(simd, rest, |_| ())
+        }
+        _ => sum_vectors(simd, octets, |_| ()),
+    }
 }
 
 /// The same, and a copy of `from`, of at least one vector, in `to`.
