@@ -39,15 +39,39 @@ impl Sum {
         let sum = if octets.len() < VECTORS_PAY || cfg!(target_endian = "big") {
             sum_words(octets, octets)
         } else {
-            dispatch!(Level::new(), simd => sum_vectors(simd, octets))
+            dispatch!(Level::new(), simd => sum_aligned(simd, octets))
         };
-        Self(u32::from(fold(sum).swap_bytes()))
+        Self::of_little_endian(sum)
+    }
+
+    const fn of_little_endian(sum: u64) -> Self {
+        Self(fold(sum).swap_bytes() as u32)
+    }
+
+    /// Copies `from` to `to`, of the same length, and sums it up on the way, which costs less than one after the other.
+    ///
+    /// # Panics
+    /// If the lengths differ, as [`slice::copy_from_slice`] does.
+    #[must_use]
+    pub fn copy(from: &[u8], to: &mut [u8]) -> Self {
+        assert_eq!(from.len(), to.len(), "a copy has the length of its original");
+        if from.len() < VECTORS_PAY || cfg!(target_endian = "big") {
+            to.copy_from_slice(from);
+            return Self::of(from);
+        }
+        Self::of_little_endian(dispatch!(Level::new(), simd => copy_vectors(simd, from, to)))
     }
 
     /// This sum and one word more.
     #[must_use]
     pub const fn add_word(self, word: u16) -> Self {
         self.plus(word as u32)
+    }
+
+    /// This sum and the two words of a number of 32 bits more.
+    #[must_use]
+    pub const fn add_words(self, words: u32) -> Self {
+        self.plus(words)
     }
 
     /// The sum of the same octets if they stand at an odd offset: each is in the other half of its word.
@@ -168,33 +192,79 @@ fn sum_words(tail: &[u8], octets: &[u8]) -> u64 {
     sum + halves(last)
 }
 
-/// The same, vector by vector. Two sums at a time, so that an addition need not wait for the one before it.
+/// The same, vector by vector, each of which `each` is given. Two sums at a time, so that an addition need not wait for the one
+/// before it; of whole words, which wrap around, and of their upper halves, so that the lower ones come out in the end.
 #[inline(always)]
 #[expect(
     clippy::inline_always,
     reason = "has to become part of what is compiled for each instruction set"
 )]
-fn sum_vectors<S: Simd>(simd: S, octets: &[u8]) -> u64 {
+fn sum_vectors<S: Simd>(simd: S, octets: &[u8], mut each: impl FnMut(S::u8s)) -> u64 {
     let len = S::u8s::LEN;
-    let low = S::u64s::splat(simd, u64::from(u32::MAX));
-    let mut sums = [S::u64s::splat(simd, 0); 2];
+    let mut sums = [(S::u64s::splat(simd, 0), S::u64s::splat(simd, 0)); 2];
+    let mut add = |(words, upper): &mut (S::u64s, S::u64s), vector: &[u8]| {
+        let vector = S::u8s::from_slice(simd, vector);
+        each(vector);
+        let new: S::u64s = vector.bitcast();
+        *words += new;
+        *upper += new >> 32;
+    };
     let mut pairs = octets.chunks_exact(2 * len);
     for pair in &mut pairs {
         for (sum, vector) in sums.iter_mut().zip(pair.chunks_exact(len)) {
-            let words: S::u64s = S::u8s::from_slice(simd, vector).bitcast();
-            *sum += (words & low) + (words >> 32);
+            add(sum, vector);
         }
     }
     let [mut sum, other] = sums;
-    sum += other;
     let mut vectors = pairs.remainder().chunks_exact(len);
     for vector in &mut vectors {
-        let words: S::u64s = S::u8s::from_slice(simd, vector).bitcast();
-        sum += (words & low) + (words >> 32);
+        add(&mut sum, vector);
     }
+    let (words, upper) = (sum.0 + other.0, sum.1 + other.1);
+    let lower = words - (upper << 32);
     // Folded lanes, so that adding them up cannot overflow however long the slice is.
-    sum.as_slice().iter().map(|lane| halves(*lane)).sum::<u64>()
-        + sum_words(vectors.remainder(), octets)
+    let folded = (lower & S::u64s::splat(simd, u64::from(u32::MAX))) + (lower >> 32) + upper;
+    folded.as_slice().iter().sum::<u64>() + sum_words(vectors.remainder(), octets)
+}
+
+/// The same of octets of which most vectors lie on one line of the cache each: one that lies on two takes twice as long.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "has to become part of what is compiled for each instruction set"
+)]
+fn sum_aligned<S: Simd>(simd: S, octets: &[u8]) -> u64 {
+    let lead = octets.as_ptr().align_offset(S::u8s::LEN);
+    match octets.split_at_checked(lead) {
+        Some((front, rest)) if lead.is_multiple_of(2) => {
+            sum_words(front, front) + sum_vectors(simd, rest, |_| ())
+        }
+        _ => sum_vectors(simd, octets, |_| ()),
+    }
+}
+
+/// The same, and a copy of `from`, of at least one vector, in `to`.
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "has to become part of what is compiled for each instruction set"
+)]
+fn copy_vectors<S: Simd>(simd: S, from: &[u8], to: &mut [u8]) -> u64 {
+    let len = S::u8s::LEN;
+    let (whole, last) = (from.len() - from.len() % len, from.len() - len);
+    let mut places = to.chunks_exact_mut(len);
+    let sum = sum_vectors(simd, from, |vector| {
+        if let Some(place) = places.next() {
+            vector.store_slice(place);
+        }
+    });
+    // The rest with some of what is copied already: one vector instead of a call.
+    if let Some((from, to)) =
+        from.get(last..).zip(to.get_mut(last..)).filter(|_| whole < from.len())
+    {
+        S::u8s::from_slice(simd, from).store_slice(to);
+    }
+    sum
 }
 
 /// The sum of the upper and the lower half.
@@ -268,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_is_summed_up_at_every_length_and_alignment() {
+        let octets: Vec<u8> = (0..=250_u8).cycle().take(600).map(|octet| octet ^ 0xa5).collect();
+        for len in 0..500 {
+            for (start, place) in [(0, 0), (1, 0), (3, 7), (64, 1)] {
+                let from = &octets[start..start + len];
+                let mut to = vec![0; place + len + 1];
+                let sum = Sum::copy(from, &mut to[place..place + len]);
+                assert_eq!(&to[place..place + len], from, "{len}");
+                assert_eq!(to[place + len], 0, "{len}");
+                assert_eq!(sum.folded(), naive(from), "{len}");
+            }
+        }
+    }
+
+    #[test]
     fn every_length_and_alignment_on_every_instruction_set() {
         let octets: Vec<u8> = (0..1500_u32).map(|n| (n * n / 7).to_le_bytes()[0] | 1).collect();
         for start in 0..8 {
@@ -278,8 +363,18 @@ mod tests {
                 assert_eq!(fold(sum_words(slice, slice)).swap_bytes(), expected, "{start}..{end}");
                 if end % 7 == 0 {
                     for level in levels() {
-                        let sum = dispatch!(level, simd => sum_vectors(simd, slice));
+                        let sum = dispatch!(level, simd => sum_vectors(simd, slice, |_| ()));
                         assert_eq!(fold(sum).swap_bytes(), expected, "{start}..{end} {level:?}");
+                        if slice.len() >= VECTORS_PAY {
+                            let mut to = vec![0; slice.len()];
+                            let sum = dispatch!(level, simd => copy_vectors(simd, slice, &mut to));
+                            assert_eq!(
+                                fold(sum).swap_bytes(),
+                                expected,
+                                "{start}..{end} {level:?}"
+                            );
+                            assert_eq!(to, slice, "{start}..{end} {level:?}");
+                        }
                     }
                 }
             }

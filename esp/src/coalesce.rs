@@ -298,27 +298,42 @@ impl<'b> Gathered<'b> {
 
 /// Whether the headers of `packet` are those of `head` but for what counts on.
 fn is_next(head: &[u8], packet: &[u8], flow: &Flow, new: &Flow) -> bool {
-    let same = |range: Range<usize>| head.get(range.clone()) == packet.get(range);
     let upper = flow.upper;
     // Version, header length, traffic class; fragment field, TTL, protocol; flow label, hop limit; addresses.
     let ip = match flow.is_v4() {
-        true => same(0..2) && same(6..10) && same(12..20),
-        false => same(0..4) && same(6..40),
+        true => masked(head, V4_STAYS) == masked(packet, V4_STAYS) && same::<4>(head, packet, 16),
+        false => masked(head, V6_STAYS) == masked(packet, V6_STAYS) && same::<24>(head, packet, 16),
     };
     let kind = flow.kind == new.kind && flow.header_len == new.header_len;
-    if !(kind && ip && same(upper..upper + 4)) {
+    if !(kind && ip && same::<4>(head, packet, upper)) {
         return false;
     }
     if flow.kind == GsoKind::Udp {
         return true;
     }
     let begins = new.sequence.wrapping_sub(u32::from(truncate_u16(new.size)));
+    let rest = upper + TCP_CHECKSUM + 2..flow.header_len;
     // Acknowledgment; window; urgent pointer and options. The flags were looked at already.
     flow.sequence == begins
-        && same(upper + 8..upper + 12)
-        && same(upper + 14..upper + 16)
-        && same(upper + 18..flow.header_len)
+        && same::<4>(head, packet, upper + 8)
+        && same::<2>(head, packet, upper + 14)
+        && head.get(rest.clone()) == packet.get(rest)
 }
+
+/// Whether two headers have the same octets at a place. The length is known when this is compiled, so that nothing is called.
+fn same<const N: usize>(head: &[u8], packet: &[u8], at: usize) -> bool {
+    word::<N>(head, at) == word::<N>(packet, at)
+}
+
+/// Of the first 16 octets those that count.
+fn masked(header: &[u8], mask: u128) -> Option<u128> {
+    word(header, 0).map(|octets| u128::from_be_bytes(octets) & mask)
+}
+
+/// All but total length, identification and checksum.
+const V4_STAYS: u128 = 0xffff_0000_0000_ffff_ffff_0000_ffff_ffff;
+/// All but the payload length.
+const V6_STAYS: u128 = 0xffff_ffff_0000_ffff_ffff_ffff_ffff_ffff;
 
 /// What the IPv4 identifications count by, 1 or 0, if they go on so; splitting makes such again (RFC 6864 §4).
 fn id_step(head: &[u8], packet: &[u8], packets: u16, flow: &Flow) -> Option<u16> {
@@ -338,17 +353,23 @@ fn id_step(head: &[u8], packet: &[u8], packets: u16, flow: &Flow) -> Option<u16>
 
 /// Whether the checksum of the upper layer is right.
 fn is_summed(packet: &[u8], flow: &Flow) -> bool {
-    pseudo(packet, flow, packet.len())
-        .zip(packet.get(flow.upper..))
-        .is_some_and(|(pseudo, upper)| (pseudo + Sum::of(upper)).folded() == u16::MAX)
+    // The upper layer follows the addresses: one pass sums up both.
+    let (addresses, _) = flow.places();
+    let summed =
+        packet.get(addresses..).map(|octets| Sum::of(octets) + rest_of_pseudo(flow, packet.len()));
+    summed.is_some_and(|sum| sum.folded() == u16::MAX)
 }
 
 /// The sum of the pseudo-header of a packet of `total` octets.
 fn pseudo(packet: &[u8], flow: &Flow, total: usize) -> Option<Sum> {
-    let (addresses, upper) = if flow.is_v4() { (12..20, IPV4_MIN_LEN) } else { (8..40, IPV6_LEN) };
+    let (addresses, upper) = flow.places();
+    Some(Sum::of(packet.get(addresses..upper)?) + rest_of_pseudo(flow, total))
+}
+
+/// The same without the addresses.
+fn rest_of_pseudo(flow: &Flow, total: usize) -> Sum {
     let protocol = if flow.kind == GsoKind::Udp { UDP } else { TCP };
-    let len = truncate_u16(total - upper);
-    Some(Sum::of(packet.get(addresses)?).add_word(u16::from(protocol)).add_word(len))
+    Sum::ZERO.add_word(u16::from(protocol)).add_word(truncate_u16(total - flow.upper))
 }
 
 /// Makes the head the header of the whole, whose checksum is left to the device, and says so.
@@ -386,6 +407,11 @@ fn finish(buffer: &mut [u8], one: &Super, flow: &Flow) -> VnetHeader {
 impl Flow {
     const fn is_v4(&self) -> bool {
         self.upper == IPV4_MIN_LEN
+    }
+
+    /// Where the addresses begin and where they end: the upper layer follows them.
+    const fn places(&self) -> (usize, usize) {
+        if self.is_v4() { (12, IPV4_MIN_LEN) } else { (8, IPV6_LEN) }
     }
 }
 

@@ -45,10 +45,20 @@ enum Form {
     Whole,
     /// The packet is its only segment and lacks a checksum.
     Unsummed(PartialChecksum),
-    /// A header of its own; `pseudo` is the sum of addresses and protocol.
-    Tcp { pseudo: Sum },
+    /// Headers of its own.
+    Tcp(Fixed),
     /// The same.
-    Udp { pseudo: Sum },
+    Udp(Fixed),
+}
+
+/// What the checksums of all segments have in common, so that each is a few additions and one pass over the payload: a header
+/// that was just patched octet by octet is slow to be read again as words.
+#[derive(Clone, Copy, Debug)]
+struct Fixed {
+    /// The IPv4 header but for total length, identification and checksum.
+    ip: Sum,
+    /// Pseudo-header and upper-layer header but for lengths, sequence number, flags and checksum.
+    upper: Sum,
 }
 
 impl<'p> Segments<'p> {
@@ -119,65 +129,72 @@ impl<'p> Segments<'p> {
         };
         let (head, body) = out.split_at_mut(self.header_len);
         head.copy_from_slice(header);
-        body.copy_from_slice(payload);
-        let last = end == self.packet.len();
         match self.form {
-            Form::Whole => {}
-            Form::Unsummed(checksum) => fill_in(out, checksum, self.view.protocol == UDP),
-            Form::Tcp { pseudo } => self.patch_tcp(out, pseudo, last),
-            Form::Udp { pseudo } => self.patch_udp(out, pseudo),
+            Form::Whole => body.copy_from_slice(payload),
+            Form::Unsummed(checksum) => {
+                body.copy_from_slice(payload);
+                fill_in(out, checksum, self.view.protocol == UDP);
+            }
+            Form::Tcp(fixed) => {
+                let sum = fixed.upper + Sum::copy(payload, body);
+                self.patch_ip(head, payload.len(), fixed);
+                self.patch_tcp(head, payload.len(), sum, end == self.packet.len());
+            }
+            Form::Udp(fixed) => {
+                let sum = fixed.upper + Sum::copy(payload, body);
+                self.patch_ip(head, payload.len(), fixed);
+                self.patch_udp(head, payload.len(), sum);
+            }
         }
         self.at = end;
         self.index += 1;
         true
     }
 
-    fn patch_tcp(&self, out: &mut [u8], pseudo: Sum, last: bool) {
-        self.patch_ip(out);
-        let Some(tcp) = out.get_mut(self.view.header_len..) else { return };
+    /// `head` are the headers, before `payload_len` octets; `sum` is that of all octets but those that are written here.
+    fn patch_tcp(&self, head: &mut [u8], payload_len: usize, sum: Sum, last: bool) {
+        let Some(tcp) = head.get_mut(self.view.header_len..) else { return };
         let ahead = truncate_u32(self.index * self.step);
-        let sequence = word(tcp, TCP_SEQUENCE).map_or(0, u32::from_be_bytes);
-        put(tcp, TCP_SEQUENCE, sequence.wrapping_add(ahead).to_be_bytes());
-        if let Some(flags) = tcp.get_mut(TCP_FLAGS) {
-            if !last {
-                *flags &= !(TCP_FIN | TCP_PSH);
-            }
-            if self.index > 0 {
-                *flags &= !TCP_CWR;
-            }
+        let sequence = word(tcp, TCP_SEQUENCE).map_or(0, u32::from_be_bytes).wrapping_add(ahead);
+        put(tcp, TCP_SEQUENCE, sequence.to_be_bytes());
+        let [data, mut flags] = word(tcp, TCP_DATA_OFFSET).unwrap_or_default();
+        if !last {
+            flags &= !(TCP_FIN | TCP_PSH);
         }
-        put(tcp, TCP_CHECKSUM, [0, 0]);
-        let sum = pseudo.add_word(truncate_u16(tcp.len())) + Sum::of(tcp);
+        if self.index > 0 {
+            flags &= !TCP_CWR;
+        }
+        put(tcp, TCP_FLAGS, [flags]);
+        let len = truncate_u16(tcp.len() + payload_len);
+        let sum = sum.add_word(len).add_words(sequence).add_word(u16::from_be_bytes([data, flags]));
         put(tcp, TCP_CHECKSUM, sum.finish().to_be_bytes());
     }
 
-    fn patch_udp(&self, out: &mut [u8], pseudo: Sum) {
-        self.patch_ip(out);
-        let Some(udp) = out.get_mut(self.view.header_len..) else { return };
-        let len = truncate_u16(udp.len());
+    /// The same.
+    fn patch_udp(&self, head: &mut [u8], payload_len: usize, sum: Sum) {
+        let Some(udp) = head.get_mut(self.view.header_len..) else { return };
+        let len = truncate_u16(udp.len() + payload_len);
         put(udp, UDP_LENGTH, len.to_be_bytes());
-        put(udp, UDP_CHECKSUM, [0, 0]);
-        let sum = pseudo.add_word(len) + Sum::of(udp);
+        // Once of the header and once of the pseudo-header.
+        let sum = sum.add_word(len).add_word(len);
         put(udp, UDP_CHECKSUM, sum.finish_udp().to_be_bytes());
     }
 
-    fn patch_ip(&self, out: &mut [u8]) {
-        let total = out.len();
+    fn patch_ip(&self, head: &mut [u8], payload_len: usize, fixed: Fixed) {
+        let total = head.len() + payload_len;
         match self.view.source {
             IpAddr::V4(_) => {
-                let ip_len = out.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-                let Some(ip) = out.get_mut(..ip_len) else { return };
-                put(ip, V4_LENGTH, truncate_u16(total).to_be_bytes());
-                let first = word(ip, V4_ID).map_or(0, u16::from_be_bytes);
+                let len = truncate_u16(total);
+                let first = word(head, V4_ID).map_or(0, u16::from_be_bytes);
                 let id = first.wrapping_add(truncate_u16(self.index));
-                put(ip, V4_ID, id.to_be_bytes());
-                put(ip, V4_CHECKSUM, [0, 0]);
-                let sum = Sum::of(ip).finish();
-                put(ip, V4_CHECKSUM, sum.to_be_bytes());
+                put(head, V4_LENGTH, len.to_be_bytes());
+                put(head, V4_ID, id.to_be_bytes());
+                let sum = fixed.ip.add_word(len).add_word(id);
+                put(head, V4_CHECKSUM, sum.finish().to_be_bytes());
             }
             IpAddr::V6(_) => {
                 let payload = total.saturating_sub(IPV6_LEN);
-                put(out, V6_LENGTH, truncate_u16(payload).to_be_bytes());
+                put(head, V6_LENGTH, truncate_u16(payload).to_be_bytes());
             }
         }
     }
@@ -205,15 +222,40 @@ fn segmented(
     if !agrees {
         return Err(DropReason::BadOffload);
     }
-    let pseudo = pseudo(view, protocol);
-    if protocol == UDP {
-        return Ok((Form::Udp { pseudo }, upper + UDP_LEN));
+    let header_len = if protocol == UDP {
+        upper + UDP_LEN
+    } else {
+        let data =
+            packet.get(upper + TCP_DATA_OFFSET).map_or(0, |octet| usize::from(octet >> 4) * 4);
+        if data < TCP_MIN_LEN {
+            return Err(DropReason::BadOffload);
+        }
+        upper + data
+    };
+    let fixed = packet.get(..header_len).and_then(|headers| Fixed::of(headers, view, protocol));
+    let fixed = fixed.ok_or(DropReason::BadOffload)?;
+    Ok((if protocol == UDP { Form::Udp(fixed) } else { Form::Tcp(fixed) }, header_len))
+}
+
+impl Fixed {
+    /// Of the headers of a super-packet.
+    fn of(headers: &[u8], view: &View, protocol: u8) -> Option<Self> {
+        let (ip, upper) = headers.split_at_checked(view.header_len)?;
+        let without = |octets: &[u8], places: &[usize]| {
+            places.iter().try_fold(Sum::of(octets), |sum, place| {
+                Some(sum - Sum::of(&word::<2>(octets, *place)?))
+            })
+        };
+        let counts_on: &[usize] = if protocol == UDP {
+            &[UDP_LENGTH, UDP_CHECKSUM]
+        } else {
+            &[TCP_SEQUENCE, TCP_SEQUENCE + 2, TCP_DATA_OFFSET, TCP_CHECKSUM]
+        };
+        Some(Self {
+            ip: without(ip, &[V4_LENGTH, V4_ID, V4_CHECKSUM])?,
+            upper: pseudo(view, protocol) + without(upper, counts_on)?,
+        })
     }
-    let data = packet.get(upper + TCP_DATA_OFFSET).map_or(0, |octet| usize::from(octet >> 4) * 4);
-    if data < TCP_MIN_LEN || upper + data > packet.len() {
-        return Err(DropReason::BadOffload);
-    }
-    Ok((Form::Tcp { pseudo }, upper + data))
 }
 
 /// Completes a checksum whose field holds the sum of the pseudo-header.

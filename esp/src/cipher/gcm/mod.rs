@@ -1,14 +1,22 @@
-//! AES-GCM with a 16-octet ICV (RFC 4106), by `ring`.
+//! AES-GCM with a 16-octet ICV (RFC 4106), by `ring`, or by AWS-LC with the feature `aws-lc`.
 //!
 //! ```text
 //! nonce   | salt 4, from IKE | IV 8, on the wire: the 64-bit sequence number |              (§4)
 //! AAD     | SPI 4 | seq 4 |    or with ESN    | SPI 4 | seq high 4 | seq low 4 |            (§5)
+//!
+//! backend::Key    new(key)    seal(nonce, AAD, body, ICV)    open(nonce, AAD, body, ICV)    knows nothing of ESP
 //! ```
 //!
 //! The IV only has to be unique under its key (§3.1). Both directions have keys of their own, and the number of an
 //! SA never repeats.
 
-use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+#[cfg(feature = "aws-lc")]
+#[path = "aws_lc.rs"]
+mod backend;
+#[cfg(not(feature = "aws-lc"))]
+#[path = "ring.rs"]
+mod backend;
+
 use zeroize::Zeroizing;
 
 use crate::{
@@ -19,7 +27,7 @@ use crate::{
 
 /// Expanded key and salt; the same for both directions.
 pub(crate) struct GcmKey {
-    key: LessSafeKey,
+    key: backend::Key,
     salt: Zeroizing<[u8; GCM_SALT_LEN]>,
 }
 
@@ -27,42 +35,29 @@ impl GcmKey {
     /// From key and salt as IKE derives them; `None` if the key has neither 16 nor 32 octets.
     pub(crate) fn new(key_and_salt: &[u8]) -> Option<Self> {
         let (key, salt) = key_and_salt.split_last_chunk::<GCM_SALT_LEN>()?;
-        let algorithm = match key.len() {
-            16 => &AES_128_GCM,
-            32 => &AES_256_GCM,
-            _ => return None,
-        };
-        let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
-        Some(Self { key, salt: Zeroizing::new(*salt) })
+        Some(Self { key: backend::Key::new(key)?, salt: Zeroizing::new(*salt) })
     }
 
     pub(crate) fn seal(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
         let nonce = self.nonce(parts.iv).ok_or(DropReason::TooShort)?;
         let aad = AadOctets::new(*parts.header, high);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(aad.octets()), parts.body)
-            .map_err(|_| DropReason::TooBig)?;
-        parts.icv.copy_from_slice(tag.as_ref());
-        Ok(())
+        let icv = parts.icv.as_mut_array().ok_or(DropReason::TooShort)?;
+        self.key.seal(nonce, aad.octets(), parts.body, icv)
     }
 
     pub(crate) fn open(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
         let nonce = self.nonce(parts.iv).ok_or(DropReason::TooShort)?;
         let aad = AadOctets::new(*parts.header, high);
-        let tag = Tag::try_from(&*parts.icv).map_err(|_| DropReason::TooShort)?;
-        self.key
-            .open_in_place_separate_tag(nonce, Aad::from(aad.octets()), tag, parts.body, 0..)
-            .map(|_| ())
-            .map_err(|_| DropReason::BadIcv)
+        let icv = parts.icv.as_array().ok_or(DropReason::TooShort)?;
+        self.key.open(nonce, aad.octets(), parts.body, icv)
     }
 
-    fn nonce(&self, iv: &[u8]) -> Option<Nonce> {
-        let mut nonce = [0; GCM_SALT_LEN + IV_LEN];
+    fn nonce(&self, iv: &[u8]) -> Option<[u8; NONCE_LEN]> {
+        let mut nonce = [0; NONCE_LEN];
         let (salt, rest) = nonce.split_at_mut(GCM_SALT_LEN);
         salt.copy_from_slice(&*self.salt);
         rest.copy_from_slice(iv.first_chunk::<IV_LEN>()?);
-        Some(Nonce::assume_unique_for_key(nonce))
+        Some(nonce)
     }
 }
 
@@ -100,3 +95,5 @@ impl AadOctets {
 }
 
 const IV_LEN: usize = 8;
+const NONCE_LEN: usize = GCM_SALT_LEN + IV_LEN;
+const ICV_LEN: usize = 16;
