@@ -194,6 +194,8 @@ pub enum IoLoss {
     NoSocket,
     /// The TUN device refused the packet, for instance because somebody took it down.
     Device,
+    /// The socket's receive buffer was full: packets came faster than they were handled.
+    Overflow,
     /// Longer than the receive buffer.
     Truncated,
     /// An IKE message while control had not yet taken the earlier ones.
@@ -202,11 +204,12 @@ pub enum IoLoss {
 
 impl IoLoss {
     /// All of them, in declaration order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::Unreachable,
         Self::NoSocket,
         Self::Device,
+        Self::Overflow,
         Self::Truncated,
         Self::ControlBusy,
     ];
@@ -219,6 +222,7 @@ impl IoLoss {
             Self::Unreachable => "unreachable",
             Self::NoSocket => "no-socket",
             Self::Device => "device",
+            Self::Overflow => "overflow",
             Self::Truncated => "truncated",
             Self::ControlBusy => "control-busy",
         }

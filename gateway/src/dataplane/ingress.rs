@@ -40,6 +40,8 @@ pub(super) struct Ingress {
     raw: Arc<Vec<RawEsp>>,
     /// Whether a socket may have something to read: the UDP sockets, then the raw ones. Tokens are positions in it.
     ready: Vec<bool>,
+    /// How many packets each of them had lost for want of room when that was last counted.
+    overflowed: Vec<u32>,
     /// What UDP sockets gave: a few long messages. Raw sockets give many short ones.
     inbox: Inbox,
     raw_inbox: Inbox,
@@ -95,6 +97,7 @@ impl Ingress {
             poll,
             mailbox,
             ready: vec![true; udp.0.len() + raw.len()],
+            overflowed: vec![0; udp.0.len() + raw.len()],
             inbox: Inbox::new(MESSAGES),
             raw_inbox: Inbox::new(if raw.is_empty() { 1 } else { Inbox::MOST }),
             udp,
@@ -165,6 +168,13 @@ impl Ingress {
             Err(error) if is_transient(&error) => return Ok(Batch::Full),
             Err(cause) => return Err(Broken { what: "receive from a socket", cause }),
         };
+        if let (Some(now), Some(before)) = (inbox.overflowed(), self.overflowed.get_mut(socket))
+            && now != *before
+        {
+            let lost = now.wrapping_sub(*before) as usize;
+            self.opener.counters.lose_some(IoLoss::Overflow, lost);
+            *before = now;
+        }
         self.opener.begin();
         for position in 0..messages {
             let Some(message) = inbox.message(position) else { continue };
