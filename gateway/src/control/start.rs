@@ -282,8 +282,9 @@ fn egress_mtu(netlink: &mut Netlink, address: IpAddr) -> Option<u16> {
 /// What is taken without being asked for; where more is gained somebody will measure.
 const WORKERS_MAX: usize = 8;
 
-/// Packets, each of up to 64 KiB, that wait in a queue of the device: what a worker handles in some milliseconds.
-const QUEUE_LEN: u32 = 64;
+/// Packets, each of up to 64 KiB, that wait in a queue of the device. Short ones count like long ones: with 64, fifty short
+/// connections at once lost a hundred packets, and a lost SYN costs a second; with 256 none.
+const QUEUE_LEN: u32 = 256;
 
 /// Octets; the path that we assume where we know nothing better.
 const ETHERNET_MTU: u16 = 1500;
