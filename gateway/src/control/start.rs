@@ -223,7 +223,7 @@ fn equip(
     nat: Vec<UdpSocket>,
     raw: Vec<RawEsp>,
 ) -> Result<Vec<Equipment>, StartError> {
-    let workers = gateway.workers.unwrap_or_else(usual_workers);
+    let workers = gateway.workers;
     let lanes = Tun::open_for(&gateway.tun, mtu, workers)?;
     if let Some(Lanes { bulk, urgent }) = lanes.first() {
         // Where it may not be set the kernel's own length is too long, no more.
@@ -234,12 +234,6 @@ fn equip(
         tracing::info!(target: "gateway", event = "offloads", %offloads, workers, urgent);
     }
     Ok(Equipment::share_out(lanes, nat, raw)?)
-}
-
-/// A worker is busy on two processors when there is much to do.
-fn usual_workers() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (processors / 2).clamp(1, WORKERS_MAX)
 }
 
 /// The largest inner packet that fits every configured connection, whatever is negotiated.
@@ -278,9 +272,6 @@ fn egress_mtu(netlink: &mut Netlink, address: IpAddr) -> Option<u16> {
     // A jumbo link leads to an ordinary path sooner or later.
     Some(u16::try_from(link.mtu).unwrap_or(ETHERNET_MTU).min(ETHERNET_MTU))
 }
-
-/// What is taken without being asked for; where more is gained somebody will measure.
-const WORKERS_MAX: usize = 8;
 
 /// Packets, each of up to 64 KiB, that wait in a queue of the device. Short ones count like long ones: with 64, fifty short
 /// connections at once lost a hundred packets, and a lost SYN costs a second; with 256 none.

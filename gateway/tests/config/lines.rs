@@ -207,6 +207,7 @@ const OF_GATEWAY: &[Line] = &[
     Line("listen = [\"203.0.113.10\", \"203.0.113.10\"]", &[("W0314", 27, &["listed already"])]),
     Line("ike_port = 0", &[("E0113", 12, &["1 to 65535"])]),
     Line("nat_port = 500", &[("E0113", 12, &["the same", "RFC 3948"])]),
+    Line("workers = 0", &[("E0113", 11, &["1 to 64"])]),
     Line("cookie_threshold = -1", &[("E0113", 20, &["0 to 100000"])]),
     Line("cookie_treshold = 0", &[("E0101", 1, &["did you mean `cookie_threshold`?"])]),
     Line("max_half_open = 0", &[("E0113", 17, &["1 to 100000"])]),
