@@ -42,7 +42,10 @@ pub struct View {
 }
 
 /// What the next layer header offers to selectors (RFC 4301 §4.4.1.1).
+///
+/// With a tag as large as both ports, so that what is stored as two words is not loaded across them, for which a processor waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Upper {
     /// Ports of TCP, UDP, UDP-Lite, DCCP or SCTP.
     Ports {
@@ -82,7 +85,6 @@ impl View {
     /// `None` if it is neither IPv4 nor IPv6, its header is damaged, or fewer octets are there than it claims.
     /// The IPv4 header checksum is not looked at: the host that receives the packet does that.
     #[must_use]
-    #[inline]
     pub fn parse(octets: &[u8]) -> Option<Self> {
         match octets.first()? >> 4 {
             4 => Self::parse_v4(octets),
