@@ -22,8 +22,9 @@ use crate::{
 };
 
 /// Seals packets of one outbound SA. Owned by one worker; there is no way to copy it, for a copy would repeat nonces.
+/// Several workers each own a [`share`](Self::share).
 pub struct OutboundSa {
-    key: SealingKey,
+    key: Arc<SealingKey>,
     sequence: Sequence,
     layout: Layout,
     spi: NonZeroU32,
@@ -39,7 +40,7 @@ impl OutboundSa {
     /// [`KeyError`] if the suite is not supported or a key has the wrong size.
     pub fn new(params: SaParams<'_>) -> Result<Self, KeyError> {
         Ok(Self {
-            key: SealingKey::new(params.suite, params.encr_key, params.integ_key)?,
+            key: Arc::new(SealingKey::new(params.suite, params.encr_key, params.integ_key)?),
             sequence: Sequence::new(params.esn),
             layout: Layout::of(params.suite),
             spi: params.spi,
@@ -47,6 +48,21 @@ impl OutboundSa {
             selectors: params.selectors,
             suite: params.suite,
         })
+    }
+
+    /// The same SA for another worker: it takes its numbers from the same counter, so that none is used twice. Packets of
+    /// different workers may overtake one another, by a super-packet each; the receiver's replay window has to span that.
+    #[must_use]
+    pub fn share(&mut self) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            sequence: self.sequence.share(),
+            layout: self.layout,
+            spi: self.spi,
+            esn: self.esn,
+            selectors: Arc::clone(&self.selectors),
+            suite: self.suite,
+        }
     }
 
     /// Encapsulates one inner packet in place.
@@ -82,6 +98,11 @@ impl OutboundSa {
     /// Where in its ESP packet an inner packet of `inner_len` octets lies.
     pub(crate) const fn inner_place(&self, inner_len: usize) -> Range<usize> {
         self.layout.front_len()..self.layout.front_len() + inner_len
+    }
+
+    /// Sees to it that the next `count` packets are numbered without a look at the other shares.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.sequence.reserve(count as u64);
     }
 
     /// Numbers and seals `packet`, of [`packet_len`](Self::packet_len) octets, in whose middle the inner packet lies already.
@@ -131,9 +152,9 @@ impl OutboundSa {
         self.suite
     }
 
-    /// The last sequence number used; 0 before the first packet.
+    /// The last sequence number used, by any share; 0 before the first packet.
     #[must_use]
-    pub const fn sequence(&self) -> u64 {
+    pub fn sequence(&self) -> u64 {
         self.sequence.last()
     }
 }

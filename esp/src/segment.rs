@@ -87,6 +87,12 @@ impl<'p> Segments<'p> {
         (self.packet.len() - self.header_len).div_ceil(self.step)
     }
 
+    /// How many were not written yet.
+    #[must_use]
+    pub const fn left(&self) -> usize {
+        (self.packet.len() - self.at).div_ceil(self.step)
+    }
+
     /// Octets of all segments together, headers repeated.
     #[must_use]
     pub const fn octets(&self) -> usize {

@@ -6,34 +6,79 @@
 //! ```
 //!
 //! The number is also the IV of GCM and the input to the IV of CBC, so that a repeated number would be a repeated
-//! nonce: there is no way to set the counter back.
+//! nonce: there is no way to set the counter back, and who shares it takes blocks of it that nobody else gets.
+//!
+//! ```text
+//! shared     | 1 .. 47 | 48 .. 94 | 95 .. 97 | 98 .. ->       a block for each super-packet: one atomic addition for all of it
+//!             worker A   worker B   worker A
+//! ```
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::reason::DropReason;
 
-/// The counter of one outbound SA.
+/// The counter of one outbound SA, or a share in it.
 #[derive(Debug)]
 pub(crate) struct Sequence {
+    /// The last number taken of our block.
     last: u64,
+    /// The last number of our block; alone, we have all of them.
+    end: u64,
     limit: u64,
+    /// The last number of the last block that somebody took.
+    shared: Option<Arc<AtomicU64>>,
 }
 
 impl Sequence {
     pub(crate) const fn new(esn: bool) -> Self {
-        Self { last: 0, limit: if esn { u64::MAX } else { u32::MAX as u64 } }
+        let limit = if esn { u64::MAX } else { u32::MAX as u64 };
+        Self { last: 0, end: limit, limit, shared: None }
+    }
+
+    /// Another share in the same numbers.
+    pub(crate) fn share(&mut self) -> Self {
+        let shared = match &self.shared {
+            Some(shared) => Arc::clone(shared),
+            None => {
+                let shared = Arc::new(AtomicU64::new(self.last));
+                self.end = self.last;
+                self.shared = Some(Arc::clone(&shared));
+                shared
+            }
+        };
+        Self { last: 0, end: 0, limit: self.limit, shared: Some(shared) }
+    }
+
+    /// Sees to it that the next `count` numbers come without a look at the other shares, if it can.
+    pub(crate) fn reserve(&mut self, count: u64) {
+        let Some(shared) = self.shared.as_ref().filter(|_| self.last == self.end) else { return };
+        // Up to the limit and never beyond it, so that the counter cannot turn over.
+        let limit = self.limit;
+        let take = |before: u64| (before < limit).then(|| before.saturating_add(count).min(limit));
+        let before = shared.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        if let Ok(before) = before {
+            (self.last, self.end) = (before, before.saturating_add(count).min(limit));
+        }
     }
 
     /// Takes the next number, which is then used up, sent or not.
-    pub(crate) const fn advance(&mut self) -> Result<u64, DropReason> {
-        if self.last == self.limit {
+    pub(crate) fn advance(&mut self) -> Result<u64, DropReason> {
+        if self.last == self.end {
+            self.reserve(1);
+        }
+        if self.last == self.end {
             return Err(DropReason::SequenceExhausted);
         }
         self.last += 1;
         Ok(self.last)
     }
 
-    /// The last number taken; 0 before the first.
-    pub(crate) const fn last(&self) -> u64 {
-        self.last
+    /// The last number taken, by any share; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.shared.as_ref().map_or(self.last, |shared| shared.load(Ordering::Relaxed))
     }
 }
 
@@ -52,7 +97,7 @@ pub(crate) const fn high(sequence: u64) -> u32 {
 #[cfg(test)]
 impl Sequence {
     /// Skips to just before the end or a turn of the low half.
-    pub(crate) const fn starting_after(last: u64, esn: bool) -> Self {
+    pub(crate) fn starting_after(last: u64, esn: bool) -> Self {
         Self { last, ..Self::new(esn) }
     }
 }
@@ -76,6 +121,60 @@ mod tests {
                 assert_eq!(sequence.advance(), Err(DropReason::SequenceExhausted));
                 assert_eq!(sequence.last(), limit);
             }
+        }
+    }
+
+    #[test]
+    fn shares_never_take_the_same_number() {
+        let mut one = Sequence::new(false);
+        assert_eq!(one.advance(), Ok(1));
+        let mut other = one.share();
+        let mut third = other.share();
+        other.reserve(3);
+        let mut taken = vec![one.advance().unwrap(), other.advance().unwrap()];
+        taken.extend([third.advance().unwrap(), other.advance().unwrap()]);
+        taken.extend([other.advance().unwrap(), other.advance().unwrap(), one.advance().unwrap()]);
+        taken.sort_unstable();
+        assert_eq!(taken, [2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!((one.last(), other.last()), (8, 8));
+    }
+
+    #[test]
+    fn threads_never_take_the_same_number() {
+        let mut first = Sequence::new(true);
+        let shares: Vec<_> = (0..4).map(|_| first.share()).collect();
+        let taken = std::thread::scope(|scope| {
+            let threads: Vec<_> = shares
+                .into_iter()
+                .map(|mut share| {
+                    scope.spawn(move || {
+                        let take = |number: u64| {
+                            share.reserve(number % 48);
+                            share.advance().unwrap()
+                        };
+                        (0..10_000).map(take).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let different: std::collections::BTreeSet<_> = taken.iter().collect();
+        assert_eq!((different.len(), taken.len()), (40_000, 40_000));
+        assert!(!taken.contains(&0));
+    }
+
+    #[test]
+    fn shares_stop_together_at_the_last_number() {
+        let mut one = Sequence::starting_after(u64::from(u32::MAX) - 3, false);
+        let mut other = one.share();
+        other.reserve(100);
+        assert_eq!(one.advance(), Err(DropReason::SequenceExhausted));
+        for number in [u32::MAX - 2, u32::MAX - 1, u32::MAX] {
+            assert_eq!(other.advance(), Ok(number.into()));
+        }
+        for _ in 0..3 {
+            assert_eq!(other.advance(), Err(DropReason::SequenceExhausted));
+            assert_eq!(one.advance(), Err(DropReason::SequenceExhausted));
         }
     }
 

@@ -99,6 +99,7 @@ impl OutboundSa {
     ) -> Result<(), DropReason> {
         self.admit(segments.view())?;
         let version = segments.view().version();
+        self.reserve(segments.left());
         while let Some(inner_len) = segments.next_len() {
             let len = self.packet_len(inner_len);
             if !train.admits(len, limits) {

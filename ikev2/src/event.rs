@@ -43,6 +43,23 @@ pub struct ChildId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EspSpi(pub NonZeroU32);
 
+impl EspSpi {
+    /// How many families there are.
+    pub const FAMILIES: u32 = 64;
+
+    /// A number below [`FAMILIES`](Self::FAMILIES) that a child keeps over its rekeys, drawn at random for a new one: a
+    /// receiver with several threads keeps the packets of one flow on one of them, in their order, if it goes by that.
+    #[must_use]
+    pub const fn family(self) -> u32 {
+        self.0.get() % Self::FAMILIES
+    }
+
+    /// This one, but of the family of another. It stays above the reserved numbers, which the upper bits decide.
+    pub(crate) fn akin_to(self, other: Self) -> Self {
+        NonZeroU32::new(self.0.get() - self.family() + other.family()).map_or(self, Self)
+    }
+}
+
 /// One UDP payload to send. Retransmissions carry the same octets (RFC 7296 §2.1).
 #[derive(Debug, Clone)]
 pub struct Transmit {

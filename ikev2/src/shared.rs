@@ -109,10 +109,11 @@ impl Cx<'_> {
         rng::ike_spi(&mut self.shared.rng)
     }
 
-    /// An SPI for packets to us that no other child of ours has.
-    pub(crate) fn fresh_esp_spi(&mut self) -> EspSpi {
+    /// An SPI for packets to us that no other child of ours has, in the [family](EspSpi::family) of the one that it replaces.
+    pub(crate) fn fresh_esp_spi(&mut self, replaced: Option<EspSpi>) -> EspSpi {
         loop {
             let spi = rng::esp_spi(&mut self.shared.rng);
+            let spi = replaced.map_or(spi, |replaced| spi.akin_to(replaced));
             if self.shared.esp_spis.insert(spi) {
                 return spi;
             }

@@ -219,7 +219,7 @@ fn read(mut stream: &TcpStream, seed: u64, received: &AtomicU64) -> Result<Half>
 ///
 /// The content repeats after [`PERIOD`], a prime: to lose a stretch unseen, one would have to lose a multiple of it, and
 /// then the count is wrong.
-fn content(seed: u64, offset: u64, len: usize) -> &'static [u8] {
+pub(crate) fn content(seed: u64, offset: u64, len: usize) -> &'static [u8] {
     static STREAMS: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
     let stream = STREAMS[(seed % 2) as usize].get_or_init(|| {
         let words = (0..(PERIOD as u64)).map(|at| mix(seed ^ at).to_le_bytes()[0]);
@@ -232,7 +232,7 @@ fn content(seed: u64, offset: u64, len: usize) -> &'static [u8] {
 }
 
 /// The finaliser of splitmix64: every input bit changes half of the output bits.
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -243,7 +243,7 @@ const PERIOD: usize = 1_000_003;
 /// Small enough that a paced flow of a few MB/s writes every few milliseconds.
 const CHUNK: usize = 16 * 1024;
 const SEED: u64 = 7296;
-const CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// A connection that is silent for so long will not come back.
 const SILENCE: Duration = Duration::from_secs(30);
 

@@ -10,6 +10,7 @@
     reason = "indexing a JSON value answers null, it does not panic"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ pub struct Ours {
     spec: GatewaySpec,
     dir: PathBuf,
     daemon: Daemon,
+    log: &'static str,
 }
 
 impl Ours {
@@ -44,6 +46,7 @@ impl Ours {
             daemon: Daemon::new(dir.join(format!("{}.out", spec.name))),
             dir: dir.into(),
             spec,
+            log: "debug",
         };
         std::fs::write(this.config(), this.toml()?)?;
         for connection in &this.spec.connections {
@@ -54,6 +57,12 @@ impl Ours {
             std::io::Write::write_all(&mut file, connection.psk.as_bytes())?;
         }
         Ok(this)
+    }
+
+    /// Logs as it does for a user, where speed is what matters.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { log: "info", ..self }
     }
 
     /// The configuration file.
@@ -89,6 +98,35 @@ impl Ours {
     pub fn json(&self) -> Result<Value> {
         let told = self.tell(&["status", "--json"])?;
         serde_json::from_str(&told).with_context(|| format!("not JSON: {told}"))
+    }
+
+    /// What it dropped since it started, by reason, whether it belonged to a connection or not; IKE datagrams too.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json).
+    pub fn drops(&self) -> Result<BTreeMap<String, u64>> {
+        let status = self.json()?;
+        let connections = status["connections"].as_array().into_iter().flatten();
+        let children = connections.filter_map(|one| one["children"].as_array()).flatten();
+        let tables = children.map(|child| &child["drops"]);
+        let tables = tables.chain([&status["drops"]["esp"], &status["drops"]["ike"]]);
+        let mut drops = BTreeMap::new();
+        for (reason, count) in tables.filter_map(Value::as_object).flatten() {
+            *drops.entry(reason.clone()).or_default() += count.as_u64().unwrap_or(0);
+        }
+        Ok(drops)
+    }
+
+    /// How many packets crossed its device, super-packets counted once: (out of the tunnel, into it).
+    ///
+    /// # Errors
+    /// If the device cannot be asked.
+    pub fn device_packets(&self) -> Result<(u64, u64)> {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.netns, "-s", "-j", "link", "show", "s2s0"]);
+        let links: Value = serde_json::from_slice(&succeed(&mut command)?.stdout)?;
+        let packets = |way: &str| links[0]["stats64"][way]["packets"].as_u64();
+        packets("rx").zip(packets("tx")).with_context(|| format!("no counters: {links}"))
     }
 
     fn file(&self, what: &str) -> PathBuf {
@@ -151,7 +189,7 @@ impl Peer for Ours {
     fn start(&mut self) -> Result<()> {
         let config = self.config().display().to_string();
         let mut command = self.command(&["run", "-c", &config]);
-        command.env("S2S_GW_LOG", std::env::var("S2S_GW_LOG").unwrap_or_else(|_| "debug".into()));
+        command.env("S2S_GW_LOG", std::env::var("S2S_GW_LOG").unwrap_or_else(|_| self.log.into()));
         self.daemon.spawn(command)?;
         let what = format!("s2s-gw {}'s control socket", self.spec.name);
         wait_for(&what, Duration::from_secs(10), || {

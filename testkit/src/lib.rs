@@ -7,17 +7,25 @@
 //!
 //!   real peers   netns ── Sites: hosts, gateways, NAT          flow ── TCP, octet by octet, stalls measured
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
-//!                       └─ strongswan: charon-systemd
+//!                       └─ strongswan: charon-systemd          datagrams ── UDP, in bursts   requests ── many short TCP
+//!
+//!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
+//!                wireguard ── WireGuard's programs
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod datagrams;
 pub mod explore;
+pub mod flood;
 pub mod flow;
 pub mod gateway;
 pub mod link;
 pub mod netns;
 pub mod peer;
 pub mod ping;
+pub mod relay;
+pub mod requests;
 pub mod strongswan;
+pub mod wireguard;
 pub mod world;

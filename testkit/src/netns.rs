@@ -62,6 +62,18 @@ impl Sites {
     /// # Errors
     /// Whatever `ip` or `nft` say; the namespaces made so far are removed again.
     pub fn new(between: Between) -> Result<Self> {
+        let sites = Self::uncounted(between)?;
+        for site in [Some(&sites.left), Some(&sites.right), sites.third.as_ref()] {
+            site.map_or(Ok(()), Site::count)?;
+        }
+        Ok(sites)
+    }
+
+    /// The same without counters, which would cost time for each packet.
+    ///
+    /// # Errors
+    /// Whatever `ip` says.
+    pub fn uncounted(between: Between) -> Result<Self> {
         let prefix = unique_prefix();
         let left = Site::new(&prefix, 1)?;
         let right = Site::new(&prefix, 2)?;
@@ -74,9 +86,6 @@ impl Sites {
                 sites.wire()?;
                 sites.third(&prefix)?;
             }
-        }
-        for site in [Some(&sites.left), Some(&sites.right), sites.third.as_ref()] {
-            site.map_or(Ok(()), Site::count)?;
         }
         Ok(sites)
     }
@@ -332,7 +341,23 @@ impl Netns {
         feed(self.command("nft").args(["-f", "-"]), rules)
     }
 
-    fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
+    /// Packets that a named counter of its rulesets has seen.
+    ///
+    /// # Errors
+    /// If there is no such counter.
+    pub fn counted(&self, name: &str) -> Result<u64> {
+        let list = self.run("nft", &["list", "counters"])?;
+        let after = list.split_once(&format!("counter {name} ")).map(|(_, after)| after);
+        let word = after.and_then(|after| after.split_whitespace().nth(2));
+        let packets = word.and_then(|word| word.parse().ok());
+        packets.with_context(|| format!("no counter {name} in {list}"))
+    }
+
+    /// Writes settings below `/proc/sys/net`.
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.inside(|| {
             for (file, value) in settings {
                 // /proc/sys/net shows the namespace of the thread that looks.

@@ -213,6 +213,12 @@ impl Daemon {
         Ok(self.child.as_mut().context("not started")?.try_wait()?)
     }
 
+    /// Its process ID, if it was started and not yet waited for.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

@@ -43,6 +43,30 @@ pub fn ping_from(
     gap: Duration,
     patience: Duration,
 ) -> Result<u16> {
+    let trips = trips(from, to, count, gap, patience)?;
+    Ok(trips.iter().map(|trip| u16::from(trip.is_some())).sum())
+}
+
+/// The round trip time of each request; `None` for one that was not answered.
+///
+/// # Errors
+/// If there can be no ping socket here.
+pub fn round_trips(
+    to: IpAddr,
+    count: u16,
+    gap: Duration,
+    patience: Duration,
+) -> Result<Vec<Option<Duration>>> {
+    trips(None, to, count, gap, patience)
+}
+
+fn trips(
+    from: Option<IpAddr>,
+    to: IpAddr,
+    count: u16,
+    gap: Duration,
+    patience: Duration,
+) -> Result<Vec<Option<Duration>>> {
     let (family, protocol) = match to {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
@@ -51,26 +75,37 @@ pub fn ping_from(
     if let Some(from) = from {
         bind(&socket, &SocketAddr::new(from, 0)).context("no such address to ping from")?;
     }
-    let mut answered = vec![false; usize::from(count)];
+    let mut echoes = vec![Echo::default(); usize::from(count)];
     let start = Instant::now();
     if connect(&socket, &SocketAddr::new(to, 0)).is_err() {
         // No route yet.
-        return Ok(0);
+        return Ok(vec![None; usize::from(count)]);
     }
     for number in 0..count {
+        if let Some(echo) = echoes.get_mut(usize::from(number)) {
+            echo.sent = Some(Instant::now());
+        }
         // Whatever went wrong (an ICMP error of the one before, no route): it will not be answered.
         let _ = send(&socket, &request(to, number), SendFlags::empty());
-        listen(&socket, to, start + gap * u32::from(number + 1), &mut answered);
+        listen(&socket, to, start + gap * u32::from(number + 1), &mut echoes);
     }
-    listen(&socket, to, start + gap * u32::from(count) + patience, &mut answered);
-    Ok(answered.iter().map(|answered| u16::from(*answered)).sum())
+    listen(&socket, to, start + gap * u32::from(count) + patience, &mut echoes);
+    Ok(echoes.iter().map(|echo| echo.took).collect())
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Echo {
+    sent: Option<Instant>,
+    /// From there to the answer.
+    took: Option<Duration>,
 }
 
 /// Takes answers until `until`, or until there is none left to wait for.
-fn listen(socket: &OwnedFd, to: IpAddr, until: Instant, answered: &mut [bool]) {
+fn listen(socket: &OwnedFd, to: IpAddr, until: Instant, echoes: &mut [Echo]) {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || answered.iter().all(|answered| *answered) {
+        if left.is_zero() || echoes.iter().all(|echo| echo.took.is_some()) {
             return;
         }
         // The kernel takes a timeout of zero for none at all.
@@ -80,8 +115,8 @@ fn listen(socket: &OwnedFd, to: IpAddr, until: Instant, answered: &mut [bool]) {
             .and_then(|()| recv(socket, &mut message[..], RecvFlags::empty()));
         let answer = received.ok().and_then(|(len, _)| message.get(..len));
         let number = answer.and_then(|answer| number(to, answer));
-        if let Some(slot) = number.and_then(|number| answered.get_mut(usize::from(number))) {
-            *slot = true;
+        if let Some(slot) = number.and_then(|number| echoes.get_mut(usize::from(number))) {
+            slot.took = slot.took.or(slot.sent.map(|sent| sent.elapsed()));
         }
     }
 }

@@ -3,8 +3,10 @@
 //! ```text
 //!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] conformance  [6] peers (Debian packages)  [7] namespace tests ──► table, counts
 //!   conformance ──► docs/conformance.md against the sources and the RFCs
+//!   bench peers ──► the speed table: us, our ceiling and others in namespaces
 //! ```
 
+mod bench;
 mod conformance;
 mod peers;
 mod step;
@@ -30,11 +32,19 @@ enum Chore {
     Test(test::Options),
     /// Checks docs/conformance.md: that what it cites exists, and that no demand of the RFCs is left out.
     Conformance(conformance::Options),
+    /// Measures how fast things are.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// One end of the tunnel without cryptography; `bench peers` starts it inside its namespaces.
+    #[command(hide = true)]
+    Relay(bench::Relay),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Conformance(options) => conformance::run(options),
+        Chore::Bench(bench) => bench::run(&bench),
+        Chore::Relay(relay) => bench::relay(&relay),
     }
 }

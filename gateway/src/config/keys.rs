@@ -53,6 +53,7 @@ pub(super) const GATEWAY: &[Key] = &[
     key("tun"),
     key("mtu"),
     key("control"),
+    key("workers"),
     key("cookie_threshold"),
     key("max_half_open"),
     later("management_ip", "the source address of pings, traces and monitors"),

@@ -66,6 +66,8 @@ pub struct Gateway {
     pub mtu: Option<u16>,
     /// Path of the control socket. Default `/run/s2s-gw/control.sock`.
     pub control: PathBuf,
+    /// Pairs of data-plane threads, 1 to 64. `None`: half as many as processors, at most 8. Default `None`.
+    pub workers: Option<usize>,
     /// From how many half-open IKE SAs on newcomers have to show a cookie (RFC 7296 §2.6). 0: always. Default 64.
     pub cookie_threshold: usize,
     /// The most half-open IKE SAs that are kept, at most 100 000. Default 1000.

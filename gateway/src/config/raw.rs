@@ -47,6 +47,7 @@ pub(super) struct RawGateway {
     pub(super) tun: Field<String>,
     pub(super) mtu: Field<Option<u64>>,
     pub(super) control: Field<String>,
+    pub(super) workers: Field<u64>,
     pub(super) cookie_threshold: Field<u64>,
     pub(super) max_half_open: Field<u64>,
 }
@@ -266,6 +267,7 @@ impl RawGateway {
             tun: section.text("tun", findings),
             mtu: read_mtu(section, findings),
             control: section.text("control", findings),
+            workers: section.integer("workers", 1..=64, findings),
             cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
         }

@@ -90,6 +90,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         tun: "s2s0".into(),
         mtu: None,
         control: PathBuf::from("/run/s2s-gw/control.sock"),
+        workers: None,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
     };
@@ -112,6 +113,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     gateway.mtu = first.mtu.value().copied().flatten().and_then(|mtu| u16::try_from(mtu).ok());
     gateway.ike_port = port(&first.ike_port, gateway.ike_port);
     gateway.nat_port = port(&first.nat_port, gateway.nat_port);
+    gateway.workers = first.workers.value().and_then(|number| usize::try_from(*number).ok());
     gateway.cookie_threshold = count(&first.cookie_threshold, gateway.cookie_threshold);
     gateway.max_half_open = count(&first.max_half_open, gateway.max_half_open);
     if gateway.ike_port == gateway.nat_port {

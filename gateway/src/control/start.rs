@@ -27,9 +27,9 @@ use super::server::{Server, SocketError};
 use super::tunnel::{self, Tunnel};
 use super::{Control, Devices, Run};
 use crate::clock;
-use crate::config::{Config, HostName, Peer};
-use crate::dataplane::{Dataplane, SlotId, upcalls};
-use crate::io::{OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::config::{Config, Gateway, HostName, Peer};
+use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
+use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
@@ -104,11 +104,12 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
     let mtu = gateway.mtu.unwrap_or_else(|| inner_mtu(&config.connections));
-    let tun = Tun::open(&gateway.tun, mtu)?;
-    let routes = Routes::open(tun.index()).map_err(failed("open a netlink socket"))?;
+    let equipment = equip(&gateway, mtu, nat, raw)?;
+    let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
+    let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
-        Dataplane::start(tun, nat, raw, &upcall_sender).map_err(failed("start the data plane"))?;
+        Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
     let resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
 
@@ -170,7 +171,7 @@ fn connections(
     Ok(each.collect())
 }
 
-fn endpoint(gateway: &crate::config::Gateway) -> Result<Endpoint, StartError> {
+fn endpoint(gateway: &Gateway) -> Result<Endpoint, StartError> {
     let mut config = EndpointConfig::default();
     config.ike_port = gateway.ike_port;
     config.nat_port = gateway.nat_port;
@@ -215,6 +216,32 @@ fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = Stri
     })
 }
 
+/// Queues and sockets for every worker.
+fn equip(
+    gateway: &Gateway,
+    mtu: u16,
+    nat: Vec<UdpSocket>,
+    raw: Vec<RawEsp>,
+) -> Result<Vec<Equipment>, StartError> {
+    let workers = gateway.workers.unwrap_or_else(usual_workers);
+    let lanes = Tun::open_for(&gateway.tun, mtu, workers)?;
+    if let Some(Lanes { bulk, urgent }) = lanes.first() {
+        // Where it may not be set the kernel's own length is too long, no more.
+        if let Err(error) = bulk.set_queue_len(QUEUE_LEN) {
+            tracing::debug!(target: "gateway", event = "no-queue-length", %error);
+        }
+        let (offloads, urgent) = (bulk.offloads(), urgent.is_some());
+        tracing::info!(target: "gateway", event = "offloads", %offloads, workers, urgent);
+    }
+    Ok(Equipment::share_out(lanes, nat, raw)?)
+}
+
+/// A worker is busy on two processors when there is much to do.
+fn usual_workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).clamp(1, WORKERS_MAX)
+}
+
 /// The largest inner packet that fits every configured connection, whatever is negotiated.
 fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
     let mut netlink = Netlink::open().ok();
@@ -251,6 +278,12 @@ fn egress_mtu(netlink: &mut Netlink, address: IpAddr) -> Option<u16> {
     // A jumbo link leads to an ordinary path sooner or later.
     Some(u16::try_from(link.mtu).unwrap_or(ETHERNET_MTU).min(ETHERNET_MTU))
 }
+
+/// What is taken without being asked for; where more is gained somebody will measure.
+const WORKERS_MAX: usize = 8;
+
+/// Packets, each of up to 64 KiB, that wait in a queue of the device: what a worker handles in some milliseconds.
+const QUEUE_LEN: u32 = 64;
 
 /// Octets; the path that we assume where we know nothing better.
 const ETHERNET_MTU: u16 = 1500;

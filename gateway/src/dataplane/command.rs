@@ -88,6 +88,34 @@ pub enum TxCommand {
     Stop,
 }
 
+impl TxCommand {
+    /// The same for another tx pump.
+    pub(crate) fn share(&mut self) -> Self {
+        match self {
+            Self::Policy(policy) => Self::Policy(Arc::clone(policy)),
+            Self::Install { slot, sa, to, mtu, hold, counters, usage, hard } => Self::Install {
+                slot: *slot,
+                sa: Box::new(sa.share()),
+                to: *to,
+                mtu: *mtu,
+                hold: *hold,
+                counters: Arc::clone(counters),
+                usage: Arc::clone(usage),
+                hard: *hard,
+            },
+            Self::Activate { slot, spi } => Self::Activate { slot: *slot, spi: *spi },
+            Self::Remove { slot, spi } => Self::Remove { slot: *slot, spi: *spi },
+            Self::Move { slot, spi, to, mtu } => {
+                Self::Move { slot: *slot, spi: *spi, to: *to, mtu: *mtu }
+            }
+            Self::Mtu { slot, spi, mtu, whole } => {
+                Self::Mtu { slot: *slot, spi: *spi, mtu: *mtu, whole: *whole }
+            }
+            Self::Stop => Self::Stop,
+        }
+    }
+}
+
 /// Tells the rx pump (network to TUN) what to do.
 #[derive(Debug)]
 pub enum RxCommand {
@@ -118,6 +146,17 @@ pub enum RxCommand {
     },
     /// End the thread.
     Stop,
+}
+
+impl RxCommand {
+    /// The SA that it is about.
+    pub(crate) fn spi(&self) -> Option<NonZeroU32> {
+        match self {
+            Self::Install { sa, .. } => Some(sa.spi()),
+            Self::Remove { spi } | Self::Mtu { spi, .. } => Some(*spi),
+            Self::Stop => None,
+        }
+    }
 }
 
 /// What a pump has to tell control.
@@ -365,7 +404,7 @@ mod tests {
         let [rx, tx] = polls.each_ref().map(|poll| mailbox::<u32>(poll, mio::Token(0)).unwrap());
         let ((to_rx, rx), (to_tx, tx)) = (rx, tx);
         std::thread::scope(|scope| {
-            scope.spawn(move || super::super::in_order(&to_rx, 1, &to_tx, 2));
+            scope.spawn(move || super::super::in_order(&to_rx, 1, || to_tx.send(2)));
             while rx.next().unwrap() != Some(1) {
                 std::thread::yield_now();
             }

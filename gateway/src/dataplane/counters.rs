@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   ChildCounters   one per configured child, shared by all its SAs over rekeys
-//!     outbound  packets, octets                 written by the tx pump alone  (a cache line of its own)
-//!     inbound   packets, octets, last_inbound   written by the rx pump alone  (a cache line of its own)
+//!     outbound  packets, octets                 written by the tx pumps       (a cache line of its own)
+//!     inbound   packets, octets, last_inbound   written by the rx pumps       (a cache line of its own)
 //!     drops     by esp::DropReason              written by both
 //!   SaUsage         one per pair of SAs: packets and octets of both directions, which wear it out; the last number used
 //!   Counters        one per data plane: drops by esp::DropReason, losses by IoLoss, IKE messages, keepalives
 //! ```
 //!
-//! All are relaxed atomics: a reader sees each number current, but not all from the same instant. A number with one writer
-//! is bumped by a load and a store, which costs no locked instruction.
+//! All are relaxed atomics: a reader sees each number current, but not all from the same instant. They are written once for a
+//! train or a super-packet, not for each packet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ struct Direction {
 }
 
 impl Direction {
-    /// Counts packets, of so many octets together. Only the one writing thread may call it.
+    /// Counts packets, of so many octets together.
     fn count(&self, packets: usize, octets: usize) {
         bump(&self.packets, packets as u64);
         bump(&self.octets, octets as u64);
@@ -98,17 +98,17 @@ impl ChildCounters {
         DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
     }
 
-    /// Packets left, of so many octets together. Tx pump only.
+    /// Packets left, of so many octets together.
     pub(crate) fn sent(&self, packets: usize, octets: usize) {
         self.outbound.count(packets, octets);
     }
 
-    /// Packets arrived, of so many octets together. Rx pump only.
+    /// Packets arrived, of so many octets together.
     pub(crate) fn delivered(&self, packets: usize, octets: usize) {
         self.inbound.count(packets, octets);
     }
 
-    /// The peer proved to be alive. Rx pump only.
+    /// The peer proved to be alive.
     pub(crate) fn alive(&self, now: Instant) {
         let since = now.saturating_duration_since(self.epoch).as_millis();
         let since = u64::try_from(since).unwrap_or(u64::MAX - 1);
@@ -157,7 +157,8 @@ impl SaUsage {
         self.sequence.load(Ordering::Relaxed)
     }
 
-    /// Packets were numbered up to `sequence`, and are not sent yet: whoever has seen one finds its number here. Tx pump only.
+    /// Packets were numbered up to `sequence`, and are not sent yet: whoever has seen one finds its number here. Tx pumps only;
+    /// where several share the SA, one may set it back by a moment, until the next packet.
     pub(crate) fn numbered(&self, sequence: u64) {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
@@ -171,12 +172,12 @@ impl SaUsage {
         packets || limits.octets.is_some_and(next)
     }
 
-    /// Packets left, of so many octets together. Tx pump only.
+    /// Packets left, of so many octets together.
     pub(crate) fn sent(&self, packets: usize, octets: usize) {
         self.outbound.count(packets, octets);
     }
 
-    /// Packets arrived, of so many octets together. Rx pump only.
+    /// Packets arrived, of so many octets together.
     pub(crate) fn delivered(&self, packets: usize, octets: usize) {
         self.inbound.count(packets, octets);
     }
@@ -294,12 +295,10 @@ impl Counters {
         add(&self.losses, loss.index(), packets);
     }
 
-    /// Rx pump only.
     pub(crate) fn ike_passed(&self) {
         bump(&self.ike, 1);
     }
 
-    /// Rx pump only.
     pub(crate) fn keepalive_seen(&self) {
         bump(&self.keepalives, 1);
     }
@@ -311,15 +310,15 @@ impl Default for Counters {
     }
 }
 
-/// Adds to a number that has one writer.
+/// Adds to a number that several threads write.
 fn bump(number: &AtomicU64, by: u64) {
-    number.store(number.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    number.fetch_add(by, Ordering::Relaxed);
 }
 
-/// Adds to a number that several threads write.
+/// The same for one number of an array.
 fn add(numbers: &[AtomicU64], index: usize, by: usize) {
     if let Some(number) = numbers.get(index) {
-        number.fetch_add(by as u64, Ordering::Relaxed);
+        bump(number, by as u64);
     }
 }
 

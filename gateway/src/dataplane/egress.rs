@@ -1,7 +1,8 @@
 //! The tx pump: inner packets from the TUN device leave protected, or not at all.
 //!
 //! ```text
-//!   1 read        TUN ─► buffer      | vnet header | IP | TCP | up to 64 KiB of payload, a super-packet |
+//!   1 read        TUN, first the queue of what others wait for ─► buffer
+//!                                    | vnet header | IP | TCP | up to 64 KiB of payload, a super-packet |
 //!   2 classify    inner addresses ─► slot                                    policy.rs, once per super-packet
 //!   3 translate   MSS of a SYN
 //!   4 encap       slot ─► SA; split and sealed in the outbox     | SPI seq IV | segment, pad | ICV | SPI seq IV | ..
@@ -33,6 +34,7 @@ pub(super) struct Egress {
     poll: Poll,
     mailbox: Mailbox<TxCommand>,
     tun: Arc<Tun>,
+    urgent: Option<Tun>,
     buffer: Box<[u8]>,
     sealer: Sealer,
 }
@@ -50,7 +52,7 @@ struct Sealer {
 
 impl Egress {
     pub(super) fn new(
-        tun: Arc<Tun>,
+        (tun, urgent): (Arc<Tun>, Option<Tun>),
         udp: Arc<UdpSockets>,
         raw: Arc<Vec<RawEsp>>,
         upcall: UpcallSender,
@@ -59,6 +61,9 @@ impl Egress {
         let poll = Poll::new()?;
         let (sender, mailbox) = mailbox(&poll, WAKER)?;
         poll.registry().register(&mut &*tun, TUN, Interest::READABLE)?;
+        if let Some(mut urgent) = urgent.as_ref() {
+            poll.registry().register(&mut urgent, URGENT, Interest::READABLE)?;
+        }
         let sealer = Sealer {
             outbox: Outbox::new(udp, raw),
             upcall,
@@ -68,7 +73,7 @@ impl Egress {
             now: None,
         };
         let buffer = vec![0; VNET_HEADER_LEN + PACKET_MAX].into_boxed_slice();
-        Ok((sender, Self { poll, mailbox, tun, buffer, sealer }))
+        Ok((sender, Self { poll, mailbox, tun, urgent, buffer, sealer }))
     }
 
     /// Pumps until it is told to stop.
@@ -93,34 +98,27 @@ impl Egress {
     /// Handles packets until the device is drained or the budget is used up. When it ends nothing waits to be sent.
     fn batch(&mut self) -> Result<Batch, Broken> {
         self.sealer.begin();
+        let Self { tun, urgent, buffer, sealer, .. } = self;
         let mut result = Batch::Full;
         for _ in 0..READS {
-            let Some(len) = self.read()? else {
+            if let Some(urgent) = urgent {
+                for _ in 0..READS {
+                    let Some(len) = read(urgent, buffer)? else { break };
+                    sealer.protect(buffer.get_mut(..len).unwrap_or_default(), Some(Kind::Urgent));
+                }
+            }
+            let Some(len) = read(tun, buffer)? else {
                 result = Batch::Drained;
                 break;
             };
-            let packet = self.buffer.get_mut(..len).unwrap_or_default();
-            if let Some((vnet, packet)) = packet.split_first_chunk_mut::<VNET_HEADER_LEN>() {
-                self.sealer.protect(vnet, packet);
-            }
-            if self.sealer.outbox.octets() >= ENOUGH {
-                self.sealer.send();
+            let kind = urgent.is_some().then_some(Kind::Bulk);
+            sealer.protect(buffer.get_mut(..len).unwrap_or_default(), kind);
+            if sealer.outbox.octets() >= ENOUGH {
+                sealer.send();
             }
         }
-        self.sealer.send();
+        sealer.send();
         Ok(result)
-    }
-
-    /// Step 1: says how many octets of the buffer are header and packet, or `None` if there is no packet.
-    fn read(&mut self) -> Result<Option<usize>, Broken> {
-        loop {
-            return match self.tun.read(&mut self.buffer) {
-                Ok(len) => Ok(Some(len)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
-            };
-        }
     }
 
     /// Does what control said. `Err` means to end.
@@ -159,8 +157,11 @@ impl Sealer {
         self.outbox.send(&self.slots, &self.counters);
     }
 
-    /// Steps 2 to 4 for one packet or super-packet.
-    fn protect(&mut self, vnet: &[u8; VNET_HEADER_LEN], packet: &mut [u8]) {
+    /// Steps 2 to 4 for one packet or super-packet, and the header before it. `kind` if the queue tells.
+    fn protect(&mut self, octets: &mut [u8], kind: Option<Kind>) {
+        let Some((vnet, packet)) = octets.split_first_chunk_mut::<VNET_HEADER_LEN>() else {
+            return;
+        };
         let Some(view) = View::parse(packet) else {
             return self.counters.drop_one(DropReason::NotIp);
         };
@@ -170,7 +171,10 @@ impl Sealer {
             self.translate(slot, vnet, packet, &view);
         }
         match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
-            Ok(mut segments) => self.encap(slot, &mut segments, packet),
+            Ok(mut segments) => {
+                let kind = kind.unwrap_or_else(|| kind_of(&view, packet));
+                self.encap(slot, &mut segments, kind);
+            }
             Err(reason) => self.counters.drop_one(reason),
         }
     }
@@ -201,10 +205,10 @@ impl Sealer {
     /// Step 4: seals the packet by the slot's SA; without one asks control for one. Of several, each for a part of the child's
     /// networks, the last one that admits it. One that has carried all that it may is passed over: where it is being replaced
     /// its successor is there already.
-    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, packet: &[u8]) {
+    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, kind: Kind) {
         let view = *segments.view();
         let (count, octets) = (segments.count(), segments.octets());
-        let mark = (kind_of(&view, packet), ecn::outer_for(view.traffic_class, true));
+        let mark = (kind, ecn::outer_for(view.traffic_class, true));
         let mut worn = None;
         for position in (0..self.slots.of(slot).len()).rev() {
             let Some(out) = self.slots.of(slot).get_mut(position) else { continue };
@@ -252,6 +256,18 @@ impl Sealer {
     }
 }
 
+/// Step 1: says how many octets of the buffer are header and packet, or `None` if there is no packet.
+fn read(tun: &Tun, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
+    loop {
+        return match tun.read(buffer) {
+            Ok(len) => Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
+        };
+    }
+}
+
 /// TCP without payload that only acknowledges: not the end of a connection, which must not overtake its data.
 fn kind_of(view: &View, packet: &[u8]) -> Kind {
     let Some([offset, flags]) = (view.protocol == TCP && !view.is_fragment())
@@ -261,11 +277,7 @@ fn kind_of(view: &View, packet: &[u8]) -> Kind {
         return Kind::Bulk;
     };
     let payload = view.total_len.saturating_sub(view.header_len + usize::from(offset >> 4) * 4);
-    if payload == 0 && flags & !(TCP_ECE | TCP_CWR) == TCP_ACK {
-        Kind::Acknowledgment
-    } else {
-        Kind::Bulk
-    }
+    if payload == 0 && flags & !(TCP_ECE | TCP_CWR) == TCP_ACK { Kind::Urgent } else { Kind::Bulk }
 }
 
 /// Whether a packet is for a group, or for everybody on the link, rather than for one host.
@@ -288,6 +300,7 @@ fn selectors_of(view: &View) -> ikev2::PacketSelectors {
 
 const TUN: Token = Token(0);
 const WAKER: Token = Token(1);
+const URGENT: Token = Token(2);
 
 /// The longest IP packet, in octets.
 const PACKET_MAX: usize = 65_535;
@@ -331,9 +344,9 @@ mod tests {
         let kind = |packet: &[u8]| kind_of(&View::parse(packet).expect("a packet"), packet);
         assert_eq!(kind(&packet), Kind::Bulk, "with payload");
         packet[3] = 40;
-        assert_eq!(kind(&packet), Kind::Acknowledgment);
+        assert_eq!(kind(&packet), Kind::Urgent);
         packet[33] = 0x50;
-        assert_eq!(kind(&packet), Kind::Acknowledgment, "with ECE");
+        assert_eq!(kind(&packet), Kind::Urgent, "with ECE");
         for flags in [0x11, 0x12, 0x14, 0x18, 0x00] {
             packet[33] = flags;
             assert_eq!(kind(&packet), Kind::Bulk, "{flags:x}");

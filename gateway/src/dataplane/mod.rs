@@ -1,4 +1,4 @@
-//! The data plane: two pump threads between the TUN device and the sockets, and the handle that control has on them.
+//! The data plane: pump threads between the TUN device and the sockets, and the handle that control has on them.
 //!
 //! ```text
 //!   control ── tx(TxCommand) ──► tx pump   egress.rs    read ─► classify ─► translate ─► encap ─► send
@@ -13,6 +13,9 @@
 //! Each pump owns its SAs, its buffer and its tables; nothing is shared but the device, the sockets and the counters. A
 //! packet is handled to the end by the thread that read it: no queue, no lock, no allocation and no clock per packet. The
 //! pumps never wait for control. They sleep in `mio::Poll` when their descriptors are drained.
+//!
+//! Several workers are several pairs of pumps. A flow belongs to one queue of the TUN device and so to one tx pump, which has a
+//! share in each outbound SA; an inbound SA belongs to one rx pump, by its SPI (`sys/steering.rs`).
 
 pub mod command;
 pub mod counters;
@@ -26,6 +29,7 @@ mod sad;
 mod tests;
 
 use std::io;
+use std::iter::once;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,7 +44,7 @@ pub use policy::{Policy, Rule};
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
-use crate::io::{RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,74 +77,136 @@ pub enum Transport {
     Raw,
 }
 
-/// The handle on both pumps. Dropping it stops them.
+/// What one worker works on.
+#[derive(Debug)]
+pub struct Equipment {
+    /// Its queues of the TUN device.
+    pub tun: Lanes,
+    /// Its sockets on the NAT port.
+    pub nat: Vec<UdpSocket>,
+    /// Its raw sockets.
+    pub raw: Vec<RawEsp>,
+}
+
+impl Equipment {
+    /// A worker for each of `lanes`: gives the first one these sockets, and the others further ones beside them.
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the UDP or raw kinds.
+    pub fn share_out(
+        lanes: Vec<Lanes>,
+        nat: Vec<UdpSocket>,
+        raw: Vec<RawEsp>,
+    ) -> Result<Vec<Self>, OpenError> {
+        let workers = lanes.len();
+        let bare = |tun| Self { tun, nat: Vec::new(), raw: Vec::new() };
+        let mut all: Vec<_> = lanes.into_iter().map(bare).collect();
+        for socket in nat {
+            let further = socket.join(workers)?;
+            for (worker, socket) in all.iter_mut().zip(once(socket).chain(further)) {
+                worker.nat.push(socket);
+            }
+        }
+        for socket in raw {
+            let further = socket.join(workers)?;
+            for (worker, socket) in all.iter_mut().zip(once(socket).chain(further)) {
+                worker.raw.push(socket);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The handle on all pumps. Dropping it stops them.
 #[derive(Debug)]
 pub struct Dataplane {
-    tx: Pump<TxCommand>,
-    rx: Pump<RxCommand>,
+    tx: Vec<Pump<TxCommand>>,
+    rx: Vec<Pump<RxCommand>>,
     counters: Arc<Counters>,
 }
 
 impl Dataplane {
-    /// Starts both pumps.
+    /// Starts two pumps for each of `workers`, of which there has to be one.
     ///
-    /// The rx pump owns receiving on `nat_sockets` (bound to the NAT port) and on `raw`; the tx pump sends ESP on them. Clone a
+    /// The rx pump owns receiving on its sockets; the tx pump sends ESP on them. Clone a
     /// socket first ([`UdpSocket::try_clone`]) to send IKE on it elsewhere. All descriptors keep the namespace they were
     /// opened in; the pumps open none.
     ///
     /// # Errors
     /// What the system says about a new thread or an epoll descriptor.
-    pub fn start(
-        tun: Tun,
-        nat_sockets: Vec<UdpSocket>,
-        raw: Vec<RawEsp>,
-        upcall: &UpcallSender,
-    ) -> io::Result<Self> {
-        let (tun, udp, raw) = (Arc::new(tun), Arc::new(UdpSockets(nat_sockets)), Arc::new(raw));
+    pub fn start(workers: Vec<Equipment>, upcall: &UpcallSender) -> io::Result<Self> {
         let counters = Arc::new(Counters::new());
+        let mut dataplane = Self { tx: Vec::new(), rx: Vec::new(), counters };
+        for worker in workers {
+            dataplane.hire(worker, upcall)?;
+        }
+        Ok(dataplane)
+    }
+
+    fn hire(&mut self, worker: Equipment, upcall: &UpcallSender) -> io::Result<()> {
+        let Equipment { tun: Lanes { bulk, urgent }, nat, raw } = worker;
+        let (bulk, udp, raw) = (Arc::new(bulk), Arc::new(UdpSockets(nat)), Arc::new(raw));
         let (tx_sender, mut egress) = Egress::new(
-            Arc::clone(&tun),
+            (Arc::clone(&bulk), urgent),
             Arc::clone(&udp),
             Arc::clone(&raw),
             upcall.clone(),
-            Arc::clone(&counters),
+            Arc::clone(&self.counters),
         )?;
         let (rx_sender, mut ingress) =
-            Ingress::new(tun, udp, raw, upcall.clone(), Arc::clone(&counters))?;
-        let tx = Pump::spawn("tx", tx_sender, upcall.clone(), move || egress.run())?;
-        let rx = Pump::spawn("rx", rx_sender, upcall.clone(), move || ingress.run())?;
-        Ok(Self { tx, rx, counters })
+            Ingress::new(bulk, udp, raw, upcall.clone(), Arc::clone(&self.counters))?;
+        let number = self.tx.len();
+        let (tx, rx) = (("tx", number), ("rx", number));
+        self.tx.push(Pump::spawn(tx, tx_sender, upcall.clone(), move || egress.run())?);
+        self.rx.push(Pump::spawn(rx, rx_sender, upcall.clone(), move || ingress.run())?);
+        Ok(())
     }
 
-    /// Commands the tx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
-    pub fn tx(&self, command: TxCommand) {
-        self.tx.commands.send(command);
+    /// Commands every tx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
+    pub fn tx(&self, mut command: TxCommand) {
+        let Some((first, others)) = self.tx.split_first() else { return };
+        for pump in others {
+            pump.commands.send(command.share());
+        }
+        first.commands.send(command);
     }
 
-    /// Commands the rx pump; takes effect with its next batch, in order. Waits only while 256 commands are queued.
+    /// Commands the rx pump of the SA; takes effect with its next batch, in order. Waits only while 256 commands are queued.
     pub fn rx(&self, command: RxCommand) {
-        self.rx.commands.send(command);
+        if let Some(pump) = self.receiver(&command) {
+            pump.commands.send(command);
+        }
     }
 
-    /// Installs both directions of a pair of SAs, the inbound one first: `outbound` is told to the tx pump once the rx pump
+    /// The pump that has the SA which the command is about.
+    fn receiver(&self, command: &RxCommand) -> Option<&Pump<RxCommand>> {
+        let family = command.spi().map_or(0, |spi| ikev2::EspSpi(spi).family() as usize);
+        self.rx.get(family % self.rx.len().max(1))
+    }
+
+    /// Installs both directions of a pair of SAs, the inbound one first: `outbound` is told to the tx pumps once the rx pump
     /// has done what `inbound` says.
     ///
     /// The first packet on the outbound SA allows the peer to send on its other direction (RFC 7296 §2.8). The answer could
     /// overtake an rx pump that has not had its turn on a busy machine, and would be dropped for an unknown SPI.
     pub fn install(&self, inbound: RxCommand, outbound: TxCommand) {
-        in_order(&self.rx.commands, inbound, &self.tx.commands, outbound);
+        if let Some(pump) = self.receiver(&inbound) {
+            in_order(&pump.commands, inbound, || self.tx(outbound));
+        }
     }
 
-    /// Waits until both pumps have done what they were told so far: some tens of microseconds, a second at most.
+    /// Waits until all pumps have done what they were told so far: some tens of microseconds, half a second each at most.
     ///
     /// A new inbound SA has to be in place before the message leaves that lets the peer use it (RFC 7296 §2.8), so call this
     /// between installing and sending.
     pub fn settle(&self) {
-        let receipts = [self.tx.commands.receipt(), self.rx.commands.receipt()];
+        let tx = self.tx.iter().map(|pump| pump.commands.receipt());
+        let receipts: Vec<_> =
+            tx.chain(self.rx.iter().map(|pump| pump.commands.receipt())).collect();
         receipts.iter().for_each(wait_for);
     }
 
-    /// Ends both threads and waits for them; the device and the sockets close.
+    /// Ends all threads and waits for them; the device and the sockets close.
     pub fn stop(self) {
         drop(self);
     }
@@ -154,18 +220,18 @@ impl Dataplane {
 
 impl Drop for Dataplane {
     fn drop(&mut self) {
-        self.tx.commands.send(TxCommand::Stop);
-        self.rx.commands.send(RxCommand::Stop);
-        self.tx.join();
-        self.rx.join();
+        self.tx.iter().for_each(|pump| pump.commands.send(TxCommand::Stop));
+        self.rx.iter().for_each(|pump| pump.commands.send(RxCommand::Stop));
+        self.tx.iter_mut().for_each(Pump::join);
+        self.rx.iter_mut().for_each(Pump::join);
     }
 }
 
-/// Sends `first`, waits until it is done, then sends `second`.
-fn in_order<A, B>(one: &MailboxSender<A>, first: A, other: &MailboxSender<B>, second: B) {
+/// Sends `first`, waits until it is done, then does `second`.
+fn in_order<A>(one: &MailboxSender<A>, first: A, second: impl FnOnce()) {
     one.send(first);
     wait_for(&one.receipt());
-    other.send(second);
+    second();
 }
 
 /// Waits for a receipt. A pump that ended answers by closing; one that is stuck has been waited for long enough.
@@ -184,11 +250,12 @@ struct Pump<C> {
 impl<C> Pump<C> {
     /// Runs `body` on a thread of its own; an error or a panic of it becomes [`Upcall::Broken`].
     fn spawn(
-        name: &'static str,
+        (name, number): (&'static str, usize),
         commands: MailboxSender<C>,
         upcall: UpcallSender,
         body: impl FnOnce() -> Result<(), Broken> + Send + 'static,
     ) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name(format!("s2s-{name}{number}"));
         let guarded = move || match catch_unwind(AssertUnwindSafe(body)) {
             Ok(Ok(())) => {}
             Ok(Err(Broken { what, cause })) => {
@@ -201,8 +268,7 @@ impl<C> Pump<C> {
                 ));
             }
         };
-        let thread = std::thread::Builder::new().name(format!("s2s-{name}")).spawn(guarded)?;
-        Ok(Self { commands, thread: Some(thread) })
+        Ok(Self { commands, thread: Some(thread.spawn(guarded)?) })
     }
 
     fn join(&mut self) {

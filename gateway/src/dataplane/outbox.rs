@@ -1,8 +1,8 @@
 //! What the tx pump has sealed and not sent yet: trains in one buffer, handed to the kernel by one call.
 //!
 //! ```text
-//!   lane    | train | train | train |  room  |        bulk, and apart from it the acknowledgments of TCP: between packets of
-//!           ^ message                 ^ end            1400 octets each of them would end a train
+//!   lane    | train | train | train |  room  |        bulk, and apart from it what is urgent, acknowledgments of TCP
+//!           ^ message                 ^ end            above all: between packets of 1400 octets each would end a train
 //!
 //!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
 //!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
@@ -54,8 +54,8 @@ struct Waiting {
 pub(super) enum Kind {
     /// Anything.
     Bulk,
-    /// TCP without payload.
-    Acknowledgment,
+    /// What others wait for: acknowledgments of TCP above all.
+    Urgent,
 }
 
 impl Outbox {
@@ -89,6 +89,9 @@ impl Outbox {
         (kind, traffic_class): (Kind, u8),
         counters: &Counters,
     ) -> Result<(), DropReason> {
+        if kind == Kind::Urgent && self.overtaken() >= OVERTAKEN_MAX {
+            self.send(slots, counters);
+        }
         while segments.next_len().is_some() {
             if !self.lane(kind).has_room() {
                 self.send(slots, counters);
@@ -116,7 +119,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends all that waits, acknowledgments first: they are few, and others wait for them.
+    /// How many sequence numbers something urgent would leave behind, at most, to be sent after it.
+    fn overtaken(&self) -> usize {
+        let [bulk, acks] = self.lanes.each_ref().map(Lane::packets);
+        if bulk == 0 { 0 } else { bulk + acks }
+    }
+
+    /// Sends all that waits, what is urgent first: it is little, and others wait for it.
     pub(super) fn send(&mut self, slots: &Slots, counters: &Counters) {
         let [bulk, acks] = &self.lanes;
         let sender = Sender { udp: &self.udp, raw: &self.raw, slots, counters };
@@ -135,7 +144,7 @@ impl Outbox {
         let [bulk, acks] = &mut self.lanes;
         match kind {
             Kind::Bulk => bulk,
-            Kind::Acknowledgment => acks,
+            Kind::Urgent => acks,
         }
     }
 
@@ -162,6 +171,10 @@ impl Lane {
 
     fn end(&self) -> usize {
         self.waiting.last().map_or(0, |last| last.train.range().end)
+    }
+
+    fn packets(&self) -> usize {
+        self.waiting.iter().map(|one| one.train.packets()).sum()
     }
 
     /// Whether one more train fits, however long it becomes.
@@ -338,6 +351,10 @@ fn loss_of(error: &io::Error) -> IoLoss {
 /// at 1 Gbit/s.
 const ROOM_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 
+/// Sequence numbers that may be overtaken on the way out. The peer's replay window may have no more than 32
+/// (RFC 4303 §3.4.3), and the network overtakes, too; what leaves the window is lost.
+const OVERTAKEN_MAX: usize = 16;
+
 /// Octets of one message at most, and of one packet.
 const MESSAGE_MAX: usize = 65_535 + esp::HEADROOM + esp::TAILROOM;
 
@@ -346,3 +363,85 @@ const LANE_LEN: usize = 3 * MESSAGE_MAX;
 
 /// Trains of a lane; many small packets of several sizes make many.
 const TRAINS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket as Plain;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use esp::{OutboundSa, SaParams, Selector, Selectors, Suite, VnetHeader};
+    use ikev2::Limits;
+
+    use super::*;
+    use crate::dataplane::{ChildCounters, Destination, Transport};
+    use crate::io::{Port, UdpSocket};
+
+    const SLOT: SlotId = SlotId(0);
+
+    /// An outbox with an SA to a plain socket on this host.
+    fn outbox() -> (Outbox, Slots, Plain) {
+        let peer = Plain::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), Port::Nat).unwrap();
+        let (local, remote) = (socket.local(), peer.local_addr().unwrap());
+        let outbox = Outbox::new(Arc::new(UdpSockets(vec![socket])), Arc::default());
+        let way = outbox.way(&Destination {
+            local: local.ip(),
+            remote,
+            local_port: local.port(),
+            transport: Transport::Udp,
+        });
+        let all = || vec![Selector::addresses([0; 4].into(), [255; 4].into())];
+        let sa = OutboundSa::new(SaParams {
+            spi: NonZeroU32::new(0x101).unwrap(),
+            suite: Suite::AesGcm16 { key_bits: 256 },
+            encr_key: &[0x5a; 36],
+            integ_key: &[],
+            esn: true,
+            selectors: Arc::new(Selectors { local: all(), remote: all() }),
+            replay_window: 32,
+        });
+        let out = Outbound {
+            sa: Box::new(sa.unwrap()),
+            way,
+            mtu: 1400,
+            whole: true,
+            counters: Arc::new(ChildCounters::new(crate::clock::now())),
+            usage: Arc::default(),
+            hard: Limits { octets: None, packets: None },
+            told: false,
+        };
+        let mut slots = Slots::default();
+        slots.install(SLOT, out, false);
+        (outbox, slots, peer)
+    }
+
+    /// What the pump may read in one batch: short packets of several lengths, and acknowledgments among them.
+    #[test]
+    fn what_an_acknowledgment_overtakes_stays_in_the_narrowest_window() {
+        let (mut outbox, mut slots, peer) = outbox();
+        let counters = Counters::new();
+        outbox.begin();
+        for number in 0_u8..64 {
+            let kind = if number < 40 && number % 8 != 7 { Kind::Bulk } else { Kind::Urgent };
+            let mut packet = vec![0; 40 + usize::from(number % 3) * 16];
+            packet[..4].copy_from_slice(&[0x45, 0, 0, 40 + number % 3 * 16]);
+            packet[8..10].copy_from_slice(&[64, 6]);
+            let mut segments = Segments::new(&VnetHeader::default(), &packet).unwrap();
+            let place = (&mut slots, SLOT, 0);
+            outbox.seal(place, &mut segments, (kind, 0), &counters).unwrap();
+        }
+        outbox.send(&slots, &counters);
+        let (mut newest, mut first) = (0, None);
+        for _ in 0..64 {
+            let mut datagram = [0; 256];
+            assert!(peer.recv(&mut datagram).unwrap() > 8);
+            let sequence = u32::from_be_bytes(*datagram[4..].first_chunk().unwrap());
+            newest = sequence.max(newest);
+            first.get_or_insert(sequence);
+            assert!(sequence + 32 > newest, "{sequence} after {newest}");
+        }
+        assert!(newest == 64 && first > Some(1), "nothing was overtaken");
+    }
+}

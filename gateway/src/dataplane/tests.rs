@@ -19,7 +19,7 @@ use ikev2::{Limits, PacketSelectors};
 use ipnet::IpNet;
 
 use super::*;
-use crate::io::{OpenError, Port};
+use crate::io::{OpenError, Port, Tun};
 use crate::sys::netlink::{Netlink, Route};
 use crate::sys::netns::{Netns, set_sysctl};
 
@@ -39,14 +39,13 @@ struct Side {
 }
 
 impl Side {
-    fn new(netns: Netns, addresses: &[&str], routes: &[&str]) -> Self {
+    fn new(netns: Netns, addresses: &[&str], routes: &[&str], workers: usize) -> Self {
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
         let (sender, upcalls) = upcalls(Arc::new(waker));
-        let opened = netns.run(|| open(addresses, routes)).unwrap();
-        let (tun, nat, ike, raw) = opened;
-        let tun_index = tun.index();
-        let dataplane = Some(Dataplane::start(tun, nat, raw, &sender).unwrap());
+        let (equipment, ike) = netns.run(|| open(addresses, routes, workers)).unwrap();
+        let tun_index = equipment[0].tun.bulk.index();
+        let dataplane = Some(Dataplane::start(equipment, &sender).unwrap());
         let counters = Arc::new(ChildCounters::new(crate::clock::now()));
         Self { netns, dataplane, ike, upcalls, poll, counters, tun_index }
     }
@@ -130,8 +129,9 @@ impl std::fmt::Debug for Side {
 }
 
 /// Opens everything inside the namespace of the calling thread.
-fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets, Vec<RawEsp>) {
-    let tun = Tun::open("s2s0", TUN_MTU).unwrap();
+fn open(addresses: &[&str], routes: &[&str], workers: usize) -> (Vec<Equipment>, UdpSockets) {
+    let lanes = Tun::open_for("s2s0", TUN_MTU, workers).unwrap();
+    let tun = &lanes[0].bulk;
     let mut netlink = Netlink::open().unwrap();
     for address in addresses {
         netlink.add_address(tun.index(), address.parse().unwrap()).unwrap();
@@ -145,7 +145,7 @@ fn open(addresses: &[&str], routes: &[&str]) -> (Tun, Vec<UdpSocket>, UdpSockets
     let mut ike: Vec<_> = nat.iter().map(|socket| socket.try_clone().unwrap()).collect();
     ike.extend(UdpSocket::bind_all(&[], 500, Port::Ike).unwrap());
     let raw = ["0.0.0.0", "::"].map(|any| RawEsp::bind(any.parse().unwrap()).unwrap());
-    (tun, nat, UdpSockets(ike), Vec::from(raw))
+    (Equipment::share_out(lanes, nat, Vec::from(raw)).unwrap(), UdpSockets(ike))
 }
 
 /// Waits until packets to the IPv6 address of `device` are taken for local: the kernel adds that route from a work queue.
@@ -167,7 +167,7 @@ fn local_routes(device: &str) {
 }
 
 /// Both ends; `None` if namespaces are not permitted here.
-fn world() -> Option<(Side, Side)> {
+fn world(workers: usize) -> Option<(Side, Side)> {
     let (left, right) = (Netns::new().ok()?, Netns::new().ok()?);
     left.run(|| {
         let mut netlink = Netlink::open().unwrap();
@@ -197,15 +197,21 @@ fn world() -> Option<(Side, Side)> {
             .unwrap();
     }
     let far = ["10.2.0.0/16", "10.3.0.0/16", "239.0.0.0/8", "2001:db8:2::/48"];
-    let left = Side::new(left, &["10.1.0.1/32", "2001:db8:1::1/128"], &far);
+    let left = Side::new(left, &["10.1.0.1/32", "2001:db8:1::1/128"], &far, workers);
     let near = ["10.1.0.0/16", "2001:db8:1::/48"];
-    let right = Side::new(right, &["10.2.0.1/32", "10.3.0.1/32", "2001:db8:2::1/128"], &near);
+    let right =
+        Side::new(right, &["10.2.0.1/32", "10.3.0.1/32", "2001:db8:2::1/128"], &near, workers);
     Some((left, right))
 }
 
 /// Runs `test` with both ends, here or under `unshare`.
 fn with_world(name: &str, test: impl FnOnce(Side, Side)) {
-    if let Some((left, right)) = world() {
+    with_workers(name, 1, test);
+}
+
+/// The same with so many workers at each end.
+fn with_workers(name: &str, workers: usize, test: impl FnOnce(Side, Side)) {
+    if let Some((left, right)) = world(workers) {
         return test(left, right);
     }
     let inner = std::env::var_os(INNER).is_some();
@@ -590,4 +596,5 @@ fn a_device_that_goes_is_reported() {
     });
 }
 
+mod workers;
 mod worn;

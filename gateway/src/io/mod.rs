@@ -20,7 +20,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 pub use raw::RawEsp;
-pub use tun::Tun;
+pub use tun::{Lanes, Tun};
 pub use udp::{Port, UdpSocket, UdpSockets, source_for};
 
 /// A device or socket could not be opened: what, why, and what to do about it, in one sentence.

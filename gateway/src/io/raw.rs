@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::io::OpenError;
 use crate::io::udp::{Inbox, Outgoing, prepare, set_df};
 use crate::sys::batch;
+use crate::sys::steering;
 
 /// A non-blocking raw socket for ESP.
 #[derive(Debug)]
@@ -47,6 +48,24 @@ impl RawEsp {
             _ => OpenError::Raw { what: "bind", address: local, cause },
         })?;
         Ok(Self { socket, local, overflowed: AtomicU32::new(0) })
+    }
+
+    /// Further sockets on the same address, one for each further worker, each of which takes the SPIs that are its own, as this
+    /// one does from now on.
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the raw kinds.
+    pub fn join(&self, workers: usize) -> Result<Vec<Self>, OpenError> {
+        let local = self.local;
+        let further = (1..workers).map(|_| Self::bind(local)).collect::<Result<Vec<_>, _>>()?;
+        let count = u32::try_from(workers).unwrap_or(1);
+        if count > 1 {
+            for (socket, worker) in std::iter::once(self).chain(&further).zip(0..) {
+                steering::steer_raw(socket.as_fd(), local.is_ipv4(), worker, count)
+                    .map_err(|cause| OpenError::Raw { what: "steer", address: local, cause })?;
+            }
+        }
+        Ok(further)
     }
 
     /// The address it is bound to.

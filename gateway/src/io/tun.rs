@@ -26,11 +26,21 @@ use mio::{Interest, Registry, Token, event};
 
 use crate::io::OpenError;
 use crate::sys::device::{self, Links};
+use crate::sys::steering;
 
 /// One queue of an open TUN device; both pumps use it through a shared reference.
 pub struct Tun {
     queue: File,
     device: Arc<Device>,
+}
+
+/// The queues of one worker.
+#[derive(Debug)]
+pub struct Lanes {
+    /// For everything.
+    pub bulk: Tun,
+    /// To be read first.
+    pub urgent: Option<Tun>,
 }
 
 /// What all queues share.
@@ -96,6 +106,26 @@ impl Tun {
         }
         device.links.up(name).map_err(other("bring up"))?;
         Ok(tuns)
+    }
+
+    /// As [`open_queues`](Self::open_queues), two queues for each worker: of the second one the worker reads first what others wait
+    /// for (`sys/steering.rs`). Without the right to load such a program, one queue each.
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the TUN kinds.
+    pub fn open_for(name: &str, mtu: u16, workers: usize) -> Result<Vec<Lanes>, OpenError> {
+        let steered = u32::try_from(workers).unwrap_or(1);
+        let mut queues = Self::open_queues(name, mtu, 2 * workers)?;
+        let attached = queues.first().map(|tun| steering::steer_tun(tun.as_fd(), steered));
+        if let Some(Err(error)) = attached {
+            tracing::info!(target: "gateway", event = "no-steering", %error);
+            drop(queues);
+            let queues = Self::open_queues(name, mtu, workers)?;
+            return Ok(queues.into_iter().map(|bulk| Lanes { bulk, urgent: None }).collect());
+        }
+        let urgent = queues.split_off(workers.min(queues.len()));
+        let lanes = queues.into_iter().zip(urgent);
+        Ok(lanes.map(|(bulk, urgent)| Lanes { bulk, urgent: Some(urgent) }).collect())
     }
 
     /// The interface name.

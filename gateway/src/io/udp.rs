@@ -34,6 +34,7 @@ use crate::sys::batch;
 pub(crate) use crate::sys::batch::{Inbox, Message, Outgoing};
 pub(crate) use crate::sys::message::Envelope;
 use crate::sys::message::{self, Arrival};
+use crate::sys::steering;
 
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl UdpSocket {
     /// # Errors
     /// [`OpenError`], one of the UDP kinds.
     pub fn bind(local: SocketAddr, port: Port) -> Result<Self, OpenError> {
+        Self::bind_beside(local, port, false)
+    }
+
+    /// `beside`: others of ours are bound there.
+    fn bind_beside(local: SocketAddr, port: Port, beside: bool) -> Result<Self, OpenError> {
         let other = |what| move |cause| OpenError::Udp { what, local, cause };
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))
@@ -86,6 +92,9 @@ impl UdpSocket {
         prepare(&socket, local.is_ipv6()).map_err(other("prepare"))?;
         if local.is_ipv6() {
             socket.set_only_v6(true).map_err(other("prepare"))?;
+        }
+        if beside {
+            socket.set_reuse_port(true).map_err(other("share"))?;
         }
         // Before it is bound, so that not one message comes unmerged. A kernel before 5.0 knows no merging, one before 4.18 no
         // cutting; setting the length to none asks for nothing else.
@@ -129,6 +138,25 @@ impl UdpSocket {
             Err(error) => return Err(error),
         }
         Ok(sockets)
+    }
+
+    /// Further sockets on the same address and port, one for each further worker: the SPI of a packet decides which socket gets it
+    /// (`sys/steering.rs`). The port was bound alone first, so that nobody else's sockets are among them.
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the UDP kinds.
+    pub fn join(&self, workers: usize) -> Result<Vec<Self>, OpenError> {
+        let local = self.local;
+        let other = |what| move |cause| OpenError::Udp { what, local, cause };
+        if workers <= 1 {
+            return Ok(Vec::new());
+        }
+        self.socket.set_reuse_port(true).map_err(other("share"))?;
+        let further = (1..workers).map(|_| Self::bind_beside(local, self.port, true));
+        let further = further.collect::<Result<Vec<_>, _>>()?;
+        let workers = u32::try_from(workers).unwrap_or(1);
+        steering::steer_udp(self.as_fd(), workers).map_err(other("steer"))?;
+        Ok(further)
     }
 
     /// Another descriptor of the same socket, for another thread to send on.

@@ -8,6 +8,7 @@
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
 //!   netns.rs     network namespaces
+//!   steering.rs  which queue or socket gets a packet (bpf)
 //! ```
 
 pub(crate) mod batch;
@@ -17,3 +18,4 @@ mod label;
 pub(crate) mod message;
 pub mod netlink;
 pub mod netns;
+pub(crate) mod steering;

@@ -5,6 +5,7 @@
 //!        error, both logs' tails, both statuses, packet counters, where the directory was kept
 //! ```
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -233,6 +234,19 @@ impl Case {
             testkit::flow::exchange(&self.sites.left.host, &self.sites.right.host, to, STALL)?;
         }
         self.encrypted()
+    }
+
+    /// Neither of ours dropped anything so far but for these reasons.
+    pub(crate) fn dropped_only(&self, reasons: &[&str]) -> Result<()> {
+        for (side, peer) in [("left", &self.left), ("right", &self.right)] {
+            let drops = peer.as_ours().map_or(Ok(BTreeMap::new()), Ours::drops)?;
+            // A host that is still being looked for on a link keeps IKE waiting: it is sent and answered twice.
+            let twice = ["retransmit", "unprotected"];
+            let expected = |reason| reasons.contains(&reason) || twice.contains(&reason);
+            let unexpected = drops.keys().any(|reason| !expected(reason.as_str()));
+            ensure!(!unexpected, "{side} dropped: {drops:?}, expected {reasons:?}");
+        }
+        Ok(())
     }
 
     /// Runs `body` in the middle of a steady TCP flow in both directions, and checks that no octet was lost and that

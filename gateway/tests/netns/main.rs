@@ -14,6 +14,7 @@ mod bad_input;
 mod case;
 mod children;
 mod collide;
+mod datagrams;
 mod dead_peer;
 mod fragments;
 mod host;
@@ -21,11 +22,14 @@ mod hub;
 mod lifecycle;
 mod lifetimes;
 mod many;
+mod marks;
 mod moving;
 mod path_mtu;
 mod redirect;
 mod refusal;
 mod rekey;
+mod sizes;
+mod speed;
 mod traffic;
 
 use std::path::Path;
@@ -58,6 +62,10 @@ fn main() -> ExitCode {
     hub::list(&mut list);
     bad_input::list(&mut list);
     host::list(&mut list);
+    speed::list(&mut list);
+    sizes::list(&mut list);
+    datagrams::list(&mut list);
+    marks::list(&mut list);
     if list.ours.is_none() && !arguments.list {
         // What an earlier run left after kill -9; a failure shows soon enough.
         let _ = testkit::netns::sweep();

@@ -149,7 +149,7 @@ impl ChildOffer {
         traffic: Traffic,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let spi_in = cx.fresh_esp_spi();
+        let spi_in = cx.fresh_esp_spi(None);
         let spi = spi_in.0.get().to_be_bytes();
         Self {
             slot,
@@ -166,14 +166,15 @@ impl ChildOffer {
     }
 
     /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one: by the method `asked` that the peer
-    /// asked for after a first try, or the one `used` before.
+    /// asked for after a first try, or the one `used` before. `replaced`: what the child receives on that it is to replace.
     pub(super) fn further(
         child: &ChildConfig,
         (slot, traffic): (Slot, Traffic),
         (asked, used): (Option<KeMethod>, Option<KeMethod>),
+        replaced: Option<EspSpi>,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let spi_in = cx.fresh_esp_spi();
+        let spi_in = cx.fresh_esp_spi(replaced);
         let method = asked.or(used).or_else(|| negotiate::first_ke(&child.proposals));
         let ke = method.and_then(|method| KeSecret::generate(method, &mut cx.shared.rng));
         Self {
@@ -333,8 +334,8 @@ pub(super) enum Asked {
     First,
     /// In CREATE_CHILD_SA, as an additional one, but not the one that we are asking for ourselves.
     Further { except: Option<Slot> },
-    /// In CREATE_CHILD_SA, in place of a child in this slot, with no more than this traffic.
-    Rekey(Slot, Traffic),
+    /// In CREATE_CHILD_SA, in place of a child in this slot, with no more than this traffic, that receives on this SPI.
+    Rekey(Slot, Traffic, EspSpi),
 }
 
 /// Answers a request for a child. For CREATE_CHILD_SA `keying.nonces.1` is not used: a fresh nonce is made.
@@ -382,7 +383,11 @@ pub(super) fn answer(
         nonces: (keying.nonces.0, nonce.as_deref().unwrap_or(keying.nonces.1)),
     };
     let keys = derive(&keying, g_ir.as_deref().map(Vec::as_slice), &suite);
-    let spi_in = cx.fresh_esp_spi();
+    let replaced = match asked {
+        Asked::First | Asked::Further { .. } => None,
+        Asked::Rekey(_, _, replaced) => Some(*replaced),
+    };
+    let spi_in = cx.fresh_esp_spi(replaced);
     proposal.spi = spi_in.0.get().to_be_bytes().to_vec();
     let remarks = Remarks::read(body);
     let confirmed = false;
@@ -425,7 +430,7 @@ impl Refusal {
 fn select(peer: &PeerConfig, asked: &Asked, offer: Traffic) -> Result<Choice, Refusal> {
     let choice = match asked {
         Asked::First | Asked::Further { .. } => choose(peer, &offer),
-        Asked::Rekey(slot, scope) => rekeyed(*slot, scope, &offer),
+        Asked::Rekey(slot, scope, _) => rekeyed(*slot, scope, &offer),
     };
     choice.ok_or_else(|| {
         let reason = CloseReason::SelectorMismatch {

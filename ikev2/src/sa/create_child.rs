@@ -31,7 +31,7 @@ impl Established {
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
         let traffic = cx.led_by_packet(self.peer, slot.traffic(child));
-        let offer = ChildOffer::further(child, (slot, traffic), (ke, None), cx);
+        let offer = ChildOffer::further(child, (slot, traffic), (ke, None), None, cx);
         let mut chain = Chain::new();
         offer.write(&mut chain);
         self.pending = Some(Pending::NewChild(offer));
@@ -45,7 +45,7 @@ impl Established {
         let (scope, premature) = (self.rekey_scope(old, cx), !old.confirmed);
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
-        let mut offer = ChildOffer::further(child, (slot, scope), (ke, used), cx);
+        let mut offer = ChildOffer::further(child, (slot, scope), (ke, used), Some(spi_in), cx);
         offer.premature = premature;
         let mut chain = Chain::new();
         let spi = spi_in.0.get().to_be_bytes();
@@ -99,8 +99,8 @@ impl Established {
         // The SPI is the one that the peer receives on, with ESP (RFC 7296 §1.3.3).
         let named = |spi: u32| notify.esp_spi() == Some(spi);
         let old = self.children.iter().find(|child| named(child.spi_out.0.get()));
-        let Some((id, slot, phase, scope)) =
-            old.map(|old| (old.id, old.slot, old.phase, self.rekey_scope(old, cx)))
+        let Some((id, slot, spi_in, phase, scope)) =
+            old.map(|old| (old.id, old.slot, old.spi_in, old.phase, self.rekey_scope(old, cx)))
         else {
             let (protocol, kind) = (ProtocolId::ESP, NotifyType::CHILD_SA_NOT_FOUND);
             let mut chain = Chain::new();
@@ -111,9 +111,8 @@ impl Established {
         if phase != Phase::Up || self.has_successor(id) {
             return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
         }
-        let Some(mut agreed) = self.answer_child(message, &Asked::Rekey(slot, scope), cx) else {
-            return;
-        };
+        let asked = Asked::Rekey(slot, scope, spi_in);
+        let Some(mut agreed) = self.answer_child(message, &asked, cx) else { return };
         agreed.child.replaces = Some(id);
         if let Some(Pending::RekeyChild(ours, offer)) = &mut self.pending
             && *ours == id
