@@ -157,7 +157,8 @@ impl SaUsage {
         self.sequence.load(Ordering::Relaxed)
     }
 
-    /// Packets were numbered up to `sequence`, and are not sent yet: whoever has seen one finds its number here. Tx pump only.
+    /// Packets were numbered up to `sequence`, and are not sent yet: whoever has seen one finds its number here. Tx pumps only;
+    /// where several share the SA, one may set it back by a moment, until the next packet.
     pub(crate) fn numbered(&self, sequence: u64) {
         self.sequence.store(sequence, Ordering::Relaxed);
     }
@@ -298,12 +299,10 @@ impl Counters {
         add(&self.losses, loss.index(), packets);
     }
 
-    ///
     pub(crate) fn ike_passed(&self) {
         bump(&self.ike, 1);
     }
 
-    ///
     pub(crate) fn keepalive_seen(&self) {
         bump(&self.keepalives, 1);
     }
