@@ -40,15 +40,11 @@ impl Sequence {
 
     /// Another share in the same numbers.
     pub(crate) fn share(&mut self) -> Self {
-        let shared = match &self.shared {
-            Some(shared) => Arc::clone(shared),
-            None => {
-                let shared = Arc::new(AtomicU64::new(self.last));
-                self.end = self.last;
-                self.shared = Some(Arc::clone(&shared));
-                shared
-            }
-        };
+        let shared = self.shared.get_or_insert_with(|| {
+            self.end = self.last;
+            Arc::new(AtomicU64::new(self.last))
+        });
+        let shared = Arc::clone(shared);
         Self { last: 0, end: 0, limit: self.limit, shared: Some(shared) }
     }
 
