@@ -274,7 +274,7 @@ fn add_vectors<S: Simd>(simd: S, octets: &[u8], lead: usize, mut each: impl FnMu
     reason = "has to become part of what is compiled for each instruction set"
 )]
 fn to_line<S: Simd>(octets: &[u8]) -> usize {
-    octets.as_ptr().align_offset(S::u8s::LEN) % S::u8s::LEN & !1
+    (octets.as_ptr().align_offset(S::u8s::LEN) % S::u8s::LEN) & !1
 }
 
 /// The sum of the upper and the lower half.

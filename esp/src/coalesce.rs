@@ -279,7 +279,7 @@ impl Coalescer {
     }
 }
 
-impl<'b> Gathered<'b> {
+impl Gathered<'_> {
     /// The octets to be written, one behind the other: the [`VnetHeader`], the head, the payloads behind it. At most
     /// [`PARTS_MAX`](Self::PARTS_MAX).
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
@@ -300,9 +300,10 @@ impl<'b> Gathered<'b> {
 fn is_next(head: &[u8], packet: &[u8], flow: &Flow, new: &Flow) -> bool {
     let upper = flow.upper;
     // Version, header length, traffic class; fragment field, TTL, protocol; flow label, hop limit; addresses.
-    let ip = match flow.is_v4() {
-        true => masked(head, V4_STAYS) == masked(packet, V4_STAYS) && same::<4>(head, packet, 16),
-        false => masked(head, V6_STAYS) == masked(packet, V6_STAYS) && same::<24>(head, packet, 16),
+    let ip = if flow.is_v4() {
+        masked(head, V4_STAYS) == masked(packet, V4_STAYS) && same::<4>(head, packet, 16)
+    } else {
+        masked(head, V6_STAYS) == masked(packet, V6_STAYS) && same::<24>(head, packet, 16)
     };
     let kind = flow.kind == new.kind && flow.header_len == new.header_len;
     if !(kind && ip && same::<4>(head, packet, upper)) {
@@ -435,7 +436,9 @@ fn flow_slot(view: &View) -> usize {
     let (source, destination) = view.ports().unwrap_or_default();
     let ports = u64::from(source) << 16 | u64::from(destination);
     let mixed = (fold(view.source).rotate_left(32) ^ fold(view.destination)).wrapping_add(ports);
-    (mixed.wrapping_mul(ODD) >> (u64::BITS - FLOWS.ilog2())) as usize
+    #[expect(clippy::cast_possible_truncation, reason = "a place among the flows")]
+    let slot = (mixed.wrapping_mul(ODD) >> (u64::BITS - FLOWS.ilog2())) as usize;
+    slot
 }
 
 /// Flows that are told apart.
