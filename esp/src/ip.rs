@@ -42,10 +42,7 @@ pub struct View {
 }
 
 /// What the next layer header offers to selectors (RFC 4301 §4.4.1.1).
-///
-/// With a tag as large as both ports, so that what is stored as two words is not loaded across them, for which a processor waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum Upper {
     /// Ports of TCP, UDP, UDP-Lite, DCCP or SCTP.
     Ports {

@@ -36,7 +36,7 @@ const WINDOW: u32 = 4096;
 
 /// From 10.1.0.0/16 to 10.2.0.0/16, with ESN: who seals, and who opens.
 pub(crate) fn pair(suite: Suite) -> (OutboundSa, InboundSa) {
-    let ends = |n| {
+    let network = |n| {
         let (start, end): (IpAddr, IpAddr) = ([10, n, 0, 0].into(), [10, n, 255, 255].into());
         vec![Selector::addresses(start, end)]
     };
@@ -46,7 +46,7 @@ pub(crate) fn pair(suite: Suite) -> (OutboundSa, InboundSa) {
         encr_key: &KEY[..suite.encr_key_len()],
         integ_key: &[9; 32][..suite.integ_key_len()],
         esn: true,
-        selectors: Arc::new(Selectors { local: ends(local), remote: ends(remote) }),
+        selectors: Arc::new(Selectors { local: network(local), remote: network(remote) }),
         replay_window: WINDOW,
     };
     (OutboundSa::new(params(1, 2)).unwrap(), InboundSa::new(params(2, 1)).unwrap())

@@ -23,12 +23,26 @@ use crate::{
 };
 
 /// Key of an outbound SA.
+#[cfg_attr(
+    feature = "aws-lc",
+    expect(
+        clippy::large_enum_variant,
+        reason = "one in each SA, never moved; the smaller one is a pointer to C"
+    )
+)]
 pub(crate) enum SealingKey {
     Gcm(GcmKey),
     Cbc(CbcSealingKey),
 }
 
 /// Key of an inbound SA.
+#[cfg_attr(
+    feature = "aws-lc",
+    expect(
+        clippy::large_enum_variant,
+        reason = "one in each SA, never moved; the smaller one is a pointer to C"
+    )
+)]
 pub(crate) enum OpeningKey {
     Gcm(GcmKey),
     Cbc(CbcOpeningKey),

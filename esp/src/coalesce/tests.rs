@@ -95,11 +95,13 @@ fn what_the_device_does_not_take_is_not_merged() {
     }
 }
 
+type Change = Box<dyn Fn(&mut Vec<u8>)>;
+
 /// One difference each, in the second of three packets: the first is written alone, then what the other two make.
 #[test]
 fn headers_that_differ_end_a_super_packet() {
     let flip = |at: usize, by: u8| move |packet: &mut Vec<u8>| packet[at] ^= by;
-    let changes: [(&str, Box<dyn Fn(&mut Vec<u8>)>); 12] = [
+    let changes: [(&str, Change); 12] = [
         ("TOS", Box::new(flip(1, 1))),
         ("identification", Box::new(flip(4, 1))),
         ("DF", Box::new(flip(6, 0x40))),
@@ -180,10 +182,10 @@ fn what_it_holds_is_bounded() {
 
 #[test]
 fn super_packets_end_where_an_ip_packet_does() {
-    let mut packets = stream(&Shape::default(), &[5; 60_000], 1000);
+    let mut packets = stream(&Shape::default(), &vec![5; 60_000], 1000);
     let more = Shape { sequence: 0xffff_ff00_u32.wrapping_add(60_000), ..Shape::default() };
-    for (number, mut packet) in stream(&more, &[5; 60_000], 1000).into_iter().enumerate() {
-        put(&mut packet, V4_ID, (0xfffe_u16.wrapping_add(60 + number as u16)).to_be_bytes());
+    for (number, mut packet) in (60..).zip(stream(&more, &vec![5; 60_000], 1000)) {
+        put(&mut packet, V4_ID, 0xfffe_u16.wrapping_add(number).to_be_bytes());
         sum_up(&mut packet);
         packets.push(packet);
     }
@@ -246,7 +248,7 @@ proptest! {
 }
 
 /// Makes the checksums right again.
-fn sum_up(packet: &mut Vec<u8>) {
+fn sum_up(packet: &mut [u8]) {
     put(packet, V4_CHECKSUM, [0, 0]);
     let sum = Sum::of(&packet[..20]).finish();
     put(packet, V4_CHECKSUM, sum.to_be_bytes());

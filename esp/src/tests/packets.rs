@@ -16,6 +16,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of a header")]
 pub(crate) struct Shape {
     pub(crate) v6: bool,
     pub(crate) udp: bool,
@@ -59,7 +60,7 @@ pub(crate) fn super_packet(shape: &Shape, payload: &[u8], size: u16) -> (VnetHea
     let protocol = if shape.udp { IpNumber::UDP } else { IpNumber::TCP };
     let mut packet = Vec::new();
     let pseudo = if shape.v6 {
-        let (source, destination) = ([0xfd, 1], [0xfd, 2]).clone();
+        let (source, destination) = ([0xfd, 1], [0xfd, 2]);
         let address = |start: [u8; 2]| {
             let mut octets = [0; 16];
             octets[..2].copy_from_slice(&start);
