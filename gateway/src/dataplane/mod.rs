@@ -156,7 +156,8 @@ impl Dataplane {
         let (rx_sender, mut ingress) =
             Ingress::new(bulk, udp, raw, upcall.clone(), Arc::clone(&self.counters))?;
         let number = self.tx.len();
-        let (tx, rx) = (("tx", number), ("rx", number));
+        let tx = Role { name: "tx", number, nice: TX_NICE };
+        let rx = Role { name: "rx", number, nice: RX_NICE };
         self.tx.push(Pump::spawn(tx, tx_sender, upcall.clone(), move || egress.run())?);
         self.rx.push(Pump::spawn(rx, rx_sender, upcall.clone(), move || ingress.run())?);
         Ok(())
@@ -241,6 +242,26 @@ fn wait_for(receipt: &Receiver<()>) {
     }
 }
 
+/// What a pump is for.
+#[derive(Debug, Clone, Copy)]
+struct Role {
+    name: &'static str,
+    number: usize,
+    /// How willingly it lets others run (nice(2)).
+    nice: i32,
+}
+
+impl Role {
+    /// Takes its place among the threads of this machine. Without the right to do so (CAP_SYS_NICE) it takes its turn as all do.
+    fn begin(self) {
+        // The kernel's "process" of that call is a thread.
+        if let Err(error) = rustix::process::setpriority_process(None, self.nice) {
+            let Self { name, number, .. } = self;
+            tracing::debug!(target: "gateway", event = "no-priority", name, number, %error);
+        }
+    }
+}
+
 /// A pump's thread and the way to its mailbox.
 struct Pump<C> {
     commands: MailboxSender<C>,
@@ -250,13 +271,18 @@ struct Pump<C> {
 impl<C> Pump<C> {
     /// Runs `body` on a thread of its own; an error or a panic of it becomes [`Upcall::Broken`].
     fn spawn(
-        (name, number): (&'static str, usize),
+        role: Role,
         commands: MailboxSender<C>,
         upcall: UpcallSender,
         body: impl FnOnce() -> Result<(), Broken> + Send + 'static,
     ) -> io::Result<Self> {
+        let Role { name, number, .. } = role;
         let thread = std::thread::Builder::new().name(format!("s2s-{name}{number}"));
-        let guarded = move || match catch_unwind(AssertUnwindSafe(body)) {
+        let begun = move || {
+            role.begin();
+            body()
+        };
+        let guarded = move || match catch_unwind(AssertUnwindSafe(begun)) {
             Ok(Ok(())) => {}
             Ok(Err(Broken { what, cause })) => {
                 upcall.broken(format!("the {name} pump ended: cannot {what}: {cause}"));
@@ -310,6 +336,12 @@ fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no words")
 }
+
+/// A kernel forwards packets before any thread runs; a gateway in user space has to be let run to do as well. What came over the
+/// network goes first: it was let in already, and it waits in a long queue, in which what is urgent waits, too. What has not been
+/// sent yet waits in a short one, and whoever sends it slows down.
+const RX_NICE: i32 = -15;
+const TX_NICE: i32 = -10;
 
 /// How long one pump is waited for.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);
