@@ -308,8 +308,9 @@ const PACKET_MAX: usize = 65_535;
 /// Packets or super-packets that are read before the commands are looked at again: well under ten milliseconds.
 const READS: usize = 64;
 
-/// Octets that are not kept waiting for more: a super-packet leaves at once, while small packets leave together.
-const ENOUGH: usize = 32 << 10;
+/// Octets that are not kept waiting for more: two super-packets, if they are there already, wake the peer once. With 32 KiB it was
+/// 5 % less, with 256 KiB no more.
+const ENOUGH: usize = 128 << 10;
 
 // RFC 9293 §3.1, RFC 3168 §6.1.
 const TCP: u8 = 6;

@@ -358,8 +358,8 @@ const OVERTAKEN_MAX: usize = 16;
 /// Octets of one message at most, and of one packet.
 const MESSAGE_MAX: usize = 65_535 + esp::HEADROOM + esp::TAILROOM;
 
-/// Octets of a lane: a super-packet that became two trains, and one more.
-const LANE_LEN: usize = 3 * MESSAGE_MAX;
+/// Octets of a lane: what is enough to be sent, a super-packet that became two trains, and one more.
+const LANE_LEN: usize = 5 * MESSAGE_MAX;
 
 /// Trains of a lane; many small packets of several sizes make many.
 const TRAINS_MAX: usize = 64;
