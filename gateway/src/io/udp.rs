@@ -11,7 +11,7 @@
 //! asked, and an answer leaves from it. Outer packets have DF set and are never fragmented, with one exception: an IKE
 //! message that does not fit, which IP has to fragment (RFC 7296 §2).
 //!
-//! ESP goes many datagrams a message and many messages a call: [`UdpSocket::send_batch`], [`UdpSocket::receive_batch`]. On the
+//! ESP goes many datagrams a message and many messages a call: `UdpSocket::send_batch`, `UdpSocket::receive_batch`. On the
 //! NAT port the kernel merges what belongs together (`UDP_GRO`), so a message received there may be many datagrams.
 
 use std::io::{self, IoSlice};
@@ -187,7 +187,7 @@ impl UdpSocket {
     }
 
     /// Whether messages may be sent that the kernel or the network card cuts into datagrams. False where the kernel cannot,
-    /// and after the way out refused one (EIO: a card that computes no checksums); [`Outgoing::apart`] is for then.
+    /// and after the way out refused one (EIO: a card that computes no checksums); `Outgoing::apart` is for then.
     #[must_use]
     pub fn gso_works(&self) -> bool {
         self.learned.gso.load(Ordering::Relaxed)
