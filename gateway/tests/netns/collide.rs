@@ -24,7 +24,8 @@ pub(crate) fn list(list: &mut List) {
     let tunnel = |pair| Tunnel {
         edit: |left, right| {
             for side in [left, right] {
-                side.swan_extra = "delete_rekeyed_delay = 2".into();
+                // It gives up after three seconds otherwise, which a busy machine needs to tell both to begin.
+                side.swan_extra = "delete_rekeyed_delay = 2\n  retransmit_tries = 8".into();
             }
         },
         ..gcm(pair)
