@@ -7,7 +7,7 @@
 //!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
 //!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
 //!             EIO       the way out cannot cut: the packets go one by one
-//!             EMSGSIZE  longer than the MTU of the way out: dropped, counted, told
+//!             EMSGSIZE  longer than the MTU of the way out: dropped and counted; control hears of such an MTU by netlink
 //! ```
 //!
 //! The packets of an SA that are not whole (IPv6 inside of a path that carries hardly more than 1280 octets) go one by one
