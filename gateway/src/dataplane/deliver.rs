@@ -111,25 +111,32 @@ impl Writer {
         }
     }
 
-    /// One call for all parts.
-    fn gather(&self, one: &Gathered<'_>) -> io::Result<()> {
-        let mut slices: [_; Gathered::PARTS_MAX] = std::array::from_fn(|_| IoSlice::new(&[]));
-        let mut count = 0;
-        for (slice, part) in slices.iter_mut().zip(one.parts()) {
-            *slice = IoSlice::new(part);
-            count += 1;
+    /// One call for all parts, copied behind one another where there are many: the kernel takes longer over each piece of a
+    /// vector than copying it here does.
+    fn gather(&mut self, one: &Gathered<'_>) -> io::Result<()> {
+        if one.packets == 1 {
+            let mut parts = one.parts().map(IoSlice::new);
+            let empty = || IoSlice::new(&[]);
+            let pair = [parts.next().unwrap_or_else(empty), parts.next().unwrap_or_else(empty)];
+            return self.tun.write(&pair);
         }
-        self.tun.write(slices.get(..count).unwrap_or_default())
+        let end = self.put_together(one);
+        self.tun.write(&[IoSlice::new(self.whole.get(..end).unwrap_or_default())])
     }
 
-    /// A call for each packet of a super-packet. The first error is the answer, and the others are tried all the same.
-    fn write_apart(&mut self, one: &Gathered<'_>) -> io::Result<()> {
+    fn put_together(&mut self, one: &Gathered<'_>) -> usize {
         let mut end = 0;
         for part in one.parts() {
             let Some(place) = self.whole.get_mut(end..end + part.len()) else { break };
             place.copy_from_slice(part);
             end += part.len();
         }
+        end
+    }
+
+    /// A call for each packet of a super-packet. The first error is the answer, and the others are tried all the same.
+    fn write_apart(&mut self, one: &Gathered<'_>) -> io::Result<()> {
+        let end = self.put_together(one);
         let bad = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let whole = self.whole.get(..end).unwrap_or_default();
         let (vnet, packet) =
