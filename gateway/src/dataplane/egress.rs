@@ -26,7 +26,9 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
 use crate::dataplane::sad::{Outbound, Slots};
-use crate::dataplane::{Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender};
+use crate::dataplane::{
+    Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender,
+};
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
@@ -83,7 +85,7 @@ impl Egress {
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }
-            if self.batch()? == Batch::Full {
+            if !self.batch()?.is_over() {
                 continue;
             }
             match self.poll.poll(&mut events, None) {
@@ -98,27 +100,36 @@ impl Egress {
     /// Handles packets until the device is drained or the budget is used up. When it ends nothing waits to be sent.
     fn batch(&mut self) -> Result<Batch, Broken> {
         self.sealer.begin();
-        let Self { tun, urgent, buffer, sealer, .. } = self;
-        let mut result = Batch::Full;
+        let mut result = Batch::Empty;
         for _ in 0..READS {
-            if let Some(urgent) = urgent {
-                for _ in 0..READS {
-                    let Some(len) = read(urgent, buffer)? else { break };
-                    sealer.protect(buffer.get_mut(..len).unwrap_or_default(), Some(Kind::Urgent));
-                }
-            }
-            let Some(len) = read(tun, buffer)? else {
+            // What is urgent comes before what has not been read yet.
+            if self.sealer.outbox.is_empty() && self.read_urgent()? > 0 {
                 result = Batch::Drained;
-                break;
+            }
+            let Self { tun, urgent, buffer, sealer, .. } = self;
+            let Some(len) = read(tun, buffer)? else {
+                sealer.send();
+                return Ok(result);
             };
+            result = Batch::Drained;
             let kind = urgent.is_some().then_some(Kind::Bulk);
             sealer.protect(buffer.get_mut(..len).unwrap_or_default(), kind);
             if sealer.outbox.octets() >= ENOUGH {
                 sealer.send();
             }
         }
-        sealer.send();
-        Ok(result)
+        self.sealer.send();
+        Ok(Batch::Full)
+    }
+
+    /// Handles what waits in the urgent queue, up to the budget; says how many packets that were.
+    fn read_urgent(&mut self) -> Result<usize, Broken> {
+        let Self { urgent: Some(urgent), buffer, sealer, .. } = self else { return Ok(0) };
+        for packets in 0..READS {
+            let Some(len) = read(urgent, buffer)? else { return Ok(packets) };
+            sealer.protect(buffer.get_mut(..len).unwrap_or_default(), Some(Kind::Urgent));
+        }
+        Ok(READS)
     }
 
     /// Does what control said. `Err` means to end.

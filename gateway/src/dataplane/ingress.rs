@@ -38,7 +38,7 @@ pub(super) struct Ingress {
     mailbox: Mailbox<RxCommand>,
     udp: Arc<UdpSockets>,
     raw: Arc<Vec<RawEsp>>,
-    /// Whether a socket may have something to read: the UDP sockets, then the raw ones. Tokens are positions in it.
+    /// Whether a socket may have something to read, until it was found empty: the UDP sockets, then the raw ones. Tokens are positions in it.
     ready: Vec<bool>,
     /// How many packets each of them had lost for want of room when that was last counted.
     overflowed: Vec<u32>,
@@ -114,7 +114,7 @@ impl Ingress {
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }
-            if self.turn()? == Batch::Full {
+            if !self.turn()?.is_over() {
                 continue;
             }
             match self.poll.poll(&mut events, None) {
@@ -133,19 +133,16 @@ impl Ingress {
 
     /// One batch from each socket that may have something.
     fn turn(&mut self) -> Result<Batch, Broken> {
-        let mut result = Batch::Drained;
+        let mut result = Batch::Empty;
         for socket in 0..self.ready.len() {
             if self.ready.get(socket) != Some(&true) {
                 continue;
             }
-            match self.batch(socket)? {
-                Batch::Full => result = Batch::Full,
-                Batch::Drained => {
-                    if let Some(ready) = self.ready.get_mut(socket) {
-                        *ready = false;
-                    }
-                }
+            let batch = self.batch(socket)?;
+            if let (Batch::Empty, Some(ready)) = (batch, self.ready.get_mut(socket)) {
+                *ready = false;
             }
+            result = result.max(batch);
         }
         Ok(result)
     }
@@ -159,11 +156,11 @@ impl Ingress {
         let received = match (udp, raw) {
             (Some(udp), _) => udp.receive_batch(inbox),
             (None, Some(raw)) => raw.receive_batch(inbox),
-            (None, None) => return Ok(Batch::Drained),
+            (None, None) => return Ok(Batch::Empty),
         };
         let messages = match received {
             Ok(messages) => messages,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Batch::Drained),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Batch::Empty),
             // What ICMP said about an earlier datagram of ours, or a signal: the next call tells more.
             Err(error) if is_transient(&error) => return Ok(Batch::Full),
             Err(cause) => return Err(Broken { what: "receive from a socket", cause }),
@@ -189,7 +186,8 @@ impl Ingress {
             }
         }
         self.opener.delivery.write(inbox.buffer_mut(), &mut self.opener.sas)?;
-        Ok(Batch::Full)
+        // Fewer than there was room for: the kernel found no more.
+        Ok(if messages < inbox.capacity() { Batch::Drained } else { Batch::Full })
     }
 
     /// Does what control said. `Err` means to end.

@@ -321,12 +321,27 @@ struct Broken {
 }
 
 /// What became of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Batch {
-    /// The descriptor has nothing more to read.
+    /// There was nothing: time to sleep.
+    Empty,
+    /// There was something, and nothing more behind it.
     Drained,
     /// The budget was used up; there may be more.
     Full,
+}
+
+impl Batch {
+    /// Says whether to sleep. After something came the pump lets others run and looks again first.
+    ///
+    /// Where there are more threads to run than cores, those others bring the next packets: what has gathered meanwhile is handled
+    /// at once, without a sleep of the pump and a wake-up by each of them. Where there are none it is a system call a sleep.
+    fn is_over(self) -> bool {
+        if self == Self::Drained {
+            std::thread::yield_now();
+        }
+        self == Self::Empty
+    }
 }
 
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {

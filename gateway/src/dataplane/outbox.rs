@@ -73,6 +73,11 @@ impl Outbox {
         self.may_wait = true;
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+    }
+
     /// Octets that wait.
     pub(super) fn octets(&self) -> usize {
         self.lanes.iter().map(Lane::end).sum()

@@ -194,6 +194,11 @@ impl Inbox {
     /// The most messages of an inbox.
     pub(crate) const MOST: usize = 64;
 
+    /// How many messages a call fills at most.
+    pub(crate) fn capacity(&self) -> usize {
+        self.names.len()
+    }
+
     /// Message `position` of the last call.
     pub(crate) fn message(&self, position: usize) -> Option<Message> {
         self.messages.get(position).cloned()
