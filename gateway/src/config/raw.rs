@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::codes::Code;
 use super::document::Document;
 use super::keys;
+use super::model::{Failback, LogFormat, MssClamp};
 use super::report::Diagnostic;
 use super::secret::{InlineKey, KeySource};
 use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
@@ -30,6 +31,10 @@ pub(super) struct Raw {
     pub(super) include: Vec<At<String>>,
     /// `[gateway]`, of every file that has one.
     pub(super) gateways: Vec<RawGateway>,
+    /// `[log]`, the same.
+    pub(super) logs: Vec<RawLog>,
+    /// `[security]`, the same.
+    pub(super) securities: Vec<RawSecurity>,
     pub(super) networks: Vec<RawNetwork>,
     pub(super) policies: Vec<RawPolicy>,
     pub(super) connections: Vec<RawConnection>,
@@ -50,6 +55,24 @@ pub(super) struct RawGateway {
     pub(super) workers: Field<u64>,
     pub(super) cookie_threshold: Field<u64>,
     pub(super) max_half_open: Field<u64>,
+    pub(super) management_ip: Field<String>,
+    pub(super) public_addresses: Field<Vec<At<String>>>,
+}
+
+/// `[log]`.
+#[derive(Debug)]
+pub(super) struct RawLog {
+    pub(super) place: Place,
+    pub(super) level: Field<String>,
+    pub(super) format: Field<LogFormat>,
+}
+
+/// `[security]`.
+#[derive(Debug)]
+pub(super) struct RawSecurity {
+    pub(super) place: Place,
+    pub(super) warn: Field<Vec<At<String>>>,
+    pub(super) forbid: Field<Vec<At<String>>>,
 }
 
 /// One entry of `[networks]`.
@@ -71,13 +94,23 @@ pub(super) struct RawPolicy {
     pub(super) esp_lifebytes: Field<u64>,
     pub(super) esp_lifepackets: Field<u64>,
     pub(super) dpd: Field<RawDpd>,
+    pub(super) pfs_check: Field<bool>,
 }
 
 /// `dpd = ..`.
 #[derive(Debug)]
 pub(super) enum RawDpd {
     Off,
-    On { interval: Field<Duration>, timeout: Field<Duration>, action: Field<DpdAction> },
+    On { interval: Field<Duration>, timeout: Field<Duration>, action: Field<Death> },
+}
+
+/// `dpd.action`: what happens when a peer died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// With this connection alone.
+    Of(DpdAction),
+    /// Every connection to that peer is restarted.
+    RestartPeer,
 }
 
 /// `[connection.NAME]`.
@@ -107,6 +140,39 @@ pub(super) struct RawConnection {
     pub(super) metric: Field<u64>,
     pub(super) replay_window: Field<u64>,
     pub(super) nat_keepalive: Field<Duration>,
+    pub(super) mss_clamp: Field<MssClamp>,
+    pub(super) pfs_check: Field<bool>,
+    pub(super) relay: Field<bool>,
+    pub(super) management_ip: Field<String>,
+    pub(super) log: Field<tracing::Level>,
+    pub(super) failover: Field<RawFailover>,
+    pub(super) monitors: Vec<RawMonitor>,
+}
+
+/// `[connection.NAME.failover]`.
+#[derive(Debug)]
+pub(super) struct RawFailover {
+    pub(super) failback: Field<Failback>,
+    pub(super) probe: Field<Duration>,
+}
+
+/// One `[[connection.NAME.monitor]]`.
+#[derive(Debug)]
+pub(super) struct RawMonitor {
+    pub(super) place: Place,
+    pub(super) kind: Field<RawMonitorKind>,
+    pub(super) target: Field<String>,
+    pub(super) port: Field<u64>,
+    pub(super) interval: Field<Duration>,
+    pub(super) fail_after: Field<u64>,
+    pub(super) max_latency: Field<Duration>,
+}
+
+/// `kind` of a monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RawMonitorKind {
+    Icmp,
+    Tcp,
 }
 
 /// How subnets are spread over CHILD_SAs.
@@ -145,6 +211,17 @@ impl Raw {
             && let Some(section) = titled(&value, "gateway", "[gateway]", keys::GATEWAY, findings)
         {
             self.gateways.push(RawGateway::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("log")
+            && let Some(section) = titled(&value, "log", "[log]", keys::LOG, findings)
+        {
+            self.logs.push(RawLog::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("security")
+            && let Some(section) =
+                titled(&value, "security", "[security]", keys::SECURITY, findings)
+        {
+            self.securities.push(RawSecurity::read(&section, findings));
         }
         if let Field::Given(value) = file.raw("networks")
             && let Some(section) = names_of(&value, "networks", findings)
@@ -270,6 +347,28 @@ impl RawGateway {
             workers: section.integer("workers", 1..=64, findings),
             cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
+            management_ip: section.text("management_ip", findings),
+            public_addresses: section.texts("public_addresses", findings),
+        }
+    }
+}
+
+impl RawLog {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            place: section.place().clone(),
+            level: section.text("level", findings),
+            format: section.word("format", &LOG_FORMAT, findings),
+        }
+    }
+}
+
+impl RawSecurity {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            place: section.place().clone(),
+            warn: section.texts("warn", findings),
+            forbid: section.texts("forbid", findings),
         }
     }
 }
@@ -289,6 +388,7 @@ impl RawPolicy {
             esp_lifebytes: size(section, "esp_lifebytes", 1 << 16, findings),
             esp_lifepackets: section.integer("esp_lifepackets", 64..=u64::MAX, findings),
             dpd: read_dpd(section, findings),
+            pfs_check: section.boolean("pfs_check", findings),
         }
     }
 }
@@ -334,6 +434,17 @@ impl RawConnection {
                 KEEPALIVE_MIN..=KEEPALIVE_MAX,
                 findings,
             ),
+            mss_clamp: read_mss_clamp(section, findings),
+            pfs_check: section.boolean("pfs_check", findings),
+            relay: section.boolean("relay", findings),
+            management_ip: section.text("management_ip", findings),
+            log: section.word("log", &LEVEL, findings),
+            failover: read_failover(section, findings),
+            monitors: section
+                .tables("monitor", keys::MONITOR, findings)
+                .iter()
+                .map(|monitor| RawMonitor::read(monitor, findings))
+                .collect(),
         };
         section.require(
             "peer",
@@ -375,8 +486,101 @@ const SELECTORS: [(&str, Selectors); 3] =
     [("auto", Selectors::Auto), ("combined", Selectors::Combined), ("split", Selectors::Split)];
 const CHILDLESS: [(&str, Childless); 3] =
     [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
-const DPD_ACTION: [(&str, DpdAction); 3] =
-    [("restart", DpdAction::Restart), ("clear", DpdAction::Clear), ("trap", DpdAction::Trap)];
+const DPD_ACTION: [(&str, Death); 4] = [
+    ("restart", Death::Of(DpdAction::Restart)),
+    ("clear", Death::Of(DpdAction::Clear)),
+    ("trap", Death::Of(DpdAction::Trap)),
+    (keys::RESTART_PEER.name, Death::RestartPeer),
+];
+const LOG_FORMAT: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+const LEVEL: [(&str, tracing::Level); 5] = [
+    ("error", tracing::Level::ERROR),
+    ("warn", tracing::Level::WARN),
+    ("info", tracing::Level::INFO),
+    ("debug", tracing::Level::DEBUG),
+    ("trace", tracing::Level::TRACE),
+];
+const FAILBACK: [(&str, Failback); 2] = [("auto", Failback::Auto), ("manual", Failback::Manual)];
+const MONITOR_KIND: [(&str, RawMonitorKind); 2] =
+    [("icmp", RawMonitorKind::Icmp), ("tcp", RawMonitorKind::Tcp)];
+
+impl RawMonitor {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        let monitor = Self {
+            place: section.place().clone(),
+            kind: section.word("kind", &MONITOR_KIND, findings),
+            target: section.text("target", findings),
+            port: section.integer("port", 1..=65535, findings),
+            interval: duration(section, "interval", PROBE_MIN..=PROBE_MAX, findings),
+            fail_after: section.integer("fail_after", 1..=100, findings),
+            max_latency: duration(section, "max_latency", LATENCY_MIN..=LATENCY_MAX, findings),
+        };
+        section.require("kind", &monitor.kind, "write `kind = \"icmp\"` or \"tcp\"", findings);
+        section.require(
+            "target",
+            &monitor.target,
+            "write `target = \"ADDRESS\"` of a host behind the peer",
+            findings,
+        );
+        monitor
+    }
+}
+
+/// Between two probes of an endpoint or a monitor.
+const PROBE_MIN: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_hours(1);
+const LATENCY_MIN: Duration = Duration::from_millis(1);
+const LATENCY_MAX: Duration = Duration::from_mins(1);
+
+/// `[connection.NAME.failover]`.
+fn read_failover(section: &Section<'_>, findings: &mut Findings) -> Field<RawFailover> {
+    section.raw("failover").and_then(|at| {
+        let place = at.place.clone();
+        if !at.value.is_table() {
+            return wrong_type("failover", &at, "a table such as { failback = \"10m\" }", findings);
+        }
+        let inner = section.inner("failover", at, keys::FAILOVER, findings)?;
+        let failover = RawFailover {
+            failback: read_failback(&inner, findings),
+            probe: duration(&inner, "probe", PROBE_MIN..=PROBE_MAX, findings),
+        };
+        Some(At::new(failover, place))
+    })
+}
+
+/// `"auto"`, `"manual"` or how long the preferred endpoint has to answer before.
+fn read_failback(section: &Section<'_>, findings: &mut Findings) -> Field<Failback> {
+    let starts_with_digit = |at: &At<&DeValue<'_>>| {
+        at.value.as_str().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    match section.raw("failback") {
+        Field::Given(at) if at.value.is_str() && !starts_with_digit(&at) => {
+            section.word("failback", &FAILBACK, findings)
+        }
+        Field::Given(_) | Field::Wrong | Field::Absent => {
+            let time = duration(section, "failback", PROBE_MIN..=FAILBACK_MAX, findings);
+            time.and_then(|at| Some(at.map(Failback::After)))
+        }
+    }
+}
+
+const FAILBACK_MAX: Duration = Duration::from_hours(24);
+
+/// `"auto"`, `"off"` or octets.
+fn read_mss_clamp(section: &Section<'_>, findings: &mut Findings) -> Field<MssClamp> {
+    section.raw("mss_clamp").and_then(|at| {
+        if at.value.is_str() {
+            let words = [("auto", MssClamp::Auto), ("off", MssClamp::Off)];
+            return match_word("mss_clamp", text_of("mss_clamp", &at, findings)?, &words, findings);
+        }
+        let Field::Given(octets) = section.integer("mss_clamp", MSS, findings) else { return None };
+        let size = u16::try_from(octets.value).ok()?;
+        Some(At::new(MssClamp::AtMost(size), octets.place))
+    })
+}
+
+/// Octets; less than what every IPv4 host takes (RFC 9293 §3.7.1) makes nothing work better.
+const MSS: RangeInclusive<u64> = 536..=65_495;
 
 fn no_subnets(section: &Section<'_>, key: &str) -> Diagnostic {
     Diagnostic::at(Code::NoSubnets, section.place(), format!("{} has no `{key}`", section.title()))
@@ -406,6 +610,11 @@ fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
             timeout: duration(&inner, "timeout", DPD_MIN..=DPD_MAX, findings),
             action: inner.word("action", &DPD_ACTION, findings),
         };
+        if let RawDpd::On { action: Field::Given(at), .. } = &dpd
+            && at.value == Death::RestartPeer
+        {
+            inner.check_support(&keys::RESTART_PEER, &at.place, findings);
+        }
         Some(At::new(dpd, place))
     })
 }

@@ -149,7 +149,7 @@ impl Connection {
             children: slots.map(child).collect(),
             refused_offer: None,
             rekeys: 0,
-            path_mtu: PathMtu::default(),
+            path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             keepalive_at: None,
             shown: State::Disabled,

@@ -26,7 +26,9 @@ impl Control {
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
             Event::PeerMoved { peer, children, path, udp_encap, nat_local, nat_remote } => {
-                self.installer.relocate(&self.dataplane, &children, &path, udp_encap, self.mtu);
+                let ceiling = self.place_of(peer).and_then(|index| self.connections.get(index));
+                let ceiling = ceiling.map_or(self.mtu, |c| c.path_mtu.ceiling(self.mtu));
+                self.installer.relocate(&self.dataplane, &children, &path, udp_encap, ceiling);
                 self.on_peer_moved(peer, path, (nat_local, nat_remote));
             }
             Event::Redirected { peer, to } => self.on_redirected(now, peer, to),
@@ -122,7 +124,7 @@ impl Control {
         retry_at: Option<Instant>,
     ) {
         // Each child has told of its end already; this is for the one that has not.
-        for child in self.installer.of_peer(peer) {
+        for child in self.installer.of_peer(peer, None) {
             self.on_child_down(now, child, why);
         }
         let Some(index) = self.place_of(peer) else { return };
@@ -207,7 +209,8 @@ impl Control {
         let place = Place {
             slot: state.slot,
             replay_window: connection.config.replay_window,
-            mtu: self.mtu,
+            mtu: connection.path_mtu.ceiling(self.mtu),
+            mss_clamp: connection.config.mss_clamp,
             counters: &state.counters,
         };
         let (id, traffic) =

@@ -31,6 +31,7 @@ use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
 use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
+use crate::status::Code;
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 
@@ -103,7 +104,9 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     }
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
-    let mtu = gateway.mtu.unwrap_or_else(|| inner_mtu(&config.connections));
+    let fits = sizes(&config.connections);
+    let mtu = gateway.mtu.unwrap_or_else(|| narrowest(&fits));
+    let too_large = too_large(&config.connections, &fits, mtu);
     let equipment = equip(&gateway, mtu, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
@@ -147,6 +150,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         busy: false,
     };
     control.tunnel.begin();
+    control.warnings.extend(too_large.map(str::to_owned));
     control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
     control.publish_policy();
     for index in 0..control.connections.len() {
@@ -236,8 +240,8 @@ fn equip(
     Ok(Equipment::share_out(lanes, nat, raw)?)
 }
 
-/// The largest inner packet that fits every configured connection, whatever is negotiated.
-fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
+/// The largest inner packet that fits each configured connection, whatever is negotiated, octets.
+fn sizes(connections: &[crate::config::Connection]) -> Vec<u16> {
     let mut netlink = Netlink::open().ok();
     let of_connection = |connection: &crate::config::Connection| -> u16 {
         let suites = || connection.policy.esp.iter().flat_map(install::possible_suites);
@@ -245,11 +249,37 @@ fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
         let sizes = paths
             .into_iter()
             .flat_map(|(mtu, v6)| suites().map(move |suite| esp::inner_mtu(mtu, v6, true, suite)));
-        let computed = sizes.min().unwrap_or(MIN_MTU);
-        connection.mtu.map_or(computed, |wanted| wanted.min(computed))
+        sizes.min().unwrap_or(MIN_MTU)
     };
-    let smallest = connections.iter().map(of_connection).min();
-    smallest.unwrap_or(ETHERNET_MTU).max(MIN_MTU)
+    connections.iter().map(of_connection).collect()
+}
+
+/// What fits all of them.
+fn narrowest(sizes: &[u16]) -> u16 {
+    sizes.iter().copied().min().unwrap_or(ETHERNET_MTU).max(MIN_MTU)
+}
+
+/// W0504 for connections whose `mtu` asks for more than comes out of the device or fits the path; each is named in the log.
+fn too_large(
+    connections: &[crate::config::Connection],
+    sizes: &[u16],
+    device: u16,
+) -> Option<&'static str> {
+    let code = Code::MtuTooLarge.id();
+    let mut warned = None;
+    for (connection, fits) in connections.iter().zip(sizes) {
+        let fits = (*fits).min(device);
+        if let Some(mtu) = connection.mtu.filter(|mtu| *mtu > fits) {
+            let conn = &connection.name;
+            tracing::warn!(
+                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code,
+                msg = "`mtu` of the connection is more than fits into its tunnel, which bounds packets instead",
+                fix = %format!("write `mtu = {fits}` or less, or leave it out")
+            );
+            warned = Some(code);
+        }
+    }
+    warned
 }
 
 /// The MTU of the interface towards each address of a peer, at most that of Ethernet, and whether it is IPv6.
