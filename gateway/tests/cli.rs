@@ -384,6 +384,24 @@ fn a_strict_check_takes_warnings_for_errors() {
 }
 
 #[test]
+fn a_broken_included_file_is_said_loudly_and_does_not_keep_the_gateway_down() {
+    let place = Place::new();
+    let config = place.config();
+    let good = fs::read_to_string(&config).expect("reads");
+    fs::write(&config, format!("include = [\"broken.toml\"]\n{good}")).expect("writes");
+    fs::write(place.path("broken.toml"), "[connection.rome]\ncolour = 1\n").expect("writes");
+    assert_eq!(run(&["check", text(&config)]).status.code(), Some(2), "a check is strict");
+    // The socket of another daemon stops it just after the configuration was accepted.
+    let _other = UnixListener::bind(place.path("control.sock")).expect("binds");
+    let output = run(&["run", "-c", text(&config)]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["unknown key `colour`", "LEFT OUT", "warning[W0305]", "event=include-left-out"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn a_configuration_can_come_from_stdin() {
     let place = Place::new();
     let good = fs::read_to_string(place.config()).expect("reads");

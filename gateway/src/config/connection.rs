@@ -33,7 +33,7 @@ use super::model::{
 };
 use super::monitor::{check_inside, failover, management_ip, monitors};
 use super::policy::{Policies, built_in_proposals, derive_dpd, restarts_peer};
-use super::raw::{RawConnection, RawRoutes, Selectors};
+use super::raw_connection::{RawConnection, RawRoutes, Selectors};
 use super::report::Diagnostic;
 use super::secret::{PresharedKey, fetch};
 use super::section::{Field, Findings};
@@ -110,6 +110,7 @@ impl Draft {
         let dpd = derive_dpd(&raw.dpd, inherited, findings);
         let policy = policy.map(|policy| Policy {
             dpd,
+            forbidden: context.security.forbid.clone(),
             restart_peer: restarts_peer(&raw.dpd, policy.restart_peer),
             pfs_check: raw.pfs_check.value().copied().unwrap_or(policy.pfs_check),
             ..policy

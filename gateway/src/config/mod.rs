@@ -24,6 +24,7 @@ mod monitor;
 mod overlap;
 mod policy;
 mod raw;
+mod raw_connection;
 mod report;
 mod secret;
 mod section;

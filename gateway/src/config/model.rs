@@ -318,6 +318,8 @@ pub struct Policy {
     pub esp_lifetime: Lifetime,
     /// Dead peer detection. Default 30 s, 120 s, restart. `None`: off.
     pub dpd: Option<Dpd>,
+    /// What [`Security::forbid`] has, so that a refusal can say why.
+    pub forbidden: Vec<String>,
     /// Whether every connection to a peer is restarted when one finds it dead; `dpd.action` is `Restart` then.
     pub restart_peer: bool,
     /// Whether a child is rekeyed soon after its start to see that both sides agree on PFS. Default `true`.

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use super::address::address;
 use super::codes::Code;
 use super::model::{Failback, Failover, Monitor, MonitorKind};
-use super::raw::{RawConnection, RawMonitor, RawMonitorKind};
+use super::raw_connection::{RawConnection, RawMonitor, RawMonitorKind};
 use super::report::Diagnostic;
 use super::section::{Field, Findings};
 use super::source::{At, Place};

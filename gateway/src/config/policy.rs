@@ -386,6 +386,7 @@ fn built_in() -> BTreeMap<String, Option<Policy>> {
             timeout: Duration::from_secs(built_in.dpd_seconds.1),
             ..Dpd::default()
         }),
+        forbidden: Vec::new(),
         restart_peer: false,
         pfs_check: true,
     };

@@ -130,7 +130,7 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = connection.config.name.clone();
-        let explained = reason::explain(why, &conn);
+        let explained = reason::explain_for(why, &conn, &connection.config.policy.forbidden);
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
@@ -162,7 +162,9 @@ impl Control {
         let index = peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(&path));
         let connection = index.and_then(|index| self.connections.get_mut(index));
         let name = connection.as_ref().map(|connection| connection.config.name.clone());
-        let explained = reason::explain(why, name.as_deref().unwrap_or("NAME"));
+        let forbidden = connection.as_ref().map(|c| c.config.policy.forbidden.as_slice());
+        let named = name.as_deref().unwrap_or("NAME");
+        let explained = reason::explain_for(why, named, forbidden.unwrap_or_default());
         if let Some(connection) = connection {
             connection.on_refused(why, now);
         }
@@ -243,7 +245,7 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let explained = reason::explain(why, conn);
+        let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
         let child = connection.config.children.get(config).map(|child| child.name.as_str());
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))

@@ -436,4 +436,18 @@ mod tests {
         );
         assert_eq!(destination(&path, false).transport, Transport::Raw);
     }
+
+    #[test]
+    fn tcp_is_told_what_fits_or_less_or_nothing() {
+        for (clamp, v6, expected) in [
+            (MssClamp::Auto, false, 1400),
+            (MssClamp::AtMost(1200), false, 1240),
+            (MssClamp::AtMost(1200), true, 1260),
+            (MssClamp::AtMost(9000), false, 1400),
+            (MssClamp::AtMost(u16::MAX), true, 1400),
+            (MssClamp::Off, false, 0),
+        ] {
+            assert_eq!(for_tcp(clamp, 1400, v6), expected, "{clamp:?}");
+        }
+    }
 }

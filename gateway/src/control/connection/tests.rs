@@ -27,6 +27,7 @@ fn configured(start: Start) -> config::Connection {
             ike_lifetime: ikev2::Lifetime::of(Duration::from_hours(8)),
             esp_lifetime: ikev2::Lifetime::of(Duration::from_hours(1)),
             dpd: None,
+            forbidden: Vec::new(),
             restart_peer: false,
             pfs_check: true,
         },
