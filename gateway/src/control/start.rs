@@ -268,7 +268,12 @@ fn too_large(
     let code = Code::MtuTooLarge.id();
     let mut warned = None;
     for (connection, fits) in connections.iter().zip(sizes) {
-        let fits = (*fits).min(device);
+        // A name or a caller from anywhere may turn out to have more room than was assumed.
+        let is_known = match &connection.peer {
+            Peer::Any => false,
+            Peer::Hosts(hosts) => hosts.iter().all(|h| matches!(h.name, HostName::Address(_))),
+        };
+        let fits = if is_known { (*fits).min(device) } else { device };
         if let Some(mtu) = connection.mtu.filter(|mtu| *mtu > fits) {
             let conn = &connection.name;
             tracing::warn!(
@@ -312,3 +317,29 @@ const ETHERNET_MTU: u16 = 1500;
 
 /// Octets; IPv6 needs this much (RFC 8200 §5), and nothing smaller is worth a tunnel.
 const MIN_MTU: u16 = 1280;
+
+#[cfg(test)]
+mod tests {
+    use ikev2::Start;
+
+    use super::*;
+    use crate::config::{Connection, Host};
+
+    #[test]
+    fn an_mtu_that_does_not_fit_is_said_where_it_is_known() {
+        let known = super::super::connection::tests::connection(Start::Always, clock::now()).config;
+        let name = Host { name: HostName::Dns("berlin.example.com".into()), port: None };
+        let warned = |peer: &Peer, mtu: Option<u16>, fits: u16, device: u16| {
+            let one = Connection { mtu, peer: peer.clone(), ..known.clone() };
+            too_large(&[one], &[fits], device)
+        };
+        let (address, name) = (known.peer.clone(), Peer::Hosts(vec![name]));
+        assert_eq!(warned(&address, None, 1400, 1400), None);
+        assert_eq!(warned(&address, Some(1400), 1400, 1400), None);
+        assert_eq!(warned(&address, Some(1401), 1400, 1438), Some("W0504"), "of the path");
+        assert_eq!(warned(&address, Some(1401), 1438, 1400), Some("W0504"), "of the device");
+        assert_eq!(warned(&name, Some(1401), 1400, 1438), None, "it may be IPv4 or IPv6");
+        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some("W0504"));
+        assert_eq!(warned(&Peer::Any, Some(1401), 1400, 1438), None);
+    }
+}
