@@ -80,7 +80,7 @@ crate::codes::codes! {
         "Dead peer detection asks after `interval` of silence and gives up after `timeout` of silence. With a timeout that is not longer than the interval the peer would be declared dead before it is asked.";
     BadIdentity "E0136" "not an identity"
         "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
-    Forbidden "E0137" "algorithm is forbidden by [security]"
+    Forbidden "E0137" "forbidden algorithm"
         "`forbid` in [security] names an algorithm that no proposal of this gateway may have, so that nobody puts it into a policy by mistake. Take it out of the proposal. A built-in policy that has it cannot be used: list `ike` and `esp` in a policy of your own.";
     AnyNeedsId "E0140" "peer \"any\" needs a peer_id"
         "With `peer = \"any\"` the address says nothing about who is calling, so the identity has to: set `peer_id`. Such a peer cannot be called either, so `start` can only be `respond-only`, and `any` stands alone.";
@@ -112,7 +112,7 @@ crate::codes::codes! {
         "Two connections want the same packets with the same metric, so the gateway cannot know which tunnel should get them. Delete one subnet, or give the standby connection a higher `metric`: the lower metric wins while its tunnel is up.";
     ManagementOutside "E0402" "management_ip is outside the local subnets"
         "`management_ip` is the address that monitors, pings and traces are sent from. The peer accepts packets from the networks that were agreed on, and drops others, so the address has to be inside `local_subnets`, and this host has to have it. Where connections have different local subnets, give each its own `management_ip`.";
-    WeakAlgorithm "W0301" "algorithm that [security] warns of"
+    WeakAlgorithm "W0301" "algorithm with a warning"
         "`warn` in [security] names an algorithm that a proposal still has. The configuration works. Replace it when the peer can do better, or put it into `forbid` once nobody needs it.";
     WeakKey "W0302" "pre-shared key is weak"
         "The key is text of fewer than 32 octets. People choose guessable text, and a recorded handshake can be attacked offline. `s2s-gw genpsk` makes a key that needs no thought.";
