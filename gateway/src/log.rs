@@ -36,6 +36,31 @@ pub fn start(filter: &str) -> Result<(), BadFilter> {
     Ok(())
 }
 
+/// Whether a filter of the configuration can be understood: levels, and areas with a level, behind commas.
+///
+/// # Errors
+/// What is wrong with it. It is stricter than [`start`], which takes every word for an area that may exist.
+pub(crate) fn check(filter: &str) -> Result<(), String> {
+    for part in filter.split(',') {
+        let (area, level) = match part.split_once('=') {
+            Some((area, level)) => (Some(area), level),
+            None => (None, part),
+        };
+        if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
+            return Err(format!("no area `{area}`; there is {}", AREAS.join(", ")));
+        }
+        if !LEVELS.contains(&level) {
+            return Err(format!("no level `{level}`; there is {}", LEVELS.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// The targets of all events.
+const AREAS: [&str; 5] = ["gateway", "ike", "child", "dataplane", "status"];
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// The filter of the logs is not one.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -140,6 +165,24 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_filter_is_made_of_levels_and_areas() {
+        for good in ["info", "off", "info,ike=debug", "warn,child=trace,status=off"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+            assert!(EnvFilter::builder().parse(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("lout", "no level `lout`"),
+            ("", "no level ``"),
+            ("info,kie=debug", "no area `kie`; there is gateway, ike"),
+            ("ike=loud", "no level `loud`"),
+            ("ike", "no level `ike`"),
+        ] {
+            let said = check(bad).expect_err(bad);
+            assert!(said.starts_with(why), "{said}");
         }
     }
 

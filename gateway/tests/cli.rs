@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use gateway::status::Snapshot;
 use gateway::status::protocol::{RefusalKind, Request, Response};
@@ -229,7 +229,7 @@ impl FakeDaemon {
             for client in listener.incoming().map_while(Result::ok) {
                 let mut line = String::new();
                 let _ = BufReader::new(&client).read_line(&mut line);
-                let answer = match serde_json::from_str(&line).expect("a request") {
+                let answer = match Request::parse(line.as_bytes()).expect("a request") {
                     Request::Status => Response::Status { snapshot: Box::new(snapshot()) },
                     Request::Up { name } | Request::Restart { name } if name == "paris" => {
                         Response::Done { message: "paris is connecting".into() }
@@ -247,6 +247,15 @@ impl FakeDaemon {
                     | Request::Rekey { .. } => Response::Refused {
                         kind: RefusalKind::UnknownName,
                         message: "no such connection".into(),
+                    },
+                    Request::Reload { .. }
+                    | Request::Failover { .. }
+                    | Request::Show { .. }
+                    | Request::Reset { .. }
+                    | Request::Events { .. }
+                    | Request::LogLevel { .. } => Response::Refused {
+                        kind: RefusalKind::NotSupported,
+                        message: "not here".into(),
                     },
                 };
                 let _ = (&client).write_all(&answer.to_line());
@@ -323,6 +332,101 @@ fn status_is_a_table_or_json_or_just_a_code() {
         assert_eq!(output.status.code(), Some(1), "it should be up and is not");
         assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
     }
+}
+
+/// A daemon that gives this answer to everything.
+fn parrot(place: &Place, answer: &'static str) -> PathBuf {
+    let socket = place.path("parrot.sock");
+    let listener = UnixListener::bind(&socket).expect("binds");
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let _ = BufReader::new(&client).read_line(&mut String::new());
+            let _ = writeln!(&client, "{answer}");
+        }
+    });
+    socket
+}
+
+#[test]
+fn a_daemon_of_another_version_is_said_to_be_one() {
+    for (answer, expected) in [
+        (
+            r#"{"result":"refused","kind":"bad-request","message":"not a request: unknown variant"}"#,
+            "error: this daemon is older than the client: restart it",
+        ),
+        (r#"{"result":"refused","kind":"on-holiday","message":"come back"}"#, "error: come back"),
+        (r#"{"result":"song"}"#, "is of another version"),
+        (r#"{"result":"#, "does not answer: EOF"),
+    ] {
+        let place = Place::new();
+        let socket = parrot(&place, answer);
+        let output = run(&["rekey", "a", "--control", text(&socket)]);
+        assert_eq!(output.status.code(), Some(1), "{answer}");
+        assert!(stderr(&output).contains(expected), "{answer}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_strict_check_takes_warnings_for_errors() {
+    let place = Place::new();
+    let config = place.config();
+    let strict = |text: &Path| run(&["check", "--strict", self::text(text)]);
+    assert_eq!(strict(&config).status.code(), Some(0), "{}", stderr(&strict(&config)));
+    fs::write(place.path("berlin.psk"), "just twenty octets!!").expect("writes");
+    let output = strict(&config);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(2), String::new()));
+    assert!(stderr(&output).contains("W0302"), "{}", stderr(&output));
+    assert_eq!(run(&["check", text(&config)]).status.code(), Some(0));
+    let output = run(&["check", "--strict", "--json", text(&config)]);
+    assert_eq!(output.status.code(), Some(2));
+    let json: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(json["diagnostics"][0]["code"], "W0302");
+}
+
+#[test]
+fn a_broken_included_file_is_said_loudly_and_does_not_keep_the_gateway_down() {
+    let place = Place::new();
+    let config = place.config();
+    let good = fs::read_to_string(&config).expect("reads");
+    fs::write(&config, format!("include = [\"broken.toml\"]\n{good}")).expect("writes");
+    fs::write(place.path("broken.toml"), "[connection.rome]\ncolour = 1\n").expect("writes");
+    assert_eq!(run(&["check", text(&config)]).status.code(), Some(2), "a check is strict");
+    // The socket of another daemon stops it just after the configuration was accepted.
+    let _other = UnixListener::bind(place.path("control.sock")).expect("binds");
+    let output = run(&["run", "-c", text(&config)]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["unknown key `colour`", "LEFT OUT", "warning[W0305]", "event=include-left-out"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_configuration_can_come_from_stdin() {
+    let place = Place::new();
+    let good = fs::read_to_string(place.config()).expect("reads");
+    let check = |text: &str| {
+        let mut child = Command::new(program())
+            .args(["check", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("writes");
+        child.wait_with_output().expect("it ends")
+    };
+    let output = check(&good);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).starts_with("-: ok, gateway fra1, 1 connection"),
+        "{}",
+        stdout(&output)
+    );
+    let output = check(&good.replace("peer =", "pere ="));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean `peer`?"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--> -:10:1"), "{}", stderr(&output));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   E01xx  the file and one value in it         E03xx  several connections together
+//!   E02xx  what this program never does         E04xx  addresses inside the tunnel
 //!   W03xx  works, but look at it
 //! ```
 
@@ -79,6 +80,8 @@ crate::codes::codes! {
         "Dead peer detection asks after `interval` of silence and gives up after `timeout` of silence. With a timeout that is not longer than the interval the peer would be declared dead before it is asked.";
     BadIdentity "E0136" "not an identity"
         "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
+    Forbidden "E0137" "forbidden algorithm"
+        "`forbid` in [security] names an algorithm that no proposal of this gateway may have, so that nobody puts it into a policy by mistake. Take it out of the proposal. A built-in policy that has it cannot be used: list `ike` and `esp` in a policy of your own.";
     AnyNeedsId "E0140" "peer \"any\" needs a peer_id"
         "With `peer = \"any\"` the address says nothing about who is calling, so the identity has to: set `peer_id`. Such a peer cannot be called either, so `start` can only be `respond-only`, and `any` stands alone.";
     SamePeer "E0141" "two connections for the same peer"
@@ -97,14 +100,28 @@ crate::codes::codes! {
         "`credential` reads a file that systemd passes with `LoadCredential=`; systemd names their directory in $CREDENTIALS_DIRECTORY, which is not set. Use `file` when the program does not run as such a service.";
     SharedKey "E0148" "key of an \"any\" peer is used elsewhere"
         "A peer that may call from anywhere is known by its key alone, so the key must be its own: whoever has it could otherwise claim to be the other one.";
+    MonitorCannotWork "E0149" "monitor cannot work"
+        "A monitor asks a host behind the peer through the tunnel: its `target` has to be inside `remote_subnets`, `kind = \"tcp\"` needs a `port`, and `kind = \"icmp\"` has none.";
+    Ikev1 "E0201" "IKEv1 is not spoken"
+        "This program speaks IKEv2 (RFC 7296) only. IKEv1 is deprecated since RFC 9395: it has no answer to floods, its aggressive mode gives the pre-shared key away to offline guessing, and its negotiations fail without saying why. Nearly every peer that speaks IKEv1 speaks IKEv2 as well: switch it over, with the same key.";
+    NotEspTunnel "E0202" "AH and transport mode are not supported"
+        "A site-to-site gateway carries packets of the networks behind it, which takes tunnel mode. AH protects packets without encrypting them and does not pass a NAT; ESP with AES-GCM does what AH does and encrypts. Set the peer to ESP in tunnel mode.";
+    LocalOverlap "E0310" "subnet of the peer is a network of this host"
+        "A remote subnet is exactly a network that this host is connected to. Two routes would lead to the same addresses: either hosts of the own LAN would be looked for in the tunnel, or the tunnel would never be used. If both sites really use the same addresses, one of them has to be translated. `check` looks at the host that it runs on: for another machine, check there, or set `routes = \"none\"`.";
     SubnetTwice "E0312" "subnet is claimed by two connections"
         "Two connections want the same packets with the same metric, so the gateway cannot know which tunnel should get them. Delete one subnet, or give the standby connection a higher `metric`: the lower metric wins while its tunnel is up.";
+    ManagementOutside "E0402" "management_ip is outside the local subnets"
+        "`management_ip` is the address that monitors, pings and traces are sent from. The peer accepts packets from the networks that were agreed on, and drops others, so the address has to be inside `local_subnets`, and this host has to have it. Where connections have different local subnets, give each its own `management_ip`.";
+    WeakAlgorithm "W0301" "algorithm with a warning"
+        "`warn` in [security] names an algorithm that a proposal still has. The configuration works. Replace it when the peer can do better, or put it into `forbid` once nobody needs it.";
     WeakKey "W0302" "pre-shared key is weak"
         "The key is text of fewer than 32 octets. People choose guessable text, and a recorded handshake can be attacked offline. `s2s-gw genpsk` makes a key that needs no thought.";
     KeySpace "W0303" "pre-shared key begins or ends with white space"
         "The white space is part of the key, and somebody who copies the key will lose it. If that is not meant, remove it on both gateways.";
     ShortLife "W0304" "very short lifetime"
         "Keys are replaced more often than once a minute. That is good for tests only: every replacement costs a key exchange on both gateways.";
+    FileLeftOut "W0305" "included file is left out"
+        "An included file has errors. So that one broken file does not keep all other tunnels down, `s2s-gw run` goes on without that file: nothing in it is in force, and its connections do not exist. `s2s-gw check` and the log say what is wrong; mend it and start again. Errors in the main file are never overlooked.";
     Nested "W0313" "a subnet lies within one of another connection"
         "Packets go to the most specific subnet, so the smaller network is taken out of the larger one. That is often meant (one site out of many), and sometimes a mistake.";
     Repeated "W0314" "listed twice"

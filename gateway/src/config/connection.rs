@@ -19,19 +19,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ikev2::{Encap, Identity, Pairing, Psk, Start};
+use ikev2::{Encap, Identity, Pairing, Start};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::address::{host, network};
 use super::codes::Code;
 use super::keys::did_you_mean;
-use super::load::Surroundings;
-use super::model::{Child, Connection, Extensions, Gateway, Host, HostName, Peer, Policy, Routes};
-use super::policy::{Policies, derive_dpd};
-use super::raw::{RawConnection, RawRoutes, Selectors};
+use super::load::{Connected, Surroundings};
+use super::model::{
+    Child, Connection, Extensions, Failover, Gateway, Host, HostName, Monitor, MssClamp, Peer,
+    Policy, Routes, Security,
+};
+use super::monitor::{check_inside, failover, management_ip, monitors};
+use super::policy::{Policies, built_in_proposals, derive_dpd, restarts_peer};
+use super::raw_connection::{RawConnection, RawRoutes, Selectors};
 use super::report::Diagnostic;
-use super::secret::fetch;
+use super::secret::{PresharedKey, fetch};
 use super::section::{Field, Findings};
 use super::source::{At, Place};
 use super::value::check_name;
@@ -44,6 +48,7 @@ pub(super) struct Context<'c> {
     pub(super) gateway: &'c Gateway,
     pub(super) networks: &'c Networks,
     pub(super) policies: &'c Policies,
+    pub(super) security: &'c Security,
     pub(super) surroundings: &'c Surroundings,
 }
 
@@ -73,6 +78,12 @@ pub(super) struct Draft {
     routes: Routes,
     pub(super) metric: u32,
     nat_keepalive: Duration,
+    mss_clamp: MssClamp,
+    relay: bool,
+    management_ip: Option<IpAddr>,
+    log: Option<tracing::Level>,
+    failover: Option<Failover>,
+    monitors: Vec<Monitor>,
 }
 
 impl Draft {
@@ -97,8 +108,20 @@ impl Draft {
         };
         let inherited = policy.as_ref().and_then(|policy| policy.dpd);
         let dpd = derive_dpd(&raw.dpd, inherited, findings);
-        let policy = policy.map(|policy| Policy { dpd, ..policy });
-        let draft = Self {
+        let policy = policy.map(|policy| Policy {
+            dpd,
+            forbidden: context.security.forbid.clone(),
+            restart_peer: restarts_peer(&raw.dpd, policy.restart_peer),
+            pfs_check: raw.pfs_check.value().copied().unwrap_or(policy.pfs_check),
+            ..policy
+        });
+        if let Some(policy) = &policy {
+            let place = raw.policy.given().map_or(&raw.name.place, |at| &at.place);
+            let built_in = built_in_proposals(policy);
+            context.security.check_built_in(policy, &built_in, place, findings);
+        }
+        let monitors = monitors(raw, remote_complete.then_some(&remote), findings);
+        let mut draft = Self {
             name: raw.name.clone(),
             description: raw.description.value().cloned(),
             enabled: raw.enabled.value().copied().unwrap_or(true),
@@ -121,17 +144,67 @@ impl Draft {
             encap: raw.encap.value().copied().unwrap_or_default(),
             extensions: read_extensions(raw),
             replay_window: number(&raw.replay_window, 4096),
-            mtu: raw.mtu.value().copied().flatten().and_then(|octets| u16::try_from(octets).ok()),
+            mtu: read_mtu(raw, context.gateway, findings),
             routes: read_routes(&raw.routes, findings),
             metric: number(&raw.metric, 100),
             nat_keepalive: raw.nat_keepalive.value().copied().unwrap_or(Duration::from_secs(20)),
+            mss_clamp: raw.mss_clamp.value().copied().unwrap_or_default(),
+            relay: raw.relay.value().copied().unwrap_or(false),
+            management_ip: None,
+            log: raw.log.value().copied(),
+            failover: failover(raw, any, findings),
+            monitors,
         };
+        draft.management_ip = draft.read_management_ip(raw, context.gateway, findings);
         if any && raw.peer_id.is_absent() {
             findings.add(any_needs_id(&draft.peer_place));
         }
         draft.compare_sides(findings);
         draft.compare_peer_with_routes(findings);
+        draft.compare_with_host(context, findings);
         draft
+    }
+
+    /// That of the connection, which has to fit it, or that of the gateway, where it fits.
+    fn read_management_ip(
+        &self,
+        raw: &RawConnection,
+        gateway: &Gateway,
+        findings: &mut Findings,
+    ) -> Option<IpAddr> {
+        let local = || self.local.iter().map(|at| &at.value);
+        if let Some(own) = management_ip(&raw.management_ip, findings) {
+            if !self.local.is_empty() {
+                check_inside(&own, local(), &format!("[connection.{}]", self.name.value), findings);
+            }
+            return Some(own.value);
+        }
+        gateway.management_ip.filter(|ip| local().any(|network| network.contains(ip)))
+    }
+
+    /// E0310: a network that this host itself is connected to, which we would have to route into the tunnel.
+    fn compare_with_host(&self, context: &Context<'_>, findings: &mut Findings) {
+        if !self.enabled || self.routes != Routes::Auto {
+            return;
+        }
+        for remote in &self.remote {
+            let ours = context
+                .surroundings
+                .connected
+                .iter()
+                .find(|one| one.network == remote.value && one.device != context.gateway.tun);
+            let Some(Connected { device, network }) = ours else { continue };
+            findings.add(
+                Diagnostic::at(
+                    Code::LocalOverlap,
+                    &remote.place,
+                    format!("{network} is behind the peer and on `{device}` of this host"),
+                )
+                .label(format!("this host is connected to it by `{device}`"))
+                .why("there would be two routes to the same addresses")
+                .fix("one of the two sites has to use other addresses, or have them translated"),
+            );
+        }
     }
 
     /// E0127 and W0315: networks of the two sides that have addresses in common.
@@ -206,7 +279,7 @@ impl Draft {
             peer,
             local_id: self.local_id,
             peer_id: self.peer_id,
-            psk: Psk::new(self.key?.to_vec()),
+            psk: PresharedKey::new(self.key?),
             policy: self.policy?,
             children: self.children,
             pairing: self.pairing,
@@ -215,11 +288,32 @@ impl Draft {
             extensions: self.extensions,
             replay_window: self.replay_window,
             mtu: self.mtu,
+            mss_clamp: self.mss_clamp,
             routes: self.routes,
             metric: self.metric,
             nat_keepalive: self.nat_keepalive,
+            relay: self.relay,
+            management_ip: self.management_ip,
+            log: self.log,
+            failover: self.failover,
+            monitors: self.monitors,
         })
     }
+}
+
+/// Of this connection; more than what the device was given can never come.
+fn read_mtu(raw: &RawConnection, gateway: &Gateway, findings: &mut Findings) -> Option<u16> {
+    let at = raw.mtu.given()?;
+    let mtu = at.value.and_then(|octets| u16::try_from(octets).ok())?;
+    if let Some(device) = gateway.mtu.filter(|device| *device < mtu) {
+        findings.add(
+            Diagnostic::at(Code::OutOfRange, &at.place, "`mtu` is more than that of the device")
+                .label(format!("[gateway] has `mtu = {device}`"))
+                .why("a connection bounds its own packets; no larger ones come out of the device")
+                .fix(format!("write {device} or less, or raise `mtu` in [gateway]")),
+        );
+    }
+    Some(mtu)
 }
 
 fn read_extensions(raw: &RawConnection) -> Extensions {

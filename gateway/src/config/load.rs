@@ -5,22 +5,26 @@
 //!       │ include = ["conf.d/*.toml"]                 │ one Raw for all files
 //!       └──► expand ──► conf.d/a.toml, conf.d/b.toml ─┘ ──► validate ──► Config, or Report
 //! ```
+//!
+//! Strictly, or as the gateway starts: without the included files that have errors, until what is left has none.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::codes::Code;
 use super::document::Document;
 use super::model::Config;
 use super::raw::Raw;
-use super::report::{Diagnostic, Report};
+use super::report::{Diagnostic, Report, Severity};
 use super::secret::plain_error;
 use super::section::Findings;
 use super::source::At;
 use super::validate::validate;
+use crate::sys::netlink::{MAIN_TABLE, Netlink};
 
 impl Config {
     /// Reads and checks a configuration file and everything that it names: included files and key files.
@@ -36,18 +40,125 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_in(path: &Path, surroundings: &Surroundings) -> Result<Self, Report> {
-        let mut reading = Reading::default();
-        reading.main_file(path);
-        let Reading { raw, files, mut findings } = reading;
-        let config = validate(&raw, surroundings, &mut findings);
-        let has_errors = findings.has_errors();
-        let diagnostics = in_order(findings, &files);
-        match config {
-            Some((gateway, connections)) if !has_errors => {
-                Ok(Self { gateway, connections, warnings: diagnostics, files })
+        attempt(path, None, surroundings, &[]).map_err(Failed::into_report)
+    }
+
+    /// The same for a text that comes from elsewhere; `name` is what messages call it, and what it names by relative paths
+    /// is looked for beside it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_text(name: &Path, text: &str) -> Result<Self, Report> {
+        let surroundings = Surroundings::of_process();
+        attempt(name, Some(text), &surroundings, &[]).map_err(Failed::into_report)
+    }
+
+    /// Reads a configuration as the gateway does when it starts: included files with errors are left out, so that one
+    /// broken file keeps only its own tunnels down. [`Config::left_out`] has their errors, and W0305 is among the warnings
+    /// for each of them.
+    ///
+    /// # Errors
+    /// As [`Config::load`], if the main file has errors, by itself or without what was left out.
+    pub fn load_to_run(path: &Path) -> Result<Self, Report> {
+        Self::load_to_run_in(path, &Surroundings::of_process())
+    }
+
+    /// The same with the surroundings given.
+    ///
+    /// # Errors
+    /// As [`Config::load_to_run`].
+    pub fn load_to_run_in(path: &Path, surroundings: &Surroundings) -> Result<Self, Report> {
+        let (mut left_out_files, mut left_out) = (Vec::new(), Vec::new());
+        loop {
+            let failed = match attempt(path, None, surroundings, &left_out_files) {
+                Ok(config) if left_out_files.is_empty() => return Ok(config),
+                Ok(mut config) => {
+                    config.warnings.extend(left_out_files.iter().map(|file| is_left_out(file)));
+                    return Ok(Self { left_out_files, left_out, ..config });
+                }
+                Err(failed) => failed,
+            };
+            let broken = failed.broken_files();
+            if broken.is_empty() || broken.iter().any(|file| file == path) {
+                let mut report = failed.into_report();
+                report.diagnostics.splice(0..0, left_out);
+                return Err(report);
             }
-            _ => Err(Report { diagnostics, files }),
+            left_out.extend(failed.into_errors());
+            left_out_files.extend(broken);
         }
+    }
+}
+
+/// W0305.
+fn is_left_out(file: &Path) -> Diagnostic {
+    let message =
+        format!("`{}` has errors and is left out: its tunnels do not exist", file.display());
+    Diagnostic::of_file(Code::FileLeftOut, file, message)
+        .why("one broken file must not keep all other tunnels down")
+        .fix("mend it (s2s-gw check), then start the gateway again")
+}
+
+/// Reads all files but `left_out`. `text`: that of the main file, if it is not to be read.
+fn attempt(
+    path: &Path,
+    text: Option<&str>,
+    surroundings: &Surroundings,
+    left_out: &[PathBuf],
+) -> Result<Config, Failed> {
+    let mut reading = Reading { left_out, ..Reading::default() };
+    reading.main_file(path, text);
+    let Reading { raw, files, mut findings, unreadable, .. } = reading;
+    let meaning = validate(&raw, surroundings, &mut findings);
+    if surroundings.accept_unserved {
+        findings.accept_unserved();
+    }
+    let has_errors = findings.has_errors() || !unreadable.is_empty();
+    match meaning {
+        Some(meaning) if !has_errors => Ok(Config {
+            gateway: meaning.gateway,
+            log: meaning.log,
+            security: meaning.security,
+            connections: meaning.connections,
+            warnings: in_order(findings.into_diagnostics(), &files),
+            files,
+            left_out_files: Vec::new(),
+            left_out: Vec::new(),
+        }),
+        _ => Err(Failed { diagnostics: findings.into_diagnostics(), files, unreadable }),
+    }
+}
+
+/// An attempt that found errors.
+struct Failed {
+    diagnostics: Vec<Diagnostic>,
+    files: Vec<PathBuf>,
+    /// Included files that could not be read, each with what is said about it where it is included.
+    unreadable: Vec<(PathBuf, Diagnostic)>,
+}
+
+impl Failed {
+    fn into_report(self) -> Report {
+        let unreadable = self.unreadable.into_iter().map(|(_, diagnostic)| diagnostic);
+        let diagnostics = self.diagnostics.into_iter().chain(unreadable).collect();
+        Report { diagnostics: in_order(diagnostics, &self.files), files: self.files }
+    }
+
+    fn into_errors(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.into_report().diagnostics;
+        diagnostics.retain(|one| one.severity() == Severity::Error);
+        diagnostics
+    }
+
+    /// The files that errors are in, each once.
+    fn broken_files(&self) -> Vec<PathBuf> {
+        let errors = self.diagnostics.iter().filter(|one| one.severity() == Severity::Error);
+        let errors = errors.filter_map(Diagnostic::path).map(Path::to_path_buf);
+        let mut files: Vec<_> =
+            errors.chain(self.unreadable.iter().map(|(path, _)| path.clone())).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 }
 
@@ -60,7 +171,40 @@ pub struct Surroundings {
     pub host_name: String,
     /// Directory below which absolute paths of key files are looked up; `None`: `/`.
     pub root: Option<PathBuf>,
+    /// Networks that this host is connected to (E0310).
+    pub connected: Vec<Connected>,
+    /// Accept keys that this version checks but cannot serve yet (E0103): for tests of such keys.
+    #[doc(hidden)]
+    pub accept_unserved: bool,
 }
+
+/// A network that this host is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connected {
+    /// Name of the device.
+    pub device: String,
+    /// The network.
+    pub network: IpNet,
+}
+
+/// What the kernel says; nothing where it says nothing.
+fn connected() -> Vec<Connected> {
+    let found = || {
+        let mut netlink = Netlink::open().ok()?;
+        let links = netlink.links().ok()?;
+        let name = |index| links.iter().find(|link| link.index == index).map(|link| &link.name);
+        let routes = netlink.routes(Some(BY_KERNEL)).ok()?;
+        let routes = routes.iter().filter(|r| r.table == MAIN_TABLE && r.gateway.is_none());
+        let networks = routes.filter_map(|route| {
+            Some(Connected { device: name(route.device?)?.clone(), network: route.destination })
+        });
+        Some(networks.collect())
+    };
+    found().unwrap_or_default()
+}
+
+/// The protocol number of routes that come with an address (`RTPROT_KERNEL`).
+const BY_KERNEL: u8 = 2;
 
 impl Surroundings {
     /// Those of this process: `$CREDENTIALS_DIRECTORY`, the host name, `/`.
@@ -68,7 +212,7 @@ impl Surroundings {
     pub fn of_process() -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { credentials, host_name, root: None }
+        Self { credentials, host_name, connected: connected(), ..Self::default() }
     }
 
     /// Where a key file is that `config` names as `key`.
@@ -82,16 +226,20 @@ impl Surroundings {
 
 /// The files as far as they are read.
 #[derive(Default)]
-struct Reading {
+struct Reading<'l> {
     raw: Raw,
     files: Vec<PathBuf>,
     findings: Findings,
+    unreadable: Vec<(PathBuf, Diagnostic)>,
+    /// Files not to read.
+    left_out: &'l [PathBuf],
 }
 
-impl Reading {
-    fn main_file(&mut self, path: &Path) {
+impl Reading<'_> {
+    fn main_file(&mut self, path: &Path, text: Option<&str>) {
         self.files.push(path.to_path_buf());
-        let text = match read_file(path) {
+        let read = text.map_or_else(|| read_file(path), |text| Ok(Zeroizing::new(text.to_owned())));
+        let text = match read {
             Ok(text) => text,
             Err(error) => {
                 let message =
@@ -118,13 +266,16 @@ impl Reading {
             Err(error) => return self.findings.add(complaint(&whole, &error)),
         };
         for path in paths {
-            if self.files.contains(&path) {
+            if self.files.contains(&path) || self.left_out.contains(&path) {
                 continue;
             }
             self.files.push(path.clone());
             match read_file(&path) {
                 Ok(text) => self.parse(&path, &text),
-                Err(error) => self.findings.add(complaint(&path, &error)),
+                Err(error) => {
+                    let said = complaint(&path, &error);
+                    self.unreadable.push((path, said));
+                }
             }
         }
     }
@@ -198,8 +349,7 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
 }
 
 /// By file, place and code; what concerns a file as a whole first.
-fn in_order(findings: Findings, files: &[PathBuf]) -> Vec<Diagnostic> {
-    let mut diagnostics = findings.into_diagnostics();
+fn in_order(mut diagnostics: Vec<Diagnostic>, files: &[PathBuf]) -> Vec<Diagnostic> {
     diagnostics.sort_by_key(|one| {
         let file = files.iter().position(|file| Some(file.as_path()) == one.path());
         (file, one.line_column(), one.code)

@@ -15,25 +15,31 @@ mod address;
 mod codes;
 mod connection;
 mod document;
+mod foreign;
 mod genpsk;
 mod keys;
 mod load;
 mod model;
+mod monitor;
 mod overlap;
 mod policy;
 mod raw;
+mod raw_connection;
 mod report;
 mod secret;
 mod section;
+mod security;
 mod source;
 mod validate;
 mod value;
 
 pub use codes::Code;
 pub use genpsk::genpsk;
-pub use load::Surroundings;
+pub use load::{Connected, Surroundings};
 pub use model::{
-    Child, Config, Connection, Extensions, Gateway, Host, HostName, Peer, Policy, Routes,
+    Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Log,
+    LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
+pub use secret::PresharedKey;
 pub use source::{Place, Source};

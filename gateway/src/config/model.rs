@@ -7,6 +7,7 @@
 //!           │     ├─ psk, local_id, peer_id
 //!           │     ├─ policy: Policy        proposals, lifetimes, dead peer detection (overrides applied)
 //!           │     └─ children: [Child]     one CHILD_SA each, of one address family
+//!           ├─ log, security                what belongs to no connection either
 //!           ├─ warnings: [Diagnostic]      worth a look, no reason to refuse
 //!           └─ files: [PathBuf]            everything that was read
 //! ```
@@ -19,24 +20,31 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ikev2::{
-    Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Psk, Start,
-};
+use ikev2::{Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Start};
 use ipnet::IpNet;
 
 use super::report::Diagnostic;
+use super::secret::PresharedKey;
 
 /// A whole configuration that is fit to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// `[gateway]`.
     pub gateway: Gateway,
+    /// `[log]`.
+    pub log: Log,
+    /// `[security]`.
+    pub security: Security,
     /// `[connection.NAME]`, in the order of the files; disabled ones too.
     pub connections: Vec<Connection>,
     /// What the operator should look at although the configuration works.
     pub warnings: Vec<Diagnostic>,
     /// Every file that was read as configuration, the main one first. Key files are not in it.
     pub files: Vec<PathBuf>,
+    /// Included files with errors, which [`Config::load_to_run`] goes on without. Nothing of them is in force.
+    pub left_out_files: Vec<PathBuf>,
+    /// The errors in those.
+    pub left_out: Vec<Diagnostic>,
 }
 
 impl Config {
@@ -48,7 +56,7 @@ impl Config {
 }
 
 /// `[gateway]`: what belongs to no connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     /// Name in status, logs and metrics. Default: the host name.
     pub name: String,
@@ -72,10 +80,48 @@ pub struct Gateway {
     pub cookie_threshold: usize,
     /// The most half-open IKE SAs that are kept, at most 100 000. Default 1000.
     pub max_half_open: usize,
+    /// Source of monitors, pings and traces, inside the local networks of a connection; a connection may have another.
+    /// Default `None`: what the kernel's route says.
+    pub management_ip: Option<IpAddr>,
+    /// Our addresses as peers see them, where a NAT is before us.
+    pub public_addresses: Vec<IpAddr>,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level or a list such as `info,ike=debug`; what the command line says goes before it. Default `info`.
+    pub level: String,
+    /// The form of its lines. Default [`LogFormat::Text`].
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `time LEVEL area key=value`.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// `[security]`: keywords of algorithms, each by the word that is printed for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Those whose use is reported (W0301).
+    pub warn: Vec<String>,
+    /// Those that no proposal may have (E0137).
+    pub forbid: Vec<String>,
 }
 
 /// `[connection.NAME]`: one peer and everything we have with it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Connection {
     /// `[a-z0-9-]{1,32}`, unique.
     pub name: String,
@@ -90,7 +136,7 @@ pub struct Connection {
     /// The identity that the peer has to prove. `None`: its address. Always set with [`Peer::Any`].
     pub peer_id: Option<Identity>,
     /// The pre-shared key, at least 16 octets.
-    pub psk: Psk,
+    pub psk: PresharedKey,
     /// Algorithms, lifetimes and dead peer detection, with this connection's overrides applied.
     pub policy: Policy,
     /// The CHILD_SAs to have, never empty. The first is negotiated in IKE_AUTH.
@@ -106,14 +152,82 @@ pub struct Connection {
     pub extensions: Extensions,
     /// Size of the anti-replay window in packets, 32 to 65536. Default 4096.
     pub replay_window: u32,
-    /// Largest inner packet in octets, 576 to 65535. `None`: computed.
+    /// Largest inner packet in octets, 576 to 65535, at most [`Gateway::mtu`]. `None`: computed.
     pub mtu: Option<u16>,
+    /// Whether TCP is told how much the tunnel carries. Default [`MssClamp::Auto`].
+    pub mss_clamp: MssClamp,
     /// Which routes to install. Default [`Routes::Auto`].
     pub routes: Routes,
     /// Metric of those routes; the lower wins. Default 100.
     pub metric: u32,
     /// Time of silence after which a NAT keepalive is sent (RFC 3948 §4). Default 20 s.
     pub nat_keepalive: Duration,
+    /// Whether packets may go from this tunnel into that of another connection with `relay`. Default `false`.
+    pub relay: bool,
+    /// In place of [`Gateway::management_ip`], which is filled in already where it fits.
+    pub management_ip: Option<IpAddr>,
+    /// What is logged about this connection; `None`: as about others.
+    pub log: Option<tracing::Level>,
+    /// How endpoints are watched and chosen. `None`: the next one is tried when the one in use fails, and kept.
+    pub failover: Option<Failover>,
+    /// Hosts behind the peer that have to answer.
+    pub monitors: Vec<Monitor>,
+}
+
+/// What TCP is told about the size of its segments when a connection begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MssClamp {
+    /// What fits the tunnel.
+    #[default]
+    Auto,
+    /// What fits the tunnel, and at most so many octets.
+    AtMost(u16),
+    /// Nothing: it has to find out.
+    Off,
+}
+
+/// `[connection.NAME.failover]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failover {
+    /// When to go back to an endpoint that is preferred. Default [`Failback::Auto`].
+    pub failback: Failback,
+    /// How often the endpoints that are not in use are asked whether they live, 1 s to 1 h. Default 10 s.
+    pub probe: Duration,
+}
+
+/// When to go back to a preferred endpoint that answers again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failback {
+    /// At once.
+    Auto,
+    /// By command only.
+    Manual,
+    /// When it has answered for so long, 1 s to 24 h.
+    After(Duration),
+}
+
+/// `[[connection.NAME.monitor]]`: a host behind the peer that has to answer, or the connection counts as degraded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Monitor {
+    /// What is asked.
+    pub kind: MonitorKind,
+    /// The host, inside the remote networks.
+    pub target: IpAddr,
+    /// Between two questions, 1 s to 1 h. Default 5 s.
+    pub interval: Duration,
+    /// After how many questions without an answer it has failed, 1 to 100. Default 3.
+    pub fail_after: u32,
+    /// An answer that takes longer is none, 1 ms to 1 min. Default 1 s.
+    pub max_latency: Duration,
+}
+
+/// How a monitor asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MonitorKind {
+    /// ICMP echo, of either version.
+    Icmp,
+    /// A TCP connection to this port.
+    Tcp(u16),
 }
 
 /// What IKE may do with a peer beyond RFC 7296.
@@ -204,6 +318,12 @@ pub struct Policy {
     pub esp_lifetime: Lifetime,
     /// Dead peer detection. Default 30 s, 120 s, restart. `None`: off.
     pub dpd: Option<Dpd>,
+    /// What [`Security::forbid`] has, so that a refusal can say why.
+    pub forbidden: Vec<String>,
+    /// Whether every connection to a peer is restarted when one finds it dead; `dpd.action` is `Restart` then.
+    pub restart_peer: bool,
+    /// Whether a child is rekeyed soon after its start to see that both sides agree on PFS. Default `true`.
+    pub pfs_check: bool,
 }
 
 /// One CHILD_SA to have.

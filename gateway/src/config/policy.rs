@@ -9,15 +9,16 @@
 //! A policy that extends nothing starts from `default`, so every key of it is optional.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ikev2::keyword::keywords;
 use ikev2::registry::{EncrId, ProtocolId};
-use ikev2::{Dpd, KeywordError, Lifetime, Proposal, Transform};
+use ikev2::{Dpd, DpdAction, KeywordError, Lifetime, Proposal, Transform};
 
 use super::codes::Code;
 use super::keys::did_you_mean;
-use super::model::Policy;
-use super::raw::{RawDpd, RawPolicy};
+use super::model::{Policy, Security};
+use super::raw::{Death, RawDpd, RawPolicy};
 use super::report::Diagnostic;
 use super::section::{Field, Findings};
 use super::source::{At, Place};
@@ -27,7 +28,7 @@ use super::value::{check_name, shown_duration};
 pub(super) struct Policies(BTreeMap<String, Option<Policy>>);
 
 impl Policies {
-    pub(super) fn resolve(raw: &[RawPolicy], findings: &mut Findings) -> Self {
+    pub(super) fn resolve(raw: &[RawPolicy], security: &Security, findings: &mut Findings) -> Self {
         let mut policies = Self(built_in());
         let mut own: BTreeMap<&str, &RawPolicy> = BTreeMap::new();
         for policy in raw {
@@ -42,7 +43,7 @@ impl Policies {
             }
         }
         for policy in raw {
-            policies.resolve_one(policy, &own, &mut Vec::new(), findings);
+            policies.resolve_one(policy, security, &own, &mut Vec::new(), findings);
         }
         policies
     }
@@ -51,6 +52,7 @@ impl Policies {
     fn resolve_one<'r>(
         &mut self,
         raw: &'r RawPolicy,
+        security: &Security,
         own: &BTreeMap<&str, &'r RawPolicy>,
         path: &mut Vec<&'r str>,
         findings: &mut Findings,
@@ -67,7 +69,7 @@ impl Policies {
                 return;
             }
             if let Some(base) = own.get(base.value.as_str()) {
-                self.resolve_one(base, own, path, findings);
+                self.resolve_one(base, security, own, path, findings);
             }
         }
         let base = match &raw.extends {
@@ -75,7 +77,7 @@ impl Policies {
             Field::Wrong => None,
             Field::Absent => self.0.get(DEFAULT).cloned().flatten(),
         };
-        let policy = derive(raw, base, findings);
+        let policy = derive(raw, base, security, findings);
         self.0.insert(name.to_owned(), policy);
     }
 
@@ -137,9 +139,14 @@ fn extends_loop(base: &At<String>, path: &[&str]) -> Diagnostic {
         .fix("delete one `extends`, or let it name a built-in policy such as \"default\"")
 }
 
-fn derive(raw: &RawPolicy, base: Option<Policy>, findings: &mut Findings) -> Option<Policy> {
-    let ike = proposals("ike", &raw.ike, Proposal::ike_from_keywords, findings);
-    let esp = proposals("esp", &raw.esp, Proposal::esp_from_keywords, findings);
+fn derive(
+    raw: &RawPolicy,
+    base: Option<Policy>,
+    security: &Security,
+    findings: &mut Findings,
+) -> Option<Policy> {
+    let ike = proposals("ike", &raw.ike, (Proposal::ike_from_keywords, security), findings);
+    let esp = proposals("esp", &raw.esp, (Proposal::esp_from_keywords, security), findings);
     for (key, life) in [("ike_lifetime", &raw.ike_lifetime), ("esp_lifetime", &raw.esp_lifetime)] {
         if let Some(at) = life.given().filter(|at| at.value.as_secs() < 60) {
             findings.add(
@@ -163,13 +170,18 @@ fn derive(raw: &RawPolicy, base: Option<Policy>, findings: &mut Findings) -> Opt
     policy.esp_lifetime.packets =
         raw.esp_lifepackets.value().copied().or(policy.esp_lifetime.packets);
     policy.dpd = derive_dpd(&raw.dpd, policy.dpd, findings);
+    policy.restart_peer = restarts_peer(&raw.dpd, policy.restart_peer);
+    policy.pfs_check = raw.pfs_check.value().copied().unwrap_or(policy.pfs_check);
     Some(policy)
 }
+
+/// Text to an IKE proposal, or to one of ESP.
+type Parse = fn(&str) -> Result<Proposal, KeywordError>;
 
 fn proposals(
     key: &str,
     field: &Field<Vec<At<String>>>,
-    parse: fn(&str) -> Result<Proposal, KeywordError>,
+    (parse, security): (Parse, &Security),
     findings: &mut Findings,
 ) -> Option<Vec<Proposal>> {
     let list = field.value()?;
@@ -179,7 +191,10 @@ fn proposals(
             Ok(proposal) if proposal.protocol == ProtocolId::ESP && !is_carried(&proposal) => {
                 findings.add(not_carried(index + 1, text));
             }
-            Ok(proposal) => proposals.push(proposal),
+            Ok(proposal) => {
+                security.check_text(text, &proposal, findings);
+                proposals.push(proposal);
+            }
             Err(error) => findings.add(bad_proposal(key, index + 1, text, &error)),
         }
     }
@@ -248,7 +263,11 @@ pub(super) fn derive_dpd(
     let dpd = Dpd {
         interval: interval.value().copied().unwrap_or(base.interval),
         timeout: timeout.value().copied().unwrap_or(base.timeout),
-        action: action.value().copied().unwrap_or(base.action),
+        action: match action.value() {
+            Some(Death::Of(action)) => *action,
+            Some(Death::RestartPeer) => DpdAction::Restart,
+            None => base.action,
+        },
     };
     if dpd.timeout <= dpd.interval
         && !matches!((interval, timeout), (Field::Wrong, _) | (_, Field::Wrong))
@@ -268,52 +287,119 @@ pub(super) fn derive_dpd(
     Some(dpd)
 }
 
+/// The same for whether all connections to a peer that died are restarted.
+pub(super) fn restarts_peer(field: &Field<RawDpd>, inherited: bool) -> bool {
+    match field.value() {
+        None => inherited,
+        Some(RawDpd::Off) => false,
+        Some(RawDpd::On { action, .. }) => {
+            action.value().map_or(inherited, |action| *action == Death::RestartPeer)
+        }
+    }
+}
+
 const DEFAULT: &str = "default";
 
-/// Built-in policies, each with its IKE and ESP proposals.
+/// A policy that is built in.
+struct BuiltIn {
+    name: &'static str,
+    ike: &'static [&'static str],
+    esp: &'static [&'static str],
+    /// IKE and ESP.
+    hours: (u64, u64),
+    /// Interval and timeout.
+    dpd_seconds: (u64, u64),
+}
+
+/// The built-in policies.
 ///
 /// The second and fourth ESP proposals of `default` are the first and third without a key exchange, so that a peer
-/// without PFS can rekey with us.
-const BUILT_IN: [(&str, &[&str], &[&str]); 2] = [
-    (
-        DEFAULT,
-        &[
+/// without PFS can rekey with us. Azure wants one algorithm of each kind, the same on both sides. `cnsa` is RFC 9206 §5 and
+/// §6 with what §7 allows besides. `compat` is all that this program has, the best first, for peers of which nothing is known.
+const BUILT_IN: [BuiltIn; 5] = [
+    BuiltIn {
+        name: DEFAULT,
+        ike: &[
             "aes256gcm16-aes128gcm16-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
             "aes256-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
         ],
-        &[
+        esp: &[
             "aes256gcm16-aes128gcm16-ecp384-curve25519-ecp256-modp3072-modp2048",
             "aes256gcm16-aes128gcm16",
             "aes256-sha512-sha384-sha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
             "aes256-sha512-sha384-sha256",
         ],
-    ),
-    (
-        "aws",
-        &["aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"],
-        &["aes256gcm16-ecp384", "aes256-sha256-modp2048"],
-    ),
+        hours: (8, 1),
+        dpd_seconds: (30, 120),
+    },
+    BuiltIn {
+        name: "aws",
+        ike: &["aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"],
+        esp: &["aes256gcm16-ecp384", "aes256-sha256-modp2048"],
+        hours: (8, 1),
+        dpd_seconds: (10, 30),
+    },
+    BuiltIn {
+        name: "azure",
+        ike: &["aes256-sha384-ecp384"],
+        esp: &["aes256gcm16-ecp384"],
+        hours: (8, 7),
+        dpd_seconds: (15, 45),
+    },
+    BuiltIn {
+        name: "cnsa",
+        ike: &["aes256gcm16-prfsha512-prfsha384-ecp384-modp3072-modp4096"],
+        esp: &["aes256gcm16-ecp384-modp3072-modp4096"],
+        hours: (8, 1),
+        dpd_seconds: (30, 120),
+    },
+    BuiltIn {
+        name: "compat",
+        ike: &[
+            "aes256gcm16-aes192gcm16-aes128gcm16-prfsha512-prfsha384-prfsha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+            "aes256-aes192-aes128-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+        ],
+        esp: &[
+            "aes256gcm16-aes128gcm16-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16",
+            "aes256-aes192-aes128-sha512-sha384-sha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+            "aes256-aes192-aes128-sha512-sha384-sha256",
+        ],
+        hours: (8, 1),
+        dpd_seconds: (30, 120),
+    },
 ];
 
 fn built_in() -> BTreeMap<String, Option<Policy>> {
     let invariant = "invariant: built-in proposals are valid";
-    let parse_all = |texts: &[&str], parse: fn(&str) -> Result<Proposal, KeywordError>| {
+    let parse_all = |texts: &[&str], parse: Parse| {
         texts.iter().map(|text| parse(text).expect(invariant)).collect::<Vec<_>>()
     };
-    let policy = |(name, ike, esp): (&str, &[&str], &[&str])| Policy {
-        name: name.to_owned(),
-        ike: parse_all(ike, Proposal::ike_from_keywords),
-        esp: parse_all(esp, Proposal::esp_from_keywords),
-        ike_lifetime: Lifetime::of(std::time::Duration::from_hours(8)),
-        esp_lifetime: Lifetime::of(std::time::Duration::from_hours(1)),
-        dpd: Some(match name {
-            "aws" => Dpd {
-                interval: std::time::Duration::from_secs(10),
-                timeout: std::time::Duration::from_secs(30),
-                ..Dpd::default()
-            },
-            _ => Dpd::default(),
+    let policy = |built_in: BuiltIn| Policy {
+        name: built_in.name.to_owned(),
+        ike: parse_all(built_in.ike, Proposal::ike_from_keywords),
+        esp: parse_all(built_in.esp, Proposal::esp_from_keywords),
+        ike_lifetime: Lifetime::of(Duration::from_hours(built_in.hours.0)),
+        esp_lifetime: Lifetime::of(Duration::from_hours(built_in.hours.1)),
+        dpd: Some(Dpd {
+            interval: Duration::from_secs(built_in.dpd_seconds.0),
+            timeout: Duration::from_secs(built_in.dpd_seconds.1),
+            ..Dpd::default()
         }),
+        forbidden: Vec::new(),
+        restart_peer: false,
+        pfs_check: true,
     };
     BUILT_IN.into_iter().map(policy).map(|policy| (policy.name.clone(), Some(policy))).collect()
+}
+
+/// The proposals of a policy that nobody wrote: those that it has from a built-in one.
+pub(super) fn built_in_proposals(policy: &Policy) -> Vec<&Proposal> {
+    let built_in = built_in();
+    let has = |part: fn(&Policy) -> &Vec<Proposal>| {
+        built_in.values().flatten().any(|one| part(one) == part(policy))
+    };
+    let ike = has(|policy| &policy.ike).then_some(&policy.ike);
+    let esp = has(|policy| &policy.esp).then_some(&policy.esp);
+    ike.into_iter().chain(esp).flatten().collect()
 }

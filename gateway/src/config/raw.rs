@@ -3,23 +3,22 @@
 //! ```text
 //!   [networks]           ─► RawNetwork      name, networks or names
 //!   [policy.strong]      ─► RawPolicy       proposals as text, lifetimes
-//!   [connection.berlin]  ─► RawConnection   names of policy and networks as text
+//!   [connection.berlin]  ─► RawConnection   raw_connection.rs: names of policy and networks as text
 //! ```
 //!
 //! Every value keeps its place, because what is wrong with it may only turn out when it meets the others.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ikev2::{Childless, DpdAction, Encap, FragmentSizes, Fragmentation, Start};
+use ikev2::DpdAction;
 use toml::de::DeValue;
-use zeroize::Zeroizing;
 
 use super::codes::Code;
 use super::document::Document;
 use super::keys;
+use super::model::LogFormat;
+use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
-use super::secret::{InlineKey, KeySource};
 use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
 use super::source::{At, Place};
 use super::value::{duration, size};
@@ -30,6 +29,10 @@ pub(super) struct Raw {
     pub(super) include: Vec<At<String>>,
     /// `[gateway]`, of every file that has one.
     pub(super) gateways: Vec<RawGateway>,
+    /// `[log]`, the same.
+    pub(super) logs: Vec<RawLog>,
+    /// `[security]`, the same.
+    pub(super) securities: Vec<RawSecurity>,
     pub(super) networks: Vec<RawNetwork>,
     pub(super) policies: Vec<RawPolicy>,
     pub(super) connections: Vec<RawConnection>,
@@ -50,6 +53,24 @@ pub(super) struct RawGateway {
     pub(super) workers: Field<u64>,
     pub(super) cookie_threshold: Field<u64>,
     pub(super) max_half_open: Field<u64>,
+    pub(super) management_ip: Field<String>,
+    pub(super) public_addresses: Field<Vec<At<String>>>,
+}
+
+/// `[log]`.
+#[derive(Debug)]
+pub(super) struct RawLog {
+    pub(super) place: Place,
+    pub(super) level: Field<String>,
+    pub(super) format: Field<LogFormat>,
+}
+
+/// `[security]`.
+#[derive(Debug)]
+pub(super) struct RawSecurity {
+    pub(super) place: Place,
+    pub(super) warn: Field<Vec<At<String>>>,
+    pub(super) forbid: Field<Vec<At<String>>>,
 }
 
 /// One entry of `[networks]`.
@@ -71,61 +92,23 @@ pub(super) struct RawPolicy {
     pub(super) esp_lifebytes: Field<u64>,
     pub(super) esp_lifepackets: Field<u64>,
     pub(super) dpd: Field<RawDpd>,
+    pub(super) pfs_check: Field<bool>,
 }
 
 /// `dpd = ..`.
 #[derive(Debug)]
 pub(super) enum RawDpd {
     Off,
-    On { interval: Field<Duration>, timeout: Field<Duration>, action: Field<DpdAction> },
+    On { interval: Field<Duration>, timeout: Field<Duration>, action: Field<Death> },
 }
 
-/// `[connection.NAME]`.
-#[derive(Debug)]
-pub(super) struct RawConnection {
-    pub(super) name: At<String>,
-    pub(super) description: Field<String>,
-    pub(super) enabled: Field<bool>,
-    pub(super) peer: Field<Vec<At<String>>>,
-    pub(super) peer_id: Field<String>,
-    pub(super) local_id: Field<String>,
-    pub(super) psk: Field<KeySource>,
-    pub(super) policy: Field<String>,
-    pub(super) local_subnets: Field<Vec<At<String>>>,
-    pub(super) remote_subnets: Field<Vec<At<String>>>,
-    pub(super) start: Field<Start>,
-    pub(super) encap: Field<Encap>,
-    pub(super) mobike: Field<bool>,
-    pub(super) follow_redirects: Field<bool>,
-    pub(super) auth_lifetime: Field<Duration>,
-    pub(super) fragmentation: Field<Fragmentation>,
-    pub(super) childless: Field<Childless>,
-    pub(super) selectors: Field<Selectors>,
-    pub(super) dpd: Field<RawDpd>,
-    pub(super) mtu: Field<Option<u64>>,
-    pub(super) routes: Field<RawRoutes>,
-    pub(super) metric: Field<u64>,
-    pub(super) replay_window: Field<u64>,
-    pub(super) nat_keepalive: Field<Duration>,
-}
-
-/// How subnets are spread over CHILD_SAs.
+/// `dpd.action`: what happens when a peer died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Selectors {
-    /// One per address family, until the peer shows that it wants one per pair.
-    Auto,
-    /// One per address family.
-    Combined,
-    /// One per pair of a local and a remote subnet.
-    Split,
-}
-
-/// `routes = ..`.
-#[derive(Debug)]
-pub(super) enum RawRoutes {
-    Auto,
-    None,
-    List(Vec<At<String>>),
+pub(super) enum Death {
+    /// With this connection alone.
+    Of(DpdAction),
+    /// Every connection to that peer is restarted.
+    RestartPeer,
 }
 
 impl Raw {
@@ -145,6 +128,17 @@ impl Raw {
             && let Some(section) = titled(&value, "gateway", "[gateway]", keys::GATEWAY, findings)
         {
             self.gateways.push(RawGateway::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("log")
+            && let Some(section) = titled(&value, "log", "[log]", keys::LOG, findings)
+        {
+            self.logs.push(RawLog::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("security")
+            && let Some(section) =
+                titled(&value, "security", "[security]", keys::SECURITY, findings)
+        {
+            self.securities.push(RawSecurity::read(&section, findings));
         }
         if let Field::Given(value) = file.raw("networks")
             && let Some(section) = names_of(&value, "networks", findings)
@@ -270,6 +264,28 @@ impl RawGateway {
             workers: section.integer("workers", 1..=64, findings),
             cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
+            management_ip: section.text("management_ip", findings),
+            public_addresses: section.texts("public_addresses", findings),
+        }
+    }
+}
+
+impl RawLog {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            place: section.place().clone(),
+            level: section.text("level", findings),
+            format: section.word("format", &LOG_FORMAT, findings),
+        }
+    }
+}
+
+impl RawSecurity {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        Self {
+            place: section.place().clone(),
+            warn: section.texts("warn", findings),
+            forbid: section.texts("forbid", findings),
         }
     }
 }
@@ -289,6 +305,7 @@ impl RawPolicy {
             esp_lifebytes: size(section, "esp_lifebytes", 1 << 16, findings),
             esp_lifepackets: section.integer("esp_lifepackets", 64..=u64::MAX, findings),
             dpd: read_dpd(section, findings),
+            pfs_check: section.boolean("pfs_check", findings),
         }
     }
 }
@@ -297,96 +314,15 @@ impl RawPolicy {
 const LIFE_MIN: Duration = Duration::from_secs(1);
 const LIFE_MAX: Duration = Duration::from_hours(30 * 24);
 
-impl RawConnection {
-    fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {
-        let raw = Self {
-            name,
-            description: section.text("description", findings),
-            enabled: section.boolean("enabled", findings),
-            peer: section.texts("peer", findings),
-            peer_id: section.text("peer_id", findings),
-            local_id: section.text("local_id", findings),
-            psk: read_psk(section, findings),
-            policy: section.text("policy", findings),
-            local_subnets: section.texts("local_subnets", findings),
-            remote_subnets: section.texts("remote_subnets", findings),
-            start: section.word("start", &START, findings),
-            encap: section.word("encap", &ENCAP, findings),
-            mobike: section.boolean("mobike", findings),
-            follow_redirects: section.boolean("follow_redirects", findings),
-            auth_lifetime: duration(
-                section,
-                "auth_lifetime",
-                AUTH_LIFETIME_MIN..=AUTH_LIFETIME_MAX,
-                findings,
-            ),
-            fragmentation: read_fragmentation(section, findings),
-            childless: section.word("childless", &CHILDLESS, findings),
-            selectors: section.word("selectors", &SELECTORS, findings),
-            dpd: read_dpd(section, findings),
-            mtu: read_mtu(section, findings),
-            routes: read_routes(section, findings),
-            metric: section.integer("metric", 0..=u64::from(u32::MAX), findings),
-            replay_window: section.integer("replay_window", REPLAY_WINDOW, findings),
-            nat_keepalive: duration(
-                section,
-                "nat_keepalive",
-                KEEPALIVE_MIN..=KEEPALIVE_MAX,
-                findings,
-            ),
-        };
-        section.require(
-            "peer",
-            &raw.peer,
-            "write `peer = \"ADDRESS or NAME\"`, or \"any\"",
-            findings,
-        );
-        section.require("psk", &raw.psk, "write `psk = { file = \"PATH\" }`", findings);
-        for (key, field) in
-            [("local_subnets", &raw.local_subnets), ("remote_subnets", &raw.remote_subnets)]
-        {
-            // With NAT rules the local side follows from them.
-            let from_nat = key == "local_subnets" && !section.raw("nat").is_absent();
-            if field.is_absent() && !from_nat {
-                findings.add(no_subnets(section, key));
-            }
-        }
-        raw
-    }
-}
-
-/// The windows that `esp` can keep, packets.
-const REPLAY_WINDOW: RangeInclusive<u64> = 32..=65_536;
-
-/// Shorter ones leave the peer no time to try again.
-const AUTH_LIFETIME_MIN: Duration = Duration::from_mins(5);
-const AUTH_LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
-const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
-const KEEPALIVE_MAX: Duration = Duration::from_hours(1);
-
-const START: [(&str, Start); 4] = [
-    ("always", Start::Always),
-    ("on-demand", Start::OnDemand),
-    ("respond-only", Start::RespondOnly),
-    ("manual", Start::Manual),
+const DPD_ACTION: [(&str, Death); 4] = [
+    ("restart", Death::Of(DpdAction::Restart)),
+    ("clear", Death::Of(DpdAction::Clear)),
+    ("trap", Death::Of(DpdAction::Trap)),
+    (keys::RESTART_PEER.name, Death::RestartPeer),
 ];
-const ENCAP: [(&str, Encap); 2] = [("force", Encap::Force), ("auto", Encap::Auto)];
-const SELECTORS: [(&str, Selectors); 3] =
-    [("auto", Selectors::Auto), ("combined", Selectors::Combined), ("split", Selectors::Split)];
-const CHILDLESS: [(&str, Childless); 3] =
-    [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
-const DPD_ACTION: [(&str, DpdAction); 3] =
-    [("restart", DpdAction::Restart), ("clear", DpdAction::Clear), ("trap", DpdAction::Trap)];
-
-fn no_subnets(section: &Section<'_>, key: &str) -> Diagnostic {
-    Diagnostic::at(Code::NoSubnets, section.place(), format!("{} has no `{key}`", section.title()))
-        .label(format!("`{key}` is missing here"))
-        .why("it says which packets travel in the tunnel; without it there is nothing to protect")
-        .fix(format!("write `{key} = [\"10.1.0.0/16\"]` with your networks"))
-}
-
+const LOG_FORMAT: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 /// `dpd = { .. }`, `false` or `"off"`.
-fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
+pub(super) fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
     section.raw("dpd").and_then(|at| {
         let place = at.place.clone();
         if at.value.as_bool() == Some(false) || at.value.as_str() == Some("off") {
@@ -406,6 +342,11 @@ fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
             timeout: duration(&inner, "timeout", DPD_MIN..=DPD_MAX, findings),
             action: inner.word("action", &DPD_ACTION, findings),
         };
+        if let RawDpd::On { action: Field::Given(at), .. } = &dpd
+            && at.value == Death::RestartPeer
+        {
+            inner.check_support(&keys::RESTART_PEER, &at.place, findings);
+        }
         Some(At::new(dpd, place))
     })
 }
@@ -413,49 +354,8 @@ fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<RawDpd> {
 const DPD_MIN: Duration = Duration::from_secs(1);
 const DPD_MAX: Duration = Duration::from_hours(24);
 
-/// `psk = { file | credential | inline = ".." }`.
-fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> {
-    section.raw("psk").and_then(|at| {
-        let place = at.place.clone();
-        if !at.value.is_table() {
-            findings.add(
-                key_source(&place, "`psk` wants a table")
-                    .label("the key itself does not stand here")
-                    .why("a configuration is copied, printed and backed up; a key should not be"),
-            );
-            return None;
-        }
-        let inner = section.inner("psk", at, keys::PSK, findings)?;
-        let file = inner.text("file", findings);
-        let credential = inner.text("credential", findings);
-        let inline = inner.text("inline", findings);
-        let fields = [&file, &credential, &inline];
-        match fields.iter().filter(|field| !field.is_absent()).count() {
-            0 => findings.add(key_source(&place, "`psk` names no source").label("no source here")),
-            1 => {}
-            _ => {
-                findings.add(key_source(&place, "`psk` names several sources").label("which one?"));
-            }
-        }
-        match (file, credential, inline) {
-            (Field::Given(name), Field::Absent, Field::Absent) => Some(KeySource::File(name)),
-            (Field::Absent, Field::Given(name), Field::Absent) => Some(KeySource::Credential(name)),
-            (Field::Absent, Field::Absent, Field::Given(text)) => {
-                Some(KeySource::Inline(text.map(|text| InlineKey(Zeroizing::new(text)))))
-            }
-            _ => None,
-        }
-        .map(|source| At::new(source, place))
-    })
-}
-
-fn key_source(place: &Place, message: &str) -> Diagnostic {
-    Diagnostic::at(Code::KeySource, place, message)
-        .fix("write `psk = { file = \"PATH\" }`, or { credential = \"NAME\" } under systemd")
-}
-
 /// `"auto"` (None) or octets.
-fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>> {
+pub(super) fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>> {
     section.raw("mtu").and_then(|at| {
         if at.value.is_str() {
             return match_word("mtu", text_of("mtu", &at, findings)?, &[("auto", None)], findings);
@@ -464,44 +364,5 @@ fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>
             Field::Given(octets) => Some(octets.map(Some)),
             Field::Absent | Field::Wrong => None,
         }
-    })
-}
-
-/// `true`, `false` or the largest datagram in octets.
-fn read_fragmentation(section: &Section<'_>, findings: &mut Findings) -> Field<Fragmentation> {
-    section.raw("fragmentation").and_then(|at| {
-        if let Some(wanted) = at.value.as_bool() {
-            let value = if wanted { Fragmentation::default() } else { Fragmentation::Off };
-            return Some(At::new(value, at.place));
-        }
-        if at.value.as_integer().is_none() {
-            return wrong_type(
-                "fragmentation",
-                &at,
-                "`true`, `false` or a number of octets without quotes",
-                findings,
-            );
-        }
-        let Field::Given(octets) = section.integer("fragmentation", FRAGMENT, findings) else {
-            return None;
-        };
-        let size = u16::try_from(octets.value).ok()?;
-        Some(At::new(Fragmentation::On(FragmentSizes { v4: size, v6: size }), octets.place))
-    })
-}
-
-/// From the size that RFC 7383 §2.5.1 recommends for IPv4 to that of jumbo frames, octets.
-const FRAGMENT: RangeInclusive<u64> = 576..=9000;
-
-/// `"auto"`, `"none"` or a list of networks.
-fn read_routes(section: &Section<'_>, findings: &mut Findings) -> Field<RawRoutes> {
-    section.raw("routes").and_then(|at| {
-        if !at.value.is_str() {
-            let list = texts_of("routes", &at, section.source(), findings)?;
-            return Some(list.map(RawRoutes::List));
-        }
-        let word = text_of("routes", &at, findings)?;
-        let is_auto = match_word("routes", word, &[("auto", true), ("none", false)], findings)?;
-        Some(is_auto.map(|is_auto| if is_auto { RawRoutes::Auto } else { RawRoutes::None }))
     })
 }

@@ -290,6 +290,20 @@ impl super::Config {
         format!("{}{count}, no errors\n", render_all(&self.warnings, color))
     }
 
+    /// The errors in the files that were left out, closed by a line that says so; empty if there are none.
+    #[must_use]
+    pub fn render_left_out(&self, color: bool) -> String {
+        if self.left_out_files.is_empty() {
+            return String::new();
+        }
+        let errors = counted(self.left_out.len(), "error");
+        let files = counted(self.left_out_files.len(), "included file");
+        let rendered = render_all(&self.left_out, color);
+        format!(
+            "{rendered}{errors} in {files}, LEFT OUT: the gateway runs without what is in there\n\n"
+        )
+    }
+
     /// `{"schema": "s2s-gw/check/1", "ok": true, "files": [..], "diagnostics": [..]}`: the answer of `check --json`.
     #[must_use]
     pub fn check_json(&self) -> Value {

@@ -8,7 +8,7 @@
 //!              └─► one newline at the end is cut ─► decode ─► 16 octets or more
 //! ```
 //!
-//! The octets go nowhere but into [`ikev2::Psk`]; no message has any of them.
+//! The octets go nowhere but into [`PresharedKey`] and [`ikev2::Psk`]; no message has any of them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -43,6 +43,29 @@ pub(super) struct InlineKey(pub(super) Zeroizing<String>);
 impl std::fmt::Debug for InlineKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("InlineKey(hidden)")
+    }
+}
+
+/// A pre-shared key, which no `Debug` prints. Equal are those of the same octets, which says nothing to anybody else: both
+/// are ours.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PresharedKey(Zeroizing<Vec<u8>>);
+
+impl PresharedKey {
+    pub(crate) const fn new(octets: Zeroizing<Vec<u8>>) -> Self {
+        Self(octets)
+    }
+
+    /// For the negotiation.
+    #[must_use]
+    pub fn psk(&self) -> ikev2::Psk {
+        ikev2::Psk::new(self.0.to_vec())
+    }
+}
+
+impl std::fmt::Debug for PresharedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PresharedKey(hidden)")
     }
 }
 

@@ -16,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::codes::Code;
+use super::foreign::recognised;
 use super::keys::{Key, Support, did_you_mean, nearest};
 use super::report::{Diagnostic, Severity};
 use super::source::{At, Place, Source};
@@ -31,6 +32,11 @@ impl Findings {
 
     pub(super) fn has_errors(&self) -> bool {
         self.0.iter().any(|one| one.severity() == Severity::Error)
+    }
+
+    /// Takes back what was said about keys that are not served yet.
+    pub(super) fn accept_unserved(&mut self) {
+        self.0.retain(|one| one.code != Code::NotSupported);
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
@@ -95,10 +101,8 @@ impl<'t> Section<'t> {
         for (name, _) in section.in_order() {
             let place = section.at(name.span());
             match keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
-                Some(Key { support: Support::Yes, .. }) => {}
-                Some(Key { name, support: Support::Later(purpose) }) => {
-                    findings.add(section.not_supported(name, purpose, &place));
-                }
+                Some(key) => section.check_support(key, &place, findings),
+                None if section.is_foreign(name.get_ref(), keys, &place, findings) => {}
                 None => {
                     let names = || keys.iter().map(|key| key.name);
                     section.misspelled.extend(nearest(name.get_ref(), names()));
@@ -112,6 +116,39 @@ impl<'t> Section<'t> {
     /// A table whose keys are names that the operator chooses.
     pub(super) fn of_names(table: &'t DeTable<'t>, title: String, place: Place) -> Self {
         Self { table, title, place, misspelled: Vec::new() }
+    }
+
+    /// Reports E0103 for what this version cannot do yet.
+    pub(super) fn check_support(&self, key: &Key, place: &Place, findings: &mut Findings) {
+        match key.support {
+            Support::Yes => {}
+            Support::Later(purpose) => {
+                findings.add(self.not_supported(key.name, purpose, place));
+            }
+        }
+    }
+
+    /// Reports a key that people know from other programs.
+    fn is_foreign(
+        &mut self,
+        name: &str,
+        keys: &'static [Key],
+        place: &Place,
+        findings: &mut Findings,
+    ) -> bool {
+        if !self.title.starts_with("[connection.") && !self.title.starts_with("[policy.") {
+            return false;
+        }
+        // A slip of the finger is likelier than a word from elsewhere.
+        if !nearest(name, keys.iter().map(|key| key.name)).is_empty() {
+            return false;
+        }
+        let Some(value) = self.table.get(name) else { return false };
+        let found = recognised(name, value.get_ref(), &self.title, place);
+        let Some((diagnostic, ours)) = found else { return false };
+        self.misspelled.extend(ours.filter(|ours| keys.iter().any(|key| key.name == *ours)));
+        findings.add(diagnostic);
+        true
     }
 
     fn not_supported(&self, name: &str, purpose: &str, place: &Place) -> Diagnostic {
@@ -225,6 +262,34 @@ impl<'t> Section<'t> {
         let table = value.value.as_table()?;
         let title = format!("`{key}` of {}", self.title);
         Some(Section::open(table, title, value.place, keys, findings))
+    }
+
+    /// The tables of an array of tables, `[[title.key]]`; those that are none are reported.
+    pub(super) fn tables(
+        &self,
+        key: &'static str,
+        keys: &'static [Key],
+        findings: &mut Findings,
+    ) -> Vec<Section<'t>> {
+        let Field::Given(at) = self.raw(key) else { return Vec::new() };
+        let wanted =
+            format!("tables, each under a line [[{}.{key}]]", self.title.trim_matches(['[', ']']));
+        let Some(array) = at.value.as_array() else {
+            let _: Option<()> = wrong_type(key, &at, &wanted, findings);
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for item in array {
+            let place = self.at(item.span());
+            if let Some(table) = item.get_ref().as_table() {
+                let title = format!("`{key}` of {}", self.title);
+                sections.push(Section::open(table, title, place, keys, findings));
+            } else {
+                let item = At::new(item.get_ref(), place);
+                let _: Option<()> = wrong_type(key, &item, &wanted, findings);
+            }
+        }
+        sections
     }
 
     /// Reports E0107 if a key is not there at all.

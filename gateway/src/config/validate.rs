@@ -15,33 +15,103 @@ use super::address::{address, network};
 use super::codes::Code;
 use super::connection::{Context, Draft, Networks, identity, repeated};
 use super::load::Surroundings;
-use super::model::{Connection, Gateway};
+use super::model::{Connection, Gateway, Log, Security};
+use super::monitor::{check_inside, management_ip};
 use super::overlap::compare;
 use super::policy::{Policies, twice};
-use super::raw::{Raw, RawConnection, RawGateway, RawNetwork};
+use super::raw::{Raw, RawGateway, RawLog, RawNetwork};
+use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
 use super::section::{Field, Findings};
-use super::source::At;
+use super::source::{At, Place};
 use super::value::check_name;
+
+/// What all files together mean.
+pub(super) struct Meaning {
+    pub(super) gateway: Gateway,
+    pub(super) log: Log,
+    pub(super) security: Security,
+    pub(super) connections: Vec<Connection>,
+}
 
 /// Checks the meaning of all files together. `None` only after an error.
 pub(super) fn validate(
     raw: &Raw,
     surroundings: &Surroundings,
     findings: &mut Findings,
-) -> Option<(Gateway, Vec<Connection>)> {
+) -> Option<Meaning> {
     let gateway = gateway(&raw.gateways, surroundings, findings);
+    let log = log(&raw.logs, findings);
+    let security = only(&raw.securities, "security", |one| &one.place, findings);
+    let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
     let networks = resolve_networks(&raw.networks, findings);
-    let policies = Policies::resolve(&raw.policies, findings);
-    let context =
-        Context { gateway: &gateway, networks: &networks, policies: &policies, surroundings };
+    let policies = Policies::resolve(&raw.policies, &security, findings);
+    let context = Context {
+        gateway: &gateway,
+        networks: &networks,
+        policies: &policies,
+        security: &security,
+        surroundings,
+    };
     let drafts: Vec<_> = unique(&raw.connections, findings)
         .into_iter()
         .map(|connection| Draft::read(connection, &context, findings))
         .collect();
     compare(&drafts, findings);
+    check_management_ip(raw, &gateway, &drafts, findings);
     let connections: Option<Vec<_>> = drafts.into_iter().map(Draft::into_connection).collect();
-    Some((gateway, connections?))
+    let connections = connections?;
+    Some(Meaning { gateway, log, security, connections })
+}
+
+/// E0402: the address of the gateway fits no connection at all.
+fn check_management_ip(raw: &Raw, gateway: &Gateway, drafts: &[Draft], findings: &mut Findings) {
+    let Some(at) = raw.gateways.first().and_then(|first| first.management_ip.given()) else {
+        return;
+    };
+    let Some(ours) = gateway.management_ip else { return };
+    let mut networks = drafts.iter().flat_map(|draft| &draft.local).map(|at| &at.value).peekable();
+    if networks.peek().is_some() {
+        check_inside(&at.clone().map(|_| ours), networks, "every connection", findings);
+    }
+}
+
+/// The one table of its kind; of several the first.
+fn only<'r, T>(
+    tables: &'r [T],
+    name: &str,
+    place: fn(&T) -> &Place,
+    findings: &mut Findings,
+) -> Option<&'r T> {
+    let (first, others) = tables.split_first()?;
+    for other in others {
+        let second = At::new(name.to_owned(), place(other).clone());
+        findings.add(twice("table", &second, place(first)));
+    }
+    Some(first)
+}
+
+fn log(raw: &[RawLog], findings: &mut Findings) -> Log {
+    let mut log = Log::default();
+    let Some(raw) = only(raw, "log", |one| &one.place, findings) else { return log };
+    if let Some(at) = raw.level.given() {
+        match crate::log::check(&at.value) {
+            Ok(()) => log.level.clone_from(&at.value),
+            Err(why) => findings.add(
+                Diagnostic::at(
+                    Code::UnknownWord,
+                    &at.place,
+                    format!("`{}` says not what to log", at.value),
+                )
+                .label(why)
+                .fix(
+                    "write error, warn, info, debug or trace, or a list such as \"info,ike=debug\"",
+                ),
+            ),
+        }
+    }
+    log.format = raw.format.value().copied().unwrap_or(log.format);
+    log
 }
 
 /// The connections in the order of the files; of those with one name only the first.
@@ -93,12 +163,10 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         workers: 1,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
+        management_ip: None,
+        public_addresses: Vec::new(),
     };
-    let Some((first, others)) = raw.split_first() else { return gateway };
-    for other in others {
-        let second = At::new("gateway".to_owned(), other.place.clone());
-        findings.add(twice("table", &second, &first.place));
-    }
+    let Some(first) = only(raw, "gateway", |one| &one.place, findings) else { return gateway };
     if let Some(name) = checked(&first.name, gateway_name_fault, findings) {
         gateway.name = name;
     }
@@ -109,7 +177,9 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         gateway.control = control.into();
     }
     gateway.id = identity(&first.id, findings);
-    gateway.listen = listen(&first.listen, findings);
+    gateway.listen = addresses("listen", &first.listen, findings);
+    gateway.management_ip = management_ip(&first.management_ip, findings).map(|at| at.value);
+    gateway.public_addresses = addresses("public_addresses", &first.public_addresses, findings);
     gateway.mtu = first.mtu.value().copied().flatten().and_then(|mtu| u16::try_from(mtu).ok());
     gateway.ike_port = port(&first.ike_port, gateway.ike_port);
     gateway.nat_port = port(&first.nat_port, gateway.nat_port);
@@ -140,10 +210,10 @@ fn same_ports(raw: &RawGateway) -> Diagnostic {
         .fix("leave both out to get 500 and 4500")
 }
 
-fn listen(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<IpAddr> {
+fn addresses(key: &str, field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for text in field.value().into_iter().flatten() {
-        let Some(at) = address("listen", text, findings) else { continue };
+        let Some(at) = address(key, text, findings) else { continue };
         if addresses.contains(&at.value) {
             findings.add(repeated(&at.place, format!("{} is listed already", at.value)));
         } else {

@@ -1,4 +1,5 @@
 //! What people ask for over the control socket: status, up, down, restart, rekey, redirect.
+//! A request that only has its name yet is refused in `carry_out`.
 //!
 //! ```text
 //!   server.rs ── Request ──► answer() ──► endpoint command, drained ──► Response ──► server.rs
@@ -13,17 +14,14 @@ use ikev2::GatewayId;
 use super::connection::Phase;
 use super::{Control, ROUND, Run};
 use crate::clock;
-use crate::status::protocol::{RefusalKind, Request, Response};
+use crate::status::protocol::{RefusalKind, Request, Response, Target};
 
 impl Control {
     /// Answers the clients that asked, at most [`ROUND`] of them.
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
-            let response = match request {
-                Ok(request) => self.answer(now, request),
-                Err(why) => refuse(RefusalKind::BadRequest, format!("not a request: {why}")),
-            };
+            let response = request.map_or_else(|no| no, |request| self.answer(now, request));
             self.devices.server.reply(client, &response, now);
         }
         self.busy |= self.devices.server.has_requests();
@@ -31,42 +29,92 @@ impl Control {
 
     fn answer(&mut self, now: Instant, request: Request) -> Response {
         if let Request::Status = request {
-            return Response::Status { snapshot: Box::new(self.snapshot(now, clock::wall())) };
+            return self.status(now);
         }
         if self.run != Run::On {
             return refuse(RefusalKind::NotNow, "the gateway is stopping".to_owned());
         }
-        let response = match request {
-            Request::Status => None,
-            Request::Up { name } => self.place(&name).map(|index| self.up(now, index)),
-            Request::Down { name } => self.place(&name).map(|index| self.down(now, index)),
-            Request::Restart { name } => self.place(&name).map(|index| {
-                self.down(now, index);
-                self.up(now, index)
-            }),
-            Request::Rekey { name, ike } => {
-                self.place(&name).map(|index| self.rekey(now, index, ike))
-            }
-            Request::Redirect { to, names } => {
-                let places = names.iter().map(|name| self.place(name)).collect();
-                let places: Option<Vec<usize>> = places;
-                places.map(|places| self.redirect(now, &places, to.as_deref()))
-            }
-        };
+        let response = self.carry_out(now, request);
         let wall = clock::wall();
         for connection in &mut self.connections {
             connection.refresh(now, wall);
         }
-        response.unwrap_or_else(|| {
-            let names: Vec<&str> =
-                self.connections.iter().map(|c| c.config.name.as_str()).collect();
-            let known = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
-            refuse(RefusalKind::UnknownName, format!("no such connection; there is {known}"))
+        response.unwrap_or_else(|refusal| refusal)
+    }
+
+    /// Each request to its part of the gateway.
+    ///
+    /// # Errors
+    /// The refusal, where a name leads nowhere.
+    fn carry_out(&mut self, now: Instant, request: Request) -> Result<Response, Response> {
+        Ok(match request {
+            Request::Status => self.status(now),
+            Request::Up { name } => {
+                let index = self.whole(&name, "up")?;
+                self.up(now, index)
+            }
+            Request::Down { name } => {
+                let index = self.whole(&name, "down")?;
+                self.down(now, index)
+            }
+            Request::Restart { name } => {
+                let index = self.whole(&name, "restart")?;
+                self.down(now, index);
+                self.up(now, index)
+            }
+            Request::Rekey { name, ike } => {
+                let (index, child) = self.find(&name)?;
+                self.rekey(now, index, child, ike)
+            }
+            Request::Redirect { to, names } => {
+                let places: Result<Vec<usize>, Response> =
+                    names.iter().map(|name| self.whole(name, "redirect")).collect();
+                self.redirect(now, &places?, to.as_deref())
+            }
+            Request::Reload { .. } => not_yet("reload"),
+            Request::Failover { .. } => not_yet("failover"),
+            Request::Show { .. } => not_yet("show"),
+            Request::Reset { .. } => not_yet("reset"),
+            Request::Events { .. } => not_yet("events"),
+            Request::LogLevel { .. } => not_yet("logs level"),
         })
     }
 
-    fn place(&self, name: &str) -> Option<usize> {
-        self.connections.iter().position(|connection| connection.config.name == name)
+    fn status(&self, now: Instant) -> Response {
+        Response::Status { snapshot: Box::new(self.snapshot(now, clock::wall())) }
+    }
+
+    /// The place of a connection, and that of the child in it if `NAME/CHILD` names one.
+    ///
+    /// # Errors
+    /// The refusal, with the names that there are.
+    fn find(&self, name: &str) -> Result<(usize, Option<usize>), Response> {
+        let target = Target::of(name);
+        let named = |c: &super::Connection| c.config.name == target.connection;
+        let Some(index) = self.connections.iter().position(named) else {
+            let known = self.connections.iter().map(|c| c.config.name.as_str());
+            return Err(unknown("connection", known));
+        };
+        let Some(child) = target.child else { return Ok((index, None)) };
+        let configured = self.connections.get(index).map(|c| c.config.children.as_slice());
+        let configured = configured.unwrap_or_default();
+        match configured.iter().position(|one| one.name == child) {
+            Some(place) => Ok((index, Some(place))),
+            None => Err(unknown("child", configured.iter().map(|one| one.name.as_str()))),
+        }
+    }
+
+    /// The same for a command that works on whole connections only.
+    fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
+        match self.find(name)? {
+            (index, None) => Ok(index),
+            (_, Some(_)) => Err(refuse(
+                RefusalKind::NotSupported,
+                format!(
+                    "`{command}` of a single child is not supported yet; leave `/` and what follows out"
+                ),
+            )),
+        }
     }
 
     fn up(&mut self, now: Instant, index: usize) -> Response {
@@ -138,12 +186,18 @@ impl Control {
         Response::Done { message }
     }
 
-    fn rekey(&mut self, now: Instant, index: usize, ike: bool) -> Response {
+    /// Rekeys the IKE SA, or all children, or one of them.
+    fn rekey(&mut self, now: Instant, index: usize, child: Option<usize>, ike: bool) -> Response {
         let Some(connection) = self.connections.get(index) else { return gone() };
         let name = connection.config.name.clone();
         let Some(peer) = connection.peer else {
             return refuse(RefusalKind::NotNow, format!("{name} is not up"));
         };
+        if ike && child.is_some() {
+            let message = "--ike replaces the IKE SA, which belongs to no child".to_owned();
+            return refuse(RefusalKind::BadRequest, message);
+        }
+        let only = child.and_then(|place| connection.children.get(place)).map(|child| child.slot);
         if ike {
             return match self.endpoint.rekey_ike(now, peer) {
                 Ok(()) => {
@@ -154,7 +208,7 @@ impl Control {
             };
         }
         let mut begun = 0;
-        for child in self.installer.of_peer(peer) {
+        for child in self.installer.of_peer(peer, only) {
             // Of two SA pairs of one child the older is on its way out already; the endpoint knows.
             begun += usize::from(self.endpoint.rekey_child(now, child).is_ok());
             self.drain(now);
@@ -169,6 +223,17 @@ impl Control {
 
 const fn refuse(kind: RefusalKind, message: String) -> Response {
     Response::Refused { kind, message }
+}
+
+fn not_yet(command: &str) -> Response {
+    let message = format!("`{command}` is not supported by this daemon yet");
+    refuse(RefusalKind::NotSupported, message)
+}
+
+fn unknown<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Response {
+    let names: Vec<&str> = names.collect();
+    let known = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+    refuse(RefusalKind::UnknownName, format!("no such {what}; there is {known}"))
 }
 
 /// A place that was just looked up is there; this is for the compiler.

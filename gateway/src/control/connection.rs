@@ -149,7 +149,7 @@ impl Connection {
             children: slots.map(child).collect(),
             refused_offer: None,
             rekeys: 0,
-            path_mtu: PathMtu::default(),
+            path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             keepalive_at: None,
             shown: State::Disabled,
@@ -348,7 +348,7 @@ impl Connection {
     pub(super) fn on_refused(&mut self, why: &CloseReason, now: Instant) {
         let trouble = reason::trouble(why);
         if trouble.family == ESP_PROPOSAL && trouble.first_hand {
-            let offer = reason::explain(why, &self.config.name);
+            let offer = reason::explain_for(why, &self.config.name, &self.config.policy.forbidden);
             let failures = self.children.iter_mut().flat_map(|child| &mut child.failures);
             for failed in failures.filter(|failed| failed.reason.code == offer.code) {
                 failed.reason.clone_from(&offer);
@@ -371,7 +371,7 @@ impl Connection {
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
     /// keys differ" says more than "the peer refused us".
     fn blame(&mut self, why: &CloseReason, now: Instant) {
-        let reason = reason::explain(why, &self.config.name);
+        let reason = reason::explain_for(why, &self.config.name, &self.config.policy.forbidden);
         let gravity = reason::code(why).gravity;
         let trouble = reason::trouble(why);
         let fresh = Failure { reason, gravity, trouble, at: now, times: 1 };

@@ -26,7 +26,9 @@ impl Control {
             Event::PeerUp { peer, info } => self.on_peer_up(now, peer, info),
             Event::PeerRekeyed { peer, info } => self.on_peer_rekeyed(peer, info),
             Event::PeerMoved { peer, children, path, udp_encap, nat_local, nat_remote } => {
-                self.installer.relocate(&self.dataplane, &children, &path, udp_encap, self.mtu);
+                let ceiling = self.place_of(peer).and_then(|index| self.connections.get(index));
+                let ceiling = ceiling.map_or(self.mtu, |c| c.path_mtu.ceiling(self.mtu));
+                self.installer.relocate(&self.dataplane, &children, &path, udp_encap, ceiling);
                 self.on_peer_moved(peer, path, (nat_local, nat_remote));
             }
             Event::Redirected { peer, to } => self.on_redirected(now, peer, to),
@@ -122,13 +124,13 @@ impl Control {
         retry_at: Option<Instant>,
     ) {
         // Each child has told of its end already; this is for the one that has not.
-        for child in self.installer.of_peer(peer) {
+        for child in self.installer.of_peer(peer, None) {
             self.on_child_down(now, child, why);
         }
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = connection.config.name.clone();
-        let explained = reason::explain(why, &conn);
+        let explained = reason::explain_for(why, &conn, &connection.config.policy.forbidden);
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
@@ -160,7 +162,9 @@ impl Control {
         let index = peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(&path));
         let connection = index.and_then(|index| self.connections.get_mut(index));
         let name = connection.as_ref().map(|connection| connection.config.name.clone());
-        let explained = reason::explain(why, name.as_deref().unwrap_or("NAME"));
+        let forbidden = connection.as_ref().map(|c| c.config.policy.forbidden.as_slice());
+        let named = name.as_deref().unwrap_or("NAME");
+        let explained = reason::explain_for(why, named, forbidden.unwrap_or_default());
         if let Some(connection) = connection {
             connection.on_refused(why, now);
         }
@@ -207,7 +211,8 @@ impl Control {
         let place = Place {
             slot: state.slot,
             replay_window: connection.config.replay_window,
-            mtu: self.mtu,
+            mtu: connection.path_mtu.ceiling(self.mtu),
+            mss_clamp: connection.config.mss_clamp,
             counters: &state.counters,
         };
         let (id, traffic) =
@@ -240,7 +245,7 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let explained = reason::explain(why, conn);
+        let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
         let child = connection.config.children.get(config).map(|child| child.name.as_str());
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))

@@ -25,6 +25,7 @@ use ikev2::{
 
 use super::path_mtu::Room;
 use super::retiring::Retiring;
+use crate::config::MssClamp;
 use crate::dataplane::{
     ChildCounters, Dataplane, Destination, RxCommand, SaUsage, SlotId, Transport, TxCommand,
 };
@@ -49,6 +50,8 @@ pub(super) struct Place<'c> {
     pub(super) replay_window: u32,
     /// Octets of the longest inner packet.
     pub(super) mtu: u16,
+    /// What TCP is told.
+    pub(super) mss_clamp: MssClamp,
     /// Shared by all SAs of the slot.
     pub(super) counters: &'c Arc<ChildCounters>,
 }
@@ -79,6 +82,7 @@ pub(super) struct Installed {
     pub(super) rekey_at: Instant,
     /// What the pumps know of the path.
     room: Room,
+    mss_clamp: MssClamp,
     counters: Arc<ChildCounters>,
     usage: Arc<SaUsage>,
 }
@@ -87,6 +91,16 @@ impl Installed {
     /// Whether IPv6 may be inside.
     pub(super) fn carries_v6(&self) -> bool {
         self.remote_ts.iter().any(|selector| selector.start.is_ipv6())
+    }
+}
+
+/// The length of inner packets, octets, that the pumps make TCP fit in, where `mtu` is what fits the way. 0 leaves TCP alone.
+fn for_tcp(clamp: MssClamp, mtu: u16, carries_v6: bool) -> u16 {
+    let headers = if carries_v6 { 60 } else { 40 };
+    match clamp {
+        MssClamp::Auto => mtu,
+        MssClamp::AtMost(segment) => mtu.min(segment.saturating_add(headers)),
+        MssClamp::Off => 0,
     }
 }
 
@@ -122,12 +136,14 @@ impl Installer {
         let inbound = Box::new(InboundSa::new(inbound)?);
         let outbound = Box::new(OutboundSa::new(outbound)?);
         let counters = place.counters;
+        let carries_v6 = child.remote_ts.iter().any(|selector| selector.start.is_ipv6());
+        let mtu = for_tcp(place.mss_clamp, place.mtu, carries_v6);
         let usage = Arc::new(SaUsage::default());
         self.retiring.reuse(child.spi_in.0);
         let receive = RxCommand::Install {
             slot: place.slot,
             sa: inbound,
-            mtu: place.mtu,
+            mtu,
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
         };
@@ -135,7 +151,7 @@ impl Installer {
             slot: place.slot,
             sa: outbound,
             to: destination(&child.path, child.udp_encap),
-            mtu: place.mtu,
+            mtu,
             hold: child.send == SendWhen::AfterInbound,
             counters: Arc::clone(counters),
             usage: Arc::clone(&usage),
@@ -155,6 +171,7 @@ impl Installer {
             more_possible: child.more_possible,
             rekey_at: child.rekey_at,
             room: Room::all(place.mtu),
+            mss_clamp: place.mss_clamp,
             counters: Arc::clone(counters),
             usage,
         };
@@ -218,6 +235,7 @@ impl Installer {
             sa.udp_encap = udp_encap;
             sa.room = Room::all(mtu);
             let to = destination(path, sa.udp_encap);
+            let mtu = for_tcp(sa.mss_clamp, mtu, sa.carries_v6());
             dataplane.tx(TxCommand::Move { slot: sa.slot, spi: sa.spi_out.0, to, mtu });
             dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
         }
@@ -235,6 +253,7 @@ impl Installer {
         let resized = of_peer.map(|sa| {
             let Room { mtu, whole, .. } = room(sa);
             if (mtu, whole) != (sa.room.mtu, sa.room.whole) {
+                let mtu = for_tcp(sa.mss_clamp, mtu, sa.carries_v6());
                 dataplane.tx(TxCommand::Mtu { slot: sa.slot, spi: sa.spi_out.0, mtu, whole });
                 dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
             }
@@ -281,9 +300,10 @@ impl Installer {
         self.installed.iter().filter(move |(_, sa)| sa.slot == slot).map(|(id, sa)| (*id, sa))
     }
 
-    /// The children of a peer.
-    pub(super) fn of_peer(&self, peer: PeerId) -> Vec<ChildId> {
-        let of_peer = self.installed.iter().filter(|(_, sa)| sa.peer == peer);
+    /// The children of a peer, or those of one slot.
+    pub(super) fn of_peer(&self, peer: PeerId, only: Option<SlotId>) -> Vec<ChildId> {
+        let is_meant = |sa: &Installed| only.is_none_or(|slot| sa.slot == slot);
+        let of_peer = self.installed.iter().filter(|(_, sa)| sa.peer == peer && is_meant(sa));
         of_peer.map(|(id, _)| *id).collect()
     }
 }
@@ -415,5 +435,19 @@ mod tests {
             (4500, path.remote, Transport::Udp)
         );
         assert_eq!(destination(&path, false).transport, Transport::Raw);
+    }
+
+    #[test]
+    fn tcp_is_told_what_fits_or_less_or_nothing() {
+        for (clamp, v6, expected) in [
+            (MssClamp::Auto, false, 1400),
+            (MssClamp::AtMost(1200), false, 1240),
+            (MssClamp::AtMost(1200), true, 1260),
+            (MssClamp::AtMost(9000), false, 1400),
+            (MssClamp::AtMost(u16::MAX), true, 1400),
+            (MssClamp::Off, false, 0),
+        ] {
+            assert_eq!(for_tcp(clamp, 1400, v6), expected, "{clamp:?}");
+        }
     }
 }

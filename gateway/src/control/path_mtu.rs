@@ -10,6 +10,8 @@
 //!                                                                whole  ─► false: 1280 octets of IPv6 do not fit, IP fragments
 //! ```
 //!
+//! `mtu` of a connection bounds all three of its own SAs and routes, whatever the path and the device take.
+//!
 //! ICMP is not authenticated: `esp::Quote` says what makes a message believable, and it only ever lowers what is known, not
 //! below 576 or 1280 octets. A path that carries more again is found by forgetting (RFC 1191 §6.3, RFC 8201 §4), a device
 //! that does by looking.
@@ -31,6 +33,8 @@ use crate::status::PathMtuStatus;
 /// What is known of the path of a connection. Nothing, at first.
 #[derive(Debug, Default)]
 pub(super) struct PathMtu {
+    /// `mtu` of the connection: longer inner packets are not wanted, octets.
+    limit: Option<u16>,
     /// Our address and the peer's.
     path: Option<(IpAddr, IpAddr)>,
     /// What the way out of this host takes, octets.
@@ -42,11 +46,21 @@ pub(super) struct PathMtu {
 }
 
 impl PathMtu {
+    /// Nothing is known yet but what the configuration wants.
+    pub(super) fn limited(limit: Option<u16>) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// The longest inner packets, octets, whatever the path takes; `tun`: the MTU of the device.
+    pub(super) fn ceiling(&self, tun: u16) -> u16 {
+        self.limit.map_or(tun, |limit| limit.min(tun))
+    }
+
     /// Packets take this path from now on. What was known of another is of no use.
     fn follow(&mut self, local: IpAddr, remote: IpAddr) {
         if self.path != Some((local, remote)) {
-            let room = self.room;
-            *self = Self { path: Some((local, remote)), room, ..Self::default() };
+            let (limit, room) = (self.limit, self.room);
+            *self = Self { path: Some((local, remote)), limit, room, ..Self::default() };
         }
     }
 
@@ -85,7 +99,7 @@ impl PathMtu {
 
     /// The MTU of the connection's routes of that version, where it is less than `tun`, that of the device.
     pub(super) fn of_routes(&self, version: Version, tun: u16) -> Option<u16> {
-        let room = self.room?;
+        let room = self.room.unwrap_or(Room::all(self.ceiling(tun)));
         let mtu = match version {
             Version::V4 => room.v4,
             Version::V6 => room.v6,
@@ -115,19 +129,21 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// All that the TUN device, of MTU `tun`, takes.
-    pub(super) const fn all(tun: u16) -> Self {
-        Self { mtu: tun, v4: tun, v6: tun, whole: true }
+    /// All inner packets of up to `ceiling` octets, and of IPv6 what has to pass (RFC 8200 §5).
+    pub(super) fn all(ceiling: u16) -> Self {
+        let v6 = ceiling.max(esp::min_mtu(Version::V6));
+        Self { mtu: ceiling, v4: ceiling, v6, whole: true }
     }
 
     /// What is left where outer packets of version `outer` may have `path_mtu` octets. `carries_v6`: IPv6 is inside.
     fn of(
         (path_mtu, outer): (u16, Version),
         (suite, udp_encap, carries_v6): (Suite, bool, bool),
-        tun: u16,
+        ceiling: u16,
     ) -> Self {
-        let of = |inner| esp::inner_mtu_of_path(path_mtu, outer, udp_encap, suite, inner).min(tun);
-        let (v4, v6) = (of(Version::V4), of(Version::V6));
+        let of = |inner| esp::inner_mtu_of_path(path_mtu, outer, udp_encap, suite, inner);
+        let all = Self::all(ceiling);
+        let (v4, v6) = (of(Version::V4).min(all.v4), of(Version::V6).min(all.v6));
         let longest = usize::from(if carries_v6 { v6 } else { v4 });
         let longest = esp::outer_len(longest, outer == Version::V6, udp_encap, suite);
         let whole = longest <= usize::from(path_mtu.max(esp::min_mtu(outer)));
@@ -271,19 +287,19 @@ impl Control {
 
     /// Tells everybody what is known of a connection's path; says nothing to those that know.
     pub(super) fn apply_path_mtu(&mut self, index: usize) {
-        let tun = self.mtu;
         let Some(connection) = self.connections.get_mut(index) else { return };
         let Some(peer) = connection.peer else { return };
+        let ceiling = connection.path_mtu.ceiling(self.mtu);
         let known = connection.path_mtu.known();
         let path = known.map(|(remote, mtu)| (mtu, version_of(remote)));
         let rooms = self.installer.resize(&self.dataplane, peer, |sa| {
-            path.map_or(Room::all(tun), |path| {
-                Room::of(path, (sa.algorithms, sa.udp_encap, sa.carries_v6()), tun)
+            path.map_or(Room::all(ceiling), |path| {
+                Room::of(path, (sa.algorithms, sa.udp_encap, sa.carries_v6()), ceiling)
             })
         });
         let Some(room) = rooms.into_iter().reduce(Room::and) else { return };
         let before = connection.path_mtu.room.replace(room);
-        if before.unwrap_or(Room::all(tun)) == room {
+        if before.unwrap_or(Room::all(ceiling)) == room {
             return;
         }
         let (conn, inner) = (&connection.config.name, room.mtu);
@@ -408,5 +424,24 @@ mod tests {
         path.room = Some(Room::all(1438));
         assert_eq!(path.of_routes(Version::V4, 1438), None);
         assert_eq!(path.status(1438), None);
+    }
+
+    #[test]
+    fn a_connection_may_want_less_than_its_path_takes() {
+        let limited = |limit| PathMtu { limit: Some(limit), ..known("192.0.2.2", 1500) };
+        let (v4, v6) = (Version::V4, Version::V6);
+        let mut path = limited(1300);
+        assert_eq!(path.ceiling(1438), 1300);
+        assert_eq!(path.ceiling(1290), 1290, "the device takes no more");
+        let routes = |path: &PathMtu| (path.of_routes(v4, 1438), path.of_routes(v6, 1438));
+        assert_eq!(routes(&path), (Some(1300), Some(1300)), "before there is an SA");
+        path.room = Some(Room::of((1500, v4), (GCM, true, true), path.ceiling(1438)));
+        assert_eq!(path.room, Some(Room::all(1300)));
+        assert_eq!(routes(&path), (Some(1300), Some(1300)));
+        path.follow(ip("198.51.100.1"), ip("192.0.2.2"));
+        assert_eq!(path.ceiling(1438), 1300, "it is no matter of the path");
+        assert_eq!(Room::of((1280, v4), (GCM, true, false), 1300).v4, 1218, "nor is it a promise");
+        assert_eq!(routes(&limited(1000)), (Some(1000), Some(1280)), "IPv6 needs 1280 octets");
+        assert_eq!(routes(&limited(1500)), (None, None), "the device bounds it");
     }
 }

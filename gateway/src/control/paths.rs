@@ -75,7 +75,7 @@ fn path(gateway: &Gateway, host: &Host, address: IpAddr) -> Result<Path, String>
 pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>) -> PeerConfig {
     let policy = &connection.policy;
     let mut peer =
-        PeerConfig::new(connection.name.as_str(), connection.psk.clone(), policy.ike.clone());
+        PeerConfig::new(connection.name.as_str(), connection.psk.psk(), policy.ike.clone());
     peer.paths = paths;
     peer.any_address = any_address(connection);
     peer.local_id.clone_from(&connection.local_id);

@@ -55,7 +55,7 @@ pub(super) struct Server {
     listener_token: Token,
     clients: BTreeMap<Token, Client>,
     next_client: usize,
-    requests: VecDeque<(Token, Result<Request, String>)>,
+    requests: VecDeque<(Token, Result<Request, Response>)>,
 }
 
 #[derive(Debug)]
@@ -136,8 +136,8 @@ impl Server {
         }
     }
 
-    /// The next request and who asked. `Err` is a sentence about what is wrong with it.
-    pub(super) fn next_request(&mut self) -> Option<(Token, Result<Request, String>)> {
+    /// The next request and who asked. `Err` is the answer to what is none.
+    pub(super) fn next_request(&mut self) -> Option<(Token, Result<Request, Response>)> {
         self.requests.pop_front()
     }
 
@@ -196,8 +196,7 @@ impl Server {
             Progress::Waiting => {}
             Progress::Line(line) => {
                 client.asked = true;
-                let request = serde_json::from_slice(&line).map_err(|error| error.to_string());
-                self.requests.push_back((token, request));
+                self.requests.push_back((token, Request::parse(&line)));
             }
             Progress::TooLong => {
                 client.last_answer = true;

@@ -31,6 +31,7 @@ use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
 use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
+use crate::status::Code;
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 
@@ -103,7 +104,9 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     }
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
-    let mtu = gateway.mtu.unwrap_or_else(|| inner_mtu(&config.connections));
+    let fits = sizes(&config.connections);
+    let mtu = gateway.mtu.unwrap_or_else(|| narrowest(&fits));
+    let too_large = too_large(&config.connections, &fits, mtu);
     let equipment = equip(&gateway, mtu, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
@@ -147,6 +150,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         busy: false,
     };
     control.tunnel.begin();
+    control.warnings.extend(too_large.map(str::to_owned));
     control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
     control.publish_policy();
     for index in 0..control.connections.len() {
@@ -236,8 +240,8 @@ fn equip(
     Ok(Equipment::share_out(lanes, nat, raw)?)
 }
 
-/// The largest inner packet that fits every configured connection, whatever is negotiated.
-fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
+/// The largest inner packet that fits each configured connection, whatever is negotiated, octets.
+fn sizes(connections: &[crate::config::Connection]) -> Vec<u16> {
     let mut netlink = Netlink::open().ok();
     let of_connection = |connection: &crate::config::Connection| -> u16 {
         let suites = || connection.policy.esp.iter().flat_map(install::possible_suites);
@@ -245,11 +249,42 @@ fn inner_mtu(connections: &[crate::config::Connection]) -> u16 {
         let sizes = paths
             .into_iter()
             .flat_map(|(mtu, v6)| suites().map(move |suite| esp::inner_mtu(mtu, v6, true, suite)));
-        let computed = sizes.min().unwrap_or(MIN_MTU);
-        connection.mtu.map_or(computed, |wanted| wanted.min(computed))
+        sizes.min().unwrap_or(MIN_MTU)
     };
-    let smallest = connections.iter().map(of_connection).min();
-    smallest.unwrap_or(ETHERNET_MTU).max(MIN_MTU)
+    connections.iter().map(of_connection).collect()
+}
+
+/// What fits all of them.
+fn narrowest(sizes: &[u16]) -> u16 {
+    sizes.iter().copied().min().unwrap_or(ETHERNET_MTU).max(MIN_MTU)
+}
+
+/// W0504 for connections whose `mtu` asks for more than comes out of the device or fits the path; each is named in the log.
+fn too_large(
+    connections: &[crate::config::Connection],
+    sizes: &[u16],
+    device: u16,
+) -> Option<&'static str> {
+    let code = Code::MtuTooLarge.id();
+    let mut warned = None;
+    for (connection, fits) in connections.iter().zip(sizes) {
+        // A name or a caller from anywhere may turn out to have more room than was assumed.
+        let is_known = match &connection.peer {
+            Peer::Any => false,
+            Peer::Hosts(hosts) => hosts.iter().all(|h| matches!(h.name, HostName::Address(_))),
+        };
+        let fits = if is_known { (*fits).min(device) } else { device };
+        if let Some(mtu) = connection.mtu.filter(|mtu| *mtu > fits) {
+            let conn = &connection.name;
+            tracing::warn!(
+                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code,
+                msg = "`mtu` of the connection is more than fits into its tunnel, which bounds packets instead",
+                fix = %format!("write `mtu = {fits}` or less, or leave it out")
+            );
+            warned = Some(code);
+        }
+    }
+    warned
 }
 
 /// The MTU of the interface towards each address of a peer, at most that of Ethernet, and whether it is IPv6.
@@ -282,3 +317,29 @@ const ETHERNET_MTU: u16 = 1500;
 
 /// Octets; IPv6 needs this much (RFC 8200 §5), and nothing smaller is worth a tunnel.
 const MIN_MTU: u16 = 1280;
+
+#[cfg(test)]
+mod tests {
+    use ikev2::Start;
+
+    use super::*;
+    use crate::config::{Connection, Host};
+
+    #[test]
+    fn an_mtu_that_does_not_fit_is_said_where_it_is_known() {
+        let known = super::super::connection::tests::connection(Start::Always, clock::now()).config;
+        let name = Host { name: HostName::Dns("berlin.example.com".into()), port: None };
+        let warned = |peer: &Peer, mtu: Option<u16>, fits: u16, device: u16| {
+            let one = Connection { mtu, peer: peer.clone(), ..known.clone() };
+            too_large(&[one], &[fits], device)
+        };
+        let (address, name) = (known.peer.clone(), Peer::Hosts(vec![name]));
+        assert_eq!(warned(&address, None, 1400, 1400), None);
+        assert_eq!(warned(&address, Some(1400), 1400, 1400), None);
+        assert_eq!(warned(&address, Some(1401), 1400, 1438), Some("W0504"), "of the path");
+        assert_eq!(warned(&address, Some(1401), 1438, 1400), Some("W0504"), "of the device");
+        assert_eq!(warned(&name, Some(1401), 1400, 1438), None, "it may be IPv4 or IPv6");
+        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some("W0504"));
+        assert_eq!(warned(&Peer::Any, Some(1401), 1400, 1438), None);
+    }
+}

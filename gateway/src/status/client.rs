@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{Request, Response};
+use super::protocol::{NO_REQUEST, OLDER, RefusalKind, Request, Response};
 
 /// A daemon that answers within a millisecond is given this long before we call it stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,20 +36,47 @@ pub enum ClientError {
         /// What went wrong.
         source: io::Error,
     },
+    /// It answers, in words that this version does not know.
+    #[error("the daemon at {0} is of another version and its answer is not understood; restart it with this program, or use the program that it runs", .path.display())]
+    OtherVersion {
+        /// The control socket.
+        path: PathBuf,
+    },
 }
 
 /// Sends one request to the daemon at `path` and waits for the answer, at most five seconds.
 ///
 /// # Errors
-/// `NotRunning` if nobody listens there, `Permission` if we may not, `Conversation` for the rest.
+/// `NotRunning` if nobody listens there, `Permission` if we may not, `OtherVersion` if the answer is none that we know,
+/// `Conversation` for the rest.
 pub fn ask(path: &Path, request: &Request) -> Result<Response, ClientError> {
     let stream = UnixStream::connect(path).map_err(|source| refused(path, source))?;
-    converse(stream, request)
-        .map_err(|source| ClientError::Conversation { path: path.to_owned(), source })
+    let answer = converse(stream, request)
+        .map_err(|source| ClientError::Conversation { path: path.to_owned(), source })?;
+    understood(&answer, path)
 }
 
-/// The conversation itself, over any connected stream.
-pub(crate) fn converse(mut stream: UnixStream, request: &Request) -> io::Result<Response> {
+/// What the line of an answer means.
+fn understood(answer: &str, path: &Path) -> Result<Response, ClientError> {
+    let path = || path.to_owned();
+    match serde_json::from_str(answer) {
+        // We send no rubbish: a daemon that calls it so is from the time before `UnknownRequest`.
+        Ok(Response::Refused { kind: RefusalKind::BadRequest, message })
+            if message.starts_with(NO_REQUEST) =>
+        {
+            let message = format!("{OLDER} ({message})");
+            Ok(Response::Refused { kind: RefusalKind::UnknownRequest, message })
+        }
+        Ok(response) => Ok(response),
+        Err(_) if serde_json::from_str::<serde_json::Value>(answer).is_ok() => {
+            Err(ClientError::OtherVersion { path: path() })
+        }
+        Err(error) => Err(ClientError::Conversation { path: path(), source: error.into() }),
+    }
+}
+
+/// The conversation itself, over any connected stream: the line of the answer.
+fn converse(mut stream: UnixStream, request: &Request) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
@@ -60,7 +87,7 @@ pub(crate) fn converse(mut stream: UnixStream, request: &Request) -> io::Result<
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }
-    Ok(serde_json::from_str(&answer)?)
+    Ok(answer)
 }
 
 fn refused(path: &Path, source: io::Error) -> ClientError {
@@ -77,7 +104,6 @@ fn refused(path: &Path, source: io::Error) -> ClientError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::RefusalKind;
     use super::*;
 
     #[test]
@@ -93,8 +119,28 @@ mod tests {
             serde_json::from_str::<Request>(&line).expect("a known request")
         });
         let request = Request::Down { name: "x".into() };
-        assert_eq!(converse(ours, &request).expect("an answer"), answer);
+        let line = converse(ours, &request).expect("an answer");
+        assert_eq!(understood(&line, Path::new("x")).expect("a known answer"), answer);
         assert_eq!(server.join().expect("no panic"), request);
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_called_so() {
+        let path = Path::new("/run/x.sock");
+        let answer = |line| understood(line, path);
+        let newer = answer(r#"{"result":"poem","verses":3}"#).expect_err("not known");
+        assert!(matches!(newer, ClientError::OtherVersion { .. }), "{newer}");
+        for broken in ["", "{\"result\":\"do", "hello"] {
+            let broken = answer(broken).expect_err("no JSON");
+            assert!(matches!(broken, ClientError::Conversation { .. }), "{broken}");
+        }
+        let old = r#"{"result":"refused","kind":"bad-request","message":"not a request: unknown variant `reload`"}"#;
+        let Ok(Response::Refused { kind, message }) = answer(old) else { panic!("{old}") };
+        assert_eq!(kind, RefusalKind::UnknownRequest);
+        assert!(
+            message.starts_with("this daemon is older than the client: restart it"),
+            "{message}"
+        );
     }
 
     #[test]

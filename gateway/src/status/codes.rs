@@ -12,6 +12,8 @@ crate::codes::codes! {
         "The kernel passes packets between a LAN and the tunnel only if forwarding is on: `sysctl -w net.ipv4.ip_forward=1`, for IPv6 `net.ipv6.conf.all.forwarding=1`, and both in /etc/sysctl.d so that they survive a restart. Without it the tunnel comes up, and only this host itself can use it. The gateway looks once, when it starts.";
     RouteRefused "W0503" "a route of ours could not be installed"
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
+    MtuTooLarge "W0504" "mtu of a connection is more than fits"
+        "`mtu` of a connection asks for longer packets than its tunnel carries: what is left of the path after the headers of ESP, or the MTU of the TUN device, is less. The smaller size is in force, so nothing is lost, but `mtu` does not do what it says. The log line `mtu-too-large` names the connection and the size that fits. Write that, or leave `mtu` out.";
     Closed "E1000" "closed on purpose"
         "An SA ended because somebody here wanted it to, or because a newer one has taken its place. Nothing is wrong. A connection that was taken down stays down until `s2s-gw up NAME`.";
     NoAnswer "E1001" "the peer does not answer"

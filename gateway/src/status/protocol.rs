@@ -7,8 +7,12 @@
 //! ```
 //!
 //! A request is at most [`MAX_REQUEST_LEN`] octets with its line end. Requests on one connection are answered in order.
+//!
+//! Client and daemon may be of different versions: a command or a field that the daemon does not know is refused as such, for
+//! doing half of what was asked is worse than nothing; an answer may have fields that the client does not know.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Snapshot;
 
@@ -23,22 +27,22 @@ pub enum Request {
     Status,
     /// Bring a connection up, also one that `down` or the configuration switched off.
     Up {
-        /// Of the connection.
+        /// `NAME` or `NAME/CHILD`, see [`Target`].
         name: String,
     },
     /// Take a connection down and keep it down.
     Down {
-        /// Of the connection.
+        /// `NAME` or `NAME/CHILD`, see [`Target`].
         name: String,
     },
     /// Take a connection down and bring it up again.
     Restart {
-        /// Of the connection.
+        /// `NAME` or `NAME/CHILD`, see [`Target`].
         name: String,
     },
     /// Replace the SAs of a connection, make before break.
     Rekey {
-        /// Of the connection.
+        /// `NAME` or `NAME/CHILD`, see [`Target`].
         name: String,
         /// True: the IKE SA. False: every child SA.
         #[serde(default)]
@@ -52,7 +56,124 @@ pub enum Request {
         #[serde(default)]
         names: Vec<String>,
     },
+    /// Read the configuration again and make what runs equal to it.
+    Reload {
+        /// Only say what would be done.
+        #[serde(default)]
+        dry_run: bool,
+        /// Also what could wait for the next rekey.
+        #[serde(default)]
+        now: bool,
+    },
+    /// Move a connection to another endpoint of its peer.
+    Failover {
+        /// Its name.
+        connection: String,
+        /// Address or name of the endpoint; `None`: the next one.
+        to: Option<String>,
+        /// Only ask whether the endpoint answers.
+        #[serde(default)]
+        probe: bool,
+    },
+    /// One table of what the gateway holds.
+    Show {
+        /// Which.
+        what: Topic,
+    },
+    /// Let the counters start from zero.
+    Reset {
+        /// Of this connection; `None`: of all.
+        connection: Option<String>,
+    },
+    /// What happened lately.
+    Events {
+        /// And what happens from now on, until the client hangs up.
+        #[serde(default)]
+        follow: bool,
+        /// Only of this connection.
+        connection: Option<String>,
+    },
+    /// Log more, or less, from now on.
+    LogLevel {
+        /// A level or a list such as `info,ike=debug`.
+        filter: String,
+        /// So long, then as before; `None`: until the end.
+        seconds: Option<u64>,
+    },
 }
+
+/// What [`Request::Show`] can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// IKE and child SAs.
+    Sas,
+    /// Which packet belongs to which child.
+    Policies,
+    /// The kernel routes of the gateway.
+    Routes,
+    /// Packets, octets, drops.
+    Counters,
+    /// The configuration in force.
+    Config,
+    /// Sockets.
+    Listeners,
+}
+
+/// What a command works on: a connection, or one child of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'n> {
+    /// Name of the connection.
+    pub connection: &'n str,
+    /// Name of the child, `lan-1`.
+    pub child: Option<&'n str>,
+}
+
+impl<'n> Target<'n> {
+    /// Reads `NAME` or `NAME/CHILD`; no name has a `/` in it.
+    #[must_use]
+    pub fn of(text: &'n str) -> Self {
+        match text.split_once('/') {
+            Some((connection, child)) => Self { connection, child: Some(child) },
+            None => Self { connection: text, child: None },
+        }
+    }
+}
+
+impl Request {
+    /// Reads a line that a client sent.
+    ///
+    /// # Errors
+    /// The refusal to answer with: `BadRequest` for what is no request of any version, `UnknownRequest` for what a newer
+    /// client may mean by it.
+    pub fn parse(line: &[u8]) -> Result<Self, Response> {
+        let why = match serde_json::from_slice(line) {
+            Ok(request) => return Ok(request),
+            Err(error) => error.to_string(),
+        };
+        let value: Option<Value> = serde_json::from_slice(line).ok();
+        let command = value.as_ref().and_then(|value| value.get("command")?.as_str());
+        let is_newer = ["unknown variant", "unknown field"].iter().any(|it| why.starts_with(it));
+        Err(match command {
+            Some(command) if is_newer => Response::Refused {
+                kind: RefusalKind::UnknownRequest,
+                message: format!(
+                    "the daemon does not know `{command}` as you asked it: {OLDER} ({why})"
+                ),
+            },
+            _ => Response::Refused {
+                kind: RefusalKind::BadRequest,
+                message: format!("{NO_REQUEST}{why}"),
+            },
+        })
+    }
+}
+
+/// What to do when the client knows more than the daemon.
+pub(super) const OLDER: &str = "this daemon is older than the client: restart it";
+
+/// How the refusal of something that is no request begins.
+pub(super) const NO_REQUEST: &str = "not a request: ";
 
 /// What the daemon answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +208,15 @@ pub enum RefusalKind {
     NotNow,
     /// The request makes no sense.
     BadRequest,
+    /// This daemon has never heard of such a request; a newer one may have.
+    UnknownRequest,
+    /// This daemon knows what is meant and cannot do it.
+    NotSupported,
+    /// The client may look but not touch.
+    Permission,
+    /// A kind that a newer daemon has.
+    #[serde(other)]
+    Other,
 }
 
 impl Response {
@@ -123,6 +253,65 @@ mod tests {
         for line in ["", "{}", r#"{"command":"up"}"#, r#"{"command":"reboot"}"#, "[1]"] {
             assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_newer_client_asks_is_told_from_rubbish() {
+        let kind = |line: &str| match Request::parse(line.as_bytes()) {
+            Err(Response::Refused { kind, message }) => (kind, message),
+            other => panic!("{line}: {other:?}"),
+        };
+        for line in [
+            r#"{"command":"reboot"}"#,
+            r#"{"command":"up","name":"a","gently":true}"#,
+            r#"{"command":"show","what":"nat"}"#,
+        ] {
+            let (kind, message) = kind(line);
+            assert_eq!(kind, RefusalKind::UnknownRequest, "{line}: {message}");
+            assert!(
+                message.contains("this daemon is older than the client: restart it"),
+                "{message}"
+            );
+        }
+        for line in ["", "{}", "[1]", "\u{7f}", r#"{"command":"up"}"#, r#"{"command":7}"#] {
+            assert_eq!(kind(line).0, RefusalKind::BadRequest, "{line}");
+        }
+        let status = Request::parse(br#"{"command":"status"}"#).expect("a request");
+        assert_eq!(status, Request::Status);
+    }
+
+    #[test]
+    fn every_request_survives_the_wire() {
+        let name = || "a".to_owned();
+        for request in [
+            Request::Reload { dry_run: true, now: false },
+            Request::Failover { connection: name(), to: None, probe: true },
+            Request::Show { what: Topic::Listeners },
+            Request::Reset { connection: Some(name()) },
+            Request::Events { follow: true, connection: None },
+            Request::LogLevel { filter: "ike=debug".into(), seconds: Some(300) },
+        ] {
+            let line = serde_json::to_vec(&request).expect("serializes");
+            assert_eq!(Request::parse(&line).expect("parses"), request);
+        }
+        let short = Request::parse(br#"{"command":"reload"}"#).expect("parses");
+        assert_eq!(short, Request::Reload { dry_run: false, now: false });
+    }
+
+    #[test]
+    fn a_refusal_of_a_newer_daemon_is_still_a_refusal() {
+        let line = r#"{"result":"refused","kind":"full-moon","message":"wait"}"#;
+        let response: Response = serde_json::from_str(line).expect("parses");
+        let expected = Response::Refused { kind: RefusalKind::Other, message: "wait".into() };
+        assert_eq!(response, expected);
+    }
+
+    #[test]
+    fn a_target_is_a_connection_or_a_child_of_one() {
+        let target = |connection, child| Target { connection, child };
+        assert_eq!(Target::of("berlin"), target("berlin", None));
+        assert_eq!(Target::of("berlin/lan-2"), target("berlin", Some("lan-2")));
+        assert_eq!(Target::of("berlin/"), target("berlin", Some("")));
     }
 
     #[test]

@@ -158,6 +158,36 @@ pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
     Reason { code: code.code.into(), alert: code.alert.into(), message, fix, detail }
 }
 
+/// The same for a connection whose policy may not have some algorithms: if the peer offered only proposals with such, the
+/// remedy is not to allow them.
+#[must_use]
+pub fn explain_for(reason: &CloseReason, connection: &str, forbidden: &[String]) -> Reason {
+    let mut explained = explain(reason, connection);
+    let (CloseReason::IkeProposalMismatch { theirs, .. }
+    | CloseReason::ChildProposalMismatch { theirs, .. }) = reason
+    else {
+        return explained;
+    };
+    let words: Vec<Vec<String>> = theirs
+        .iter()
+        .map(|proposal| {
+            let words = proposal.transforms.iter().map(ToString::to_string);
+            words.filter(|word| forbidden.contains(word)).collect()
+        })
+        .collect();
+    if !words.is_empty() && words.iter().all(|words| !words.is_empty()) {
+        let mut words: Vec<String> =
+            words.into_iter().flatten().map(|w| format!("`{w}`")).collect();
+        words.sort_unstable();
+        words.dedup();
+        let (words, is) = (words.join(" and "), if words.len() == 1 { "is" } else { "are" });
+        explained.fix = format!(
+            "ask the peer for one of our proposals: {words} {is} forbidden by `forbid` in [security]"
+        );
+    }
+    explained
+}
+
 /// What happened, and what to do about it.
 fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
     let same = |text: &str| text.to_owned();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gateway::config::{Code, Surroundings};
+use gateway::config::{Code, Connected, Surroundings};
 
 use super::fixture::{Fixture, compare, diagnostics, head, load_in};
 use super::lines::all_lines;
@@ -85,5 +85,13 @@ fn odd_surroundings() -> Vec<Code> {
     let inline = connection("inline = 'hunter2 hunter2 hunter2 hunter2 hunter2'");
     fixture.write("s2s-gw.toml", &inline, 0o640);
     expect("E0104 3:18", "its mode is 0640", None);
+    fixture.write("s2s-gw.toml", &connection("file = 'good.psk'"), 0o644);
+    let connected = Connected { device: "eth0".into(), network: "10.2.0.0/16".parse().unwrap() };
+    let host = Surroundings { connected: vec![connected], ..fixture.surroundings() };
+    expect("E0310 5:19", "connected to it by `eth0`", Some(&host));
+    fixture.write("broken.toml", "colour = 1\n", 0o600);
+    let config = fixture.load_to_run("include = ['broken.toml']\n").unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    seen.push(config.warnings[0].code);
     seen
 }

@@ -36,6 +36,7 @@ impl Fixture {
             );
         }
         fixture.write("credentials/paris.psk", &format!("{good} credential"), 0o440);
+        fixture.write("credentials/berlin.psk", &format!("{good} berlin credential"), 0o440);
         for (name, text, mode) in [
             ("good.psk", good.clone() + "\n", 0o600),
             ("other.psk", good.clone() + " other\r\n", 0o400),
@@ -76,22 +77,44 @@ impl Fixture {
     }
 
     pub(crate) fn load_path(&self, path: &Path) -> Result<Config, Report> {
-        let surroundings = Surroundings {
+        load_in(path, &self.surroundings())
+    }
+
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
             credentials: Some(self.path("credentials")),
             host_name: "host".into(),
             root: Some(self.path("root")),
-        };
-        load_in(path, &surroundings)
+            ..Surroundings::default()
+        }
+    }
+
+    /// Loads a text with keys that are not served yet.
+    pub(crate) fn load_unserved(&self, text: &str) -> Result<Config, Report> {
+        self.write("s2s-gw.toml", text, 0o600);
+        let surroundings = Surroundings { accept_unserved: true, ..self.surroundings() };
+        load_in(&self.path("s2s-gw.toml"), &surroundings)
+    }
+
+    /// Loads a text as the gateway does when it starts.
+    pub(crate) fn load_to_run(&self, text: &str) -> Result<Config, Report> {
+        self.write("s2s-gw.toml", text, 0o600);
+        let path = self.path("s2s-gw.toml");
+        without_keys(Config::load_to_run_in(&path, &self.surroundings()))
     }
 }
 
 /// Loads, and looks for keys in everything that comes out.
 pub(crate) fn load_in(path: &Path, surroundings: &Surroundings) -> Result<Config, Report> {
-    let result = Config::load_in(path, surroundings);
+    without_keys(Config::load_in(path, surroundings))
+}
+
+fn without_keys(result: Result<Config, Report>) -> Result<Config, Report> {
     let outputs = match &result {
         Ok(config) => vec![
             format!("{config:?}"),
             config.render_warnings(false),
+            config.render_left_out(false),
             config.check_json().to_string(),
         ],
         Err(report) => vec![

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use gateway::config::{Child, Config, Connection, HostName, Peer, Routes};
+use gateway::config::{
+    Child, Code, Config, Connected, Connection, Failback, Failover, HostName, LogFormat, Monitor,
+    MonitorKind, MssClamp, Peer, Routes, Surroundings,
+};
 use ikev2::{
     Childless, Dpd, DpdAction, Encap, FragmentSizes, Fragmentation, Identity, Pairing, Start,
 };
@@ -12,12 +15,16 @@ use ikev2::{
 use super::fixture::Fixture;
 
 /// The good files: examples of the documentation, and one with every key.
-pub(super) const GOOD: [(&str, &str); 4] = [
+pub(super) const GOOD: [(&str, &str); 5] = [
     ("two-sites", include_str!("good/two-sites.toml")),
     ("vpnaas", include_str!("good/vpnaas.toml")),
     ("aws", include_str!("good/aws.toml")),
     ("full", include_str!("good/full.toml")),
+    ("hub", HUB),
 ];
+
+/// With keys that are checked but not served yet.
+const HUB: &str = include_str!("good/hub.toml");
 
 fn load(name: &str) -> Config {
     let (_, text) = GOOD.iter().find(|(other, _)| *other == name).unwrap();
@@ -143,6 +150,12 @@ fn every_key_arrives_in_the_model() {
     assert_eq!(paris.policy.esp_lifetime.octets, Some(500 << 30), "inherited");
     assert_eq!(paris.policy.ike.len(), 1);
 
+    assert_eq!(config.log.level, "warn,ike=info");
+    assert_eq!(config.security.warn, ["sha1"]);
+    assert_eq!(config.security.forbid, ["3des", "modp1024", "curve448"], "as it is printed");
+    let clamp = [berlin, paris, rome].map(|connection| connection.mss_clamp);
+    assert_eq!(clamp, [MssClamp::Off, MssClamp::AtMost(1200), MssClamp::Auto]);
+
     assert!(!rome.enabled);
     assert_eq!(rome.policy.dpd, None);
     assert_eq!(rome.policy.name, "default");
@@ -168,4 +181,175 @@ fn included_files_are_read_in_the_order_of_their_names() {
     let files: Vec<_> =
         config.files.iter().map(|file| file.file_name().unwrap().to_owned()).collect();
     assert_eq!(files, ["s2s-gw.toml", "a.toml", "b.toml"]);
+}
+
+#[test]
+fn keys_that_are_not_served_yet_arrive_in_the_model_all_the_same() {
+    let fixture = Fixture::new();
+    let config = fixture.load_unserved(HUB).unwrap_or_else(|report| panic!("{report}"));
+    let warnings: Vec<_> = config.warnings.iter().map(|one| one.code).collect();
+    assert_eq!(warnings, [Code::WeakAlgorithm; 2], "modp2048 in `ike` and `esp` of legacy");
+    let gateway = &config.gateway;
+    assert_eq!(gateway.management_ip, Some(IpAddr::from([10, 1, 255, 1])));
+    assert_eq!(gateway.public_addresses, [IpAddr::from([203, 0, 113, 10])]);
+    assert_eq!(config.log.format, LogFormat::Json);
+    let [berlin, paris] = config.connections.as_slice() else { panic!() };
+    assert_eq!((berlin.relay, paris.relay), (true, false));
+    assert_eq!((berlin.log, paris.log), (Some(tracing::Level::DEBUG), None));
+    assert_eq!((berlin.policy.pfs_check, paris.policy.pfs_check), (true, true));
+    assert_eq!((berlin.policy.restart_peer, paris.policy.restart_peer), (true, false));
+    assert_eq!(berlin.policy.dpd.map(|dpd| dpd.action), Some(DpdAction::Restart));
+    assert_eq!(paris.policy.dpd.map(|dpd| dpd.action), Some(DpdAction::Clear));
+    assert_eq!(berlin.management_ip, gateway.management_ip, "inside its local subnets");
+    assert_eq!(paris.management_ip, Some(IpAddr::from([10, 9, 0, 1])));
+    let (after, probe) = (Duration::from_mins(10), Duration::from_secs(5));
+    assert_eq!(berlin.failover, Some(Failover { failback: Failback::After(after), probe }));
+    let probe = Duration::from_secs(10);
+    assert_eq!(paris.failover, Some(Failover { failback: Failback::Manual, probe }));
+    let icmp = Monitor {
+        kind: MonitorKind::Icmp,
+        target: [10, 2, 0, 1].into(),
+        interval: Duration::from_secs(2),
+        fail_after: 5,
+        max_latency: Duration::from_millis(500),
+    };
+    let tcp = Monitor {
+        kind: MonitorKind::Tcp(443),
+        target: [10, 2, 0, 2].into(),
+        interval: Duration::from_secs(5),
+        fail_after: 3,
+        max_latency: Duration::from_secs(1),
+    };
+    assert_eq!(berlin.monitors, [icmp, tcp]);
+}
+
+#[test]
+fn of_a_file_with_unserved_keys_nothing_else_is_wrong() {
+    let report = Fixture::new().load(HUB).expect_err("some keys are not served yet");
+    for one in report.diagnostics {
+        let expected = matches!(one.code, Code::NotSupported | Code::WeakAlgorithm);
+        assert!(expected, "{}", one.render(false));
+    }
+}
+
+#[test]
+fn equal_configurations_are_equal_and_others_are_not() {
+    let fixture = Fixture::new();
+    let load = |text: &str| fixture.load_unserved(text).unwrap_or_else(|report| panic!("{report}"));
+    let config = load(HUB);
+    assert_eq!(config, load(HUB));
+    for (old, new) in [
+        ("failback = \"10m\"", "failback = \"11m\""),
+        ("fail_after = 5", "fail_after = 6"),
+        ("relay = true", "relay = false"),
+        ("berlin.psk", "paris.psk"),
+        ("10.3.0.0/16\"]\nstart", "10.4.0.0/16\"]\nstart"),
+        ("warn = [\"modp2048\"]", "warn = []"),
+    ] {
+        let changed = HUB.replacen(old, new, 1);
+        assert_ne!(changed, HUB, "{old}");
+        if new != "warn = []" {
+            assert_ne!(config.connections, load(&changed).connections, "{new}");
+        }
+    }
+    let inline = |key: &str| {
+        let psk = format!("psk = {{ inline = \"{key}\" }}");
+        load(&HUB.replacen("psk = { file = \"/etc/s2s-gw/paris.psk\" }", &psk, 1))
+    };
+    let one = inline("hunter2 hunter2 hunter2 hunter2 hunter2 a");
+    assert_eq!(one, inline("hunter2 hunter2 hunter2 hunter2 hunter2 a"));
+    assert_ne!(one.connections, inline("hunter2 hunter2 hunter2 hunter2 hunter2 b").connections);
+}
+
+#[test]
+fn every_built_in_policy_can_be_used() {
+    let fixture = Fixture::new();
+    for name in ["default", "aws", "azure", "cnsa", "compat"] {
+        let text = include_str!("good/two-sites.toml").to_owned() + &format!("policy = '{name}'\n");
+        let config = fixture.load(&text).unwrap_or_else(|report| panic!("{report}"));
+        let policy = &config.connections[0].policy;
+        assert_eq!(policy.name, name);
+        let kinds = |proposal: &ikev2::Proposal| {
+            proposal.transforms.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        match name {
+            // One of each kind: Azure refuses everything else than exactly what it was set to.
+            "azure" => {
+                assert_eq!(kinds(&policy.ike[0]), ["aes256", "prfsha384", "sha384", "ecp384"]);
+                assert_eq!((policy.ike.len(), policy.esp.len()), (1, 1));
+            }
+            // RFC 9206 §4: no smaller keys, no other hash.
+            "cnsa" => {
+                let words: Vec<_> = policy.ike.iter().chain(&policy.esp).flat_map(kinds).collect();
+                let weak = |word: &&String| word.contains("128") || word.contains("256");
+                assert_eq!(words.iter().filter(weak).collect::<Vec<_>>(), ["aes256gcm16"; 2]);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_broken_included_file_disables_only_itself_on_start() {
+    let fixture = Fixture::new();
+    let connection = |name: &str, third: u8, local: &str| {
+        format!(
+            "[connection.{name}]\npeer = '198.51.100.{third}'\npsk = {{ file = '../good.psk' }}\n\
+             local_subnets = ['{local}']\nremote_subnets = ['10.{third}.0.0/16']\n"
+        )
+    };
+    let main = "include = ['conf.d/*.toml']\n[networks]\nlan = '10.1.0.0/16'\n";
+    fixture.write("conf.d/a.toml", &connection("a", 2, "lan"), 0o600);
+    fixture.write("conf.d/b.toml", &(connection("b", 3, "lan") + "colour = 'red'\n"), 0o600);
+    fixture.write("conf.d/c.toml", "this is [ no TOML", 0o600);
+    fixture.write("conf.d/d.toml", "[networks]\ndmz = '10.9.0.0/33'\n", 0o600);
+    // It is good, but for what it needs of the file before it.
+    fixture.write("conf.d/e.toml", &connection("e", 5, "dmz"), 0o600);
+    std::os::unix::fs::symlink("nowhere", fixture.path("conf.d/f.toml")).unwrap();
+    let config = fixture.load_to_run(main).unwrap_or_else(|report| panic!("{report}"));
+    let names: Vec<_> = config.connections.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["a"]);
+    let mut files: Vec<_> =
+        config.left_out_files.iter().filter_map(|file| file.file_stem()).collect();
+    files.sort_unstable();
+    assert_eq!(files, ["b", "c", "d", "e", "f"]);
+    assert_eq!(config.warnings.iter().filter(|one| one.code == Code::FileLeftOut).count(), 5);
+    let said = config.render_left_out(false);
+    assert!(said.contains("unknown key `colour`"), "{said}");
+    assert!(said.ends_with("LEFT OUT: the gateway runs without what is in there\n\n"), "{said}");
+    let strict = fixture.load(main).expect_err("check does not overlook it");
+    assert!(strict.diagnostics.iter().any(|one| one.message.contains("colour")), "{strict}");
+
+    // The main file is never left out, neither for its own errors nor for what it needs.
+    let report = fixture.load_to_run(&format!("lam = 3\n{main}")).expect_err("broken");
+    assert!(report.render(false).contains("`lam`"), "{report}");
+    let needs = format!("{main}{}", connection("z", 7, "dmz").replace("../", ""));
+    let report = fixture.load_to_run(&needs).expect_err("it needs what is left out");
+    assert!(report.render(false).contains("unknown network `dmz`"), "{report}");
+    assert!(report.render(false).contains("10.9.0.0/33"), "the cause is shown, too: {report}");
+}
+
+#[test]
+fn a_network_of_this_host_cannot_be_behind_the_peer() {
+    let fixture = Fixture::new();
+    let text = include_str!("good/two-sites.toml");
+    let load = |text: &str, device: &str, network: &str| {
+        fixture.write("s2s-gw.toml", text, 0o600);
+        let connected = Connected { device: device.into(), network: network.parse().unwrap() };
+        let surroundings = Surroundings { connected: vec![connected], ..fixture.surroundings() };
+        Config::load_in(&fixture.path("s2s-gw.toml"), &surroundings)
+    };
+    let report = load(text, "eth0", "10.2.0.0/16").expect_err("E0310");
+    let found: Vec<_> = report.diagnostics.iter().map(|one| one.code).collect();
+    assert_eq!(found, [Code::LocalOverlap]);
+    assert!(report.render(false).contains("on `eth0` of this host"), "{report}");
+    for (text, device, network) in [
+        (text.to_owned(), "eth0", "10.1.0.0/16"),
+        (text.to_owned(), "eth0", "10.2.1.0/24"),
+        (text.to_owned(), "s2s0", "10.2.0.0/16"),
+        (format!("{text}routes = 'none'\n"), "eth0", "10.2.0.0/16"),
+        (format!("{text}enabled = false\n"), "eth0", "10.2.0.0/16"),
+    ] {
+        assert!(load(&text, device, network).is_ok(), "{device} {network}");
+    }
 }

@@ -32,7 +32,60 @@ const OF_CONNECTION: &[Line] = &[
     ),
     Line("colour = 1", &[("E0101", 1, &["unknown key `colour`", "known keys: description,"])]),
     Line("relay = true", &[("E0103", 1, &["`relay`", "not supported yet", "take `relay` out"])]),
-    Line("mss_clamp = \"auto\"", &[("E0103", 1, &["not supported yet"])]),
+    Line("mss_clamp = \"of\"", &[("E0114", 13, &["\"auto\", \"off\"", "did you mean `off`?"])]),
+    Line("mss_clamp = 100", &[("E0113", 13, &["536 to 65495"])]),
+    Line("pfs_check = true", &[("E0103", 1, &["PFS"])]),
+    Line("log = \"loud\"", &[("E0103", 1, &["logged"]), ("E0114", 7, &["\"debug\""])]),
+    Line("management_ip = \"10.1.0.1\"", &[("E0103", 1, &["monitors"])]),
+    Line(
+        "management_ip = \"10.2.0.1\"",
+        &[("E0103", 1, &[]), ("E0402", 17, &["10.2.0.1 is outside", "[connection.berlin]"])],
+    ),
+    Line(
+        "failover = { failback = \"never\", probe = 5 }",
+        &[
+            ("E0103", 1, &["preferred endpoint"]),
+            ("E0114", 25, &["\"auto\", \"manual\""]),
+            ("E0110", 42, &["\"5s\""]),
+        ],
+    ),
+    Line("failover = true", &[("E0103", 1, &[]), ("E0106", 12, &["a table such as"])]),
+    Line("monitor = true", &[("E0103", 1, &[]), ("E0106", 11, &["[[connection.berlin.monitor]]"])]),
+    Line(
+        "monitor = [{ kind = \"icmp\", target = \"10.1.0.1\" }, { kind = \"tcp\" }]",
+        &[
+            ("E0103", 1, &["probes"]),
+            ("E0149", 38, &["10.1.0.1 is not behind the peer", "`remote_subnets`"]),
+            ("E0107", 52, &["has no `target`"]),
+            ("E0149", 52, &["needs a `port`", "port = 443"]),
+        ],
+    ),
+    Line(
+        "monitor = [{ kind = \"icmp\", target = \"10.2.0.1\", port = 7, color = 1 }]",
+        &[
+            ("E0103", 1, &[]),
+            ("E0149", 57, &["ICMP has no ports"]),
+            ("E0101", 60, &["known keys: kind"]),
+        ],
+    ),
+    // keys of other programs
+    Line(
+        "leftsubnet = \"10.1.0.0/16\"",
+        &[("E0101", 1, &["a key of another program", "that is `local_subnets` here"])],
+    ),
+    Line("right = \"198.51.100.20\"", &[("E0101", 1, &["that is `peer` here"])]),
+    Line("keyingtries = 3", &[("E0101", 1, &["always tries again"])]),
+    Line("rekey_time = \"1h\"", &[("E0101", 1, &["`ike_lifetime` or `esp_lifetime` of a policy"])]),
+    Line("ikelifetime = \"8h\"", &[("E0101", 1, &["`ike_lifetime` of a policy"])]),
+    Line("auto = \"start\"", &[("E0101", 1, &["that is `start` here"])]),
+    Line("ike = \"aes256-sha256-modp2048\"", &[("E0101", 1, &["in [policy.NAME]"])]),
+    Line("keyexchange = \"ikev2\"", &[("E0101", 1, &["always spoken", "delete it"])]),
+    Line("keyexchange = \"ikev1\"", &[("E0201", 1, &["IKEv1 is not spoken", "RFC 9395"])]),
+    Line("ike_version = 1", &[("E0201", 1, &["switch the peer to IKEv2"])]),
+    Line("aggressive = true", &[("E0201", 1, &["deprecated"])]),
+    Line("type = \"tunnel\"", &[("E0101", 1, &["always tunnel mode"])]),
+    Line("type = \"transport\"", &[("E0202", 1, &["transport mode is not supported"])]),
+    Line("ah = \"sha256\"", &[("E0202", 1, &["AH is not supported", "ESP in tunnel mode"])]),
     // types
     Line("description = 3", &[("E0106", 15, &["`description` wants text", "a whole number"])]),
     Line("enabled = \"yes\"", &[("E0106", 11, &["`true` or `false`", "this is text"])]),
@@ -78,6 +131,7 @@ const OF_CONNECTION: &[Line] = &[
         &[("E0135", 19, &["interval 30s, timeout 10s", "declared dead"])],
     ),
     Line("dpd = { action = \"hold\" }", &[("E0114", 18, &["\"restart\", \"clear\", \"trap\""])]),
+    Line("dpd = { action = \"restart-peer\" }", &[("E0103", 18, &["all connections to a peer"])]),
     // words
     Line(
         "start = \"allways\"",
@@ -88,7 +142,11 @@ const OF_CONNECTION: &[Line] = &[
     Line("routes = \"non\"", &[("E0114", 10, &["did you mean `none`?"])]),
     Line(
         "policy = \"strnog\"",
-        &[("E0133", 10, &["unknown policy `strnog`", "policies: aws, default"])],
+        &[(
+            "E0133",
+            10,
+            &["unknown policy `strnog`", "policies: aws, azure, cnsa, compat, default"],
+        )],
     ),
     Line("policy = \"defualt\"", &[("E0133", 10, &["did you mean `default`?"])]),
     // peers
@@ -197,6 +255,14 @@ const OF_CONNECTION: &[Line] = &[
 const OF_GATEWAY: &[Line] = &[
     Line("nmae = \"fra1\"", &[("E0101", 1, &["[gateway]", "did you mean `name`?"])]),
     Line("management_ip = \"10.1.255.1\"", &[("E0103", 1, &["pings"])]),
+    Line(
+        "management_ip = \"10.5.255.1\"",
+        &[("E0103", 1, &[]), ("E0402", 17, &["of every connection", "the peer agreed to"])],
+    ),
+    Line(
+        "public_addresses = [\"203.0.113\"]",
+        &[("E0103", 1, &["in front of a NAT"]), ("E0120", 21, &["not an IPv4"])],
+    ),
     Line("name = \"fra 1\"", &[("E0115", 8, &["name a gateway"])]),
     Line(
         "listen = [\"203.0.113.10\", \"203.0.113.300\"]",
@@ -272,6 +338,28 @@ const OF_FILE: &[Line] = &[
     Line("networks = { lan = [\"10.1.0.0\"] }", &[("E0121", 21, &["prefix length"])]),
     Line("policy = { default = {} }", &[("E0109", 12, &["built in", "extends = \"default\""])]),
     Line("http = { listen = \"127.0.0.1:9780\" }", &[("E0103", 1, &["status page"])]),
+    Line(
+        "log = { level = \"lout\" }",
+        &[("E0114", 17, &["says not what to log", "\"info,ike=debug\""])],
+    ),
+    Line("log = { format = \"json\" }", &[("E0103", 9, &["`format` in [log]"])]),
+    Line(
+        "log = { format = \"xml\" }",
+        &[("E0103", 9, &[]), ("E0114", 18, &["\"text\", \"json\""])],
+    ),
+    Line("log = \"info\"", &[("E0106", 7, &["[log]"])]),
+    Line("security = { forbit = [\"sha1\"] }", &[("E0101", 14, &["did you mean `forbid`?"])]),
+    Line(
+        "security = { warn = [\"modp2048\", \"modp1023\"] }",
+        &[
+            ("E0131", 34, &["unknown algorithm `modp1023` in [security]"]),
+            ("W0301 3:13", 0, &["warns of algorithm `modp2048`", "policy `default` has it"]),
+        ],
+    ),
+    Line(
+        "security = { forbid = [\"modp2048\"] }",
+        &[("E0137 3:13", 0, &["forbids algorithm `modp2048`", "in a policy of your own"])],
+    ),
     Line("key = \"hunter2", &[("E0100", 15, &["not TOML"])]),
     Line("a = = 1", &[("E0100", 5, &["not TOML"]), ("E0100", 7, &["not TOML"])]),
 ];

@@ -33,8 +33,9 @@ fn every_key_misspelled_is_found_at_its_place() {
                     help.starts_with("did you mean") && help.contains(&format!("`{key}`")),
                     "{name}: `{wrong}` for `{key}`: {help}"
                 );
+                // Of `[connection.x]` and `[connection.x.failover]` only the first is misspelled.
                 assert!(
-                    !found.iter().any(|one| one.code == Code::MissingKey),
+                    key == "connection" || !found.iter().any(|one| one.code == Code::MissingKey),
                     "{name}: {found:#?}"
                 );
                 count += 1;
@@ -112,7 +113,9 @@ fn spots(text: &str) -> Spots {
 }
 
 fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
-    for (key, value) in table {
+    // What is in a table that no version reads is looked at by none.
+    let read = |key: &str| !matches!(key, "http");
+    for (key, value) in table.iter().filter(|(key, _)| read(key.get_ref())) {
         // Connections, policies and networks have names of their own.
         if !matches!(parent, "connection" | "policy" | "networks") {
             spots.keys.push((key.get_ref().to_string(), key.span()));
@@ -125,6 +128,10 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
                     spots.values.push((kind, value.span()));
                 }
                 collect(text, inner, key.get_ref(), spots);
+            }
+            DeValue::Array(items) if items.iter().any(|item| item.get_ref().is_table()) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.for_each(|inner| collect(text, inner, key.get_ref(), spots));
             }
             DeValue::Array(items) => {
                 spots.values.push((Kind::List, value.span()));
@@ -143,7 +150,9 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
 
 fn kind(key: &str, value: &DeValue<'_>) -> Kind {
     match (key, value) {
-        ("dpd" | "mtu" | "routes" | "peer" | "guests" | "fragmentation", _) => Kind::Several,
+        ("dpd" | "mtu" | "mss_clamp" | "routes" | "peer" | "guests" | "fragmentation", _) => {
+            Kind::Several
+        }
         (_, DeValue::String(_)) => Kind::Text,
         (_, DeValue::Integer(_)) => Kind::Integer,
         (_, DeValue::Boolean(_)) => Kind::Boolean,

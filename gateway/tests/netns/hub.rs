@@ -76,7 +76,13 @@ fn run(sites: &Sites, hub: &Ours, swan: &StrongSwan, ours: &Ours) -> Result<()> 
 }
 
 /// A connection of the hub, seen from the hub.
-fn connection(name: &str, hub: &Site, local: &str, peer: &Site, initiate: bool) -> ConnectionSpec {
+pub(crate) fn connection(
+    name: &str,
+    hub: &Site,
+    local: &str,
+    peer: &Site,
+    initiate: bool,
+) -> ConnectionSpec {
     ConnectionSpec {
         name: name.into(),
         local: local.into(),

@@ -24,6 +24,7 @@ mod lifetimes;
 mod many;
 mod marks;
 mod moving;
+mod mtu;
 mod path_mtu;
 mod redirect;
 mod refusal;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     dead_peer::list(&mut list);
     many::list(&mut list);
     moving::list(&mut list);
+    mtu::list(&mut list);
     path_mtu::list(&mut list);
     redirect::list(&mut list);
     fragments::list(&mut list);

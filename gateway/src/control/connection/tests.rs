@@ -1,10 +1,13 @@
 //! The state that people see, from what happened.
 
-use ikev2::{Identity, Proposal, Psk, TrafficSelector};
+use ikev2::{Identity, Proposal, TrafficSelector};
 
 use super::*;
 use crate::clock;
-use crate::config::{Child as ConfiguredChild, Extensions, Host, HostName, Peer, Policy, Routes};
+use crate::config::{
+    Child as ConfiguredChild, Extensions, Host, HostName, MssClamp, Peer, Policy, PresharedKey,
+    Routes,
+};
 
 fn configured(start: Start) -> config::Connection {
     let address = "192.0.2.2".parse().expect("an address");
@@ -16,7 +19,7 @@ fn configured(start: Start) -> config::Connection {
         peer: Peer::Hosts(vec![Host { name: HostName::Address(address), port: None }]),
         local_id: None,
         peer_id: None,
-        psk: Psk::new(b"sixteen octets..".to_vec()),
+        psk: PresharedKey::new(b"sixteen octets..".to_vec().into()),
         policy: Policy {
             name: "default".into(),
             ike: Vec::<Proposal>::new(),
@@ -24,6 +27,9 @@ fn configured(start: Start) -> config::Connection {
             ike_lifetime: ikev2::Lifetime::of(Duration::from_hours(8)),
             esp_lifetime: ikev2::Lifetime::of(Duration::from_hours(1)),
             dpd: None,
+            forbidden: Vec::new(),
+            restart_peer: false,
+            pfs_check: true,
         },
         children: vec![ConfiguredChild {
             name: "lan-1".into(),
@@ -35,10 +41,16 @@ fn configured(start: Start) -> config::Connection {
         encap: ikev2::Encap::Force,
         replay_window: 4096,
         mtu: None,
+        mss_clamp: MssClamp::Auto,
         routes: Routes::Auto,
         metric: 100,
         nat_keepalive: Duration::from_secs(20),
         extensions: Extensions::default(),
+        relay: false,
+        management_ip: None,
+        log: None,
+        failover: None,
+        monitors: Vec::new(),
     }
 }
 

@@ -134,3 +134,23 @@ fn proposals_that_differ_in_nothing_have_no_closest_line() {
     let same = [aes256_sha256(14)];
     assert_eq!(closest(&same, &same), None);
 }
+
+#[test]
+fn what_is_forbidden_is_not_offered_as_a_remedy() {
+    let theirs = |groups: &[u16]| CloseReason::IkeProposalMismatch {
+        ours: vec![aes256_sha256(14)],
+        theirs: groups.iter().map(|group| aes256_sha256(*group)).collect(),
+    };
+    let forbidden = ["modp1024".to_owned(), "modp768".to_owned()];
+    let fix = |groups: &[u16]| explain_for(&theirs(groups), "berlin", &forbidden).fix;
+    assert!(
+        fix(&[2]).contains("`modp1024` is forbidden by `forbid` in [security]"),
+        "{}",
+        fix(&[2])
+    );
+    assert!(fix(&[2, 1]).contains("`modp1024` and `modp768` are forbidden"), "{}", fix(&[2, 1]));
+    assert!(!fix(&[2, 5]).contains("forbidden"), "modp1536 could be allowed: {}", fix(&[2, 5]));
+    assert!(!fix(&[]).contains("forbidden"), "we do not know what the peer has");
+    let other = explain_for(&CloseReason::NoAnswer, "berlin", &forbidden);
+    assert_eq!(other, explain(&CloseReason::NoAnswer, "berlin"));
+}

@@ -1,0 +1,175 @@
+//! The command line: what people type, and the exit code that scripts get.
+//!
+//! ```text
+//!   run.rs       run                        the daemon itself
+//!   offline.rs   check, error, genpsk ..    need no daemon
+//!   status.rs    status, or nothing at all  what is; short help if no daemon runs
+//!   client.rs    up, down, redirect ..      ask the daemon over its control socket
+//!   output.rs    stdout, stderr, colours, lines of 80 columns
+//!
+//!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
+//! ```
+//!
+//! A new command is a file with a struct of its options, whose `run` does it, and one line in `commands!` below.
+//! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
+
+mod client;
+mod offline;
+mod output;
+mod run;
+mod status;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::demo;
+use crate::status::client::ClientError;
+
+/// Parses the command line, does what it says, and tells how it went.
+#[must_use]
+pub fn main() -> ExitCode {
+    // The demo starts this program again for its inner parts; they come first, while there is one thread.
+    if let Some(code) = demo::run_inner() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(command) => command.run(),
+        None => status::bare(Cli::command()),
+    };
+    outcome.unwrap_or_else(|failure| {
+        if let Some(sentence) = &failure.sentence {
+            output::complain(sentence);
+        }
+        ExitCode::from(failure.code as u8)
+    })
+}
+
+/// A site-to-site IPsec gateway in user space.
+#[derive(Debug, Parser)]
+#[command(name = "s2s-gw", bin_name = "s2s-gw", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Declares the subcommands in the order of the help, each with the struct of its options.
+macro_rules! commands {
+    ($($name:ident: $options:ty,)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($name($options),)*
+        }
+
+        impl Command {
+            fn run(self) -> Outcome {
+                match self {
+                    $(Self::$name(options) => options.run(),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Run: run::Run,
+    Check: offline::Check,
+    Status: status::Status,
+    Up: client::Up,
+    Down: client::Down,
+    Restart: client::Restart,
+    Rekey: client::Rekey,
+    Redirect: client::Redirect,
+    Demo: offline::Demo,
+    Error: offline::Error,
+    Genpsk: offline::Genpsk,
+    Version: offline::Version,
+}
+
+/// How a command ended.
+type Outcome = Result<ExitCode, Failure>;
+
+/// What scripts get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Code {
+    Failed = 1,
+    Usage = 2,
+    NotRunning = 3,
+    Unknown = 4,
+    NotInTime = 5,
+}
+
+/// Why the program ends with another code than 0.
+#[derive(Debug)]
+struct Failure {
+    code: Code,
+    /// For stderr, behind `error: `; `None` if all was said already.
+    sentence: Option<String>,
+}
+
+impl Failure {
+    fn new(code: Code, sentence: impl fmt::Display) -> Self {
+        Self { code, sentence: Some(sentence.to_string()) }
+    }
+
+    /// All was said already.
+    const fn silent(code: Code) -> Self {
+        Self { code, sentence: None }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match error {
+            ClientError::NotRunning { .. } => Code::NotRunning,
+            ClientError::Permission { .. }
+            | ClientError::Conversation { .. }
+            | ClientError::OtherVersion { .. } => Code::Failed,
+        };
+        Self::new(code, error)
+    }
+}
+
+const DEFAULT_CONFIG: &str = "/etc/s2s-gw/s2s-gw.toml";
+
+const EXAMPLES: &str = "Examples:
+  s2s-gw demo                  see an encrypted tunnel on this machine, no root
+  s2s-gw check s2s-gw.toml     find every mistake in a configuration
+  s2s-gw status berlin         what one connection does, and why it does not
+
+Exit codes: 0 ok, 1 failed, 2 usage or invalid configuration,
+3 no daemon, 4 no such connection or code, 5 not up in time";
+
+#[cfg(test)]
+mod tests {
+    use super::output::COLUMNS;
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_into_80_columns() {
+        let mut all = Cli::command();
+        all.build();
+        let each: Vec<_> = all.get_subcommands().cloned().collect();
+        for mut command in each.into_iter().chain([all]) {
+            let short = command.render_help().to_string();
+            for line in (short + &command.render_long_help().to_string()).lines() {
+                assert!(line.chars().count() <= COLUMNS, "{}: {line}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Commands that need neither a daemon nor privileges: check, demo, error, genpsk, version.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use zeroize::Zeroizing;
+
+use super::output::{DONE, has_colour, print, say, wrapped};
+use super::{Code, DEFAULT_CONFIG, Failure, Outcome};
+use crate::config::{Config, Peer, Report, genpsk};
+use crate::{codes, demo};
+
+/// Check a configuration file; needs no daemon and no privileges
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  s2s-gw check --json s2s-gw.toml\n  sed s/old/new/ s2s-gw.toml | s2s-gw check --strict -"
+)]
+pub(super) struct Check {
+    /// The configuration file, or `-`
+    #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    file: PathBuf,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Outcome {
+        let loaded = self.load()?;
+        let colour = has_colour(&io::stderr());
+        let is_good = loaded.as_ref().is_ok_and(|c| !self.strict || c.warnings.is_empty());
+        let printed = match &loaded {
+            Ok(config) if self.json => print(&format!("{}\n", config.check_json())),
+            Err(report) if self.json => print(&format!("{}\n", report.to_json())),
+            Ok(config) => {
+                say(&config.render_warnings(colour));
+                if is_good { print(&summary(&self.file, config)) } else { DONE }
+            }
+            Err(report) => {
+                say(&report.render(colour));
+                DONE
+            }
+        };
+        if is_good { printed } else { printed.and(Err(Failure::silent(Code::Usage))) }
+    }
+
+    fn load(&self) -> Result<Result<Config, Report>, Failure> {
+        if self.file != Path::new("-") {
+            return Ok(Config::load(&self.file));
+        }
+        let mut text = Zeroizing::new(String::new());
+        let read = io::stdin().lock().take(STDIN_MAX).read_to_string(&mut text);
+        read.map_err(|error| Failure::new(Code::Failed, format!("cannot read stdin: {error}")))?;
+        Ok(Config::load_text(Path::new("-"), &text))
+    }
+}
+
+/// As long as a configuration file may be, octets.
+const STDIN_MAX: u64 = 4 << 20;
+
+/// A good configuration in a few lines, so that the eye can compare it with what was meant.
+fn summary(file: &Path, config: &Config) -> String {
+    let count = config.connections.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let name = &config.gateway.name;
+    let mut text = format!("{}: ok, gateway {name}, {count} connection{plural}\n", file.display());
+    for connection in &config.connections {
+        let peer = match &connection.peer {
+            Peer::Any => "any".to_owned(),
+            Peer::Hosts(hosts) => {
+                hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let disabled = if connection.enabled { "" } else { " (disabled)" };
+        let (connection_name, policy) = (&connection.name, &connection.policy.name);
+        let _ = writeln!(text, "  {connection_name}{disabled}: peer {peer}, policy {policy}");
+        for child in &connection.children {
+            let list = |networks: &[ipnet::IpNet]| {
+                networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            };
+            let (local, remote) = (list(&child.local), list(&child.remote));
+            let _ = writeln!(text, "    {}: {local} ⇄ {remote}", child.name);
+        }
+    }
+    text
+}
+
+/// See an encrypted tunnel on this machine; needs no root
+#[derive(Debug, clap::Args)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    options: demo::DemoArgs,
+}
+
+impl Demo {
+    #[expect(clippy::unnecessary_wraps, reason = "all commands end in an `Outcome`")]
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        Ok(demo::run(&self.options))
+    }
+}
+
+/// Say what a code means and what to do
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  s2s-gw error E1003")]
+pub(super) struct Error {
+    /// As in a message: E0312, W0501; all of them are listed if none is given
+    code: Option<String>,
+}
+
+impl Error {
+    pub(super) fn run(self) -> Outcome {
+        let Some(code) = self.code else {
+            let lines: Vec<String> =
+                codes::all().map(|one| format!("{}  {}\n", one.id, one.title)).collect();
+            return print(&lines.concat());
+        };
+        let Some(found) = codes::explain(&code) else {
+            let sentence = format!("no code `{code}`; `s2s-gw error` lists all of them");
+            return Err(Failure::new(Code::Unknown, sentence));
+        };
+        print(&format!("{}: {}\n\n{}\n", found.id, found.title, wrapped(found.text)))
+    }
+}
+
+/// Print a new pre-shared key
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  (umask 077; s2s-gw genpsk > /etc/s2s-gw/berlin.psk)")]
+pub(super) struct Genpsk {
+    /// Random octets in it
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=1024))]
+    bytes: u16,
+}
+
+impl Genpsk {
+    pub(super) fn run(self) -> Outcome {
+        print(&format!("{}\n", genpsk(usize::from(self.bytes))))
+    }
+}
+
+/// Print the version
+#[derive(Debug, clap::Args)]
+pub(super) struct Version;
+
+impl Version {
+    #[expect(clippy::unused_self, reason = "all commands are run alike")]
+    pub(super) fn run(self) -> Outcome {
+        print(&format!("s2s-gw {}\n", env!("CARGO_PKG_VERSION")))
+    }
+}

@@ -1,0 +1,176 @@
+//! Keys of other programs, which people write from memory: what they are called here.
+//!
+//! ```text
+//!   leftsubnet = "10.1.0.0/16"   ─► E0101  that is `local_subnets` here
+//!   keyexchange = "ikev1"        ─► E0201  IKEv1 is not spoken
+//!   type = "transport"           ─► E0202  tunnel mode only
+//! ```
+
+use toml::de::DeValue;
+
+use super::codes::Code;
+use super::report::Diagnostic;
+use super::source::Place;
+
+/// A key of another program.
+struct Foreign {
+    name: &'static str,
+    /// Ours, if there is one in the same table: its absence is not reported on top.
+    ours: Option<&'static str>,
+    /// What to do instead.
+    help: &'static str,
+}
+
+const fn is(name: &'static str, ours: &'static str, help: &'static str) -> Foreign {
+    Foreign { name, ours: Some(ours), help }
+}
+
+const fn other(name: &'static str, help: &'static str) -> Foreign {
+    Foreign { name, ours: None, help }
+}
+
+/// Of a connection. strongSwan (both of its files), Libreswan, VPNaaS, WireGuard.
+const FOREIGN: &[Foreign] = &[
+    other("left", "that is `listen` in [gateway] here"),
+    is("leftid", "local_id", "that is `local_id` here"),
+    is("leftsubnet", "local_subnets", "that is `local_subnets` here"),
+    is("leftsubnets", "local_subnets", "that is `local_subnets` here"),
+    is("right", "peer", "that is `peer` here"),
+    is("rightid", "peer_id", "that is `peer_id` here"),
+    is("rightsubnet", "remote_subnets", "that is `remote_subnets` here"),
+    is("rightsubnets", "remote_subnets", "that is `remote_subnets` here"),
+    other("local_addrs", "that is `listen` in [gateway] here"),
+    is("remote_addrs", "peer", "that is `peer` here"),
+    is("remote", "peer", "that is `peer` here"),
+    is("peer_address", "peer", "that is `peer` here"),
+    is("Endpoint", "peer", "that is `peer` here"),
+    is("remote_id", "peer_id", "that is `peer_id` here"),
+    is("local_ts", "local_subnets", "that is `local_subnets` here"),
+    is("remote_ts", "remote_subnets", "that is `remote_subnets` here"),
+    is("peer_cidrs", "remote_subnets", "that is `remote_subnets` here"),
+    is("AllowedIPs", "remote_subnets", "that is `remote_subnets` here"),
+    is("secret", "psk", "that is `psk = { file = \"PATH\" }` here"),
+    is("PresharedKey", "psk", "that is `psk = { file = \"PATH\" }` here"),
+    other("authby", "both sides prove who they are by `psk`; delete it"),
+    other("keyingtries", "the gateway always tries again, for ever; delete it"),
+    other("rekey_time", "that is `ike_lifetime` or `esp_lifetime` of a policy here"),
+    other("over_time", "that is `ike_lifetime` or `esp_lifetime` of a policy here"),
+    other("life_time", "that is `esp_lifetime` of a policy here"),
+    other("ikelifetime", "that is `ike_lifetime` of a policy here"),
+    other("lifetime", "that is `ike_lifetime` or `esp_lifetime` of a policy here"),
+    other("keylife", "that is `esp_lifetime` of a policy here"),
+    other("salifetime", "that is `esp_lifetime` of a policy here"),
+    other("reauth_time", "that is `auth_lifetime` here"),
+    other("reauth", "that is `auth_lifetime` here"),
+    is(
+        "auto",
+        "start",
+        "that is `start` here: `start` is \"always\", `route` \"on-demand\", `add` \"respond-only\"",
+    ),
+    is(
+        "start_action",
+        "start",
+        "that is `start` here: `start` is \"always\", `trap` \"on-demand\", `none` \"manual\"",
+    ),
+    is(
+        "initiator",
+        "start",
+        "that is `start` here: `bi-directional` is \"always\", `response-only` \"respond-only\"",
+    ),
+    is("admin_state_up", "enabled", "that is `enabled` here"),
+    other("close_action", "a connection with `start = \"always\"` always comes back; delete it"),
+    other("dpdaction", "that is `dpd = { action = \"..\" }` here"),
+    other("dpd_action", "that is `dpd = { action = \"..\" }` here"),
+    other("dpddelay", "that is `dpd = { interval = \"..\" }` here"),
+    other("dpd_delay", "that is `dpd = { interval = \"..\" }` here"),
+    other("dpdtimeout", "that is `dpd = { timeout = \"..\" }` here"),
+    other("dpd_timeout", "that is `dpd = { timeout = \"..\" }` here"),
+    other(
+        "ike",
+        "that is `ike` of a policy here: write it in [policy.NAME] and `policy = \"NAME\"`",
+    ),
+    other(
+        "esp",
+        "that is `esp` of a policy here: write it in [policy.NAME] and `policy = \"NAME\"`",
+    ),
+    other("proposals", "that is `ike` of a policy here"),
+    other("esp_proposals", "that is `esp` of a policy here"),
+    other("pfs", "a group in `esp` of a policy asks for it: \"aes256gcm16-ecp384\""),
+    is("forceencaps", "encap", "that is `encap = \"force\"` here, which is the default"),
+    is("PersistentKeepalive", "nat_keepalive", "that is `nat_keepalive` here"),
+    // What they say is always so, unless they ask for what there is not.
+    other("keyexchange", "IKEv2 is always spoken; delete it"),
+    other("ike_version", "IKEv2 is always spoken; delete it"),
+    other("ikev2", "IKEv2 is always spoken; delete it"),
+    other("aggressive", "that is of IKEv1; delete it"),
+    other("type", "it is always tunnel mode; delete it"),
+    other("mode", "it is always tunnel mode; delete it"),
+    other("encapsulation_mode", "it is always tunnel mode; delete it"),
+    other("transform_protocol", "it is always ESP; delete it"),
+    other("ah", "packets are protected by ESP, which also encrypts; delete it"),
+    other("ah_proposals", "packets are protected by ESP, which also encrypts; delete it"),
+];
+
+/// What there is to say about a key that is not ours, and which of ours it is.
+pub(super) fn recognised(
+    name: &str,
+    value: &DeValue<'_>,
+    title: &str,
+    place: &Place,
+) -> Option<(Diagnostic, Option<&'static str>)> {
+    let known = FOREIGN.iter().find(|one| one.name == name)?;
+    let diagnostic = impossible(name, value, place).unwrap_or_else(|| {
+        Diagnostic::at(Code::UnknownKey, place, format!("unknown key `{name}` in {title}"))
+            .label("a key of another program")
+            .help(Some(known.help))
+    });
+    Some((diagnostic, known.ours))
+}
+
+/// E0201 and E0202: what this program never does, whatever the key is called.
+fn impossible(name: &str, value: &DeValue<'_>, place: &Place) -> Option<Diagnostic> {
+    let word = value.as_str().map(str::to_ascii_lowercase);
+    let number = value.as_integer().map(|number| number.as_str().to_owned());
+    let says = |what: &str| word.as_deref() == Some(what) || number.as_deref() == Some(what);
+    let is_v1 = match name {
+        "keyexchange" | "ike_version" => ["ikev1", "v1", "1"].into_iter().any(says),
+        "ikev2" => ["no", "never"].into_iter().any(says) || value.as_bool() == Some(false),
+        "aggressive" => says("yes") || value.as_bool() == Some(true),
+        _ => false,
+    };
+    if is_v1 {
+        return Some(
+            Diagnostic::at(Code::Ikev1, place, "IKEv1 is not spoken")
+                .label("this asks for it")
+                .why("IKEv1 is deprecated (RFC 9395); nearly every peer that has it has IKEv2, too")
+                .fix("switch the peer to IKEv2, and delete this line"),
+        );
+    }
+    let is_ah = matches!(name, "ah" | "ah_proposals")
+        || name == "transform_protocol" && (says("ah") || says("ah-esp"));
+    let is_transport = matches!(name, "type" | "mode" | "encapsulation_mode") && says("transport");
+    (is_ah || is_transport).then(|| {
+        let what = if is_ah { "AH" } else { "transport mode" };
+        Diagnostic::at(Code::NotEspTunnel, place, format!("{what} is not supported"))
+            .label("this asks for it")
+            .why("a gateway carries packets of networks behind it, which takes ESP in tunnel mode")
+            .fix("set the peer to ESP in tunnel mode, and delete this line")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::CONNECTION;
+    use super::*;
+
+    #[test]
+    fn foreign_keys_are_not_ours_and_lead_to_ours() {
+        for one in FOREIGN {
+            assert!(CONNECTION.iter().all(|key| key.name != one.name), "{} is ours", one.name);
+            let leads = |ours| CONNECTION.iter().any(|key| key.name == ours);
+            assert!(one.ours.is_none_or(leads), "{} leads nowhere", one.name);
+            let same = FOREIGN.iter().filter(|other| other.name == one.name).count();
+            assert_eq!(same, 1, "{}", one.name);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! `[connection.NAME]` in its form, with the tables inside it.
+//!
+//! ```text
+//!   [connection.berlin]            ─► RawConnection
+//!   psk = { file = ".." }             ├─ KeySource
+//!   [connection.berlin.failover]      ├─ RawFailover
+//!   [[connection.berlin.monitor]]     └─ RawMonitor, one for each
+//! ```
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ikev2::{Childless, Encap, FragmentSizes, Fragmentation, Start};
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::codes::Code;
+use super::keys;
+use super::model::{Failback, MssClamp};
+use super::raw::{RawDpd, read_dpd, read_mtu};
+use super::report::Diagnostic;
+use super::secret::{InlineKey, KeySource};
+use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
+use super::source::{At, Place};
+use super::value::duration;
+
+/// `[connection.NAME]`.
+#[derive(Debug)]
+pub(super) struct RawConnection {
+    pub(super) name: At<String>,
+    pub(super) description: Field<String>,
+    pub(super) enabled: Field<bool>,
+    pub(super) peer: Field<Vec<At<String>>>,
+    pub(super) peer_id: Field<String>,
+    pub(super) local_id: Field<String>,
+    pub(super) psk: Field<KeySource>,
+    pub(super) policy: Field<String>,
+    pub(super) local_subnets: Field<Vec<At<String>>>,
+    pub(super) remote_subnets: Field<Vec<At<String>>>,
+    pub(super) start: Field<Start>,
+    pub(super) encap: Field<Encap>,
+    pub(super) mobike: Field<bool>,
+    pub(super) follow_redirects: Field<bool>,
+    pub(super) auth_lifetime: Field<Duration>,
+    pub(super) fragmentation: Field<Fragmentation>,
+    pub(super) childless: Field<Childless>,
+    pub(super) selectors: Field<Selectors>,
+    pub(super) dpd: Field<RawDpd>,
+    pub(super) mtu: Field<Option<u64>>,
+    pub(super) routes: Field<RawRoutes>,
+    pub(super) metric: Field<u64>,
+    pub(super) replay_window: Field<u64>,
+    pub(super) nat_keepalive: Field<Duration>,
+    pub(super) mss_clamp: Field<MssClamp>,
+    pub(super) pfs_check: Field<bool>,
+    pub(super) relay: Field<bool>,
+    pub(super) management_ip: Field<String>,
+    pub(super) log: Field<tracing::Level>,
+    pub(super) failover: Field<RawFailover>,
+    pub(super) monitors: Vec<RawMonitor>,
+}
+
+/// `[connection.NAME.failover]`.
+#[derive(Debug)]
+pub(super) struct RawFailover {
+    pub(super) failback: Field<Failback>,
+    pub(super) probe: Field<Duration>,
+}
+
+/// One `[[connection.NAME.monitor]]`.
+#[derive(Debug)]
+pub(super) struct RawMonitor {
+    pub(super) place: Place,
+    pub(super) kind: Field<RawMonitorKind>,
+    pub(super) target: Field<String>,
+    pub(super) port: Field<u64>,
+    pub(super) interval: Field<Duration>,
+    pub(super) fail_after: Field<u64>,
+    pub(super) max_latency: Field<Duration>,
+}
+
+/// `kind` of a monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RawMonitorKind {
+    Icmp,
+    Tcp,
+}
+
+/// How subnets are spread over CHILD_SAs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selectors {
+    /// One per address family, until the peer shows that it wants one per pair.
+    Auto,
+    /// One per address family.
+    Combined,
+    /// One per pair of a local and a remote subnet.
+    Split,
+}
+
+/// `routes = ..`.
+#[derive(Debug)]
+pub(super) enum RawRoutes {
+    Auto,
+    None,
+    List(Vec<At<String>>),
+}
+
+impl RawConnection {
+    pub(super) fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {
+        let raw = Self {
+            name,
+            description: section.text("description", findings),
+            enabled: section.boolean("enabled", findings),
+            peer: section.texts("peer", findings),
+            peer_id: section.text("peer_id", findings),
+            local_id: section.text("local_id", findings),
+            psk: read_psk(section, findings),
+            policy: section.text("policy", findings),
+            local_subnets: section.texts("local_subnets", findings),
+            remote_subnets: section.texts("remote_subnets", findings),
+            start: section.word("start", &START, findings),
+            encap: section.word("encap", &ENCAP, findings),
+            mobike: section.boolean("mobike", findings),
+            follow_redirects: section.boolean("follow_redirects", findings),
+            auth_lifetime: duration(
+                section,
+                "auth_lifetime",
+                AUTH_LIFETIME_MIN..=AUTH_LIFETIME_MAX,
+                findings,
+            ),
+            fragmentation: read_fragmentation(section, findings),
+            childless: section.word("childless", &CHILDLESS, findings),
+            selectors: section.word("selectors", &SELECTORS, findings),
+            dpd: read_dpd(section, findings),
+            mtu: read_mtu(section, findings),
+            routes: read_routes(section, findings),
+            metric: section.integer("metric", 0..=u64::from(u32::MAX), findings),
+            replay_window: section.integer("replay_window", REPLAY_WINDOW, findings),
+            nat_keepalive: duration(
+                section,
+                "nat_keepalive",
+                KEEPALIVE_MIN..=KEEPALIVE_MAX,
+                findings,
+            ),
+            mss_clamp: read_mss_clamp(section, findings),
+            pfs_check: section.boolean("pfs_check", findings),
+            relay: section.boolean("relay", findings),
+            management_ip: section.text("management_ip", findings),
+            log: section.word("log", &LEVEL, findings),
+            failover: read_failover(section, findings),
+            monitors: section
+                .tables("monitor", keys::MONITOR, findings)
+                .iter()
+                .map(|monitor| RawMonitor::read(monitor, findings))
+                .collect(),
+        };
+        section.require(
+            "peer",
+            &raw.peer,
+            "write `peer = \"ADDRESS or NAME\"`, or \"any\"",
+            findings,
+        );
+        section.require("psk", &raw.psk, "write `psk = { file = \"PATH\" }`", findings);
+        for (key, field) in
+            [("local_subnets", &raw.local_subnets), ("remote_subnets", &raw.remote_subnets)]
+        {
+            // With NAT rules the local side follows from them.
+            let from_nat = key == "local_subnets" && !section.raw("nat").is_absent();
+            if field.is_absent() && !from_nat {
+                findings.add(no_subnets(section, key));
+            }
+        }
+        raw
+    }
+}
+
+/// The windows that `esp` can keep, packets.
+const REPLAY_WINDOW: RangeInclusive<u64> = 32..=65_536;
+
+/// Shorter ones leave the peer no time to try again.
+const AUTH_LIFETIME_MIN: Duration = Duration::from_mins(5);
+const AUTH_LIFETIME_MAX: Duration = Duration::from_hours(366 * 24);
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+const KEEPALIVE_MAX: Duration = Duration::from_hours(1);
+
+const START: [(&str, Start); 4] = [
+    ("always", Start::Always),
+    ("on-demand", Start::OnDemand),
+    ("respond-only", Start::RespondOnly),
+    ("manual", Start::Manual),
+];
+const ENCAP: [(&str, Encap); 2] = [("force", Encap::Force), ("auto", Encap::Auto)];
+const SELECTORS: [(&str, Selectors); 3] =
+    [("auto", Selectors::Auto), ("combined", Selectors::Combined), ("split", Selectors::Split)];
+const CHILDLESS: [(&str, Childless); 3] =
+    [("allow", Childless::Allow), ("prefer", Childless::Prefer), ("never", Childless::Never)];
+const LEVEL: [(&str, tracing::Level); 5] = [
+    ("error", tracing::Level::ERROR),
+    ("warn", tracing::Level::WARN),
+    ("info", tracing::Level::INFO),
+    ("debug", tracing::Level::DEBUG),
+    ("trace", tracing::Level::TRACE),
+];
+const FAILBACK: [(&str, Failback); 2] = [("auto", Failback::Auto), ("manual", Failback::Manual)];
+const MONITOR_KIND: [(&str, RawMonitorKind); 2] =
+    [("icmp", RawMonitorKind::Icmp), ("tcp", RawMonitorKind::Tcp)];
+
+impl RawMonitor {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        let monitor = Self {
+            place: section.place().clone(),
+            kind: section.word("kind", &MONITOR_KIND, findings),
+            target: section.text("target", findings),
+            port: section.integer("port", 1..=65535, findings),
+            interval: duration(section, "interval", PROBE_MIN..=PROBE_MAX, findings),
+            fail_after: section.integer("fail_after", 1..=100, findings),
+            max_latency: duration(section, "max_latency", LATENCY_MIN..=LATENCY_MAX, findings),
+        };
+        section.require("kind", &monitor.kind, "write `kind = \"icmp\"` or \"tcp\"", findings);
+        section.require(
+            "target",
+            &monitor.target,
+            "write `target = \"ADDRESS\"` of a host behind the peer",
+            findings,
+        );
+        monitor
+    }
+}
+
+/// Between two probes of an endpoint or a monitor.
+const PROBE_MIN: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_hours(1);
+const LATENCY_MIN: Duration = Duration::from_millis(1);
+const LATENCY_MAX: Duration = Duration::from_mins(1);
+
+/// `[connection.NAME.failover]`.
+fn read_failover(section: &Section<'_>, findings: &mut Findings) -> Field<RawFailover> {
+    section.raw("failover").and_then(|at| {
+        let place = at.place.clone();
+        if !at.value.is_table() {
+            return wrong_type("failover", &at, "a table such as { failback = \"10m\" }", findings);
+        }
+        let inner = section.inner("failover", at, keys::FAILOVER, findings)?;
+        let failover = RawFailover {
+            failback: read_failback(&inner, findings),
+            probe: duration(&inner, "probe", PROBE_MIN..=PROBE_MAX, findings),
+        };
+        Some(At::new(failover, place))
+    })
+}
+
+/// `"auto"`, `"manual"` or how long the preferred endpoint has to answer before.
+fn read_failback(section: &Section<'_>, findings: &mut Findings) -> Field<Failback> {
+    let starts_with_digit = |at: &At<&DeValue<'_>>| {
+        at.value.as_str().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    match section.raw("failback") {
+        Field::Given(at) if at.value.is_str() && !starts_with_digit(&at) => {
+            section.word("failback", &FAILBACK, findings)
+        }
+        Field::Given(_) | Field::Wrong | Field::Absent => {
+            let time = duration(section, "failback", PROBE_MIN..=FAILBACK_MAX, findings);
+            time.and_then(|at| Some(at.map(Failback::After)))
+        }
+    }
+}
+
+const FAILBACK_MAX: Duration = Duration::from_hours(24);
+
+/// `"auto"`, `"off"` or octets.
+fn read_mss_clamp(section: &Section<'_>, findings: &mut Findings) -> Field<MssClamp> {
+    section.raw("mss_clamp").and_then(|at| {
+        if at.value.is_str() {
+            let words = [("auto", MssClamp::Auto), ("off", MssClamp::Off)];
+            return match_word("mss_clamp", text_of("mss_clamp", &at, findings)?, &words, findings);
+        }
+        let Field::Given(octets) = section.integer("mss_clamp", MSS, findings) else { return None };
+        let size = u16::try_from(octets.value).ok()?;
+        Some(At::new(MssClamp::AtMost(size), octets.place))
+    })
+}
+
+/// Octets; less than what every IPv4 host takes (RFC 9293 §3.7.1) makes nothing work better.
+const MSS: RangeInclusive<u64> = 536..=65_495;
+
+fn no_subnets(section: &Section<'_>, key: &str) -> Diagnostic {
+    Diagnostic::at(Code::NoSubnets, section.place(), format!("{} has no `{key}`", section.title()))
+        .label(format!("`{key}` is missing here"))
+        .why("it says which packets travel in the tunnel; without it there is nothing to protect")
+        .fix(format!("write `{key} = [\"10.1.0.0/16\"]` with your networks"))
+}
+
+/// `psk = { file | credential | inline = ".." }`.
+fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> {
+    section.raw("psk").and_then(|at| {
+        let place = at.place.clone();
+        if !at.value.is_table() {
+            findings.add(
+                key_source(&place, "`psk` wants a table")
+                    .label("the key itself does not stand here")
+                    .why("a configuration is copied, printed and backed up; a key should not be"),
+            );
+            return None;
+        }
+        let inner = section.inner("psk", at, keys::PSK, findings)?;
+        let file = inner.text("file", findings);
+        let credential = inner.text("credential", findings);
+        let inline = inner.text("inline", findings);
+        let fields = [&file, &credential, &inline];
+        match fields.iter().filter(|field| !field.is_absent()).count() {
+            0 => findings.add(key_source(&place, "`psk` names no source").label("no source here")),
+            1 => {}
+            _ => {
+                findings.add(key_source(&place, "`psk` names several sources").label("which one?"));
+            }
+        }
+        match (file, credential, inline) {
+            (Field::Given(name), Field::Absent, Field::Absent) => Some(KeySource::File(name)),
+            (Field::Absent, Field::Given(name), Field::Absent) => Some(KeySource::Credential(name)),
+            (Field::Absent, Field::Absent, Field::Given(text)) => {
+                Some(KeySource::Inline(text.map(|text| InlineKey(Zeroizing::new(text)))))
+            }
+            _ => None,
+        }
+        .map(|source| At::new(source, place))
+    })
+}
+
+fn key_source(place: &Place, message: &str) -> Diagnostic {
+    Diagnostic::at(Code::KeySource, place, message)
+        .fix("write `psk = { file = \"PATH\" }`, or { credential = \"NAME\" } under systemd")
+}
+
+/// `true`, `false` or the largest datagram in octets.
+fn read_fragmentation(section: &Section<'_>, findings: &mut Findings) -> Field<Fragmentation> {
+    section.raw("fragmentation").and_then(|at| {
+        if let Some(wanted) = at.value.as_bool() {
+            let value = if wanted { Fragmentation::default() } else { Fragmentation::Off };
+            return Some(At::new(value, at.place));
+        }
+        if at.value.as_integer().is_none() {
+            return wrong_type(
+                "fragmentation",
+                &at,
+                "`true`, `false` or a number of octets without quotes",
+                findings,
+            );
+        }
+        let Field::Given(octets) = section.integer("fragmentation", FRAGMENT, findings) else {
+            return None;
+        };
+        let size = u16::try_from(octets.value).ok()?;
+        Some(At::new(Fragmentation::On(FragmentSizes { v4: size, v6: size }), octets.place))
+    })
+}
+
+/// From the size that RFC 7383 §2.5.1 recommends for IPv4 to that of jumbo frames, octets.
+const FRAGMENT: RangeInclusive<u64> = 576..=9000;
+
+/// `"auto"`, `"none"` or a list of networks.
+fn read_routes(section: &Section<'_>, findings: &mut Findings) -> Field<RawRoutes> {
+    section.raw("routes").and_then(|at| {
+        if !at.value.is_str() {
+            let list = texts_of("routes", &at, section.source(), findings)?;
+            return Some(list.map(RawRoutes::List));
+        }
+        let word = text_of("routes", &at, findings)?;
+        let is_auto = match_word("routes", word, &[("auto", true), ("none", false)], findings)?;
+        Some(is_auto.map(|is_auto| if is_auto { RawRoutes::Auto } else { RawRoutes::None }))
+    })
+}

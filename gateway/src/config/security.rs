@@ -1,0 +1,152 @@
+//! `[security]`: algorithms that the operator does not want to see, whatever a policy says.
+//!
+//! ```text
+//!   warn   = ["modp2048"]  ─► W0301 at the word in `ike` or `esp`    ... = ["aes256-sha256-modp2048"]
+//!   forbid = ["modp1024"]  ─► E0137                                                       ^^^^^^^^
+//!                             of a built-in policy: at the connection that uses it
+//! ```
+
+use ikev2::{KeywordError, Proposal};
+
+use super::codes::Code;
+use super::keys::did_you_mean;
+use super::model::{Policy, Security};
+use super::raw::RawSecurity;
+use super::report::Diagnostic;
+use super::section::{Field, Findings};
+use super::source::{At, Place};
+
+impl Security {
+    pub(super) fn read(raw: &RawSecurity, findings: &mut Findings) -> Self {
+        Self { warn: words(&raw.warn, findings), forbid: words(&raw.forbid, findings) }
+    }
+
+    /// Looks at a proposal as somebody wrote it.
+    pub(super) fn check_text(
+        &self,
+        text: &At<String>,
+        proposal: &Proposal,
+        findings: &mut Findings,
+    ) {
+        for (word, code) in self.unwanted(proposal) {
+            let mut at = 0;
+            let mut place = text.place.clone();
+            for part in text.value.split('-') {
+                if canonical(part) == word {
+                    place = text.place.inside_quotes(&text.value, at..at + part.len());
+                }
+                at += part.len() + 1;
+            }
+            findings.add(
+                diagnostic(code, &word, &place)
+                    .label("this one")
+                    .fix(format!("take `{word}` out of the proposal, or out of [security]")),
+            );
+        }
+    }
+
+    /// Looks at what a connection uses of the proposals that nobody wrote, those of a built-in policy.
+    pub(super) fn check_built_in(
+        &self,
+        policy: &Policy,
+        built_in: &[&Proposal],
+        place: &Place,
+        findings: &mut Findings,
+    ) {
+        let mut said: Vec<String> = Vec::new();
+        for (word, code) in built_in.iter().flat_map(|proposal| self.unwanted(proposal)) {
+            if said.contains(&word) {
+                continue;
+            }
+            let (name, base) = (&policy.name, "list `ike` and `esp` in a policy of your own");
+            findings.add(
+                diagnostic(code, &word, place)
+                    .label(format!("policy `{name}` has it from a built-in one"))
+                    .fix(format!("{base}, or take `{word}` out of [security]")),
+            );
+            said.push(word);
+        }
+    }
+
+    /// The words of a proposal that are not wanted, and how much; a word of both lists is forbidden.
+    fn unwanted(&self, proposal: &Proposal) -> Vec<(String, Code)> {
+        let judged = |word: String| {
+            let has = |list: &[String]| list.contains(&word);
+            match (has(&self.forbid), has(&self.warn)) {
+                (true, _) => Some((word, Code::Forbidden)),
+                (false, true) => Some((word, Code::WeakAlgorithm)),
+                (false, false) => None,
+            }
+        };
+        proposal.transforms.iter().map(ToString::to_string).filter_map(judged).collect()
+    }
+}
+
+fn diagnostic(code: Code, word: &str, place: &Place) -> Diagnostic {
+    let list = if code == Code::Forbidden { "forbid" } else { "warn" };
+    let does = if code == Code::Forbidden { "forbids" } else { "warns of" };
+    Diagnostic::at(code, place, format!("[security] {does} algorithm `{word}`"))
+        .why(format!("`{list}` in [security] names it"))
+}
+
+fn words(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<String> {
+    let mut known = Vec::new();
+    for text in field.value().into_iter().flatten() {
+        let word = text.value.as_str();
+        if let Err(KeywordError::Unknown { .. }) = Proposal::esp_from_keywords(word) {
+            findings.add(
+                Diagnostic::at(
+                    Code::UnknownAlgorithm,
+                    &text.place,
+                    format!("unknown algorithm `{word}` in [security]"),
+                )
+                .label("no algorithm has this name")
+                .fix("write one keyword of strongSwan in each text, such as \"modp1024\"")
+                .help(did_you_mean(word, ikev2::keyword::keywords())),
+            );
+            continue;
+        }
+        known.push(canonical(word));
+    }
+    known
+}
+
+/// The word that is printed for what any of its aliases means.
+fn canonical(word: &str) -> String {
+    let word = word.to_ascii_lowercase().replace("sha2_", "sha");
+    match word.as_str() {
+        "x25519" => "curve25519".into(),
+        "x448" => "curve448".into(),
+        "sha" => "sha1".into(),
+        _ => match word.strip_suffix("gcm128").or_else(|| word.strip_suffix("gcm")) {
+            Some(cipher) => format!("{cipher}gcm16"),
+            None => word,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_alias_becomes_the_word_that_is_printed() {
+        for word in ikev2::keyword::keywords() {
+            let texts = [
+                (word.to_owned(), true),
+                (format!("{word}-sha256"), true),
+                (format!("aes256-{word}"), true),
+                (format!("aes256gcm16-{word}"), true),
+                (format!("aes256gcm16-{word}-ecp384"), false),
+            ];
+            let proposal = texts.iter().find_map(|(text, is_esp)| {
+                let parse =
+                    if *is_esp { Proposal::esp_from_keywords } else { Proposal::ike_from_keywords };
+                parse(text).ok()
+            });
+            let proposal = proposal.unwrap_or_else(|| panic!("no proposal has `{word}`"));
+            let printed: Vec<_> = proposal.transforms.iter().map(ToString::to_string).collect();
+            assert!(printed.contains(&canonical(word)), "{word}: {printed:?}");
+        }
+    }
+}
