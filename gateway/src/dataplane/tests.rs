@@ -84,6 +84,17 @@ impl Side {
         to: Destination,
         hard: Limits,
     ) {
+        self.install_of((spi_in, spi_out), nets, to, hard, None);
+    }
+
+    fn install_of(
+        &self,
+        (spi_in, spi_out): (u32, u32),
+        nets: (&[&str], &[&str]),
+        to: Destination,
+        hard: Limits,
+        owner: Option<usize>,
+    ) {
         let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
         let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
         let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
@@ -102,6 +113,7 @@ impl Side {
         self.dataplane().tx(TxCommand::Install {
             slot: SLOT,
             sa: tx,
+            owner,
             to,
             mtu: TUN_MTU,
             hold: false,

@@ -280,7 +280,7 @@ impl Established {
             Next::Gone => {
                 let resource = self.is_resource(old);
                 self.remove(old, CloseReason::PeerDeleted, cx);
-                if !resource {
+                if !resource && !self.appoint_fallback(slot) {
                     self.queue.push_front(Task::NewChild(slot, None));
                 }
             }

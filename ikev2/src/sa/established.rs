@@ -295,8 +295,9 @@ impl Established {
     ) {
         let Agreed { child, keys_in, keys_out } = agreed;
         let config = cx.peer(self.peer);
-        // The peer may have deleted the old one meanwhile.
-        let replaces = replaces.filter(|old| self.children.iter().any(|child| child.id == *old));
+        // The peer may have deleted the old one meanwhile, or its time is over.
+        let there = |old: &ChildId| self.children.iter().any(|c| c.id == *old && !c.down);
+        let replaces = replaces.filter(there);
         if !self.is_wanted(&child, cx) {
             return;
         }

@@ -15,7 +15,9 @@
 //! is for people (§5.1), and not looked at.
 //!
 //! A child that the peer asked for carries nothing of ours before the peer is known to have it: until then there is the
-//! fallback. One that the peer deletes is asked for again when the fallback is replaced, not before (§6).
+//! fallback. One that the peer deletes is asked for again when the fallback is replaced, not before (§6). If it is the fallback
+//! that goes, another one takes its part: nothing on the wire tells them apart, so that what we took for a further one may be
+//! the peer's fallback.
 
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, negotiate};
 use crate::config::ChildConfig;
 use crate::crypto::suite::ChildSuite;
+use crate::error::CloseReason;
 use crate::event::{ChildId, Event, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::wire::message::{Body, Chain};
@@ -92,6 +95,13 @@ impl Established {
 
     fn fallback(&self, slot: Slot) -> Option<&Child> {
         self.alike(slot).find(|child| !child.resource)
+    }
+
+    /// The fallback of a slot is gone: the oldest of the others takes its part, if there is one.
+    pub(super) fn appoint_fallback(&mut self, slot: Slot) -> bool {
+        let up = |child: &&mut Child| child.slot == slot && child.phase == Phase::Up;
+        let oldest = self.children.iter_mut().filter(up).min_by_key(|child| child.id);
+        oldest.map(|child| child.resource = false).is_some()
     }
 
     /// How many children each of our resources has.
@@ -224,6 +234,8 @@ impl Established {
             Err(Refused { next: Next::Later, .. }) => {
                 self.resources_at = Some(cx.now + cx.jitter(PUT_OFF));
             }
+            // Granted, and deleted before the answer came: as if it had been deleted later.
+            Err(Refused { reason: CloseReason::PeerDeleted, .. }) => {}
             Err(Refused { next: Next::Gone | Next::Full | Next::GiveUp, reason }) => {
                 let peer = self.peer;
                 let config = slot.config;

@@ -100,6 +100,7 @@ impl Established {
         self.want(Task::DeleteChild(id));
         match phase {
             Phase::Up if resource => self.want_resources(slot, cx),
+            Phase::Up if self.appoint_fallback(slot) => self.want_resources(slot, cx),
             Phase::Up => self.want(Task::NewChild(slot, None)),
             Phase::Replaced | Phase::Deleting => {}
         }
