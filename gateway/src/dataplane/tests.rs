@@ -84,7 +84,7 @@ impl Side {
         to: Destination,
         hard: Limits,
     ) {
-        self.install_of((spi_in, spi_out), nets, to, hard, None);
+        self.install_of((spi_in, spi_out), nets, to, (hard, None));
     }
 
     fn install_of(
@@ -92,9 +92,8 @@ impl Side {
         (spi_in, spi_out): (u32, u32),
         nets: (&[&str], &[&str]),
         to: Destination,
-        hard: Limits,
-        owner: Option<usize>,
-    ) {
+        (hard, owner): (Limits, Option<usize>),
+    ) -> Arc<SaUsage> {
         let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
         let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
         let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
@@ -118,10 +117,11 @@ impl Side {
             mtu: TUN_MTU,
             hold: false,
             counters: counters(),
-            usage,
+            usage: Arc::clone(&usage),
             hard,
         });
         self.dataplane().settle();
+        usage
     }
 
     /// Waits until `number` says `wanted`: counters are written after the packet was handed on.
