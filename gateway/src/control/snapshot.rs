@@ -116,12 +116,13 @@ impl Control {
         let counters = &child.counters;
         let traffic = |sa: &Installed| Traffic::new(sa.local_ts.clone(), sa.remote_ts.clone());
         let all = || self.installer.of_slot(child.slot).map(|(_, sa)| sa);
-        // One of those that are for a worker stands for the child only if there is no other.
+        // One of those that are for a worker stands for the child only if there is no other: the peer deleted that one.
         let for_all = all().any(|sa| sa.worker.is_none());
         let standing = || all().filter(|sa| sa.worker.is_none() || !for_all);
         let installed = standing().map(|sa| (traffic(sa), self::sa(sa, now)));
         let newest = standing().last();
-        let of_workers = all().filter_map(|sa| of_worker(sa, now));
+        let is_newest = |sa: &&Installed| newest.is_some_and(|newest| newest.spi_in == sa.spi_in);
+        let of_workers = all().filter(|sa| !is_newest(sa)).filter_map(|sa| of_worker(sa, now));
         let last_rx = counters.last_inbound().map(|at| now.saturating_duration_since(at));
         let drops = counters.drops().map(|(reason, count)| (reason.word().to_owned(), count));
         ChildStatus {

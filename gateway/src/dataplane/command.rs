@@ -95,17 +95,19 @@ impl TxCommand {
     pub(crate) fn share(&mut self) -> Self {
         match self {
             Self::Policy(policy) => Self::Policy(Arc::clone(policy)),
-            Self::Install { slot, sa, owner, to, mtu, hold, counters, usage, hard } => Self::Install {
-                slot: *slot,
-                sa: Box::new(sa.share()),
-                owner: *owner,
-                to: *to,
-                mtu: *mtu,
-                hold: *hold,
-                counters: Arc::clone(counters),
-                usage: Arc::clone(usage),
-                hard: *hard,
-            },
+            Self::Install { slot, sa, owner, to, mtu, hold, counters, usage, hard } => {
+                Self::Install {
+                    slot: *slot,
+                    sa: Box::new(sa.share()),
+                    owner: *owner,
+                    to: *to,
+                    mtu: *mtu,
+                    hold: *hold,
+                    counters: Arc::clone(counters),
+                    usage: Arc::clone(usage),
+                    hard: *hard,
+                }
+            }
             Self::Activate { slot, spi } => Self::Activate { slot: *slot, spi: *spi },
             Self::Remove { slot, spi } => Self::Remove { slot: *slot, spi: *spi },
             Self::Move { slot, spi, to, mtu } => {

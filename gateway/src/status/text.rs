@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::words;
 use super::{
-    ChildStatus, ConnectionStatus, PairStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot, WorkerSaStatus,
-    State,
+    ChildStatus, ConnectionStatus, PairStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot,
+    State, WorkerSaStatus,
 };
 
 /// Whether to colour the state words.

@@ -16,6 +16,7 @@ use testkit::requests::{Requests, requests};
 
 use crate::List;
 use crate::case::{Case, Pair, STALL, Tunnel};
+use crate::lifecycle::says;
 use crate::rekey::{child_now, ike_now};
 use crate::speed::{carry, megabytes, narrow_window};
 use crate::traffic::gcm;
@@ -39,35 +40,37 @@ pub(crate) fn list(list: &mut List) {
         narrow_window(case)?;
         each_carries(case)
     });
-    list.tunnel("workers/worn", worn(), |case| {
+    list.tunnel("workers/worn", ours(), |case| {
+        // At five megabytes a second each is due after some ten seconds.
+        write_in(case, "[policy.site]\n", |_| "esp_lifebytes = \"60MB\"\n".into())?;
         up(case, [2, 2])?;
         served(case, [2, 2])?;
-        for _ in 0..3 {
-            carry(case, Family::V4, megabytes(20), STALL)?;
-        }
+        case.while_flowing(|_| {
+            pause(Duration::from_secs(13));
+            Ok(())
+        })?;
         served(case, [2, 2])?;
+        says(case.left.as_ref(), &[("ours", "event=rekeyed")])?;
         case.dropped_only(&[])
     });
 }
 
-/// Every SA is replaced after some ten megabytes.
-fn worn() -> Tunnel {
-    let edit = |left: &mut ConnectionSpec, right: &mut ConnectionSpec| {
-        for side in [left, right] {
-            side.ours_extra = "esp_lifebytes = \"100MB\"".into();
-        }
-    };
-    Tunnel { edit, ..gcm(Pair::OursToOurs) }
+/// Adds a line to the configuration of each side that is ours.
+fn write_in(case: &Case, table: &str, line: impl Fn(usize) -> String) -> Result<()> {
+    for (side, peer) in [&case.left, &case.right].into_iter().enumerate() {
+        let Some(ours) = peer.as_ours() else { continue };
+        let toml = std::fs::read_to_string(ours.config())?;
+        let with = toml.replacen(table, &format!("{table}{}", line(side)), 1);
+        std::fs::write(ours.config(), with)?;
+    }
+    Ok(())
 }
 
 /// Starts both with so many workers.
 fn up(case: &mut Case, workers: [usize; 2]) -> Result<()> {
-    for (peer, workers) in [&case.left, &case.right].into_iter().zip(workers) {
-        let Some(ours) = peer.as_ours() else { continue };
-        let toml = std::fs::read_to_string(ours.config())?;
-        let line = format!("[gateway]\nworkers = {workers}\n");
-        std::fs::write(ours.config(), toml.replacen("[gateway]\n", &line, 1))?;
-    }
+    let [left, right] = workers;
+    let line = |side| format!("workers = {}\n", if side == 0 { left } else { right });
+    write_in(case, "[gateway]\n", line)?;
     case.up()
 }
 
@@ -76,7 +79,8 @@ fn of_workers(ours: &Ours) -> Result<Vec<(u64, u64)>> {
     let status = ours.json()?;
     let all = status.pointer("/connections/0/children/0/of_workers").and_then(Value::as_array);
     let number = |sa: &Value, name: &str| sa.get(name).and_then(Value::as_u64);
-    let each = all.into_iter().flatten().map(|sa| Some((number(sa, "worker")?, number(sa, "packets")?)));
+    let each =
+        all.into_iter().flatten().map(|sa| Some((number(sa, "worker")?, number(sa, "packets")?)));
     each.collect::<Option<_>>().context("a worker and what it carried")
 }
 

@@ -51,8 +51,7 @@ impl Established {
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
         let fresh = cx.fresh_esp_spi(Some(spi_in));
-        let mut offer =
-            ChildOffer::further(&child.proposals, (slot, scope), (ke, used), fresh, cx);
+        let mut offer = ChildOffer::further(&child.proposals, (slot, scope), (ke, used), fresh, cx);
         offer.premature = premature;
         offer.resource = resource;
         offer.resource_info = announced(child).filter(|_| resources);

@@ -80,8 +80,7 @@ impl Established {
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
         // To ask for one that was for a resource again at once might go on for ever (RFC 9611 §6).
-        let replaced =
-            replaced || resource || self.has_up(slot, cx) || self.appoint_fallback(slot);
+        let replaced = replaced || resource || self.has_up(slot, cx) || self.appoint_fallback(slot);
         if !replaced && cx.peer(self.peer).start == Start::Always {
             self.ask_again_soon(slot, cx);
         }

@@ -47,7 +47,8 @@ fn assert_served(world: &World, counts: [u32; 2]) {
         let first = host.children().next().unwrap();
         for child in host.children() {
             assert_eq!((&child.local_ts, &child.remote_ts), (&first.local_ts, &first.remote_ts));
-            let alike = (child.suite.encr, child.suite.key_bits, child.suite.integ, child.suite.esn);
+            let alike =
+                (child.suite.encr, child.suite.key_bits, child.suite.integ, child.suite.esn);
             let suite = &first.suite;
             assert_eq!(alike, (suite.encr, suite.key_bits, suite.integ, suite.esn));
         }
@@ -95,10 +96,8 @@ fn over_a_bad_path_too_and_when_both_ask_at_once() {
 /// All algorithms that one of them could have are offered no more; a key exchange is made if the first one would have one.
 #[test]
 fn further_ones_have_the_algorithms_of_the_first() {
-    let mut both = pair_of(
-        "aes256gcm16-prfsha256-curve25519",
-        "aes256gcm16-aes128gcm16-curve25519-esn-noesn",
-    );
+    let mut both =
+        pair_of("aes256gcm16-prfsha256-curve25519", "aes256gcm16-aes128gcm16-curve25519-esn-noesn");
     both[RIGHT].children = vec![child_of("net", 2, 1, "aes128gcm16-aes256gcm16-curve25519-noesn")];
     both.iter_mut().for_each(|side| side.children[0].resources = 3);
     let world = settled(World::new(1).peers(both));
@@ -136,7 +135,8 @@ fn who_allows_fewer_says_so_and_is_asked_no_more() {
         world.run_until_quiet(5 * MINUTE);
         assert_eq!(world.left().child_count(), most_allowed);
         assert_eq!(enough(world.host(1 - host)).len(), 1, "{}", world.report());
-        let refused = |event: &Event| matches!(event, Event::Refused { .. } | Event::ChildFailed { .. });
+        let refused =
+            |event: &Event| matches!(event, Event::Refused { .. } | Event::ChildFailed { .. });
         assert_eq!(world.left().count(refused) + world.right().count(refused), 0);
         assert_no_interruption(&world);
     }

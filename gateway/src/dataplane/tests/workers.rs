@@ -89,7 +89,8 @@ fn talk_on(flows: &[Plain], receiver: &Plain, round: u32) {
 fn each_worker_sends_on_its_own_sa() {
     with_workers("workers::each_worker_sends_on_its_own_sa", 3, |left, right| {
         let usages = one_for_each(&left, &right, 3);
-        let flows = left.netns.run(|| (0..60).map(|_| Plain::bind("10.1.0.1:0").unwrap()).collect());
+        let flows =
+            left.netns.run(|| (0..60).map(|_| Plain::bind("10.1.0.1:0").unwrap()).collect());
         let flows: Vec<Plain> = flows.unwrap();
         let receiver = right.app("10.2.0.1");
         let carried = || usages.iter().map(|usage| usage.packets()).collect::<Vec<_>>();
@@ -134,7 +135,8 @@ fn an_own_sa_that_is_worn_is_told_of() {
         let few = Limits { octets: None, packets: Some(5) };
         drop(right.install_of((0x1009, 0x2009), (far, near), back, (few, Some(0))));
         let own = left.install_of((0x2009, 0x1009), (near, far), to, (few, Some(0)));
-        left.dataplane().tx(TxCommand::Remove { slot: SLOT, spi: NonZeroU32::new(0x1001).unwrap() });
+        left.dataplane()
+            .tx(TxCommand::Remove { slot: SLOT, spi: NonZeroU32::new(0x1001).unwrap() });
         left.dataplane().settle();
         let flows = [left.netns.run(|| Plain::bind("10.1.0.1:0").unwrap()).unwrap()];
         talk_on(&flows, &right.app("10.2.0.1"), 0);

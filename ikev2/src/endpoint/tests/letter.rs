@@ -20,7 +20,12 @@ const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
 const CREATE_CHILD_SA: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 
 /// What `end` reads in a protected message.
-pub(super) fn read<T>(pair: &mut Pair, end: usize, payload: &[u8], look: impl FnOnce(&Body<'_>) -> T) -> T {
+pub(super) fn read<T>(
+    pair: &mut Pair,
+    end: usize,
+    payload: &[u8],
+    look: impl FnOnce(&Body<'_>) -> T,
+) -> T {
     let (sa, _) = pair.sa(end);
     let mut octets = payload.to_vec();
     let authentic = sa.peek(&mut octets);
@@ -45,7 +50,10 @@ fn ike_offer(ike: &str) -> Chain {
 }
 
 /// The children that `end` was given, oldest first.
-pub(super) fn children(pair: &Pair, end: usize) -> impl DoubleEndedIterator<Item = &crate::event::ChildSa> {
+pub(super) fn children(
+    pair: &Pair,
+    end: usize,
+) -> impl DoubleEndedIterator<Item = &crate::event::ChildSa> {
     pair.events[end].iter().filter_map(|event| {
         if let Event::ChildUp { child, .. } = event { Some(&**child) } else { None }
     })
