@@ -445,10 +445,10 @@ mod tests {
         assert_eq!(in_use(&mut slots), Some(11));
         install_for(&mut slots, 21, Some(1), true);
         install(&mut slots, 2, true);
-        slots.remove(SLOT, spi(1));
-        assert_eq!(in_use(&mut slots), Some(11), "the one for all is another matter");
         slots.remove(SLOT, spi(11));
-        assert_eq!(in_use(&mut slots), Some(21));
+        assert_eq!(in_use(&mut slots), Some(21), "not the one for all");
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(21), "the one for all is another matter");
         slots.remove(SLOT, spi(21));
         assert_eq!(in_use(&mut slots), Some(2));
     }

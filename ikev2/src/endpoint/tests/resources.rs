@@ -201,6 +201,29 @@ fn more_than_allowed_is_refused_with_ts_max_queue() {
     }
 }
 
+/// RFC 9611 §3: what is asked for is the suite of the first one alone, though more is configured.
+#[test]
+fn no_other_algorithms_than_those_of_the_first_are_offered() {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut peer = config(end);
+        let words = if end == A { "aes128gcm16-aes256gcm16-esn-noesn" } else { ESP };
+        peer.children[0].proposals = vec![Proposal::esp_from_keywords(words).unwrap()];
+        peer.children[0].resources = if end == A { 2 } else { 1 };
+        pair.ends[end].add_peer(pair.now, peer);
+    }
+    pair.drain();
+    for _ in 0..4 {
+        assert_eq!(pair.pass(), Disposition::Accepted);
+    }
+    let first = children(&pair, A).next().unwrap().suite;
+    let (_, request) = pair.wire.pop_front().expect("a request");
+    let offered = read(&mut pair, B, &request.payload, |body| body.sa.clone().unwrap());
+    assert_eq!(offered.len(), 1);
+    let suite = crate::crypto::suite::ChildSuite::from_transforms(&offered[0].transforms);
+    assert_eq!(suite, Some(first), "one transform of each type, and those");
+}
+
 /// RFC 9611 §3: all of them have the algorithms of the first one.
 #[test]
 fn other_algorithms_than_those_of_the_first_are_refused() {
