@@ -65,7 +65,7 @@ impl EspSpi {
         self.of_family(other.family())
     }
 
-    /// This one, but of one of the families of a resource; `resource` is less than `of`, and that at most [`FAMILIES`].
+    /// This one, but of one of the families of a resource; `resource` is less than `of`, and that at most [`Self::FAMILIES`].
     pub(crate) fn of_resource(self, resource: u32, of: u32) -> Self {
         let families = (Self::FAMILIES - 1 - resource) / of + 1;
         self.of_family(resource + self.family() % families * of)
@@ -256,6 +256,7 @@ pub struct IkeSaInfo {
 
 /// A pair of ESP SAs, ready to install.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ChildSa {
     /// Its name from here on.
     pub id: ChildId,

@@ -46,6 +46,7 @@ use crate::wire::traffic::Traffic;
 pub(super) const BAD_PUBLIC_VALUE: &str = "the peer's public value is invalid";
 
 /// An established child.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) slot: Slot,
@@ -132,6 +133,7 @@ pub(super) struct Keying<'a> {
 }
 
 /// What we asked for as initiator of the exchange.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ChildOffer {
     pub(super) slot: Slot,
     /// As in [`Child::resource`].

@@ -99,7 +99,9 @@ fn further_ones_have_the_algorithms_of_the_first() {
     let mut both =
         pair_of("aes256gcm16-prfsha256-curve25519", "aes256gcm16-aes128gcm16-curve25519-esn-noesn");
     both[RIGHT].children = vec![child_of("net", 2, 1, "aes128gcm16-aes256gcm16-curve25519-noesn")];
-    both.iter_mut().for_each(|side| side.children[0].resources = 3);
+    for side in &mut both {
+        side.children[0].resources = 3;
+    }
     let world = settled(World::new(1).peers(both));
     assert_served(&world, [3, 3]);
     let fresh = |child: &&ChildSa| child.suite.ke.is_some();

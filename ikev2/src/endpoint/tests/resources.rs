@@ -77,11 +77,9 @@ fn answered(chain: &Chain) -> Pair {
 }
 
 fn enough(pair: &Pair) -> Vec<(usize, u32, CloseReason)> {
-    let told = pair.events[A].iter().filter_map(|event| match event {
-        Event::EnoughChildren { children, wanted, reason, .. } => {
-            Some((*children, *wanted, reason.clone()))
-        }
-        _ => None,
+    let told = pair.events[A].iter().filter_map(|event| {
+        let Event::EnoughChildren { children, wanted, reason, .. } = event else { return None };
+        Some((*children, *wanted, reason.clone()))
     });
     told.collect()
 }
