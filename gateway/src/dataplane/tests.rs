@@ -376,7 +376,7 @@ fn ike_goes_up_and_answers_leave_from_the_address_that_was_asked() {
                     assert_eq!(left.upcall(PATIENCE), Some(Upcall::Ike { path, payload }));
                 }
             }
-            assert_eq!(right.dataplane().counters().ike(), 9);
+            right.settles(9, |side| side.dataplane().counters().ike());
             let nobody = ask("192.0.2.1:4501", "192.0.2.2:4500");
             let error = left.ike.send_ike(&nobody, &[1]).unwrap_err();
             assert_eq!(error.to_string(), "no UDP socket is bound to 192.0.2.1:4501");
