@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::event::Path;
+use crate::event::{EspSpi, Path};
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
@@ -153,6 +153,16 @@ pub struct ChildConfig {
     pub lifetime: Lifetime,
     /// How several selectors become child SAs. Default [`Pairing::Auto`].
     pub pairing: Pairing,
+    /// How many resources of ours, threads say, want a child SA of their own (RFC 9611), 1 to 64. Default 1.
+    ///
+    /// With more the first child is the fallback, and a further one is asked for, for each of the other resources, if the peer
+    /// announced that it knows what that means. The resource of a child is the [family](crate::EspSpi::family) of its
+    /// inbound SPI modulo this number. The peer has its own number: there may be children for which we have no resource.
+    pub resources: u32,
+    /// The most children with the same selectors that there may be for the peer's resources and ours together, the fallback
+    /// among them; further requests are refused with TS_MAX_QUEUE. Default 64; 1 switches RFC 9611 off. RFC 9611 §6 wants
+    /// twice as many as there are resources at the least.
+    pub most_for_resources: u32,
     /// It was taken out at run time; its index stays taken.
     pub(crate) removed: bool,
 }
@@ -167,12 +177,23 @@ impl ChildConfig {
         proposals: Vec<Proposal>,
     ) -> Self {
         let lifetime = Lifetime::of(Duration::from_hours(1));
-        let pairing = Pairing::default();
-        Self { name: name.into(), local, remote, proposals, lifetime, pairing, removed: false }
+        Self {
+            name: name.into(),
+            local,
+            remote,
+            proposals,
+            lifetime,
+            pairing: Pairing::default(),
+            resources: 1,
+            most_for_resources: 64,
+            removed: false,
+        }
     }
 
-    /// The same, with a lifetime that the clock can be asked to add.
+    /// The same, with a lifetime that the clock can be asked to add, and no more resources than there are families of SPIs.
     pub(crate) fn bounded(mut self) -> Self {
+        self.resources = self.resources.clamp(1, EspSpi::FAMILIES);
+        self.most_for_resources = self.most_for_resources.max(1);
         self.lifetime.time = self.lifetime.time.clamp(SHORTEST_LIFE, CENTURY);
         self
     }

@@ -54,9 +54,26 @@ impl EspSpi {
         self.0.get() % Self::FAMILIES
     }
 
-    /// This one, but of the family of another. It stays above the reserved numbers, which the upper bits decide.
+    /// Which of so many resources it is for; see [`ChildConfig::resources`](crate::ChildConfig::resources).
+    #[must_use]
+    pub const fn resource(self, of: u32) -> u32 {
+        if of == 0 { 0 } else { self.family() % of }
+    }
+
+    /// This one, but of the family of another.
     pub(crate) fn akin_to(self, other: Self) -> Self {
-        NonZeroU32::new(self.0.get() - self.family() + other.family()).map_or(self, Self)
+        self.of_family(other.family())
+    }
+
+    /// This one, but of one of the families of a resource; `resource` is less than `of`, and that at most [`Self::FAMILIES`].
+    pub(crate) fn of_resource(self, resource: u32, of: u32) -> Self {
+        let families = (Self::FAMILIES - 1 - resource) / of + 1;
+        self.of_family(resource + self.family() % families * of)
+    }
+
+    /// It stays above the reserved numbers, which the upper bits decide.
+    fn of_family(self, family: u32) -> Self {
+        NonZeroU32::new(self.0.get() - self.family() + family).map_or(self, Self)
     }
 }
 
@@ -163,6 +180,26 @@ pub enum Event {
         /// The child that it replaces; that one goes by its own `ChildDown`.
         replaces: Option<ChildId>,
     },
+    /// The peer is known to have this child, which it asked for: sending on it may begin, if it waits for a packet
+    /// ([`SendWhen::AfterInbound`]). Told only of children for the resources of the two sides (RFC 9611).
+    ChildConfirmed {
+        /// Which.
+        child: ChildId,
+    },
+    /// The peer wants no further child beside these, for resources of ours (RFC 9611): those that are there stay, and no more
+    /// are asked for on this IKE SA.
+    EnoughChildren {
+        /// Who.
+        peer: PeerId,
+        /// Index in [`PeerConfig::children`](crate::PeerConfig::children).
+        config: usize,
+        /// How many there are, the fallback among them.
+        children: usize,
+        /// How many we would have.
+        wanted: u32,
+        /// What the peer said: [`TS_MAX_QUEUE`](crate::registry::NotifyType::TS_MAX_QUEUE), mostly.
+        reason: CloseReason,
+    },
     /// A child could not be made while the IKE SA stands.
     ChildFailed {
         /// Who.
@@ -219,6 +256,7 @@ pub struct IkeSaInfo {
 
 /// A pair of ESP SAs, ready to install.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ChildSa {
     /// Its name from here on.
     pub id: ChildId,
@@ -227,6 +265,9 @@ pub struct ChildSa {
     /// Index in [`PeerConfig::children`](crate::PeerConfig::children). Several children may serve one configuration, each
     /// with a part of its selectors: see [`Pairing`](crate::Pairing).
     pub config: usize,
+    /// One of several with the same selectors, for a resource of one of the sides (RFC 9611); false for the fallback, which
+    /// is for whatever has no other.
+    pub resource: bool,
     /// SPI on packets to us.
     pub spi_in: EspSpi,
     /// SPI on packets to the peer.

@@ -111,9 +111,17 @@ impl Cx<'_> {
 
     /// An SPI for packets to us that no other child of ours has, in the [family](EspSpi::family) of the one that it replaces.
     pub(crate) fn fresh_esp_spi(&mut self, replaced: Option<EspSpi>) -> EspSpi {
+        self.esp_spi_like(|spi| replaced.map_or(spi, |replaced| spi.akin_to(replaced)))
+    }
+
+    /// The same, for one of so many resources.
+    pub(crate) fn esp_spi_of_resource(&mut self, resource: u32, of: u32) -> EspSpi {
+        self.esp_spi_like(|spi| spi.of_resource(resource, of))
+    }
+
+    fn esp_spi_like(&mut self, like: impl Fn(EspSpi) -> EspSpi) -> EspSpi {
         loop {
-            let spi = rng::esp_spi(&mut self.shared.rng);
-            let spi = replaced.map_or(spi, |replaced| spi.akin_to(replaced));
+            let spi = like(rng::esp_spi(&mut self.shared.rng));
             if self.shared.esp_spis.insert(spi) {
                 return spi;
             }

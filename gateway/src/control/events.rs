@@ -41,6 +41,10 @@ impl Control {
                 self.on_child_failed(now, peer, (config, selectors), &reason, retry_at);
             }
             Event::ChildDown { child, reason } => self.on_child_down(now, child, &reason),
+            Event::ChildConfirmed { child } => self.installer.on_confirmed(&self.dataplane, child),
+            Event::EnoughChildren { peer, config, children, wanted, reason } => {
+                self.on_enough_children(peer, config, (children, wanted), &reason);
+            }
             // The enum may grow; an event that we do not know asks nothing of us.
             event => tracing::debug!(target: "ike", event = "unknown", ?event),
         }
@@ -215,14 +219,17 @@ impl Control {
             mss_clamp: connection.config.mss_clamp,
             counters: &state.counters,
         };
+        let resource = child.resource;
         let (id, traffic) =
             (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
         match self.installer.install(&self.dataplane, child, &place) {
             Ok(()) => {
-                state.on_up(id, traffic, replaces.is_some(), now);
+                // Of those that are alike the one for all stands for the child.
+                state.on_up(id, traffic, replaces.is_some() && !resource, now);
+                let worker = self.installer.worker(id);
                 tracing::info!(
                     target: "child", event = if replaces.is_some() { "rekeyed" } else { "up" },
-                    %conn, child = name, %suite, spi_in, spi_out, local, remote
+                    %conn, child = name, %suite, spi_in, spi_out, local, remote, worker
                 );
             }
             Err(error) => {
@@ -260,6 +267,26 @@ impl Control {
         }
         let failed = Failed { traffic: selectors, reason: explained, retry_at };
         connection.on_child_failed(config, failed);
+    }
+
+    /// The other workers share the SA that is for all.
+    fn on_enough_children(
+        &self,
+        peer: PeerId,
+        config: usize,
+        (sas, workers): (usize, u32),
+        why: &CloseReason,
+    ) {
+        let Some(connection) = self.place_of(peer).and_then(|at| self.connections.get(at)) else {
+            return;
+        };
+        let conn = &connection.config.name;
+        let child = connection.config.children.get(config).map(|child| child.name.as_str());
+        let alert = reason::code(why).alert;
+        tracing::info!(
+            target: "child", event = "enough", %conn, child, reason = alert, sas, workers,
+            msg = "the peer takes no further SA for a worker of ours; the others share one"
+        );
     }
 
     fn on_child_down(&mut self, now: Instant, child: ChildId, why: &CloseReason) {

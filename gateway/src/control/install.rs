@@ -4,7 +4,8 @@
 //!   ikev2::ChildSa ──► esp::InboundSa  ──RxCommand::Install──► rx pump      first: the peer may send as soon as it has our answer,
 //!                  │                                                        or our first packet
 //!                  └─► esp::OutboundSa ──TxCommand::Install──► tx pump      held while the peer may not be ready (RFC 7296 §2.8)
-//!   FirstInbound   ──► TxCommand::Activate
+//!   FirstInbound, ChildConfirmed ──► TxCommand::Activate
+//!   worker         =   family of the inbound SPI % workers, for SAs of which each worker has its own (RFC 9611)
 //!   ChildDown      ──► TxCommand::Remove at once, RxCommand::Remove at once or, after a rekey, when the packets in flight are in
 //!   PeerMoved      ──► TxCommand::Move for every child that moves
 //!   path MTU       ──► TxCommand::Mtu, RxCommand::Mtu for every child whose packets have another room now
@@ -70,6 +71,8 @@ pub(super) struct Installer {
 pub(super) struct Installed {
     pub(super) peer: PeerId,
     pub(super) slot: SlotId,
+    /// The worker that sends on it; `None`: whichever has none of its own.
+    pub(super) worker: Option<usize>,
     pub(super) spi_in: EspSpi,
     pub(super) spi_out: EspSpi,
     pub(super) suite: ChildSuite,
@@ -88,6 +91,11 @@ pub(super) struct Installed {
 }
 
 impl Installed {
+    /// What it has carried in both directions: packets and inner octets.
+    pub(super) fn carried(&self) -> (u64, u64) {
+        (self.usage.packets(), self.usage.octets())
+    }
+
     /// Whether IPv6 may be inside.
     pub(super) fn carries_v6(&self) -> bool {
         self.remote_ts.iter().any(|selector| selector.start.is_ipv6())
@@ -138,6 +146,8 @@ impl Installer {
         let counters = place.counters;
         let carries_v6 = child.remote_ts.iter().any(|selector| selector.start.is_ipv6());
         let mtu = for_tcp(place.mss_clamp, place.mtu, carries_v6);
+        let workers = u32::try_from(dataplane.workers()).unwrap_or(1);
+        let worker = child.resource.then(|| child.spi_in.resource(workers) as usize);
         let usage = Arc::new(SaUsage::default());
         self.retiring.reuse(child.spi_in.0);
         let receive = RxCommand::Install {
@@ -150,6 +160,7 @@ impl Installer {
         let send = TxCommand::Install {
             slot: place.slot,
             sa: outbound,
+            owner: worker,
             to: destination(&child.path, child.udp_encap),
             mtu,
             hold: child.send == SendWhen::AfterInbound,
@@ -161,6 +172,7 @@ impl Installer {
         let installed = Installed {
             peer: child.peer,
             slot: place.slot,
+            worker,
             spi_in: child.spi_in,
             spi_out: child.spi_out,
             suite: child.suite,
@@ -208,6 +220,18 @@ impl Installer {
         if let Some(sa) = self.installed.values().find(heard) {
             dataplane.tx(TxCommand::Activate { slot, spi: sa.spi_out.0 });
         }
+    }
+
+    /// The peer is known to have a child: we may send on it.
+    pub(super) fn on_confirmed(&self, dataplane: &Dataplane, child: ChildId) {
+        if let Some(sa) = self.installed.get(&child) {
+            dataplane.tx(TxCommand::Activate { slot: sa.slot, spi: sa.spi_out.0 });
+        }
+    }
+
+    /// The worker that a child is for.
+    pub(super) fn worker(&self, child: ChildId) -> Option<usize> {
+        self.installed.get(&child)?.worker
     }
 
     /// The child that receives on this SPI.

@@ -71,8 +71,8 @@ fn path(gateway: &Gateway, host: &Host, address: IpAddr) -> Result<Path, String>
     Ok(Path { local: SocketAddr::new(local, local_port), remote })
 }
 
-/// The peer as `ikev2` wants it.
-pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>) -> PeerConfig {
+/// The peer as `ikev2` wants it, with a child SA for each of so many workers if the peer takes part in that (RFC 9611).
+pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: usize) -> PeerConfig {
     let policy = &connection.policy;
     let mut peer =
         PeerConfig::new(connection.name.as_str(), connection.psk.psk(), policy.ike.clone());
@@ -85,6 +85,10 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>) -> PeerConf
     };
     peer.children =
         connection.children.iter().map(|child| child_config(connection, child)).collect();
+    for child in &mut peer.children {
+        child.resources = u32::try_from(workers).unwrap_or(1);
+        child.most_for_resources = child.most_for_resources.max(2 * child.resources);
+    }
     peer.start = connection.start;
     peer.encap = connection.encap;
     peer.mobike = connection.extensions.mobike;

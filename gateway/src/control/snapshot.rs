@@ -19,7 +19,7 @@ use super::paths;
 use crate::config;
 use crate::status::{
     ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
-    SaStatus, Snapshot, State, TunStatus, words,
+    SaStatus, Snapshot, State, TunStatus, WorkerSaStatus, words,
 };
 
 impl Control {
@@ -115,9 +115,14 @@ impl Control {
     fn child(&self, config: &config::Child, child: &Child, now: Instant) -> ChildStatus {
         let counters = &child.counters;
         let traffic = |sa: &Installed| Traffic::new(sa.local_ts.clone(), sa.remote_ts.clone());
-        let installed = self.installer.of_slot(child.slot);
-        let installed = installed.map(|(_, sa)| (traffic(sa), self::sa(sa, now)));
-        let newest = self.installer.of_slot(child.slot).last();
+        let all = || self.installer.of_slot(child.slot).map(|(_, sa)| sa);
+        // One of those that are for a worker stands for the child only if there is no other: the peer deleted that one.
+        let for_all = all().any(|sa| sa.worker.is_none());
+        let standing = || all().filter(|sa| sa.worker.is_none() || !for_all);
+        let installed = standing().map(|sa| (traffic(sa), self::sa(sa, now)));
+        let newest = standing().last();
+        let is_newest = |sa: &&Installed| newest.is_some_and(|newest| newest.spi_in == sa.spi_in);
+        let of_workers = all().filter(|sa| !is_newest(sa)).filter_map(|sa| of_worker(sa, now));
         let last_rx = counters.last_inbound().map(|at| now.saturating_duration_since(at));
         let drops = counters.drops().map(|(reason, count)| (reason.word().to_owned(), count));
         ChildStatus {
@@ -131,7 +136,8 @@ impl Control {
             },
             reason: child.worst().map(|failed| failed.reason.clone()),
             pairs: pairs(config, child, installed, now),
-            sa: newest.map(|(_, sa)| self::sa(sa, now)),
+            sa: newest.map(|sa| self::sa(sa, now)),
+            of_workers: of_workers.collect(),
             rekeys: child.rekeys,
             rx_bytes: counters.octets_in(),
             tx_bytes: counters.octets_out(),
@@ -267,6 +273,11 @@ fn pair(
 
 fn list(selectors: &[TrafficSelector]) -> Vec<String> {
     selectors.iter().map(ToString::to_string).collect()
+}
+
+fn of_worker(sa: &Installed, now: Instant) -> Option<WorkerSaStatus> {
+    let (packets, bytes) = sa.carried();
+    Some(WorkerSaStatus { worker: sa.worker?, sa: self::sa(sa, now), packets, bytes })
 }
 
 fn sa(sa: &Installed, now: Instant) -> SaStatus {

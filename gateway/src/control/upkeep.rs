@@ -116,7 +116,8 @@ impl Control {
         // Routes first: from here on nothing for the protected networks leaves in clear.
         self.tunnel.install(connection, &found.usable);
         connection.on_paths(found);
-        let config = paths::peer_config(&connection.config, connection.paths.clone());
+        let workers = self.dataplane.workers();
+        let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
         connection.peer = Some(self.endpoint.add_peer(now, config));
         self.drain(now);
     }

@@ -34,6 +34,8 @@ pub enum TxCommand {
         slot: SlotId,
         /// The SA with its keys.
         sa: Box<esp::OutboundSa>,
+        /// The worker that sends on it (RFC 9611); `None`: whichever has none of its own.
+        owner: Option<usize>,
         /// Where its packets go.
         to: Destination,
         /// Octets of the longest inner packet that fits the way there: TCP is told so.
@@ -93,16 +95,19 @@ impl TxCommand {
     pub(crate) fn share(&mut self) -> Self {
         match self {
             Self::Policy(policy) => Self::Policy(Arc::clone(policy)),
-            Self::Install { slot, sa, to, mtu, hold, counters, usage, hard } => Self::Install {
-                slot: *slot,
-                sa: Box::new(sa.share()),
-                to: *to,
-                mtu: *mtu,
-                hold: *hold,
-                counters: Arc::clone(counters),
-                usage: Arc::clone(usage),
-                hard: *hard,
-            },
+            Self::Install { slot, sa, owner, to, mtu, hold, counters, usage, hard } => {
+                Self::Install {
+                    slot: *slot,
+                    sa: Box::new(sa.share()),
+                    owner: *owner,
+                    to: *to,
+                    mtu: *mtu,
+                    hold: *hold,
+                    counters: Arc::clone(counters),
+                    usage: Arc::clone(usage),
+                    hard: *hard,
+                }
+            }
             Self::Activate { slot, spi } => Self::Activate { slot: *slot, spi: *spi },
             Self::Remove { slot, spi } => Self::Remove { slot: *slot, spi: *spi },
             Self::Move { slot, spi, to, mtu } => {

@@ -59,6 +59,7 @@ impl Egress {
         raw: Arc<Vec<RawEsp>>,
         upcall: UpcallSender,
         counters: Arc<Counters>,
+        worker: usize,
     ) -> io::Result<(MailboxSender<TxCommand>, Self)> {
         let poll = Poll::new()?;
         let (sender, mailbox) = mailbox(&poll, WAKER)?;
@@ -71,7 +72,7 @@ impl Egress {
             upcall,
             counters,
             policy: Arc::new(Policy::default()),
-            slots: Slots::default(),
+            slots: Slots::of_worker(worker),
             now: None,
         };
         let buffer = vec![0; VNET_HEADER_LEN + PACKET_MAX].into_boxed_slice();
@@ -139,11 +140,12 @@ impl Egress {
         while let Some(command) = self.mailbox.next()? {
             match command {
                 TxCommand::Policy(policy) => *current = policy,
-                TxCommand::Install { slot, sa, to, mtu, hold, counters, usage, hard } => {
-                    let way = outbox.way(&to);
+                TxCommand::Install { slot, sa, owner, to, mtu, hold, counters, usage, hard } => {
+                    let (way, held) = (outbox.way(&to), hold);
                     let (whole, told) = (true, false);
-                    let out = Outbound { sa, way, mtu, whole, counters, usage, hard, told };
-                    slots.install(slot, out, hold);
+                    let out =
+                        Outbound { sa, owner, held, way, mtu, whole, counters, usage, hard, told };
+                    slots.install(slot, out);
                 }
                 TxCommand::Activate { slot, spi } => slots.activate(slot, spi),
                 TxCommand::Remove { slot, spi } => slots.remove(slot, spi),
@@ -229,7 +231,7 @@ impl Sealer {
             }
             let place = (&mut self.slots, slot, position);
             match self.outbox.seal(place, segments, mark, &self.counters) {
-                Ok(()) => return,
+                Ok(()) => return self.tell_worn(slot, worn),
                 Err(DropReason::SelectorMismatch) => {}
                 Err(DropReason::SequenceExhausted) => {
                     worn = worn.or(Some((position, DropReason::SequenceExhausted)));
@@ -243,6 +245,16 @@ impl Sealer {
             }
         }
         self.unprotected(slot, &view, worn);
+    }
+
+    /// The worker's own SA has carried all that it may, and the one for all took the packet.
+    fn tell_worn(&mut self, slot: SlotId, worn: Option<(usize, DropReason)>) {
+        let Some((position, _)) = worn else { return };
+        let out = self.slots.of(slot).get_mut(position).filter(|out| out.owner.is_some());
+        if let Some(out) = out.filter(|out| !out.told) {
+            let spi = out.sa.spi();
+            out.told = self.upcall.try_send(Upcall::Worn { slot, spi });
+        }
     }
 
     /// No SA took the packet: it is dropped, and control is told what that is for.

@@ -14,8 +14,9 @@
 //! packet is handled to the end by the thread that read it: no queue, no lock, no allocation and no clock per packet. The
 //! pumps never wait for control. They sleep in `mio::Poll` when their descriptors are drained.
 //!
-//! Several workers are several pairs of pumps. A flow belongs to one queue of the TUN device and so to one tx pump, which has a
-//! share in each outbound SA; an inbound SA belongs to one rx pump, by its SPI (`sys/steering.rs`).
+//! Several workers are several pairs of pumps. A flow belongs to one queue of the TUN device and so to one tx pump; an inbound SA
+//! belongs to one rx pump, by its SPI (`sys/steering.rs`). Each tx pump has a share in each outbound SA, and uses the one that
+//! is for it where the peer agreed to one for each worker (RFC 9611).
 
 pub mod command;
 pub mod counters;
@@ -152,6 +153,7 @@ impl Dataplane {
             Arc::clone(&raw),
             upcall.clone(),
             Arc::clone(&self.counters),
+            self.tx.len(),
         )?;
         let (rx_sender, mut ingress) =
             Ingress::new(bulk, udp, raw, upcall.clone(), Arc::clone(&self.counters))?;
@@ -210,6 +212,12 @@ impl Dataplane {
     /// Ends all threads and waits for them; the device and the sockets close.
     pub fn stop(self) {
         drop(self);
+    }
+
+    /// How many pairs of pumps there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.tx.len()
     }
 
     /// What belongs to no child.

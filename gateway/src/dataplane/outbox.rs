@@ -409,6 +409,8 @@ mod tests {
         });
         let out = Outbound {
             sa: Box::new(sa.unwrap()),
+            owner: None,
+            held: false,
             way,
             mtu: 1400,
             whole: true,
@@ -418,7 +420,7 @@ mod tests {
             told: false,
         };
         let mut slots = Slots::default();
-        slots.install(SLOT, out, false);
+        slots.install(SLOT, out);
         (outbox, slots, peer)
     }
 

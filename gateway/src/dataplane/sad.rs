@@ -7,6 +7,9 @@
 //!                 activate                becomes the last
 //!                 remove                  goes; the one before the last takes over if it was the last
 //!              several children of one slot, a pair of networks each: the last one that admits the packet
+//!              several alike, one for each worker (RFC 9611): each tx pump has its own at the end, before it the one that is
+//!              for all, and those of the others only for the case that nothing else is left:
+//!                 [ held, .., another worker's, .., for all, .., its own ]
 //!
 //!   inbound    SPI ─► SA                               all receive until they are removed
 //! ```
@@ -30,6 +33,8 @@ use crate::io::{RawEsp, UdpSockets};
 #[derive(Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
+    /// Whose they are.
+    worker: usize,
 }
 
 #[derive(Default)]
@@ -41,6 +46,11 @@ struct Slot {
 }
 
 impl Slots {
+    /// Those of a worker.
+    pub(super) const fn of_worker(worker: usize) -> Self {
+        Self { slots: Vec::new(), worker }
+    }
+
     /// The SAs of `slot`: a packet is protected by the last one whose selectors admit it.
     pub(super) fn of(&mut self, slot: SlotId) -> &mut [Outbound] {
         self.slots.get_mut(index(slot)).map_or(&mut [], |slot| &mut slot.sas)
@@ -52,29 +62,37 @@ impl Slots {
     }
 
     /// Adds an SA; see the picture for where. Slots above [`SlotId::MAX`] are not there: a bug of control.
-    pub(super) fn install(&mut self, slot: SlotId, sa: Outbound, hold: bool) {
+    pub(super) fn install(&mut self, slot: SlotId, sa: Outbound) {
+        let worker = self.worker;
         let Some(slot) = self.slot(slot) else { return };
-        if hold {
+        if sa.held {
             slot.sas.insert(0, sa);
         } else {
-            slot.sas.push(sa);
+            slot.put(sa, worker);
         }
     }
 
     /// Puts an SA to use.
     pub(super) fn activate(&mut self, slot: SlotId, spi: NonZeroU32) {
+        let worker = self.worker;
         let Some(slot) = self.slot(slot) else { return };
         if let Some(position) = slot.position(spi) {
-            let sa = slot.sas.remove(position);
-            slot.sas.push(sa);
+            slot.release(position, worker);
         }
     }
 
     /// Drops an SA.
     pub(super) fn remove(&mut self, slot: SlotId, spi: NonZeroU32) {
+        let worker = self.worker;
         let Some(slot) = self.slot(slot) else { return };
-        if let Some(position) = slot.position(spi) {
-            slot.sas.remove(position);
+        let Some(position) = slot.position(spi) else { return };
+        let owner = slot.sas.remove(position).owner;
+        // One that was held to take its place does so, lest another worker's, or the one for all, comes before it.
+        let in_use = slot.sas.iter().any(|sa| sa.owner == owner && !sa.held);
+        if let Some(next) = slot.sas.iter().rposition(|sa| sa.owner == owner)
+            && !in_use
+        {
+            slot.release(next, worker);
         }
     }
 
@@ -123,11 +141,29 @@ impl Slot {
     fn position(&self, spi: NonZeroU32) -> Option<usize> {
         self.sas.iter().position(|sa| sa.sa.spi() == spi)
     }
+
+    /// Puts the SA at `position` to use.
+    fn release(&mut self, position: usize, worker: usize) {
+        let mut sa = self.sas.remove(position);
+        sa.held = false;
+        self.put(sa, worker);
+    }
+
+    /// Puts an SA where this worker uses it before all others of its kind.
+    fn put(&mut self, sa: Outbound, worker: usize) {
+        let rank = sa.rank(worker);
+        let before = self.sas.iter().rposition(|other| other.rank(worker) <= rank);
+        self.sas.insert(before.map_or(0, |before| before + 1), sa);
+    }
 }
 
 /// One outbound SA and its way out.
 pub(super) struct Outbound {
     pub(super) sa: Box<esp::OutboundSa>,
+    /// The worker that it is for; `None`: all of them.
+    pub(super) owner: Option<usize>,
+    /// It waits for a word that the peer is ready.
+    pub(super) held: bool,
     pub(super) way: Way,
     /// Octets of the longest inner packet that the way takes.
     pub(super) mtu: u16,
@@ -139,6 +175,18 @@ pub(super) struct Outbound {
     pub(super) hard: ikev2::Limits,
     /// Control knows that it has carried all of it, or used its last sequence number.
     pub(super) told: bool,
+}
+
+impl Outbound {
+    /// How much a worker prefers it to others.
+    fn rank(&self, worker: usize) -> u8 {
+        match self.owner {
+            _ if self.held => 0,
+            Some(owner) if owner != worker => 1,
+            None => 2,
+            Some(_) => 3,
+        }
+    }
 }
 
 /// A destination, looked up once.
@@ -282,10 +330,16 @@ mod tests {
         Arc::new(ChildCounters::new(crate::clock::now()))
     }
 
-    fn install(slots: &mut Slots, number: u32, hold: bool) {
+    fn install(slots: &mut Slots, number: u32, held: bool) {
+        install_for(slots, number, None, held);
+    }
+
+    fn install_for(slots: &mut Slots, number: u32, owner: Option<usize>, held: bool) {
         let sa = Box::new(esp::OutboundSa::new(params(number)).unwrap());
         let out = Outbound {
             sa,
+            owner,
+            held,
             way: Way::Nowhere,
             mtu: 1438,
             whole: true,
@@ -294,7 +348,7 @@ mod tests {
             hard: ikev2::Limits { octets: None, packets: None },
             told: false,
         };
-        slots.install(SLOT, out, hold);
+        slots.install(SLOT, out);
     }
 
     fn in_use(slots: &mut Slots) -> Option<u32> {
@@ -359,6 +413,56 @@ mod tests {
             slots.remove(SLOT, spi(1));
             assert_eq!(in_use(&mut slots), Some(winner));
         }
+    }
+
+    /// Three workers: SA 1 is for all, 10, 11 and 12 are for workers 0, 1 and 2.
+    #[test]
+    fn each_worker_uses_its_own_then_the_one_for_all_then_any() {
+        for order in [[1, 10, 11, 12], [12, 11, 10, 1], [11, 1, 12, 10]] {
+            for worker in 0..3 {
+                let mut slots = Slots::of_worker(worker);
+                for number in order {
+                    let owner = usize::try_from(number).unwrap().checked_sub(10);
+                    install_for(&mut slots, number, owner, false);
+                }
+                let own = 10 + u32::try_from(worker).unwrap();
+                assert_eq!(in_use(&mut slots), Some(own), "{order:?}");
+                slots.remove(SLOT, spi(own));
+                assert_eq!(in_use(&mut slots), Some(1), "{order:?}");
+                slots.remove(SLOT, spi(1));
+                assert!(in_use(&mut slots).is_some_and(|left| left >= 10 && left != own));
+            }
+        }
+    }
+
+    #[test]
+    fn an_own_sa_is_replaced_by_its_own_successor_alone() {
+        let mut slots = Slots::of_worker(1);
+        install(&mut slots, 1, false);
+        install_for(&mut slots, 11, Some(1), true);
+        assert_eq!(in_use(&mut slots), Some(1), "the peer may not have it yet");
+        slots.activate(SLOT, spi(11));
+        assert_eq!(in_use(&mut slots), Some(11));
+        install_for(&mut slots, 21, Some(1), true);
+        install(&mut slots, 2, true);
+        slots.remove(SLOT, spi(11));
+        assert_eq!(in_use(&mut slots), Some(21), "not the one for all");
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(21), "the one for all is another matter");
+        slots.remove(SLOT, spi(21));
+        assert_eq!(in_use(&mut slots), Some(2));
+    }
+
+    #[test]
+    fn an_own_sa_that_waits_is_not_used_because_another_goes() {
+        let mut slots = Slots::of_worker(1);
+        install(&mut slots, 1, false);
+        install_for(&mut slots, 12, Some(2), false);
+        install_for(&mut slots, 11, Some(1), true);
+        slots.remove(SLOT, spi(12));
+        assert_eq!(in_use(&mut slots), Some(1));
+        slots.remove(SLOT, spi(1));
+        assert_eq!(in_use(&mut slots), Some(11), "there is nothing else");
     }
 
     #[test]

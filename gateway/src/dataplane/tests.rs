@@ -84,6 +84,16 @@ impl Side {
         to: Destination,
         hard: Limits,
     ) {
+        self.install_of((spi_in, spi_out), nets, to, (hard, None));
+    }
+
+    fn install_of(
+        &self,
+        (spi_in, spi_out): (u32, u32),
+        nets: (&[&str], &[&str]),
+        to: Destination,
+        (hard, owner): (Limits, Option<usize>),
+    ) -> Arc<SaUsage> {
         let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
         let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
         let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
@@ -102,14 +112,16 @@ impl Side {
         self.dataplane().tx(TxCommand::Install {
             slot: SLOT,
             sa: tx,
+            owner,
             to,
             mtu: TUN_MTU,
             hold: false,
             counters: counters(),
-            usage,
+            usage: Arc::clone(&usage),
             hard,
         });
         self.dataplane().settle();
+        usage
     }
 
     /// Waits until `number` says `wanted`: counters are written after the packet was handed on.
@@ -364,7 +376,7 @@ fn ike_goes_up_and_answers_leave_from_the_address_that_was_asked() {
                     assert_eq!(left.upcall(PATIENCE), Some(Upcall::Ike { path, payload }));
                 }
             }
-            assert_eq!(right.dataplane().counters().ike(), 9);
+            right.settles(9, |side| side.dataplane().counters().ike());
             let nobody = ask("192.0.2.1:4501", "192.0.2.2:4500");
             let error = left.ike.send_ike(&nobody, &[1]).unwrap_err();
             assert_eq!(error.to_string(), "no UDP socket is bound to 192.0.2.1:4501");

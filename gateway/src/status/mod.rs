@@ -278,6 +278,10 @@ pub struct ChildStatus {
     /// The newest SA pair, while there is one; its fields lie beside these.
     #[serde(flatten)]
     pub sa: Option<SaStatus>,
+    /// Further SA pairs of the same networks, each for one of several workers (RFC 9611); what they carry is counted with the
+    /// child, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub of_workers: Vec<WorkerSaStatus>,
     /// How often it was replaced since it came up.
     pub rekeys: u64,
     /// Octets of inner packets received.
@@ -296,6 +300,20 @@ pub struct ChildStatus {
     pub last_rx_seconds: Option<f64>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<String, u64>,
+}
+
+/// An SA pair that one worker sends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSaStatus {
+    /// Which worker, from 0.
+    pub worker: usize,
+    /// The SA pair; its fields lie beside these.
+    #[serde(flatten)]
+    pub sa: SaStatus,
+    /// Packets that it has carried in both directions.
+    pub packets: u64,
+    /// Octets of inner packets that it has carried in both directions.
+    pub bytes: u64,
 }
 
 /// One pair of networks of a child that the peer wants split.
@@ -417,6 +435,7 @@ pub(crate) mod tests {
                     more_possible: false,
                     rekey_in_seconds: 1320,
                 }),
+                of_workers: Vec::new(),
                 rekeys: 26,
                 rx_bytes: 100_873_012,
                 tx_bytes: 52_428_800,

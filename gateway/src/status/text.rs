@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::words;
 use super::{
     ChildStatus, ConnectionStatus, PairStatus, PeerStatus, Reason, Refusal, SaStatus, Snapshot,
-    State,
+    State, WorkerSaStatus,
 };
 
 /// Whether to colour the state words.
@@ -347,6 +347,15 @@ fn child(text: &mut String, child: &ChildStatus) {
         for pair in &child.pairs {
             self::pair(text, pair);
         }
+    }
+    for WorkerSaStatus { worker, sa, packets, bytes } in &child.of_workers {
+        let SaStatus { spi_in, spi_out, rekey_in_seconds, .. } = sa;
+        let _ = writeln!(
+            text,
+            "    worker {worker}: spi in {spi_in} out {spi_out}   rekey in {}   carried {} ({packets} packets)",
+            words::seconds(*rekey_in_seconds),
+            words::octets(*bytes),
+        );
     }
     let dropped: u64 = child.drops.values().sum();
     let _ = write!(

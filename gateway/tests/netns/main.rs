@@ -32,6 +32,7 @@ mod rekey;
 mod sizes;
 mod speed;
 mod traffic;
+mod workers;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
     sizes::list(&mut list);
     datagrams::list(&mut list);
     marks::list(&mut list);
+    workers::list(&mut list);
     if list.ours.is_none() && !arguments.list {
         // What an earlier run left after kill -9; a failure shows soon enough.
         let _ = testkit::netns::sweep();

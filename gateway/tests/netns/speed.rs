@@ -134,7 +134,7 @@ pub(crate) fn in_one_piece(case: &Case) -> Result<()> {
 
 /// The window that every receiver has to have (RFC 4303 §3.4.3) and many have no more: what overtakes on the way out must not
 /// leave it. Short datagrams and acknowledgments between the bulk make every kind of train.
-fn narrow_window(case: &mut Case) -> Result<()> {
+pub(crate) fn narrow_window(case: &mut Case) -> Result<()> {
     case.up()?;
     let (from, to) = (&case.sites.left, &case.sites.right);
     let load = Load { flows: 4, bursts: 400, shape: Shape::Burst(200), pace: 2_000_000 };

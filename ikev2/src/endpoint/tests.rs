@@ -33,6 +33,7 @@ mod letter;
 mod noise;
 mod remains;
 mod requests;
+mod resources;
 mod spis;
 mod values;
 

@@ -17,6 +17,7 @@
 //!                                   one for all ports carries every fragment anyway
 //!   ADDITIONAL_TS_POSSIBLE          sent when more would do in another child; told to the caller
 //!   IPCOMP_SUPPORTED                passed over, which means no compression
+//!   SA_RESOURCE_INFO                sent and understood: there may be several with the same selectors, see resources.rs
 //! ```
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 use super::choice::{Choice, choose, rekeyed};
 use super::negotiate::Fresh;
+use super::resources::{Siblings, announced};
 use super::slot::Slot;
 use super::{Cx, negotiate};
 use crate::config::{ChildConfig, PeerConfig};
@@ -44,9 +46,12 @@ use crate::wire::traffic::Traffic;
 pub(super) const BAD_PUBLIC_VALUE: &str = "the peer's public value is invalid";
 
 /// An established child.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Child {
     pub(super) id: ChildId,
     pub(super) slot: Slot,
+    /// Whether it is one of those beside the fallback of its slot (RFC 9611).
+    pub(super) resource: bool,
     pub(super) spi_in: EspSpi,
     pub(super) spi_out: EspSpi,
     pub(super) suite: ChildSuite,
@@ -77,6 +82,8 @@ pub(super) struct Child {
 pub(super) struct Remarks {
     pub(super) tfc_padding: bool,
     pub(super) more_possible: bool,
+    /// It knows of several children with the same selectors (RFC 9611).
+    pub(super) resources: bool,
 }
 
 impl Remarks {
@@ -84,6 +91,7 @@ impl Remarks {
         Self {
             tfc_padding: body.notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED).is_none(),
             more_possible: body.notify(NotifyType::ADDITIONAL_TS_POSSIBLE).is_some(),
+            resources: body.notify(NotifyType::SA_RESOURCE_INFO).is_some(),
         }
     }
 }
@@ -125,8 +133,13 @@ pub(super) struct Keying<'a> {
 }
 
 /// What we asked for as initiator of the exchange.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ChildOffer {
     pub(super) slot: Slot,
+    /// As in [`Child::resource`].
+    pub(super) resource: bool,
+    /// What SA_RESOURCE_INFO says; `None`: it is left out.
+    pub(super) resource_info: Option<Vec<u8>>,
     pub(super) spi_in: EspSpi,
     pub(super) nonce: Vec<u8>,
     fresh: bool,
@@ -153,6 +166,8 @@ impl ChildOffer {
         let spi = spi_in.0.get().to_be_bytes();
         Self {
             slot,
+            resource: false,
+            resource_info: announced(child),
             spi_in,
             nonce: Vec::new(),
             fresh: false,
@@ -166,19 +181,20 @@ impl ChildOffer {
     }
 
     /// For CREATE_CHILD_SA, with a fresh key exchange if the proposals name one: by the method `asked` that the peer
-    /// asked for after a first try, or the one `used` before. `replaced`: what the child receives on that it is to replace.
+    /// asked for after a first try, or the one `used` before.
     pub(super) fn further(
-        child: &ChildConfig,
+        proposals: &[Proposal],
         (slot, traffic): (Slot, Traffic),
         (asked, used): (Option<KeMethod>, Option<KeMethod>),
-        replaced: Option<EspSpi>,
+        spi_in: EspSpi,
         cx: &mut Cx<'_>,
     ) -> Self {
-        let spi_in = cx.fresh_esp_spi(replaced);
-        let method = asked.or(used).or_else(|| negotiate::first_ke(&child.proposals));
+        let method = asked.or(used).or_else(|| negotiate::first_ke(proposals));
         let ke = method.and_then(|method| KeSecret::generate(method, &mut cx.shared.rng));
         Self {
             slot,
+            resource: false,
+            resource_info: None,
             spi_in,
             nonce: cx.nonce(),
             fresh: true,
@@ -186,7 +202,7 @@ impl ChildOffer {
             rival: None,
             steered: asked.is_some(),
             ke,
-            proposals: negotiate::offer(&child.proposals, &spi_in.0.get().to_be_bytes()),
+            proposals: negotiate::offer(proposals, &spi_in.0.get().to_be_bytes()),
             traffic,
         }
     }
@@ -202,6 +218,9 @@ impl ChildOffer {
         }
         chain.ts_i(&self.traffic.local);
         chain.ts_r(&self.traffic.remote);
+        if let Some(info) = &self.resource_info {
+            chain.notify(NotifyType::SA_RESOURCE_INFO, info);
+        }
     }
 
     /// Whether the peer may ask for this key exchange method instead of the one tried: once, lest it goes on for ever.
@@ -256,7 +275,9 @@ impl ChildOffer {
         }
         let traffic = Traffic::new(ts_i.clone(), ts_r.clone());
         // RFC 7296 §2.9: the answer lies within the offer.
-        if traffic.is_empty() || !self.traffic.contains(&traffic) {
+        // RFC 9611 §3: children for resources are all alike.
+        let differs = self.resource && !traffic.contains(&self.traffic);
+        if traffic.is_empty() || !self.traffic.contains(&traffic) || differs {
             return Err(CloseReason::SelectorMismatch {
                 ours: Box::new(self.traffic),
                 theirs: Box::new(traffic),
@@ -267,6 +288,7 @@ impl ChildOffer {
         let remarks = Remarks::read(body);
         let terms = Terms {
             slot: self.slot,
+            resource: self.resource,
             spi_in: self.spi_in,
             spi_out,
             suite,
@@ -317,6 +339,8 @@ pub(super) struct ChildAnswer {
     ke: Option<(KeMethod, Vec<u8>)>,
     /// Whether the peer may have more of what it wants, in another child.
     more: bool,
+    /// What SA_RESOURCE_INFO says; `None`: it is left out.
+    resource_info: Option<Vec<u8>>,
 }
 
 /// Why we refuse a child, on the wire and for the operator.
@@ -332,8 +356,9 @@ pub(super) struct Refusal {
 pub(super) enum Asked {
     /// In IKE_AUTH.
     First,
-    /// In CREATE_CHILD_SA, as an additional one, but not the one that we are asking for ourselves.
-    Further { except: Option<Slot> },
+    /// In CREATE_CHILD_SA, as an additional one, but not the one that we are asking for ourselves. If it is for a resource,
+    /// what there is `beside` it.
+    Further { except: Option<Slot>, beside: Vec<Siblings> },
     /// In CREATE_CHILD_SA, in place of a child in this slot, with no more than this traffic, that receives on this SPI.
     Rekey(Slot, Traffic, EspSpi),
 }
@@ -358,13 +383,28 @@ pub(super) fn answer(
     let Choice { slot, traffic, more } =
         select(peer, asked, Traffic::new(ts_r.clone(), ts_i.clone()))?;
     let child = child_config(peer, slot.config);
-    if let Asked::Further { except: Some(ours) } = asked
-        && ours.config == slot.config
-        && ours.is_served_by(&traffic, child)
-    {
-        let notify = NotifyType::TEMPORARY_FAILURE;
+    let siblings = Siblings::of(asked, slot, &traffic);
+    let refusal = match asked {
+        _ if siblings.is_some_and(|siblings| siblings.count >= child.most_for_resources) => {
+            Some(NotifyType::TS_MAX_QUEUE)
+        }
+        Asked::Further { except: Some(ours), .. }
+            if siblings.is_none()
+                && ours.config == slot.config
+                && ours.is_served_by(&traffic, child) =>
+        {
+            Some(NotifyType::TEMPORARY_FAILURE)
+        }
+        Asked::First | Asked::Further { .. } | Asked::Rekey(..) => None,
+    };
+    if let Some(notify) = refusal {
         return Err(Refusal::new(notify, CloseReason::Notified(notify)));
     }
+    let slot = siblings.map_or(slot, |siblings| siblings.slot);
+    let proposals = match siblings {
+        Some(siblings) => &negotiate::only(&child.proposals, &siblings.suite),
+        None => &child.proposals,
+    };
     let fresh = !matches!(asked, Asked::First);
     let key_exchange = match asked {
         Asked::First => Fresh::No,
@@ -372,7 +412,7 @@ pub(super) fn answer(
             Fresh::Yes(body.ke.as_ref().map(|ke| ke.method))
         }
     };
-    let (mut proposal, suite) = negotiate::choose_esp(&child.proposals, sa, key_exchange)
+    let (mut proposal, suite) = negotiate::choose_esp(proposals, sa, key_exchange)
         .ok_or_else(|| no_proposal(slot, child, sa))?;
     let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(slot, child, sa))?;
     let (g_ir, ke) = exchange_keys(&suite, body, cx)?;
@@ -383,18 +423,19 @@ pub(super) fn answer(
         nonces: (keying.nonces.0, nonce.as_deref().unwrap_or(keying.nonces.1)),
     };
     let keys = derive(&keying, g_ir.as_deref().map(Vec::as_slice), &suite);
-    let replaced = match asked {
-        Asked::First | Asked::Further { .. } => None,
-        Asked::Rekey(_, _, replaced) => Some(*replaced),
+    let spi_in = match (asked, siblings) {
+        (Asked::Rekey(_, _, replaced), _) => cx.fresh_esp_spi(Some(*replaced)),
+        (_, Some(siblings)) => cx.esp_spi_of_resource(siblings.idle, child.resources),
+        (Asked::First | Asked::Further { .. }, None) => cx.fresh_esp_spi(None),
     };
-    let spi_in = cx.fresh_esp_spi(replaced);
     proposal.spi = spi_in.0.get().to_be_bytes().to_vec();
     let remarks = Remarks::read(body);
-    let confirmed = false;
-    let terms = Terms { slot, spi_in, spi_out, suite, traffic, remarks, confirmed };
+    let resource_info = announced(child).filter(|_| remarks.resources);
+    let (resource, confirmed) = (siblings.is_some(), false);
+    let terms = Terms { slot, resource, spi_in, spi_out, suite, traffic, remarks, confirmed };
     let agreed =
         Agreed { child: terms.child(&keying, peer, cx), keys_in: keys.0, keys_out: keys.1 };
-    Ok(ChildAnswer { agreed, proposal, nonce, ke, more })
+    Ok(ChildAnswer { agreed, proposal, nonce, ke, more, resource_info })
 }
 
 impl ChildAnswer {
@@ -411,6 +452,9 @@ impl ChildAnswer {
         chain.ts_r(&self.agreed.child.traffic.local);
         if self.more {
             chain.notify(NotifyType::ADDITIONAL_TS_POSSIBLE, &[]);
+        }
+        if let Some(info) = &self.resource_info {
+            chain.notify(NotifyType::SA_RESOURCE_INFO, info);
         }
     }
 }
@@ -498,6 +542,7 @@ fn derive(keying: &Keying<'_>, g_ir: Option<&[u8]>, suite: &ChildSuite) -> (Chil
 /// What was agreed, before it gets a name and a lifetime.
 struct Terms {
     slot: Slot,
+    resource: bool,
     spi_in: EspSpi,
     spi_out: EspSpi,
     suite: ChildSuite,
@@ -514,6 +559,7 @@ impl Terms {
         Child {
             id: cx.fresh_child_id(),
             slot: self.slot,
+            resource: self.resource,
             spi_in: self.spi_in,
             spi_out: self.spi_out,
             suite: self.suite,

@@ -14,6 +14,7 @@ use super::child::{
 use super::closing::REPLACED;
 use super::collision::ours_goes;
 use super::established::{Doom, Established};
+use super::resources::announced;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
 use super::{Cx, Message, Origin, State};
@@ -31,7 +32,10 @@ impl Established {
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
         let traffic = cx.led_by_packet(self.peer, slot.traffic(child));
-        let offer = ChildOffer::further(child, (slot, traffic), (ke, None), None, cx);
+        let spi_in = cx.fresh_esp_spi(None);
+        let offered = (slot, traffic);
+        let mut offer = ChildOffer::further(&child.proposals, offered, (ke, None), spi_in, cx);
+        offer.resource_info = announced(child);
         let mut chain = Chain::new();
         offer.write(&mut chain);
         self.pending = Some(Pending::NewChild(offer));
@@ -42,11 +46,15 @@ impl Established {
         let old = self.children.iter().find(|child| child.id == id && child.phase == Phase::Up);
         let Some(old) = old else { return };
         let (slot, spi_in, used) = (old.slot, old.spi_in, old.suite.ke);
+        let (resource, resources) = (old.resource, old.remarks.resources);
         let (scope, premature) = (self.rekey_scope(old, cx), !old.confirmed);
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(slot.config) else { return };
-        let mut offer = ChildOffer::further(child, (slot, scope), (ke, used), Some(spi_in), cx);
+        let fresh = cx.fresh_esp_spi(Some(spi_in));
+        let mut offer = ChildOffer::further(&child.proposals, (slot, scope), (ke, used), fresh, cx);
         offer.premature = premature;
+        offer.resource = resource;
+        offer.resource_info = announced(child).filter(|_| resources);
         let mut chain = Chain::new();
         let spi = spi_in.0.get().to_be_bytes();
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
@@ -82,11 +90,14 @@ impl Established {
     fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         // Both sides ask for the same child at once: the original initiator's request stands.
         let except = match &self.pending {
-            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local => Some(ours.slot),
+            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local && !ours.resource => {
+                Some(ours.slot)
+            }
             _ => None,
         };
-        if let Some(agreed) = self.answer_child(message, &Asked::Further { except }, cx) {
-            self.install(agreed, SendWhen::Now, None, cx);
+        let beside = self.siblings(&message.body, cx);
+        if let Some(agreed) = self.answer_child(message, &Asked::Further { except, beside }, cx) {
+            self.install_further(agreed, cx);
         }
     }
 
@@ -99,9 +110,10 @@ impl Established {
         // The SPI is the one that the peer receives on, with ESP (RFC 7296 §1.3.3).
         let named = |spi: u32| notify.esp_spi() == Some(spi);
         let old = self.children.iter().find(|child| named(child.spi_out.0.get()));
-        let Some((id, slot, spi_in, phase, scope)) =
-            old.map(|old| (old.id, old.slot, old.spi_in, old.phase, self.rekey_scope(old, cx)))
-        else {
+        let Some((id, slot, spi_in, phase, scope, kind)) = old.map(|old| {
+            let kind = (old.resource, old.remarks.resources);
+            (old.id, old.slot, old.spi_in, old.phase, self.rekey_scope(old, cx), kind)
+        }) else {
             let (protocol, kind) = (ProtocolId::ESP, NotifyType::CHILD_SA_NOT_FOUND);
             let mut chain = Chain::new();
             chain.notify_spi(protocol, notify.spi, kind, &[]);
@@ -114,6 +126,7 @@ impl Established {
         let asked = Asked::Rekey(slot, scope, spi_in);
         let Some(mut agreed) = self.answer_child(message, &asked, cx) else { return };
         agreed.child.replaces = Some(id);
+        agreed.child.continues(kind);
         if let Some(Pending::RekeyChild(ours, offer)) = &mut self.pending
             && *ours == id
         {
@@ -167,7 +180,11 @@ impl Established {
     }
 
     fn report(&self, refusal: Refusal, message: &Message<'_>, cx: &mut Cx<'_>) {
-        let passing = [NotifyType::INVALID_KE_PAYLOAD, NotifyType::TEMPORARY_FAILURE];
+        let passing = [
+            NotifyType::INVALID_KE_PAYLOAD,
+            NotifyType::TEMPORARY_FAILURE,
+            NotifyType::TS_MAX_QUEUE,
+        ];
         if !passing.contains(&refusal.notify) {
             let (peer, path, reason) = (Some(self.peer), message.path, refusal.reason);
             cx.event(crate::event::Event::Refused { peer, path, reason });
@@ -193,6 +210,10 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         let slot = offer.slot;
+        if offer.resource {
+            self.on_resource_response(offer, message, cx);
+            return self.pump(cx);
+        }
         match self.complete(offer, &message.body, cx) {
             // The peer's request for it crossed ours and was granted.
             Ok(agreed) if self.has_up(slot, cx) && !self.packet_waits_for(slot, cx) => {
@@ -256,8 +277,15 @@ impl Established {
             }
             // The peer has no such child any more: ours is of no use either.
             Next::Gone => {
+                let resource = self.is_resource(old);
                 self.remove(old, CloseReason::PeerDeleted, cx);
-                self.queue.push_front(Task::NewChild(slot, None));
+                if !resource && !self.appoint_fallback(slot) {
+                    self.queue.push_front(Task::NewChild(slot, None));
+                }
+            }
+            // The fallback carries what it carried when it has expired.
+            Next::Full | Next::GiveUp if self.is_resource(old) => {
+                tracing::debug!(reason = ?refused.reason, "a child for a resource is not rekeyed");
             }
             Next::Full => {
                 let retry_at = self.children.iter().find(|c| c.id == old).map(|c| c.rekey_at);
@@ -275,6 +303,9 @@ impl Established {
     /// Puts the pair that we made in the place of `old` and has `old` deleted.
     fn replace(&mut self, old: ChildId, mut agreed: Agreed, cx: &mut Cx<'_>) {
         agreed.child.replaces = Some(old);
+        if let Some(old) = self.children.iter().find(|child| child.id == old) {
+            agreed.child.continues((old.resource, old.remarks.resources));
+        }
         // The peer may have deleted it while it answered.
         let replaces = self.children.iter().any(|child| child.id == old).then_some(old);
         self.install(agreed, SendWhen::Now, replaces, cx);
@@ -300,7 +331,7 @@ impl Established {
         self.children.iter().any(|child| child.replaces == Some(id))
     }
 
-    fn complete(
+    pub(super) fn complete(
         &mut self,
         offer: ChildOffer,
         body: &Body<'_>,
@@ -346,12 +377,12 @@ impl Established {
 }
 
 /// What a refusal means for us.
-struct Refused {
-    next: Next,
-    reason: CloseReason,
+pub(super) struct Refused {
+    pub(super) next: Next,
+    pub(super) reason: CloseReason,
 }
 
-enum Next {
+pub(super) enum Next {
     /// INVALID_KE_PAYLOAD with a group that we offered.
     OtherGroup(KeMethod),
     /// TEMPORARY_FAILURE (RFC 7296 §2.25).

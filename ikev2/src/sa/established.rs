@@ -14,6 +14,7 @@ use super::child::{Agreed, Child, Phase, longest};
 use super::closing::Closing;
 use super::extensions::Extensions;
 use super::rekey_ike::Rival;
+use super::slot::Slot;
 use super::tasks::{Pending, Task};
 use super::wanted::Retry;
 use super::{Cx, Message, Origin, State};
@@ -51,6 +52,10 @@ pub(super) struct Established {
     pub(super) retries: Vec<Retry>,
     /// Configurations of which the peer wants each pair of selectors in a child of its own.
     pub(super) split: Vec<usize>,
+    /// Slots for which the peer wants no further child for resources of ours (RFC 9611).
+    pub(super) enough: Vec<Slot>,
+    /// When those that are missing are asked for, if the peer has not done so.
+    pub(super) resources_at: Option<Instant>,
     /// What both sides can do beyond RFC 7296.
     pub(super) extensions: Extensions,
     /// Where the children run: behind `channel.path` while a move is under way (RFC 4555).
@@ -120,6 +125,8 @@ impl Established {
         state.esp_nat = self.esp_nat;
         state.retires_at = self.retires_at;
         state.split = self.split;
+        state.enough = self.enough;
+        state.resources_at = self.resources_at;
         // The answer to what was asked about addresses finds the old SA, where nobody waits for it any more.
         let again = self.pending.as_ref().and_then(Pending::outlives_rekey);
         state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
@@ -161,6 +168,8 @@ impl Established {
             paused_until: None,
             retries: Vec::new(),
             split: Vec::new(),
+            enough: Vec::new(),
+            resources_at: None,
             deleted_early: Vec::new(),
             first,
             proof,
@@ -194,7 +203,7 @@ impl Established {
     pub(super) fn on_request(mut self: Box<Self>, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
         self.heard_from(message, cx);
         // With a window of one, a new request says that our last answer arrived.
-        self.children.iter_mut().for_each(|child| child.confirmed = true);
+        self.confirm_children(cx);
         if let Some(kind) = message.body.unsupported_critical {
             let mut chain = Chain::new();
             chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);
@@ -286,8 +295,9 @@ impl Established {
     ) {
         let Agreed { child, keys_in, keys_out } = agreed;
         let config = cx.peer(self.peer);
-        // The peer may have deleted the old one meanwhile.
-        let replaces = replaces.filter(|old| self.children.iter().any(|child| child.id == *old));
+        // The peer may have deleted the old one meanwhile, or its time is over.
+        let there = |old: &ChildId| self.children.iter().any(|c| c.id == *old && !c.down);
+        let replaces = replaces.filter(there);
         if !self.is_wanted(&child, cx) {
             return;
         }
@@ -296,6 +306,7 @@ impl Established {
             id: child.id,
             peer: self.peer,
             config: child.slot.config,
+            resource: child.resource,
             spi_in: child.spi_in,
             spi_out: child.spi_out,
             suite: child.suite,
@@ -312,7 +323,11 @@ impl Established {
             hard: child.hard,
         };
         cx.event(Event::ChildUp { child: Box::new(sa), replaces });
+        let (slot, resource) = (child.slot, child.resource);
         self.children.push(child);
+        if !resource {
+            self.want_resources(slot, cx);
+        }
     }
 
     pub(super) fn encapsulates(&self, config: &PeerConfig, cx: &Cx<'_>) -> bool {

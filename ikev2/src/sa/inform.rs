@@ -69,6 +69,7 @@ impl Established {
             return None;
         };
         let (id, spi_in, phase, slot) = (child.id, child.spi_in, child.phase, child.slot);
+        let resource = child.resource;
         let crossing = matches!(&self.pending, Some(Pending::DeleteChild(ours)) if *ours == id);
         // Of two that crossed, the peer deletes the one that it made if that is the one to go.
         let rival = matches!(
@@ -78,7 +79,8 @@ impl Established {
         let replaced = rival || phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
-        let replaced = replaced || self.has_up(slot, cx);
+        // To ask for one that was for a resource again at once might go on for ever (RFC 9611 §6).
+        let replaced = replaced || resource || self.has_up(slot, cx) || self.appoint_fallback(slot);
         if !replaced && cx.peer(self.peer).start == Start::Always {
             self.ask_again_soon(slot, cx);
         }

@@ -27,6 +27,7 @@ mod negotiate;
 mod reauth;
 mod redirect;
 mod rekey_ike;
+mod resources;
 mod respond;
 mod runtime;
 mod slot;

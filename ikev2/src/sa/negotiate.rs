@@ -15,7 +15,7 @@
 
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::difference::{absence, allows_absence};
-use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, TransformType};
+use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, SnId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
 /// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means. A suite with the method `sent`
@@ -69,6 +69,28 @@ fn with_ke(proposals: &[Proposal], method: KeMethod) -> Vec<Proposal> {
     for proposal in &mut fitting {
         proposal.transforms.retain(|t| t.kind() != TransformType::KE || *t == wanted);
     }
+    fitting
+}
+
+/// What is left of the proposals if nothing but this suite will do; the key exchange is left as it is.
+pub(super) fn only(proposals: &[Proposal], suite: &ChildSuite) -> Vec<Proposal> {
+    let sn = if suite.esn { SnId::EXTENDED } else { SnId::SHORT };
+    let fits = |transform: &Transform| match *transform {
+        Transform::Encr(id, bits) => (id, bits) == (suite.encr, Some(suite.key_bits)),
+        Transform::Integ(id) => id == suite.integ.unwrap_or(IntegId::NONE),
+        Transform::Sn(id) => id == sn,
+        Transform::Prf(_) | Transform::Ke(_) | Transform::Unknown { .. } => true,
+    };
+    let mut fitting = proposals.to_vec();
+    for proposal in &mut fitting {
+        proposal.transforms.retain(fits);
+    }
+    let has = |proposal: &Proposal, kind| proposal.transforms.iter().any(|t| t.kind() == kind);
+    fitting.retain(|proposal| {
+        has(proposal, TransformType::ENCR)
+            && (suite.integ.is_none() || has(proposal, TransformType::INTEG))
+            && (!suite.esn || has(proposal, TransformType::SN))
+    });
     fitting
 }
 
@@ -197,6 +219,25 @@ mod tests {
         for other in ["aes128-sha256-modp2048", "aes256-sha384-modp2048", "aes256-sha256-ecp256"] {
             assert!(choose_ike(&ours, &offer(&[ike(other)], &[]), None).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn one_suite_is_left_of_proposals_that_allow_more() {
+        let ours = [esp("aes256gcm16-aes128gcm16-ecp384"), esp("aes256-sha256-sha512")];
+        let words = ["aes256gcm16-noesn", "aes128gcm16-esn", "aes256-sha512-esn", "aes256-sha256"];
+        for (word, number) in words.into_iter().zip([0, 0, 1, 1]) {
+            let theirs = offer(&[esp(word)], &[1, 2, 3, 4]);
+            let (_, suite) = choose_esp(&ours, &theirs, Fresh::No).unwrap();
+            let left = only(&ours, &suite);
+            assert_eq!(left.len(), 1, "{word}");
+            assert_eq!(first_ke(&left), first_ke(&ours[number..=number]), "{word}");
+            let theirs = offer(&ours, &[1, 2, 3, 4]);
+            let (_, again) = choose_esp(&left, &theirs, Fresh::No).unwrap();
+            assert_eq!(again, suite, "{word}");
+        }
+        let (_, suite) =
+            choose_esp(&ours, &offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]), Fresh::No).unwrap();
+        assert!(only(&ours[1..], &suite).is_empty());
     }
 
     #[test]

@@ -53,9 +53,10 @@ impl Established {
     }
 
     fn forget_child(&mut self, config: usize, cx: &mut Cx<'_>) {
-        self.queue.retain(|task| !matches!(task, Task::NewChild(slot, _) if slot.config == config));
+        self.queue.retain(|task| !matches!(task, Task::NewChild(slot, _) | Task::NewResource(slot, _) if slot.config == config));
         self.retries.retain(|retry| retry.slot.config != config);
         self.split.retain(|split| *split != config);
+        self.enough.retain(|slot| slot.config != config);
         let of = |child: &&Child| child.slot.config == config;
         let gone: Vec<ChildId> = self.children.iter().filter(of).map(|child| child.id).collect();
         for id in gone {
@@ -87,6 +88,9 @@ impl Established {
             self.queue.push_back(Task::DeleteSpi(child.spi_in));
             return false;
         };
+        if child.resource {
+            return true;
+        }
         self.retries.retain(|retry| {
             let same = retry.slot.config == child.slot.config;
             !(same && retry.slot.is_served_by(&child.traffic, config))

@@ -140,9 +140,10 @@ impl Established {
         }
     }
 
+    /// Those beside the fallbacks (RFC 9611) do not count: there has to be one that is for everything.
     fn up(&self, config: usize) -> impl Iterator<Item = &Child> {
         let of = move |child: &&Child| child.slot.config == config && child.phase == Phase::Up;
-        self.children.iter().filter(of)
+        self.children.iter().filter(of).filter(|child| !child.resource)
     }
 
     /// Whatever is configured, is not in use and is not waiting for its next try.
@@ -219,10 +220,14 @@ impl Established {
     }
 
     /// What a rekey of a child is about (RFC 7296 §2.9.2): never less than what is in use. Where no other child has a
-    /// share in the configuration, as much as is configured, so that what a peer once cut off can come back.
+    /// share in the configuration, as much as is configured, so that what a peer once cut off can come back. Those of which
+    /// there are several stay alike (RFC 9611 §3).
     pub(super) fn rekey_scope(&self, old: &Child, cx: &Cx<'_>) -> Traffic {
         let peer = cx.peer(self.peer);
         let Some(child) = peer.child(old.slot.config) else { return old.traffic.clone() };
+        if old.resource || self.has_resources(old.slot) {
+            return old.traffic.clone();
+        }
         let alone = || self.up(old.slot.config).all(|other| other.id == old.id);
         let configured = old.slot.traffic(child);
         let whole =
@@ -231,11 +236,21 @@ impl Established {
     }
 
     /// Whether the peer has made so many children that it may have no more before it deletes some (RFC 7296 §1.3). In
-    /// order are one for each slot that is configured, and for a while, in a rekey that crosses another, two more.
+    /// order are one for each slot that is configured, and for a while, in a rekey that crosses another, two more. Those for
+    /// resources (RFC 9611) have their own measure, twice over while they are replaced.
     pub(super) fn is_full(&self, cx: &Cx<'_>) -> bool {
         let peer = cx.peer(self.peer);
-        let slots: usize = peer.live_children().map(|(_, child)| pairs(child).len().max(1)).sum();
-        self.children.len() >= CHILDREN_FOR_ONE.saturating_mul(slots.max(1))
+        let (mut most, mut most_for_resources) = (0_usize, 0_usize);
+        for (_, child) in peer.live_children() {
+            let slots = pairs(child).len().max(1);
+            let for_resources = usize::try_from(child.most_for_resources).unwrap_or(usize::MAX);
+            most = most.saturating_add(CHILDREN_FOR_ONE * slots);
+            most_for_resources =
+                most_for_resources.saturating_add(for_resources.saturating_mul(2 * slots));
+        }
+        let for_resources = self.children.iter().filter(|child| child.resource).count();
+        let others = self.children.len() - for_resources;
+        others >= most.max(CHILDREN_FOR_ONE) || for_resources >= most_for_resources.max(1)
     }
 
     /// Tells that a child could not be had.

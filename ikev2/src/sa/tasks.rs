@@ -32,6 +32,8 @@ pub(super) enum Task {
     DeleteSpi(EspSpi),
     RekeyChild(ChildId, Option<KeMethod>),
     NewChild(Slot, Option<KeMethod>),
+    /// A further child beside the fallback of this slot (RFC 9611).
+    NewResource(Slot, Option<KeMethod>),
     RekeyIke(Option<KeMethod>),
     Liveness,
     UpdateAddresses,
@@ -58,11 +60,15 @@ impl Established {
     pub(super) fn want(&mut self, task: Task) {
         let same = |queued: &Task| match (queued, &task) {
             (Task::RekeyChild(a, _), Task::RekeyChild(b, _)) => a == b,
+            (Task::NewResource(a, _), Task::NewResource(b, _)) => a == b,
             (Task::RekeyIke(_), Task::RekeyIke(_)) => true,
             (a, b) => *a == *b,
         };
         let under_way = match (&self.pending, &task) {
             (Some(Pending::RekeyChild(a, _)), Task::RekeyChild(b, _)) => a == b,
+            (Some(Pending::NewChild(ours)), Task::NewResource(b, _)) => {
+                ours.resource && ours.slot == *b
+            }
             (Some(Pending::RekeyIke(_)), Task::RekeyIke(_)) => true,
             _ => false,
         };
@@ -80,6 +86,7 @@ impl Established {
                 Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
                 Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
                 Task::NewChild(slot, ke) => self.ask_new_child(slot, ke, cx),
+                Task::NewResource(slot, ke) => self.ask_resource(slot, ke, cx),
                 Task::RekeyIke(ke) => self.ask_rekey_ike(ke, cx),
                 Task::Liveness => self.ask_liveness(cx),
                 Task::UpdateAddresses => self.ask_update_addresses(cx),
@@ -91,12 +98,17 @@ impl Established {
     }
 
     /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were.
+    /// What merely makes it faster comes last.
     fn next_task(&mut self, now: Instant) -> Option<Task> {
         if let Some(urgent) = self.queue.iter().position(|task| task.is_about_addresses()) {
             return self.queue.remove(urgent);
         }
         let paused = self.paused_until.is_some_and(|until| until > now);
-        if paused { None } else { self.queue.pop_front() }
+        if paused {
+            return None;
+        }
+        let needed = self.queue.iter().position(|task| !matches!(task, Task::NewResource(..)));
+        self.queue.remove(needed.unwrap_or(0))
     }
 
     /// `ask`, as the end of a handler.

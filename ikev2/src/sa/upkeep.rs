@@ -42,6 +42,7 @@ impl Established {
             self.want(Task::RekeyIke(None));
         }
         self.renew_children(cx);
+        self.resume_resources(cx);
         let due: Vec<Slot> =
             self.retries.iter().filter(|r| r.at <= cx.now).map(|r| r.slot).collect();
         for slot in due {
@@ -88,7 +89,7 @@ impl Established {
     /// It is gone for the data plane; for the peer it is one that is being deleted (RFC 7296 §2.25.1).
     fn expire(&mut self, id: ChildId, phase: Phase, cx: &mut Cx<'_>) {
         let Some(child) = self.children.iter_mut().find(|child| child.id == id) else { return };
-        let slot = child.slot;
+        let (slot, resource) = (child.slot, child.resource);
         child.phase = Phase::Deleting;
         let reason = if phase == Phase::Up {
             CloseReason::Protocol("the child SA could not be rekeyed in time")
@@ -97,8 +98,11 @@ impl Established {
         };
         child.take_down(reason, cx);
         self.want(Task::DeleteChild(id));
-        if phase == Phase::Up {
-            self.want(Task::NewChild(slot, None));
+        match phase {
+            Phase::Up if resource => self.want_resources(slot, cx),
+            Phase::Up if self.appoint_fallback(slot) => self.want_resources(slot, cx),
+            Phase::Up => self.want(Task::NewChild(slot, None)),
+            Phase::Replaced | Phase::Deleting => {}
         }
     }
 
@@ -147,6 +151,7 @@ impl Established {
             (rekey, "rekey child"),
             (children.filter(kept).map(|child| child.expires_at).min(), "child expires"),
             (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
+            (self.resources_at, "ask for a child for a resource"),
             (self.paused_until, "go on after TEMPORARY_FAILURE"),
             (self.channel.fragments.expires_at(), "forget fragments"),
         ];

@@ -406,7 +406,7 @@ fn only_the_first_fragment_asks_for_the_answer_again() {
         assert_eq!(disposition, Disposition::Dropped(reason), "{number}");
         assert_eq!(world.sent().len() - before, expected, "{number}");
         // In other octets nothing is the same request.
-        for at in [33, 35, 40, 100] {
+        for at in [33, 35, 40, 60] {
             let mut forged = sent.payload.to_vec();
             forged[at] ^= 1;
             let before = world.sent().len();

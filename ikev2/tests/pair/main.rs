@@ -31,6 +31,7 @@ mod pairs;
 mod reboot;
 mod redirect;
 mod rekey;
+mod resources;
 mod retransmit;
 mod runtime;
 mod selectors;

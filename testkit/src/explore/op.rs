@@ -1,7 +1,7 @@
 //! The operations that race, and the worlds in which they can begin.
 //!
 //! ```text
-//!   nothing  rekey-child  rekey-ike  new-child  end-child  disconnect  liveness  restart  move
+//!   nothing  rekey-child  rekey-ike  new-child  end-child  disconnect  liveness  restart  move   resource: as new-child
 //!                                    └────────┬────────┘                └── at once: the world is run to the moment at
 //!                                             └── begins by itself          which its timer is due
 //! ```
@@ -26,6 +26,8 @@ pub enum Op {
     RekeyIke,
     /// Asks for its second child. The left side only, for it does so when it comes up.
     NewChild,
+    /// Asks for a child for its second resource (RFC 9611). The left side only, for it does so when it comes up.
+    Resource,
     /// Deletes its child, which comes to the end of its life because the other side refuses to rekey it.
     EndChild,
     /// Ends the IKE SA and wants no other.
@@ -39,11 +41,12 @@ pub enum Op {
 }
 
 impl Op {
-    const NAMES: [(Self, &'static str); 9] = [
+    const NAMES: [(Self, &'static str); 10] = [
         (Self::Nothing, "nothing"),
         (Self::RekeyChild, "rekey-child"),
         (Self::RekeyIke, "rekey-ike"),
         (Self::NewChild, "new-child"),
+        (Self::Resource, "resource"),
         (Self::EndChild, "end-child"),
         (Self::Disconnect, "disconnect"),
         (Self::Liveness, "liveness"),
@@ -54,7 +57,7 @@ impl Op {
     /// Whether it begins when its time comes, which is at once.
     #[must_use]
     pub const fn is_timed(self) -> bool {
-        matches!(self, Self::NewChild | Self::EndChild | Self::Liveness)
+        matches!(self, Self::NewChild | Self::Resource | Self::EndChild | Self::Liveness)
     }
 }
 
@@ -133,13 +136,14 @@ impl Race {
         if host == LEFT { self.left } else { self.right }
     }
 
-    /// How many children there are in the end, if the IKE SA is up then.
+    /// The configurations of the children that there are in the end, if the IKE SA is up then.
     #[must_use]
-    pub fn children(&self) -> usize {
+    pub fn children(&self) -> &'static [usize] {
         match self {
-            race if race.has(Op::EndChild) => 0,
-            race if race.has(Op::NewChild) => 2,
-            _ => 1,
+            race if race.has(Op::EndChild) => &[],
+            race if race.has(Op::NewChild) => &[0, 1],
+            race if race.has(Op::Resource) => &[0, 0],
+            _ => &[0],
         }
     }
 
@@ -162,6 +166,9 @@ impl Race {
         if self.left == Op::NewChild {
             left.children.push(child_of("net2", 11, 12, "aes256gcm16-noesn"));
             right.children.push(child_of("net2", 12, 11, "aes256gcm16-noesn"));
+        }
+        if self.left == Op::Resource {
+            left.children.iter_mut().for_each(|child| child.resources = 2);
         }
         if self.ends_down() {
             left.start = Start::OnDemand;
@@ -194,7 +201,7 @@ impl Race {
             let known = world.command(LEFT, |endpoint, now| endpoint.connect(now, peer));
             known.expect("the peer that was added");
         }
-        if self.left == Op::NewChild {
+        if matches!(self.left, Op::NewChild | Op::Resource) {
             // The left host asks as soon as it is up.
             world.run_until(|world| world.left().child_count() == 1, Duration::from_mins(1));
             return world;
@@ -213,6 +220,7 @@ impl Race {
             | Op::RekeyChild
             | Op::RekeyIke
             | Op::NewChild
+            | Op::Resource
             | Op::Disconnect
             | Op::Restart
             | Op::Move => false,
@@ -239,7 +247,7 @@ fn can_meet(left: Op, right: Op) -> bool {
     // Whoever wants it down turns away whoever wants it up, for ever.
     let never_at_rest = left == Op::Restart && right == Op::Disconnect;
     // The children of one are not those of the other.
-    let other_world = matches!(left, Op::NewChild | Op::Restart) && timed(right);
+    let other_world = matches!(left, Op::NewChild | Op::Resource | Op::Restart) && timed(right);
     // Nobody finds a peer that moved while it forgot where it is, or moved itself (RFC 4555 §1.2 rules the latter out).
     let never_found = matches!(left, Op::Restart | Op::Move) && right == Op::Move;
     !different && !never_at_rest && !other_world && !never_found

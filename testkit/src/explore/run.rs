@@ -93,8 +93,8 @@ impl<'r> Run<'r> {
     #[must_use]
     pub fn start(race: &'r Race) -> Self {
         let world = race.world();
-        let begun =
-            [race.left == Op::NewChild || race.left == Op::Nothing, race.right == Op::Nothing];
+        let by_itself = matches!(race.left, Op::NewChild | Op::Resource | Op::Nothing);
+        let begun = [by_itself, race.right == Op::Nothing];
         // What the left host sends by itself is #1.
         let first = world.in_flight().next().map_or(world.next_serial(), |(serial, _)| serial);
         let told = world.sent().len();
@@ -244,7 +244,7 @@ impl<'r> Run<'r> {
                 known.expect("the peer that was added");
             }
             Op::EndChild | Op::Liveness => world.wake(host),
-            Op::Nothing | Op::NewChild => {}
+            Op::Nothing | Op::NewChild | Op::Resource => {}
         }
     }
 

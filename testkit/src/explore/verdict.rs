@@ -81,8 +81,7 @@ impl Run<'_> {
         world.assert_mirrored();
         let mut configs: Vec<usize> = world.left().children().map(|child| child.config).collect();
         configs.sort_unstable();
-        let wanted: Vec<usize> = (0..self.race.children()).collect();
-        assert_eq!(configs, wanted, "the children\n{}", world.report());
+        assert_eq!(configs, self.race.children(), "the children\n{}", world.report());
         self.check_done();
         for (host, other) in [(LEFT, RIGHT), (RIGHT, LEFT)] {
             let Some(path) = world.host(host).esp_path() else { continue };
@@ -114,38 +113,54 @@ impl Run<'_> {
     }
 }
 
-/// What a data plane that follows the events sends on, for each child that is configured: the newest child, but a held
-/// one (`AfterInbound`) only when the one that it replaces is gone, which is the latest moment that it may choose. With
-/// the SPIs: whether they are of children that replace others.
+/// What a data plane that follows the events sends on, for each child that is configured and each resource: the newest
+/// child, but a held one (`AfterInbound`) only when the one that it replaces is gone, which is the latest moment that it may
+/// choose; one that replaces none only when the peer is known to have it. With the SPIs: whether the peer must know it.
 fn sending(host: &Host) -> Vec<(u32, bool)> {
-    let mut installed: Vec<(ChildId, usize, (u32, bool), bool)> = Vec::new();
+    let mut installed: Vec<Sent> = Vec::new();
     for (_, event) in &host.events {
         match event {
             Event::ChildUp { child, replaces } => {
-                let held = child.send == SendWhen::AfterInbound && replaces.is_some();
-                let spi = (child.spi_out.0.get(), replaces.is_some());
-                installed.push((child.id, child.config, spi, held));
+                let surely = replaces.is_some() || child.resource;
+                installed.push(Sent {
+                    id: child.id,
+                    // A child keeps its family when it is replaced.
+                    place: (child.config, if child.resource { child.spi_in.family() } else { 64 }),
+                    spi: (child.spi_out.0.get(), surely),
+                    replaces: replaces.is_some(),
+                    held: child.send == SendWhen::AfterInbound && surely,
+                });
             }
-            Event::ChildDown { child, .. } => installed.retain(|(id, ..)| id != child),
+            Event::ChildConfirmed { child } => {
+                installed.iter_mut().filter(|sa| sa.id == *child).for_each(|sa| sa.held = false);
+            }
+            Event::ChildDown { child, .. } => installed.retain(|sa| sa.id != *child),
             _ => continue,
         }
-        let configs: Vec<usize> = installed.iter().map(|(_, config, ..)| *config).collect();
-        for config in configs {
-            let mut own = installed.iter_mut().filter(|(_, other, ..)| *other == config);
-            if own.by_ref().all(|(.., held)| *held)
-                && let Some((.., held)) =
-                    installed.iter_mut().rfind(|(_, other, ..)| *other == config)
+        let places: Vec<(usize, u32)> = installed.iter().map(|sa| sa.place).collect();
+        for place in places {
+            let mut own = installed.iter_mut().filter(|sa| sa.place == place);
+            if own.by_ref().all(|sa| sa.held)
+                && let Some(next) =
+                    installed.iter_mut().rfind(|sa| sa.place == place && sa.replaces)
             {
-                *held = false;
+                next.held = false;
             }
         }
     }
-    let mut newest: Vec<(usize, (u32, bool))> = Vec::new();
-    for (_, config, spi, held) in installed {
-        if !held {
-            newest.retain(|(other, _)| *other != config);
-            newest.push((config, spi));
-        }
+    let mut newest: Vec<Sent> = Vec::new();
+    for sa in installed.into_iter().filter(|sa| !sa.held) {
+        newest.retain(|other| other.place != sa.place);
+        newest.push(sa);
     }
-    newest.into_iter().map(|(_, spi)| spi).collect()
+    newest.into_iter().map(|sa| sa.spi).collect()
+}
+
+/// An SA that may be sent on.
+struct Sent {
+    id: ChildId,
+    place: (usize, u32),
+    spi: (u32, bool),
+    replaces: bool,
+    held: bool,
 }

@@ -20,7 +20,12 @@ const INFORMATIONAL: ExchangeType = ExchangeType::INFORMATIONAL;
 const CREATE_CHILD_SA: ExchangeType = ExchangeType::CREATE_CHILD_SA;
 
 /// What `end` reads in a protected message.
-fn read<T>(pair: &mut Pair, end: usize, payload: &[u8], look: impl FnOnce(&Body<'_>) -> T) -> T {
+pub(super) fn read<T>(
+    pair: &mut Pair,
+    end: usize,
+    payload: &[u8],
+    look: impl FnOnce(&Body<'_>) -> T,
+) -> T {
     let (sa, _) = pair.sa(end);
     let mut octets = payload.to_vec();
     let authentic = sa.peek(&mut octets);
@@ -45,7 +50,10 @@ fn ike_offer(ike: &str) -> Chain {
 }
 
 /// The children that `end` was given, oldest first.
-fn children(pair: &Pair, end: usize) -> impl DoubleEndedIterator<Item = &crate::event::ChildSa> {
+pub(super) fn children(
+    pair: &Pair,
+    end: usize,
+) -> impl DoubleEndedIterator<Item = &crate::event::ChildSa> {
     pair.events[end].iter().filter_map(|event| {
         if let Event::ChildUp { child, .. } = event { Some(&**child) } else { None }
     })
@@ -56,7 +64,7 @@ fn spi_in(pair: &Pair, end: usize) -> u32 {
     children(pair, end).next_back().expect("a child").spi_in.0.get()
 }
 
-fn newest_child(pair: &Pair, end: usize) -> ChildId {
+pub(super) fn newest_child(pair: &Pair, end: usize) -> ChildId {
     children(pair, end).next_back().expect("a child").id
 }
 
