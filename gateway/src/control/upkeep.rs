@@ -117,7 +117,9 @@ impl Control {
         self.tunnel.install(connection, &found.usable);
         connection.on_paths(found);
         let config = paths::peer_config(&connection.config, connection.paths.clone());
-        connection.peer = Some(self.endpoint.add_peer(now, config));
+        let peer = self.endpoint.add_peer(now, config);
+        connection.peer = Some(peer);
+        self.places.insert(peer, index);
         self.drain(now);
     }
 
