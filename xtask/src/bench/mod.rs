@@ -5,11 +5,13 @@
 //!                    └── product ──┘
 //!
 //!   peers   us next to others and to our ceiling       peers.rs, load.rs, report.rs, table.rs, chart.rs
+//!   scale   one tunnel next to thousands               scale.rs ┐
 //!
 //!   all of them ──► keep.rs: samples in a file, and what got worse against an earlier one
 //! ```
 
 mod chart;
+mod figures;
 mod iperf;
 mod keep;
 mod load;
@@ -17,6 +19,7 @@ mod machine;
 mod peers;
 mod product;
 mod report;
+mod scale;
 mod table;
 mod traffic;
 mod tunnel;
@@ -40,6 +43,8 @@ use crate::peers::is_root;
 pub(crate) enum Bench {
     /// Speed, CPU time, latency and memory of s2s-gw, its ceiling and other tunnels in user space. Needs root.
     Peers(peers::Options),
+    /// What thousands of tunnels cost: memory, speed, bringing them up, asking for their status. Needs root.
+    Scale(scale::Options),
 }
 
 /// The relay's end, which the measurement starts inside the gateways.
@@ -53,6 +58,7 @@ pub(crate) struct Relay {
 pub(crate) fn run(bench: &Bench) -> ExitCode {
     let done = match bench {
         Bench::Peers(options) => peers::run(options),
+        Bench::Scale(options) => scale::run(options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
