@@ -6,12 +6,14 @@
 //!
 //!   peers   us next to others and to our ceiling       peers.rs, load.rs, report.rs, table.rs, chart.rs
 //!   scale   one tunnel next to thousands               scale.rs ┐
+//!   flood   garbage while a TCP stream runs            flood.rs ├─► figures.rs: measured beside goal
 //!
 //!   all of them ──► keep.rs: samples in a file, and what got worse against an earlier one
 //! ```
 
 mod chart;
 mod figures;
+mod flood;
 mod iperf;
 mod keep;
 mod load;
@@ -45,6 +47,8 @@ pub(crate) enum Bench {
     Peers(peers::Options),
     /// What thousands of tunnels cost: memory, speed, bringing them up, asking for their status. Needs root.
     Scale(scale::Options),
+    /// How much of a TCP stream is left while a stranger sends 200,000 ESP packets a second. Needs root.
+    Flood(flood::Options),
 }
 
 /// The relay's end, which the measurement starts inside the gateways.
@@ -59,6 +63,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
     let done = match bench {
         Bench::Peers(options) => peers::run(options),
         Bench::Scale(options) => scale::run(options),
+        Bench::Flood(options) => flood::run(options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
