@@ -7,6 +7,7 @@
 //!   peers   us next to others and to our ceiling       peers.rs, load.rs, report.rs, table.rs, chart.rs
 //!   scale   one tunnel next to thousands               scale.rs ┐
 //!   flood   garbage while a TCP stream runs            flood.rs ├─► figures.rs: measured beside goal
+//!   rekey   a rekey each second under full load        rekey.rs ┘
 //!
 //!   all of them ──► keep.rs: samples in a file, and what got worse against an earlier one
 //! ```
@@ -20,6 +21,7 @@ mod load;
 mod machine;
 mod peers;
 mod product;
+mod rekey;
 mod report;
 mod scale;
 mod table;
@@ -49,6 +51,8 @@ pub(crate) enum Bench {
     Scale(scale::Options),
     /// How much of a TCP stream is left while a stranger sends 200,000 ESP packets a second. Needs root.
     Flood(flood::Options),
+    /// What a TCP stream at full speed notices of a rekey each second. Needs root.
+    Rekey(rekey::Options),
 }
 
 /// The relay's end, which the measurement starts inside the gateways.
@@ -64,6 +68,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Peers(options) => peers::run(options),
         Bench::Scale(options) => scale::run(options),
         Bench::Flood(options) => flood::run(options),
+        Bench::Rekey(options) => rekey::run(options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
