@@ -5,7 +5,8 @@
 //!            each datagram is a packet of its own: no UDP_SEGMENT                        until nothing has come for 300 ms
 //! ```
 //!
-//! iperf3 sends no more than about 110,000 packets a second here, less than a tunnel may carry.
+//! iperf3 sends no more than about 110,000 packets a second here, less than a tunnel may carry. [`pour`] does the same at a steady
+//! rate, as a stranger would, and nobody counts what arrives.
 
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
 
@@ -82,15 +83,64 @@ fn send(to: SocketAddr, payload: usize, duration: Duration, stop: &AtomicBool) -
     let until = Instant::now() + duration;
     let mut sent = 0;
     while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-        let mut control = [(); BATCH].map(|()| SendAncillaryBuffer::default());
-        let mut messages = control.each_mut().map(|control| MMsgHdr::new(&slices, control));
-        match sendmmsg(&socket, &mut messages, SendFlags::empty()) {
-            Ok(count) => sent += u64::try_from(count)?,
-            Err(Errno::NOBUFS | Errno::CONNREFUSED | Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot send"),
-        }
+        sent += send_batch(&socket, &slices)?;
     }
     Ok(sent)
+}
+
+/// Sends the datagram [`BATCH`] times, if the queues take so many.
+fn send_batch(socket: &UdpSocket, slices: &[IoSlice<'_>]) -> Result<u64> {
+    let mut control = [(); BATCH].map(|()| SendAncillaryBuffer::default());
+    let mut messages = control.each_mut().map(|control| MMsgHdr::new(slices, control));
+    match sendmmsg(socket, &mut messages, SendFlags::empty()) {
+        Ok(count) => Ok(u64::try_from(count)?),
+        Err(Errno::NOBUFS | Errno::CONNREFUSED | Errno::INTR) => Ok(0),
+        Err(error) => Err(error).context("cannot send"),
+    }
+}
+
+/// How much is poured.
+#[derive(Debug, Clone, Copy)]
+pub struct Pour {
+    /// Datagrams per second.
+    pub rate: u32,
+    /// For so long at most; their number is bounded by both.
+    pub duration: Duration,
+}
+
+/// Sends one datagram again and again to `to` at a steady rate, for nobody in particular, until `pour` or `stop` ends it.
+/// Returns how many left the socket.
+///
+/// # Errors
+/// If a socket cannot be made or used.
+pub fn pour(
+    from: &Netns,
+    to: SocketAddr,
+    datagram: &[u8],
+    pour: Pour,
+    stop: &AtomicBool,
+) -> Result<u64> {
+    let socket = from.inside(|| Ok(UdpSocket::bind(("0.0.0.0", 0))?))?;
+    set_socket_send_buffer_size_force(&socket, BUFFER)?;
+    socket.connect(to)?;
+    let slices = [IoSlice::new(datagram)];
+    let begun = Instant::now();
+    let mut sent = 0;
+    while begun.elapsed() < pour.duration && !stop.load(Ordering::Relaxed) {
+        let due = due(pour.rate, begun.elapsed()).saturating_sub(sent);
+        if due < BATCH as u64 {
+            std::thread::sleep(REST);
+            continue;
+        }
+        sent += send_batch(&socket, &slices)?;
+    }
+    Ok(sent)
+}
+
+/// Datagrams that ought to have left after a time.
+fn due(rate: u32, elapsed: Duration) -> u64 {
+    let due = elapsed.as_nanos() * u128::from(rate) / 1_000_000_000;
+    u64::try_from(due).unwrap_or(u64::MAX)
 }
 
 /// Counts until nothing has come for a while after the sender has ended.
@@ -120,6 +170,8 @@ fn receive(socket: &UdpSocket, payload: usize, sending: &AtomicBool) -> Result<(
 
 /// Datagrams per system call.
 const BATCH: usize = 64;
+/// Between two looks at the clock when nothing is due.
+const REST: Duration = Duration::from_micros(200);
 /// Octets of socket buffers.
 const BUFFER: usize = 4 << 20;
 /// Longer than a queue needs to drain.
@@ -134,6 +186,12 @@ mod tests {
         let flood = Flood { sent: 5000, received: 1000, seconds: 0.5 };
         assert!((flood.rate() - 2000.0).abs() < 1e-9);
         assert!(Flood { seconds: 0.0, ..flood }.rate() < 1e-9, "not infinite");
+    }
+
+    #[test]
+    fn as_many_are_due_as_the_rate_says() {
+        assert_eq!(due(200_000, Duration::from_millis(5)), 1000);
+        assert_eq!(due(200_000, Duration::from_hours(1000)), 720_000_000_000);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] conformance  [6] peers (Debian packages)  [7] namespace tests ──► table, counts
 //!   conformance ──► docs/conformance.md against the sources and the RFCs
 //!   bench peers ──► the speed table: us, our ceiling and others in namespaces
+//!   bench scale, flood, rekey ──► figures beside their goals: many SAs, garbage, rekeys at full speed
 //! ```
 
 mod bench;

@@ -19,6 +19,7 @@ use crate::status::{Refusal, words};
 
 impl Control {
     pub(super) fn on_endpoint_event(&mut self, now: Instant, event: Event) {
+        let about = self.about(&event);
         match event {
             Event::Connecting { peer, path, attempt } => {
                 self.on_connecting(now, peer, path, attempt);
@@ -48,15 +49,34 @@ impl Control {
             // The enum may grow; an event that we do not know asks nothing of us.
             event => tracing::debug!(target: "ike", event = "unknown", ?event),
         }
-        let wall = clock::wall();
-        for connection in &mut self.connections {
-            connection.refresh(now, wall);
+        if let Some(connection) = about.and_then(|index| self.connections.get_mut(index)) {
+            connection.refresh(now, clock::wall());
+        }
+    }
+
+    /// The place of the connection whose state an event may change.
+    fn about(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Connecting { peer, .. }
+            | Event::PeerUp { peer, .. }
+            | Event::PeerRekeyed { peer, .. }
+            | Event::PeerMoved { peer, .. }
+            | Event::Redirected { peer, .. }
+            | Event::PeerDown { peer, .. }
+            | Event::EnoughChildren { peer, .. }
+            | Event::ChildFailed { peer, .. } => self.place_of(*peer),
+            Event::ChildUp { child, .. } => self.place_of(child.peer),
+            Event::ChildDown { child, .. } | Event::ChildConfirmed { child } => {
+                self.place_of(self.installer.peer(*child)?)
+            }
+            Event::Refused { peer, path, .. } => self.refused_place(*peer, path),
+            _unknown => None,
         }
     }
 
     /// The place of the connection that has this peer.
     pub(super) fn place_of(&self, peer: PeerId) -> Option<usize> {
-        self.connections.iter().position(|connection| connection.peer == Some(peer))
+        self.places.get(&peer).copied()
     }
 
     fn on_connecting(&mut self, now: Instant, peer: PeerId, path: Path, attempt: u32) {
@@ -163,7 +183,7 @@ impl Control {
     }
 
     fn on_refused(&mut self, now: Instant, peer: Option<PeerId>, path: Path, why: &CloseReason) {
-        let index = peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(&path));
+        let index = self.refused_place(peer, &path);
         let connection = index.and_then(|index| self.connections.get_mut(index));
         let name = connection.as_ref().map(|connection| connection.config.name.clone());
         let forbidden = connection.as_ref().map(|c| c.config.policy.forbidden.as_slice());
@@ -194,6 +214,10 @@ impl Control {
             from: path.remote.to_string(),
             reason: explained,
         });
+    }
+
+    fn refused_place(&self, peer: Option<PeerId>, path: &Path) -> Option<usize> {
+        peer.and_then(|peer| self.place_of(peer)).or_else(|| self.place_near(path))
     }
 
     /// The connection that talks to this address, for somebody who did not come so far as to say who it is.

@@ -11,8 +11,7 @@
 //!   path MTU       ──► TxCommand::Mtu, RxCommand::Mtu for every child whose packets have another room now
 //! ```
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,12 +56,15 @@ pub(super) struct Place<'c> {
     pub(super) counters: &'c Arc<ChildCounters>,
 }
 
-/// Every installed SA pair.
+/// Every installed SA pair, found in the same time however many there are.
 #[derive(Debug, Default)]
 pub(super) struct Installer {
     installed: BTreeMap<ChildId, Installed>,
-    /// Those that send on an SPI. Peers choose these, so that several may be the same.
-    by_spi_out: BTreeMap<NonZeroU32, Vec<ChildId>>,
+    by_slot: BTreeSet<(SlotId, ChildId)>,
+    by_peer: BTreeSet<(PeerId, ChildId)>,
+    by_spi_in: BTreeSet<(NonZeroU32, ChildId)>,
+    /// Peers choose these, so that several may be the same.
+    by_spi_out: BTreeSet<(NonZeroU32, ChildId)>,
     retiring: Retiring,
 }
 
@@ -187,7 +189,10 @@ impl Installer {
             counters: Arc::clone(counters),
             usage,
         };
-        self.by_spi_out.entry(child.spi_out.0).or_default().push(child.id);
+        self.by_slot.insert((installed.slot, child.id));
+        self.by_peer.insert((installed.peer, child.id));
+        self.by_spi_in.insert((installed.spi_in.0, child.id));
+        self.by_spi_out.insert((installed.spi_out.0, child.id));
         self.installed.insert(child.id, installed);
         Ok(())
     }
@@ -201,12 +206,10 @@ impl Installer {
         reason: &CloseReason,
     ) -> Option<Installed> {
         let gone = self.installed.remove(&child)?;
-        if let Entry::Occupied(mut same) = self.by_spi_out.entry(gone.spi_out.0) {
-            same.get_mut().retain(|id| *id != child);
-            if same.get().is_empty() {
-                same.remove();
-            }
-        }
+        self.by_slot.remove(&(gone.slot, child));
+        self.by_peer.remove(&(gone.peer, child));
+        self.by_spi_in.remove(&(gone.spi_in.0, child));
+        self.by_spi_out.remove(&(gone.spi_out.0, child));
         dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
         if let Some(spi) = self.retiring.leave(now, gone.spi_in.0, reason) {
             dataplane.rx(RxCommand::Remove { spi });
@@ -216,8 +219,8 @@ impl Installer {
 
     /// The peer uses an SA: we may, too (RFC 7296 §2.8).
     pub(super) fn on_first_inbound(&self, dataplane: &Dataplane, slot: SlotId, spi: NonZeroU32) {
-        let heard = |sa: &&Installed| sa.slot == slot && sa.spi_in.0 == spi;
-        if let Some(sa) = self.installed.values().find(heard) {
+        let heard = self.receiver(spi).and_then(|id| self.installed.get(&id));
+        if let Some(sa) = heard.filter(|sa| sa.slot == slot) {
             dataplane.tx(TxCommand::Activate { slot, spi: sa.spi_out.0 });
         }
     }
@@ -236,13 +239,12 @@ impl Installer {
 
     /// The child that receives on this SPI.
     pub(super) fn receiver(&self, spi: NonZeroU32) -> Option<ChildId> {
-        self.installed.iter().find(|(_, sa)| sa.spi_in.0 == spi).map(|(id, _)| *id)
+        of(&self.by_spi_in, spi).next()
     }
 
     /// The child that sends on this SPI.
     pub(super) fn sender(&self, slot: SlotId, spi: NonZeroU32) -> Option<ChildId> {
-        let mut all = self.installed.iter();
-        all.find(|(_, sa)| sa.slot == slot && sa.spi_out.0 == spi).map(|(id, _)| *id)
+        of(&self.by_spi_out, spi).find(|id| self.by_slot.contains(&(slot, *id)))
     }
 
     /// Sends the packets of these children elsewhere.
@@ -273,8 +275,9 @@ impl Installer {
         peer: PeerId,
         room: impl Fn(&Installed) -> Room,
     ) -> Vec<Room> {
-        let of_peer = self.installed.values_mut().filter(|sa| sa.peer == peer);
-        let resized = of_peer.map(|sa| {
+        let installed = &mut self.installed;
+        let resized = of(&self.by_peer, peer).filter_map(|id| {
+            let sa = installed.get_mut(&id)?;
             let Room { mtu, whole, .. } = room(sa);
             if (mtu, whole) != (sa.room.mtu, sa.room.whole) {
                 let mtu = for_tcp(sa.mss_clamp, mtu, sa.carries_v6());
@@ -282,15 +285,14 @@ impl Installer {
                 dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
             }
             sa.room = room(sa);
-            sa.room
+            Some(sa.room)
         });
         resized.collect()
     }
 
     /// The peers with an SA that sent this packet not long ago: one, or none if somebody made it up.
     pub(super) fn senders(&self, quote: Quote) -> impl Iterator<Item = PeerId> + '_ {
-        let named = self.by_spi_out.get(&quote.spi).into_iter().flatten();
-        let named = named.filter_map(|id| self.installed.get(id));
+        let named = of(&self.by_spi_out, quote.spi).filter_map(|id| self.installed.get(&id));
         let sent = move |sa: &&Installed| quote.is_recent(sa.usage.sequence(), RECENT);
         named.filter(sent).map(|sa| sa.peer)
     }
@@ -321,15 +323,29 @@ impl Installer {
 
     /// The children of a slot, oldest first; two while one replaces the other.
     pub(super) fn of_slot(&self, slot: SlotId) -> impl Iterator<Item = (ChildId, &Installed)> {
-        self.installed.iter().filter(move |(_, sa)| sa.slot == slot).map(|(id, sa)| (*id, sa))
+        of(&self.by_slot, slot).filter_map(|id| Some((id, self.installed.get(&id)?)))
     }
 
     /// The children of a peer, or those of one slot.
     pub(super) fn of_peer(&self, peer: PeerId, only: Option<SlotId>) -> Vec<ChildId> {
-        let is_meant = |sa: &Installed| only.is_none_or(|slot| sa.slot == slot);
-        let of_peer = self.installed.iter().filter(|(_, sa)| sa.peer == peer && is_meant(sa));
-        of_peer.map(|(id, _)| *id).collect()
+        let is_meant = |id: &ChildId| {
+            only.is_none_or(|slot| self.installed.get(id).is_some_and(|sa| sa.slot == slot))
+        };
+        of(&self.by_peer, peer).filter(is_meant).collect()
     }
+
+    /// Whose child it is.
+    pub(super) fn peer(&self, child: ChildId) -> Option<PeerId> {
+        self.installed.get(&child).map(|sa| sa.peer)
+    }
+}
+
+/// The children that an index has under `key`, oldest first.
+fn of<K: Copy + Ord>(
+    index: &BTreeSet<(K, ChildId)>,
+    key: K,
+) -> impl DoubleEndedIterator<Item = ChildId> + '_ {
+    index.range((key, ChildId(0))..=(key, ChildId(u64::MAX))).map(|(_, child)| *child)
 }
 
 /// The data plane's word for negotiated algorithms.
@@ -445,6 +461,16 @@ mod tests {
             ],
         };
         assert_eq!(possible_suites(&proposal).len(), 4);
+    }
+
+    #[test]
+    fn an_index_gives_the_children_of_one_key_oldest_first() {
+        let entries = [(1, 9), (2, 7), (2, u64::MAX), (2, 0), (3, 1)];
+        let index: BTreeSet<(u32, ChildId)> =
+            entries.into_iter().map(|(key, child)| (key, ChildId(child))).collect();
+        let children = |key| of(&index, key).map(|child| child.0).collect::<Vec<_>>();
+        assert_eq!(children(2), [0, 7, u64::MAX]);
+        assert_eq!((children(1), children(4)), (vec![9], vec![]));
     }
 
     #[test]

@@ -96,6 +96,8 @@ struct Control {
     endpoint: Endpoint,
     /// In the order of the configuration; everything else names a connection by its place here.
     connections: Vec<Connection>,
+    /// The places of those that were ever enabled.
+    places: BTreeMap<PeerId, usize>,
     installer: Installer,
     dataplane: Dataplane,
     tunnel: Tunnel,

@@ -132,6 +132,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
+        places: std::collections::BTreeMap::new(),
         resolver,
         dataplane,
         gateway,

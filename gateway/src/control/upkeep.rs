@@ -118,7 +118,9 @@ impl Control {
         connection.on_paths(found);
         let workers = self.dataplane.workers();
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
-        connection.peer = Some(self.endpoint.add_peer(now, config));
+        let peer = self.endpoint.add_peer(now, config);
+        connection.peer = Some(peer);
+        self.places.insert(peer, index);
         self.drain(now);
     }
 

@@ -305,7 +305,14 @@ impl fmt::Debug for Identity {
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        self.folded() == other.folded()
+        match (self, other) {
+            // What is compared with those of ten thousand peers is not copied first.
+            (Self::Fqdn(a), Self::Fqdn(b)) | (Self::Email(a), Self::Email(b)) => {
+                a.eq_ignore_ascii_case(b)
+            }
+            (Self::KeyId(a), Self::KeyId(b)) => a == b,
+            (one, other) => one.kind() == other.kind() && one.folded() == other.folded(),
+        }
     }
 }
 
@@ -427,6 +434,15 @@ mod tests {
         assert_eq!(std::collections::HashSet::from([fqdn("GW"), fqdn("gw")]).len(), 1);
         assert_ne!(fqdn("gw"), Identity::Email("gw".into()));
         assert_ne!(fqdn("gw"), Identity::KeyId(b"gw".to_vec()));
+        // Comparing takes shortcuts; the order has to agree.
+        let other = Identity::Other(IdType::FQDN, b"gw".to_vec());
+        let key = |octets: &[u8]| Identity::KeyId(octets.to_vec());
+        let all = [fqdn("GW"), fqdn("gw"), fqdn("gx"), other, key(b"gw"), key(b"GW")];
+        for one in &all {
+            for two in &all {
+                assert_eq!(one == two, one.cmp(two).is_eq(), "{one} {two}");
+            }
+        }
         assert_ne!(Identity::KeyId(b"GW".to_vec()), Identity::KeyId(b"gw".to_vec()));
         assert_eq!(fqdn("GW").emit()[4..], *b"GW", "the wire keeps what was written");
     }

@@ -58,11 +58,17 @@ impl CpuTime {
 }
 
 /// The most memory that a process ever had, in MB.
-pub(crate) fn peak_memory(pid: u32) -> Result<f64> {
+fn peak_memory(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} has ended"))?;
     let kilobytes = peak_kilobytes(&status).context("no VmHWM")?;
     Ok(f64::from(kilobytes) * 1.024e-3)
+}
+
+/// The same of the one of several that needed most.
+pub(crate) fn peak_memory_of(pids: &[u32]) -> Result<f64> {
+    let peaks = pids.iter().map(|pid| peak_memory(*pid)).collect::<Result<Vec<f64>>>()?;
+    peaks.into_iter().reduce(f64::max).context("no process")
 }
 
 fn process_ticks(stat: &str) -> Option<u64> {

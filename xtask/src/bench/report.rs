@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context as _, Error, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::keep::{self, Better, Kept, Median};
 use super::load::Samples;
 use super::machine::Machine;
 use super::product::Product;
@@ -39,14 +40,6 @@ pub(crate) enum Metric {
     /// Of the gateway process that needed more.
     MemoryMb,
     Tcp1Retransmits,
-}
-
-/// Whether more is better; `Neither` is only for the curious.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Better {
-    More,
-    Less,
-    Neither,
 }
 
 impl Metric {
@@ -182,6 +175,22 @@ impl Report {
     }
 }
 
+impl keep::Report for Report {
+    fn kept(&self) -> Kept {
+        let of_entry = |entry: &Entry| {
+            let name = entry.product.name();
+            let median = |(metric, series): (&Metric, &Series)| Median {
+                name: format!("{name:13} {}", metric.key()),
+                better: metric.better(),
+                value: series.median,
+            };
+            entry.measured.iter().map(median).collect::<Vec<_>>()
+        };
+        let medians = self.products.iter().flat_map(of_entry).collect();
+        Kept { machine: self.machine.clone(), seconds: self.seconds, medians }
+    }
+}
+
 impl Entry {
     pub(crate) fn median(&self, metric: Metric) -> Option<f64> {
         self.measured.get(&metric).map(|series| series.median)
@@ -198,7 +207,7 @@ impl Entry {
 }
 
 /// The middle value, or the mean of the two in the middle.
-fn median(values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(values: Vec<f64>) -> Option<f64> {
     let values = sorted(values);
     let upper = values.len() / 2;
     let lower = values.len().checked_sub(1)? / 2;
@@ -247,6 +256,14 @@ pub(crate) mod tests {
         assert_eq!(report.median(Product::Relay, Metric::Tcp1OutGbit), Some(3.0));
         assert_eq!(report.median(Product::Relay, Metric::MemoryMb), None);
         assert_eq!(report.median(Product::Gotatun, Metric::Tcp1OutGbit), None);
+    }
+
+    #[test]
+    fn medians_are_compared_by_product_and_metric() {
+        let report = report(&[(Product::Gateway, &[(Metric::Tcp1OutGbit, 8.0)])]);
+        let name = "s2s-gw        tcp1_out_gbit".to_owned();
+        let median = Median { name, better: Better::More, value: 8.0 };
+        assert_eq!(keep::Report::kept(&report).medians, [median]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The report for people: all medians, how they compare, and what got worse.
+//! The report for people: all medians, and how they compare.
 //!
 //! ```text
 //!                  TCP 1 Gbit/s    ..   CPU s/GB
@@ -10,7 +10,7 @@
 use std::fmt::Write as _;
 
 use super::product::Product;
-use super::report::{Better, Metric, Report};
+use super::report::{Metric, Report};
 
 /// Every median, and below what the table leaves out.
 pub(crate) fn speed(report: &Report) -> String {
@@ -91,35 +91,6 @@ pub(crate) fn ratios(report: &Report) -> String {
     text
 }
 
-/// A line for each median that is worse by more than 10 % than in an earlier report.
-pub(crate) fn worse(earlier: &Report, now: &Report) -> Vec<String> {
-    let mut lines = Vec::new();
-    if (&earlier.machine, earlier.seconds) != (&now.machine, now.seconds) {
-        eprintln!(
-            "the earlier run was on another machine or of another length; read the difference with care"
-        );
-    }
-    for entry in &now.products {
-        for (metric, series) in &entry.measured {
-            let (new, name) = (series.median, entry.product.name());
-            let Some(old) = earlier.median(entry.product, *metric) else { continue };
-            let loss = match metric.better() {
-                Better::More => (old - new) / old,
-                Better::Less => (new - old) / old,
-                Better::Neither => continue,
-            };
-            if loss > TOLERANCE {
-                let (key, old, new) = (metric.key(), number(old), number(new));
-                let percent = loss * 100.0;
-                lines.push(format!(
-                    "worse: {name:NAME$} {key:22} {old:>7} -> {new:>7}  {percent:.0} %\n"
-                ));
-            }
-        }
-    }
-    lines
-}
-
 /// Three significant digits.
 pub(crate) fn number(value: f64) -> String {
     match value {
@@ -165,7 +136,6 @@ const COLUMNS: [Column; 12] = [
 ];
 
 const ANCHORS: [Product; 3] = [Product::Relay, Product::Gotatun, Product::StrongSwan];
-const TOLERANCE: f64 = 0.1;
 /// Columns for a name.
 const NAME: usize = 13;
 /// Columns for a name with its version.
@@ -230,17 +200,5 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("s2s-gw")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, ["s2s-gw", "0.75x", "-", "1.50x", "20.0x", "-", "0.04x"]);
-    }
-
-    #[test]
-    fn only_what_is_worse_by_a_tenth_is_told() {
-        let with = |tcp, cpu| report(&[(Product::Gateway, &[(ONE, tcp), (CPU, cpu)])]);
-        assert!(worse(&with(8.0, 1.0), &with(7.3, 1.09)).is_empty());
-        assert!(worse(&with(8.0, 1.0), &with(16.0, 0.5)).is_empty(), "better is not worse");
-        let slower = worse(&with(8.0, 1.0), &with(7.1, 1.0)).concat();
-        assert!(slower.contains("tcp1_out_gbit") && slower.contains("11 %"), "{slower}");
-        assert!(worse(&with(8.0, 1.0), &with(8.0, 1.2)).concat().contains("cpu_s_per_gb"));
-        let unknown = report(&[(Product::Relay, &[(ONE, 1.0)])]);
-        assert!(worse(&unknown, &with(1.0, 1.0)).is_empty(), "nothing to compare with");
     }
 }

@@ -52,6 +52,15 @@ impl Tunnel {
         self.daemons().filter_map(|daemon| daemon.pid()).collect()
     }
 
+    /// The gateways that are ours, the one that calls last.
+    pub(crate) fn ours(&self) -> Vec<&Ours> {
+        let ours = self.ends.iter().filter_map(|end| match end {
+            End::Peer(peer) => peer.as_ours(),
+            End::WireGuard(_) | End::Relay(_) => None,
+        });
+        ours.collect()
+    }
+
     /// What programs said that have ended by themselves.
     pub(crate) fn last_words(&mut self) -> String {
         let ended = self.daemons().filter_map(|daemon| match daemon.ended() {
@@ -111,7 +120,7 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
     let (left, right) = (&sites.left, &sites.right);
     let encap = if product == Product::GatewayRaw { "auto" } else { "force" };
     let connection = ConnectionSpec {
-        name: "site".into(),
+        name: CONNECTION.into(),
         local: left.outer(Family::V4),
         remote: Some(right.outer(Family::V4)),
         local_id: "left.example.org".into(),
@@ -176,3 +185,5 @@ fn lan(site: &Site) -> String {
 }
 
 const RELAY_DEVICE: &str = "relay0";
+/// What the connection between two gateways of ours is called.
+pub(crate) const CONNECTION: &str = "site";
