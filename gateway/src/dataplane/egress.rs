@@ -26,9 +26,7 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
 use crate::dataplane::sad::{Outbound, Slots};
-use crate::dataplane::{
-    Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender,
-};
+use crate::dataplane::{Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender};
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
