@@ -8,6 +8,7 @@
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
 //!   netns.rs     network namespaces
+//!   schedule.rs  when a thread gets its turn
 //!   steering.rs  which queue or socket gets a packet (bpf)
 //! ```
 
@@ -18,4 +19,5 @@ mod label;
 pub(crate) mod message;
 pub mod netlink;
 pub mod netns;
+pub(crate) mod schedule;
 pub(crate) mod steering;
