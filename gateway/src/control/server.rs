@@ -7,6 +7,8 @@
 //!
 //! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
 
+mod rights;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -18,6 +20,7 @@ use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 
+use self::rights::Rights;
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
 
 /// The control socket could not be opened.
@@ -61,6 +64,7 @@ pub(super) struct Server {
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
+    rights: Rights,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     /// A request of this client waits for its answer.
@@ -99,11 +103,12 @@ impl Server {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
         }
-        // Nobody but the owner may open it, from the first moment on. There is one thread yet, so the mask is ours.
+        // Nobody but the owner may open it at first. There is one thread yet, so the mask is ours.
         let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let bound = UnixListener::bind(path);
         rustix::process::umask(mask);
         let mut listener = bound.map_err(failed("listen on"))?;
+        rights::open_to_group(path);
         let file = SocketFile::of(path).map_err(failed("look at"))?;
         registry.register(&mut listener, token, Interest::READABLE).map_err(failed("watch"))?;
         let next_client = token.0 + 1;
@@ -177,6 +182,7 @@ impl Server {
                 continue;
             }
             let client = Client {
+                rights: Rights::of(&stream),
                 stream,
                 inbox: Vec::new(),
                 outbox: Vec::new(),
@@ -196,7 +202,8 @@ impl Server {
             Progress::Waiting => {}
             Progress::Line(line) => {
                 client.asked = true;
-                self.requests.push_back((token, Request::parse(&line)));
+                let request = Request::parse(&line).and_then(|asked| client.rights.check(asked));
+                self.requests.push_back((token, request));
             }
             Progress::TooLong => {
                 client.last_answer = true;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{NO_REQUEST, OLDER, RefusalKind, Request, Response};
+use super::protocol::{GROUP, NO_REQUEST, OLDER, RefusalKind, Request, Response};
 
 /// A daemon that answers within a millisecond is given this long before we call it stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// We may not talk to it.
-    #[error("no permission to use the control socket {0}; run this as root or as the user of the daemon", .path.display())]
+    #[error("no permission to use the control socket {0}; run this as root or as the user of the daemon, or join the group `{GROUP}` to look at it", .path.display())]
     Permission {
         /// The control socket.
         path: PathBuf,

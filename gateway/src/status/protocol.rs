@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use super::Snapshot;
 
+/// Its members may look at a daemon, and not touch it.
+pub const GROUP: &str = "s2s-gw";
+
 /// The longest request that the daemon reads, octets.
 pub const MAX_REQUEST_LEN: usize = 4096;
 
@@ -141,6 +144,23 @@ impl<'n> Target<'n> {
 }
 
 impl Request {
+    /// Whether it changes nothing, so that who may only look may ask for it.
+    #[must_use]
+    pub const fn only_looks(&self) -> bool {
+        match self {
+            Self::Status | Self::Show { .. } | Self::Events { .. } => true,
+            Self::Up { .. }
+            | Self::Down { .. }
+            | Self::Restart { .. }
+            | Self::Rekey { .. }
+            | Self::Redirect { .. }
+            | Self::Reload { .. }
+            | Self::Failover { .. }
+            | Self::Reset { .. }
+            | Self::LogLevel { .. } => false,
+        }
+    }
+
     /// Reads a line that a client sent.
     ///
     /// # Errors
