@@ -12,6 +12,7 @@
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
+//!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
 //!   path_mtu.rs   how large packets may be
 //! ```
@@ -24,6 +25,7 @@ mod connection;
 mod events;
 mod folding;
 mod install;
+mod logs;
 mod path_mtu;
 mod paths;
 mod resolver;
@@ -52,12 +54,12 @@ use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
-use crate::clock;
 use crate::config::{Config, Gateway};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
 use crate::sys::changes::Changes;
+use crate::{clock, log};
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -117,6 +119,8 @@ struct Control {
     folding: Folding,
     /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
     unwanted: Vec<PeerId>,
+    /// When the log returns to its old filter.
+    log_until: Option<Instant>,
     started: Instant,
     tick_at: Instant,
     /// When routes and addresses are looked at next.
@@ -181,6 +185,7 @@ impl Control {
             self.on_upcalls(now);
             self.answer_clients(now);
             self.on_time(now);
+            self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
             }
@@ -323,6 +328,7 @@ impl Control {
             self.follow_names(now);
             self.drain(now);
         }
+        self.on_log_time(now);
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);

@@ -7,6 +7,7 @@
 //!
 //! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
 
+mod follow;
 mod rights;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,8 @@ use rustix::fs::Mode;
 
 use self::rights::Rights;
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
+
+pub(super) use self::follow::{Follow, retain};
 
 /// The control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +72,8 @@ struct Client {
     outbox: Vec<u8>,
     /// A request of this client waits for its answer.
     asked: bool,
+    /// It is told of what happens.
+    follow: Option<Follow>,
     /// Closed once `outbox` is sent.
     last_answer: bool,
     active_at: Instant,
@@ -151,12 +156,17 @@ impl Server {
         let Some(client) = self.clients.get_mut(&token) else { return };
         client.outbox = response.to_line();
         client.asked = false;
+        client.active_at = now;
         self.advance(token, now);
     }
 
     /// Drops clients that neither ask nor read.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.clients.retain(|_, client| now.saturating_duration_since(client.active_at) < PATIENCE);
+        self.clients.retain(|_, client| {
+            // Nothing to tell is not the client's fault.
+            let listens = client.follow.is_some() && client.outbox.is_empty();
+            listens || now.saturating_duration_since(client.active_at) < PATIENCE
+        });
     }
 
     fn accept(&mut self, registry: &Registry, now: Instant) {
@@ -187,6 +197,7 @@ impl Server {
                 inbox: Vec::new(),
                 outbox: Vec::new(),
                 asked: false,
+                follow: None,
                 last_answer: false,
                 active_at: now,
             };
@@ -233,6 +244,9 @@ impl Client {
         if self.asked {
             return Progress::Waiting;
         }
+        if self.follow.is_some() {
+            self.inbox.clear();
+        }
         loop {
             if let Some(end) = self.inbox.iter().position(|octet| *octet == b'\n') {
                 let rest = self.inbox.split_off(end + 1);
@@ -244,6 +258,8 @@ impl Client {
             let mut buffer = [0; 512];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Progress::Gone,
+                // Who follows has asked all that it can; we only look whether it is still there.
+                Ok(_) if self.follow.is_some() => {}
                 Ok(len) => {
                     self.active_at = now;
                     self.inbox.extend(buffer.iter().take(len));

@@ -246,7 +246,7 @@ fn in_order<A>(one: &MailboxSender<A>, first: A, second: impl FnOnce()) {
 /// Waits for a receipt. A pump that ended answers by closing; one that is stuck has been waited for long enough.
 fn wait_for(receipt: &Receiver<()>) {
     if let Err(RecvTimeoutError::Timeout) = receipt.recv_timeout(SETTLE_WAIT) {
-        tracing::error!("a data-plane thread does not react");
+        tracing::error!(target: "dataplane", event = "stuck");
     }
 }
 

@@ -25,6 +25,7 @@ mod many;
 mod marks;
 mod moving;
 mod mtu;
+mod operate;
 mod path_mtu;
 mod redirect;
 mod refusal;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     hub::list(&mut list);
     bad_input::list(&mut list);
     host::list(&mut list);
+    operate::list(&mut list);
     speed::list(&mut list);
     sizes::list(&mut list);
     datagrams::list(&mut list);
