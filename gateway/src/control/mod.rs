@@ -59,6 +59,8 @@ use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
 use crate::sys::changes::Changes;
+use crate::sys::notify::Manager;
+use crate::sys::privileges;
 use crate::{clock, log};
 
 pub use self::server::SocketError;
@@ -85,7 +87,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
         target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
         name = config.gateway.name, connections = config.connections.len()
     );
+    let cannot = |what| move |source| StartError::System { what, source };
+    privileges::close_up().map_err(cannot("give up what may leak keys"))?;
     let control = start::start(config, now)?;
+    privileges::keep_for_control().map_err(cannot("drop privileges"))?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
         control = %control.devices.server.path().display()
@@ -105,6 +110,7 @@ struct Control {
     tunnel: Tunnel,
     resolver: Resolver,
     devices: Devices,
+    manager: Manager,
     gateway: Gateway,
     /// Of the TUN, octets.
     mtu: u16,
@@ -165,6 +171,7 @@ enum Stop {
 
 impl Control {
     fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         let mut events = Events::with_capacity(EVENTS);
         let stop = loop {
             let timeout =
@@ -226,10 +233,12 @@ impl Control {
         let signals: Vec<i32> = self.devices.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
+                self.manager.reloading();
                 tracing::warn!(
                     target: "gateway", event = "reload-unsupported",
                     msg = "changing the configuration of a running gateway is not supported; restart it"
                 );
+                self.manager.ready();
                 continue;
             }
             match self.run {
@@ -245,6 +254,7 @@ impl Control {
             return;
         }
         tracing::info!(target: "gateway", event = "stopping");
+        self.manager.stopping();
         self.run = Run::Stopping { until: now + FAREWELL, why };
         self.endpoint.shutdown(now);
         self.drain(now);

@@ -34,6 +34,7 @@ use crate::route::Routes;
 use crate::status::Code;
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
+use crate::sys::notify::Manager;
 
 /// The gateway could not start. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
             ike_sockets,
             upcalls: upcall_receiver,
         },
+        manager: Manager::of_process(),
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,

@@ -46,6 +46,7 @@ use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
 use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
+use crate::sys::privileges;
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -266,6 +267,10 @@ impl Role {
         if let Err(error) = rustix::process::setpriority_process(None, self.nice) {
             let Self { name, number, .. } = self;
             tracing::debug!(target: "gateway", event = "no-priority", name, number, %error);
+        }
+        // Its descriptors are open; packets give it nothing to ask the system for.
+        if let Err(error) = privileges::drop_all() {
+            tracing::warn!(target: "gateway", event = "privileges-kept", %error);
         }
     }
 }

@@ -59,6 +59,13 @@ pub const ALL: &[Id] = &[
         "warn",
         "the configuration of a running gateway cannot be changed",
     ),
+    id(
+        "gateway",
+        "privileges-kept",
+        "warn",
+        "a thread could not drop the privileges that it does not need",
+    ),
+    id("gateway", "notify-failed", "debug", "systemd could not be told how we are"),
     id("gateway", "log-level", "info", "another `filter` is in force for the log, for so long"),
     id(
         "gateway",

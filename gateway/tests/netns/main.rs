@@ -30,6 +30,7 @@ mod path_mtu;
 mod redirect;
 mod refusal;
 mod rekey;
+mod service;
 mod sizes;
 mod speed;
 mod traffic;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
     bad_input::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
+    service::list(&mut list);
     speed::list(&mut list);
     sizes::list(&mut list);
     datagrams::list(&mut list);
