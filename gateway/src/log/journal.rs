@@ -26,7 +26,7 @@ impl Journal {
     pub(super) fn of_stderr() -> Option<Self> {
         let stream = std::env::var("JOURNAL_STREAM").ok()?;
         let stderr = std::fs::metadata("/proc/self/fd/2").ok()?;
-        if stream != format!("{}:{}", stderr.dev(), stderr.ino()) {
+        if !is_there(&stream, stderr.dev(), stderr.ino()) {
             return None;
         }
         Self::connect(Path::new(SOCKET)).ok()
@@ -48,6 +48,11 @@ impl Journal {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a file is the one that systemd calls the journal; a shell may have led stderr elsewhere.
+fn is_there(stream: &str, device: u64, inode: u64) -> bool {
+    stream == format!("{device}:{inode}")
 }
 
 fn datagram(record: &Record) -> Vec<u8> {
@@ -122,6 +127,14 @@ mod tests {
         expected.extend(b"two\nlines \"x\"\n");
         let got = buffer.get(..len).expect("within");
         assert_eq!(String::from_utf8_lossy(got), String::from_utf8_lossy(&expected));
+    }
+
+    #[test]
+    fn stderr_may_lead_elsewhere() {
+        assert!(is_there("8:4711", 8, 4711));
+        for other in ["", "8:4712", "9:4711", "84711", "8:4711:"] {
+            assert!(!is_there(other, 8, 4711), "{other}");
+        }
     }
 
     #[test]
