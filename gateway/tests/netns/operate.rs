@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,7 +37,7 @@ fn socket(case: &Case) -> PathBuf {
 /// A running `s2s-gw events -f --json`, ended with the test.
 struct Follower {
     process: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Follower {
@@ -46,16 +47,20 @@ impl Follower {
             .arg(socket(case))
             .stdout(Stdio::piped())
             .spawn()?;
-        let lines = BufReader::new(process.stdout.take().context("its stdout")?);
+        let stdout = BufReader::new(process.stdout.take().context("its stdout")?);
+        let (sender, lines) = channel();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Ok(Self { process, lines })
     }
 
     /// Reads until an event of this name comes.
-    fn until(&mut self, event: &str) -> Result<Value> {
+    fn until(&self, event: &str) -> Result<Value> {
         for _ in 0..1000 {
-            let mut line = String::new();
-            self.lines.read_line(&mut line)?;
-            ensure!(!line.is_empty(), "it ended before {event}");
+            let line = self.lines.recv_timeout(Duration::from_secs(10));
+            let line = line.with_context(|| format!("waiting for {event}"))?;
             let value: Value = serde_json::from_str(&line).with_context(|| line.clone())?;
             if has(&value, "event", event) {
                 return Ok(value);
@@ -79,10 +84,10 @@ fn has(event: &Value, key: &str, word: &str) -> bool {
 /// What happened is told to who comes later, and what happens to who waits.
 fn events(case: &mut Case) -> Result<()> {
     case.up()?;
-    let mut follower = Follower::start(case)?;
+    let follower = Follower::start(case)?;
     let up = follower.until("up")?;
     ensure!(has(&up, "connection", "site") && has(&up, "schema", "s2s-gw/event/1"), "{up}");
-    // One that never reads is beside it all the time.
+    // Another one is beside it and takes nothing from us.
     let _idle = Follower::start(case)?;
     ours(case)?.tell(&["down", "site"])?;
     let down = follower.until("down-requested")?;
