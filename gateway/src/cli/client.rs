@@ -161,7 +161,7 @@ pub(super) fn command(socket: &Path, request: &Request) -> Outcome {
     match client::ask(socket, request)? {
         Response::Done { message } => print(&format!("{message}\n")),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Status { .. } => Err(strange()),
+        Response::Status { .. } | Response::Events { .. } => Err(strange()),
     }
 }
 
@@ -170,11 +170,11 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match client::ask(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Done { .. } => Err(strange()),
+        Response::Done { .. } | Response::Events { .. } => Err(strange()),
     }
 }
 
-fn refused(kind: RefusalKind, message: String) -> Failure {
+pub(super) fn refused(kind: RefusalKind, message: String) -> Failure {
     let code = match kind {
         RefusalKind::UnknownName => Code::Unknown,
         RefusalKind::NotNow
@@ -187,7 +187,7 @@ fn refused(kind: RefusalKind, message: String) -> Failure {
     Failure::new(code, message)
 }
 
-fn strange() -> Failure {
+pub(super) fn strange() -> Failure {
     Failure::new(
         Code::Failed,
         "the daemon gave an answer to another question; are its version and this one the same?",
@@ -202,7 +202,7 @@ pub(super) fn unknown(name: &str, snapshot: &Snapshot) -> Failure {
 }
 
 /// `10s`, `500ms`, `2m`.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "write a number and a unit: 10s".to_owned())?;

@@ -21,7 +21,13 @@ impl Control {
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
-            let response = request.map_or_else(|no| no, |request| self.answer(now, request));
+            let response = match request {
+                Ok(Request::Events { follow, connection }) => {
+                    self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
+                }
+                Ok(request) => self.answer(now, request),
+                Err(refusal) => refusal,
+            };
             self.devices.server.reply(client, &response, now);
         }
         self.busy |= self.devices.server.has_requests();
@@ -75,8 +81,9 @@ impl Control {
             Request::Failover { .. } => not_yet("failover"),
             Request::Show { .. } => not_yet("show"),
             Request::Reset { .. } => not_yet("reset"),
+            // Answered before, for it needs the client.
             Request::Events { .. } => not_yet("events"),
-            Request::LogLevel { .. } => not_yet("logs level"),
+            Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,
         })
     }
 
@@ -105,7 +112,7 @@ impl Control {
     }
 
     /// The same for a command that works on whole connections only.
-    fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
+    pub(super) fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
         match self.find(name)? {
             (index, None) => Ok(index),
             (_, Some(_)) => Err(refuse(
@@ -221,7 +228,7 @@ impl Control {
     }
 }
 
-const fn refuse(kind: RefusalKind, message: String) -> Response {
+pub(super) const fn refuse(kind: RefusalKind, message: String) -> Response {
     Response::Refused { kind, message }
 }
 

@@ -46,6 +46,7 @@ use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
 use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
+use crate::sys::privileges;
 use crate::sys::schedule::take_turns;
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
@@ -247,7 +248,7 @@ fn in_order<A>(one: &MailboxSender<A>, first: A, second: impl FnOnce()) {
 /// Waits for a receipt. A pump that ended answers by closing; one that is stuck has been waited for long enough.
 fn wait_for(receipt: &Receiver<()>) {
     if let Err(RecvTimeoutError::Timeout) = receipt.recv_timeout(SETTLE_WAIT) {
-        tracing::error!("a data-plane thread does not react");
+        tracing::error!(target: "dataplane", event = "stuck");
     }
 }
 
@@ -267,6 +268,10 @@ impl Role {
         let Self { name, number, nice } = self;
         if let Err(error) = take_turns(nice, SLICE).or_else(|_| take_turns(0, SLICE)) {
             tracing::debug!(target: "gateway", event = "no-priority", name, number, %error);
+        }
+        // Its descriptors are open; packets give it nothing to ask the system for.
+        if let Err(error) = privileges::drop_all() {
+            tracing::warn!(target: "gateway", event = "privileges-kept", %error);
         }
     }
 }
