@@ -5,6 +5,7 @@
 //!   offline.rs   check, error, genpsk ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
+//!   failover.rs  failover
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -14,6 +15,7 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod failover;
 mod offline;
 mod output;
 mod run;
@@ -82,6 +84,7 @@ commands! {
     Restart: client::Restart,
     Rekey: client::Rekey,
     Redirect: client::Redirect,
+    Failover: failover::Failover,
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,

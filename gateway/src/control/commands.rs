@@ -5,6 +5,8 @@
 //!   server.rs ── Request ──► answer() ──► endpoint command, drained ──► Response ──► server.rs
 //! ```
 //!
+//! `failover` is answered when the endpoint was asked, see failover.rs.
+//!
 //! An answer says what was begun, not how it ended; `status` tells that.
 
 use std::time::Instant;
@@ -21,6 +23,12 @@ impl Control {
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
+            if let Ok(Request::Failover { connection, to, probe }) = &request
+                && self.run == Run::On
+            {
+                self.begin_failover(now, client, (connection, to.as_deref(), *probe));
+                continue;
+            }
             let response = request.map_or_else(|no| no, |request| self.answer(now, request));
             self.devices.server.reply(client, &response, now);
         }
@@ -72,7 +80,8 @@ impl Control {
                 self.redirect(now, &places?, to.as_deref())
             }
             Request::Reload { .. } => not_yet("reload"),
-            Request::Failover { .. } => not_yet("failover"),
+            // Answered when the endpoint has been asked.
+            Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),
             Request::Show { .. } => not_yet("show"),
             Request::Reset { .. } => not_yet("reset"),
             Request::Events { .. } => not_yet("events"),
@@ -105,7 +114,7 @@ impl Control {
     }
 
     /// The same for a command that works on whole connections only.
-    fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
+    pub(super) fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
         match self.find(name)? {
             (index, None) => Ok(index),
             (_, Some(_)) => Err(refuse(

@@ -98,7 +98,7 @@ impl Control {
             attempt,
             retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
-            peer: peer(connection),
+            peer: peer(connection, now),
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
@@ -161,7 +161,7 @@ fn tenths(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-fn peer(connection: &Connection) -> PeerStatus {
+fn peer(connection: &Connection, now: Instant) -> PeerStatus {
     let configured = match &connection.config.peer {
         config::Peer::Any => vec!["any".to_owned()],
         config::Peer::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect(),
@@ -179,6 +179,7 @@ fn peer(connection: &Connection) -> PeerStatus {
         Phase::Idle | Phase::Failed { .. } => None,
     };
     status.active = path.map(|path| path.remote.to_string());
+    status.endpoints = connection.endpoints_status(now);
     status.local = path.map(|path| path.local.to_string());
     status.redirected_to = connection.redirected_to().map(ToString::to_string);
     status
