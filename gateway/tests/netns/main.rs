@@ -28,6 +28,7 @@ mod moving;
 mod mtu;
 mod path_mtu;
 mod redirect;
+mod redirect_all;
 mod refusal;
 mod rekey;
 mod relay;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     mtu::list(&mut list);
     path_mtu::list(&mut list);
     redirect::list(&mut list);
+    redirect_all::list(&mut list);
     failover::list(&mut list);
     relay::list(&mut list);
     fragments::list(&mut list);
