@@ -162,19 +162,14 @@ impl Control {
     /// The path to the endpoint that `to` names, or to the one after that in use.
     fn target(&self, index: usize, to: Option<&str>) -> Result<(PeerId, Path), Response> {
         let refuse = |kind, message| Response::Refused { kind, message };
-        let connection = self.connections.get(index);
-        let Some((connection, peer)) = connection.and_then(|one| Some((one, one.peer?))) else {
-            let message = format!(
-                "{name} is switched off; `s2s-gw up {name}` first",
-                name = connection.map_or("it", |one| &one.config.name)
-            );
-            return Err(refuse(RefusalKind::NotNow, message));
+        let Some(connection) = self.connections.get(index) else {
+            return Err(refuse(RefusalKind::UnknownName, "no such connection".to_owned()));
         };
         let name = &connection.config.name;
-        if !connection.wanted {
+        let Some(peer) = connection.peer.filter(|_| connection.wanted) else {
             let message = format!("{name} is switched off; `s2s-gw up {name}` first");
             return Err(refuse(RefusalKind::NotNow, message));
-        }
+        };
         let hosts = match &connection.config.peer {
             config::Peer::Any => &[],
             config::Peer::Hosts(hosts) => hosts.as_slice(),
@@ -256,6 +251,14 @@ impl Connection {
         match &self.phase {
             Phase::Up { info } => Some(info.path.remote),
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => None,
+        }
+    }
+
+    /// Whether we called the peer at an address that the configuration, by name or number, has for it.
+    pub(super) fn is_at_a_configured_address(&self) -> bool {
+        match &self.phase {
+            Phase::Up { info } => info.initiator && self.rank(info.path.remote.ip()).is_some(),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => false,
         }
     }
 

@@ -143,3 +143,28 @@ pub(super) fn selector(network: &IpNet) -> TrafficSelector {
 
 /// The IKE port of a peer that names none (RFC 7296 §2).
 const IKE_PORT: u16 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_peer_is_called_from_the_address_that_the_routing_table_prefers() {
+        let config = Config::load_text(std::path::Path::new("s2s-gw.toml"), "");
+        let defaults = config.expect("nothing is wrong with nothing").gateway;
+        let host = Host { name: HostName::Address([127, 0, 0, 9].into()), port: None };
+        let called_from = |listen: &[&str]| {
+            let listen = listen.iter().map(|text| text.parse().expect("an address")).collect();
+            let gateway = Gateway { listen, ..defaults.clone() };
+            let found = path(&gateway, &host, [127, 0, 0, 9].into());
+            found.map(|path| path.local.to_string())
+        };
+        // The kernel would take 127.0.0.1.
+        let ours = |text: &str| Ok(text.to_owned());
+        assert_eq!(called_from(&["192.0.2.1", "127.0.0.1"]), ours("127.0.0.1:500"));
+        assert_eq!(called_from(&[]), ours("127.0.0.1:500"));
+        assert_eq!(called_from(&["::1", "192.0.2.1"]), ours("192.0.2.1:500"), "the only one");
+        assert!(called_from(&["::1"]).is_err());
+    }
+}

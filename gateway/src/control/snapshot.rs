@@ -84,6 +84,9 @@ impl Control {
         if self.tunnel.is_incomplete(config) {
             warnings.push(Code::RouteRefused.id().to_owned());
         }
+        if connection.standby().is_some() {
+            warnings.push(Code::OnStandby.id().to_owned());
+        }
         ConnectionStatus {
             name: config.name.clone(),
             description: config.description.clone(),

@@ -111,6 +111,7 @@ impl Control {
             let Some(peer) = connection.peer else { continue };
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
+            let was_known = connection.is_at_a_configured_address();
             if !connection.on_paths(found) {
                 continue;
             }
@@ -119,6 +120,11 @@ impl Control {
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
             let _ = self.endpoint.set_paths(now, peer, &paths);
+            // Its name leads elsewhere now, where perhaps another machine is: make before break.
+            let left = was_known && !connection.is_at_a_configured_address();
+            if let Some(first) = paths.first().filter(|_| left) {
+                let _ = self.endpoint.switch_to(now, peer, *first);
+            }
             self.drain(now);
         }
     }

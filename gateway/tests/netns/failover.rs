@@ -10,6 +10,7 @@
     reason = "indexing a JSON value answers null, it does not panic"
 )]
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -45,6 +46,7 @@ pub(crate) fn list(list: &mut List) {
         || Hubs::OnePeer("failover = { failback = \"manual\", probe = \"1s\" }"),
         stays,
     );
+    add("failover/dns", || Hubs::Named, dns);
 }
 
 /// How the left one knows the two others.
@@ -53,13 +55,44 @@ enum Hubs {
     Rivals(&'static str),
     /// One connection to a peer of two endpoints, and what else it says.
     OnePeer(&'static str),
+    /// One connection to a peer with a name.
+    Named,
 }
 
 struct Stage {
     sites: Sites,
+    hosts: Hosts,
     left: Ours,
     right: Ours,
     third: Ours,
+}
+
+/// The name of the hub.
+const NAME: &str = "hub.example.test";
+
+/// What `ip netns exec` puts in the place of /etc/hosts; removed when dropped.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    fn new(netns: &Netns, address: &str) -> Result<Self> {
+        let hosts = Self(Path::new("/etc/netns").join(netns.name()));
+        std::fs::create_dir_all(&hosts.0)?;
+        hosts.lead_to(address)?;
+        Ok(hosts)
+    }
+
+    fn lead_to(&self, address: &str) -> Result<()> {
+        Ok(std::fs::write(
+            self.0.join("hosts"),
+            format!("127.0.0.1 localhost\n{address} {NAME}\n"),
+        )?)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 const DPD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
@@ -90,6 +123,10 @@ fn run(name: &str, hubs: &Hubs, body: fn(&mut Stage) -> Result<()>) -> Result<()
             let at_third = ConnectionSpec { local: to_third, remote: None, ..backup.mirrored() };
             (vec![best, backup], ConnectionSpec { name: "site".into(), ..at_third })
         }
+        Hubs::Named => {
+            let one = ConnectionSpec { remote: Some(NAME.into()), ..base.clone() };
+            (vec![one], ConnectionSpec { local: to_third, remote: None, ..base.mirrored() })
+        }
         Hubs::OnePeer(extra) => {
             let one = ConnectionSpec {
                 remote: Some(format!("{to_right},{to_third}")),
@@ -105,7 +142,8 @@ fn run(name: &str, hubs: &Hubs, body: fn(&mut Stage) -> Result<()>) -> Result<()
         make(&sites.right.gateway, "right", vec![plain(at_right)])?,
         make(&third.gateway, "third", vec![plain(at_third)])?,
     );
-    let mut stage = Stage { sites, left, right, third: there };
+    let hosts = Hosts::new(&sites.left.gateway, "192.0.2.2")?;
+    let mut stage = Stage { sites, hosts, left, right, third: there };
     let outcome = (|| {
         stage.right.start()?;
         stage.third.start()?;
@@ -199,6 +237,20 @@ fn monitor(stage: &mut Stage) -> Result<()> {
     ensure!(third.counted()?.0 == before, "the worse one still carries");
     let log = stage.left.log();
     ensure!(log.contains("event=monitor-failed") && log.contains("event=monitor-ok"), "no events");
+    Ok(())
+}
+
+/// The name leads to the other hub while the first one is alive: we go there and lose nothing.
+fn dns(stage: &mut Stage) -> Result<()> {
+    at(stage, "192.0.2.2")?;
+    stage.hosts.lead_to("198.51.100.3")?;
+    wait_for("the connection to follow the name", Duration::from_mins(1), || {
+        Ok(at(stage, "198.51.100.3").ok())
+    })?;
+    ensure!(pings(stage, 10)? == 10, "pings lost");
+    let third = stage.sites.third.as_ref().context("a third site")?;
+    ensure!(third.counted()?.0 > 0, "it did not go there");
+    ensure!(!stage.left.log().contains("event=down conn=site"), "it was down in between");
     Ok(())
 }
 
