@@ -302,18 +302,6 @@ impl Endpoint {
         spis.all(|spi| self.sas.get(spi).is_none_or(IkeSa::is_finished))
     }
 
-    /// Rekeys one child now.
-    ///
-    /// # Errors
-    /// `Unknown` if there is no such child, or another has taken its place. One whose rekey is under way is not rekeyed twice.
-    pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
-        let spi = *self.children.get(&child).ok_or(Unknown)?;
-        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
-        sa.rekey_child(child, &mut Cx { now, shared: &mut self.shared })?;
-        self.settle(now, spi);
-        Ok(())
-    }
-
     /// Rekeys the IKE SA with this peer now.
     ///
     /// # Errors
