@@ -6,6 +6,7 @@
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   events.rs    events, logs               what happened, and what happens
+//!   failover.rs  failover
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -16,6 +17,7 @@
 
 mod client;
 mod events;
+mod failover;
 mod offline;
 mod output;
 mod run;
@@ -86,6 +88,7 @@ commands! {
     Redirect: client::Redirect,
     Events: events::Events,
     Logs: events::Logs,
+    Failover: failover::Failover,
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,

@@ -5,6 +5,8 @@
 //!   server.rs ── Request ──► answer() ──► endpoint command, drained ──► Response ──► server.rs
 //! ```
 //!
+//! `failover` is answered when the endpoint was asked, see failover.rs.
+//!
 //! An answer says what was begun, not how it ended; `status` tells that.
 
 use std::time::Instant;
@@ -24,6 +26,10 @@ impl Control {
             let response = match request {
                 Ok(Request::Events { follow, connection }) => {
                     self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
+                }
+                Ok(Request::Failover { connection, to, probe }) if self.run == Run::On => {
+                    self.begin_failover(now, client, (&connection, to.as_deref(), probe));
+                    continue;
                 }
                 Ok(request) => self.answer(now, request),
                 Err(refusal) => refusal,
@@ -78,7 +84,8 @@ impl Control {
                 self.redirect(now, &places?, to.as_deref())
             }
             Request::Reload { .. } => not_yet("reload"),
-            Request::Failover { .. } => not_yet("failover"),
+            // Answered when the endpoint has been asked.
+            Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),
             Request::Show { .. } => not_yet("show"),
             Request::Reset { .. } => not_yet("reset"),
             // Answered before, for it needs the client.

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use ikev2::{ChildId, CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start, Traffic};
 use jiff::Timestamp;
 
+use super::failover::Endpoints;
+use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
@@ -41,6 +43,12 @@ pub(super) struct Connection {
     refused_offer: Option<Reason>,
     /// How often the IKE SA was replaced since the connection came up.
     pub(super) rekeys: u64,
+    /// Whether another connection wants the same packets, so that it matters who is up.
+    pub(super) has_rival: bool,
+    /// What is known of the endpoints of the peer.
+    pub(super) endpoints: Endpoints,
+    /// What is known of each of its monitors, in the order of the configuration.
+    pub(super) monitors: Vec<Health>,
     /// How large its packets may be.
     pub(super) path_mtu: PathMtu,
     /// Where the peer sent us, while that is where we are or want to go.
@@ -149,6 +157,9 @@ impl Connection {
             children: slots.map(child).collect(),
             refused_offer: None,
             rekeys: 0,
+            has_rival: false,
+            endpoints: Endpoints::default(),
+            monitors: Vec::new(),
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             keepalive_at: None,
@@ -170,13 +181,15 @@ impl Connection {
             Phase::Up { .. } => {
                 let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
                 let one_way = self.children.iter().any(|child| child.is_one_way(now));
+                let impaired =
+                    one_way || self.standby().is_some() || self.failed_monitor().is_some();
                 let failed = self.children.iter().any(|child| !child.failures.is_empty());
                 let missing = self.children.iter().any(|child| child.missing().next().is_some());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
-                    _ if installed == self.children.len() && !missing && !one_way => State::Up,
+                    _ if installed == self.children.len() && !missing && !impaired => State::Up,
                     _ => State::Degraded,
                 }
             }
@@ -220,8 +233,15 @@ impl Connection {
                 let failed =
                     of_any(|child| child.missing().next()).or_else(|| of_any(Child::worst));
                 failed.map(|failed| failed.reason.clone()).or_else(|| {
-                    let one_way = self.children.iter().find(|child| child.is_one_way(now))?;
-                    Some(reason::no_return_traffic(one_way.counters.packets_out()))
+                    let one_way = self.children.iter().find(|child| child.is_one_way(now));
+                    let sent = one_way.map(|child| child.counters.packets_out());
+                    let monitor = || {
+                        let monitor = self.failed_monitor()?;
+                        Some(reason::monitor_failed(&monitors::described(monitor)))
+                    };
+                    sent.map(reason::no_return_traffic)
+                        .or_else(monitor)
+                        .or_else(|| self.standby_reason())
                 })
             }
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
@@ -278,6 +298,7 @@ impl Connection {
 
     /// Forgets a redirect once we are back where the configuration says.
     fn arrive(&mut self, info: &IkeSaInfo) {
+        self.arrive_at(info);
         if self.is_configured(&info.path) {
             self.redirect = None;
         }
@@ -328,6 +349,7 @@ impl Connection {
     /// The IKE SA is gone, or the attempt to make one failed.
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
+        self.release_endpoint(reason::code(why).gravity);
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
             self.phase = Phase::Idle;

@@ -46,6 +46,8 @@ impl Control {
             Event::EnoughChildren { peer, config, children, wanted, reason } => {
                 self.on_enough_children(peer, config, (children, wanted), &reason);
             }
+            Event::Probed { probe, rtt } => self.on_probed(now, probe, rtt),
+            Event::SwitchFailed { peer, reason } => self.on_switch_failed(now, peer, &reason),
             // The enum may grow; an event that we do not know asks nothing of us.
             event => tracing::debug!(target: "ike", event = "unknown", ?event),
         }
@@ -64,12 +66,14 @@ impl Control {
             | Event::Redirected { peer, .. }
             | Event::PeerDown { peer, .. }
             | Event::EnoughChildren { peer, .. }
+            | Event::SwitchFailed { peer, .. }
             | Event::ChildFailed { peer, .. } => self.place_of(*peer),
             Event::ChildUp { child, .. } => self.place_of(child.peer),
             Event::ChildDown { child, .. } | Event::ChildConfirmed { child } => {
                 self.place_of(self.installer.peer(*child)?)
             }
             Event::Refused { peer, path, .. } => self.refused_place(*peer, path),
+            Event::Probed { probe, .. } => self.place_of(self.questions.get(probe)?.peer),
             _unknown => None,
         }
     }
@@ -263,6 +267,7 @@ impl Control {
             }
         }
         self.apply_path_mtu(index);
+        self.on_standing(index, now);
     }
 
     fn on_child_failed(
@@ -333,6 +338,7 @@ impl Control {
         if let Some(state) = connection.children.get_mut(place) {
             state.on_down(child);
         }
+        self.on_standing(index, now);
     }
 }
 

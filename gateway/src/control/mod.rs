@@ -14,18 +14,22 @@
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
-//!   path_mtu.rs   how large packets may be
+//!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
+//!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
 //! its answer leaves (RFC 7296 §2.8).
 
 mod commands;
+mod competition;
 mod connection;
 mod events;
+mod failover;
 mod folding;
 mod install;
 mod logs;
+mod monitors;
 mod path_mtu;
 mod paths;
 mod resolver;
@@ -42,14 +46,17 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use ikev2::{Disposition, Endpoint, Event, Path, PeerId};
+use ikev2::{Disposition, Endpoint, Event, Path, PeerId, ProbeId};
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
+use self::competition::Publication;
 use self::connection::Connection;
+use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
+use self::monitors::Monitors;
 use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
@@ -109,6 +116,10 @@ struct Control {
     dataplane: Dataplane,
     tunnel: Tunnel,
     resolver: Resolver,
+    publication: Publication,
+    /// Probes of endpoints that have not ended.
+    questions: BTreeMap<ProbeId, Question>,
+    monitors: Monitors,
     devices: Devices,
     manager: Manager,
     gateway: Gateway,
@@ -210,6 +221,7 @@ impl Control {
             self.endpoint.poll_timeout().map(|deadline| deadline.at),
             self.installer.deadline(),
             self.devices.icmp.deadline(),
+            self.publication.deadline(),
             stop,
         ];
         let regular = self.tick_at.min(self.upkeep_at);
@@ -346,6 +358,8 @@ impl Control {
         if self.upkeep_at <= now {
             self.upkeep(now);
         }
+        self.take_verdicts(now);
+        self.settle_competition(now);
         if let Run::Stopping { until, why } = &self.run
             && (*until <= now || self.endpoint.is_idle())
         {

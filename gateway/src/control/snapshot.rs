@@ -84,6 +84,9 @@ impl Control {
         if self.tunnel.is_incomplete(config) {
             warnings.push(Code::RouteRefused.id().to_owned());
         }
+        if connection.standby().is_some() {
+            warnings.push(Code::OnStandby.id().to_owned());
+        }
         ConnectionStatus {
             name: config.name.clone(),
             description: config.description.clone(),
@@ -98,7 +101,7 @@ impl Control {
             attempt,
             retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
-            peer: peer(connection),
+            peer: peer(connection, now),
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
@@ -161,7 +164,7 @@ fn tenths(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-fn peer(connection: &Connection) -> PeerStatus {
+fn peer(connection: &Connection, now: Instant) -> PeerStatus {
     let configured = match &connection.config.peer {
         config::Peer::Any => vec!["any".to_owned()],
         config::Peer::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect(),
@@ -179,6 +182,7 @@ fn peer(connection: &Connection) -> PeerStatus {
         Phase::Idle | Phase::Failed { .. } => None,
     };
     status.active = path.map(|path| path.remote.to_string());
+    status.endpoints = connection.endpoints_status(now);
     status.local = path.map(|path| path.local.to_string());
     status.redirected_to = connection.redirected_to().map(ToString::to_string);
     status

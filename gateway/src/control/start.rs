@@ -110,6 +110,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
+    let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
     let resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
 
@@ -132,6 +133,9 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         connections,
         places: std::collections::BTreeMap::new(),
         resolver,
+        publication: super::competition::Publication::default(),
+        questions: std::collections::BTreeMap::new(),
+        monitors,
         dataplane,
         gateway,
         mtu,
@@ -149,13 +153,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         run: Run::On,
         busy: false,
     };
-    control.tunnel.begin();
     control.warnings.extend(too_large.map(str::to_owned));
-    control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
-    control.publish_policy();
-    for index in 0..control.connections.len() {
-        control.enable(now, index);
-    }
+    control.set_out(now);
     Ok(control)
 }
 
@@ -167,6 +166,21 @@ fn watch(registry: &Registry, ike: &[UdpSocket]) -> Result<(), StartError> {
             .map_err(failed("watch a UDP socket"))?;
     }
     Ok(())
+}
+
+impl Control {
+    /// The first steps of a gateway that has everything.
+    fn set_out(&mut self, now: Instant) {
+        self.tunnel.begin();
+        if self.connections.iter().any(|connection| connection.config.relay) {
+            tunnel::quiet_redirects(&self.gateway.tun);
+        }
+        self.warnings.extend(tunnel::host_warnings(&self.connections).map(str::to_owned));
+        self.publish_policy();
+        for index in 0..self.connections.len() {
+            self.enable(now, index);
+        }
+    }
 }
 
 /// Numbers every configured child, in the order of the configuration.

@@ -182,7 +182,7 @@ fn destinations(connection: &config::Connection) -> Vec<IpNet> {
 }
 
 /// An address of ours inside the local networks, so that what this host itself sends into the tunnel fits the selectors.
-fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<IpAddr> {
+pub(super) fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<IpAddr> {
     let is_v4 = matches!(destination, IpNet::V4(_));
     let networks = connection.children.iter().flat_map(|child| &child.local);
     networks
@@ -191,6 +191,24 @@ fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<I
             let neighbour = SocketAddr::new(network.hosts().next()?, DISCARD_PORT);
             source_for(neighbour).ok().filter(|source| network.contains(source))
         })
+}
+
+/// What comes out of a tunnel and goes into another one goes back through the device that it came from: the kernel need not
+/// tell anybody that there is a shorter way.
+pub(super) fn quiet_redirects(device: &str) {
+    let path = format!("/proc/sys/net/ipv4/conf/{device}/send_redirects");
+    if let Err(error) = fs::write(&path, "0") {
+        tracing::debug!(target: "gateway", event = "no-redirects", path, %error);
+    }
+    // That of all devices counts beside that of this one.
+    let all = fs::read_to_string("/proc/sys/net/ipv4/conf/all/send_redirects");
+    if all.is_ok_and(|text| text.trim() != "0") {
+        tracing::info!(
+            target: "gateway", event = "redirects-on",
+            msg = "the kernel may send ICMP redirects to hosts whose packets are relayed between tunnels",
+            fix = "sysctl net.ipv4.conf.all.send_redirects=0"
+        );
+    }
 }
 
 /// What of this host keeps tunnels from working: forwarding that is switched off (W0501).

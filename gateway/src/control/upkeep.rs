@@ -8,19 +8,17 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ikev2::{DpdAction, PacketSelectors, Start};
 
 use super::connection::Phase;
 use super::events::hex;
-use super::install;
 use super::paths::{self, Paths};
 use super::{Connection, Control, Run};
 use crate::clock;
 use crate::config::{HostName, Peer};
-use crate::dataplane::{Policy, Rule, SlotId, TxCommand};
+use crate::dataplane::SlotId;
 use crate::status::{State, reason};
 
 impl Control {
@@ -42,6 +40,8 @@ impl Control {
                 tracing::info!(target: "ike", event = "state", %conn, state = state.word(), reason);
             }
         }
+        self.watch_endpoints(now);
+        self.watch_monitors();
         self.send_keepalives(now);
         self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
@@ -92,29 +92,6 @@ impl Control {
         }
     }
 
-    /// Tells the data plane which packets belong to which child: those of every connection that was ever enabled.
-    pub(super) fn publish_policy(&self) {
-        let mut rules = Vec::new();
-        for connection in self.connections.iter().filter(|c| c.wanted || c.peer.is_some()) {
-            for (configured, child) in connection.config.children.iter().zip(&connection.children) {
-                let side = |networks: &[ipnet::IpNet]| {
-                    let selectors = networks.iter().map(paths::selector);
-                    selectors.map(|selector| install::selector(&selector)).collect()
-                };
-                let selectors = esp::Selectors {
-                    local: side(&configured.local),
-                    remote: side(&configured.remote),
-                };
-                rules.push(Rule {
-                    slot: child.slot,
-                    selectors: Arc::new(selectors),
-                    metric: connection.config.metric,
-                });
-            }
-        }
-        self.dataplane.tx(TxCommand::Policy(Arc::new(Policy::new(&rules))));
-    }
-
     /// Makes an enabled connection known to the endpoint and to the kernel's routing; done once for each.
     pub(super) fn enable(&mut self, now: Instant, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -143,6 +120,7 @@ impl Control {
             let Some(peer) = connection.peer else { continue };
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
+            let was_known = connection.is_at_a_configured_address();
             if !connection.on_paths(found) {
                 continue;
             }
@@ -151,6 +129,11 @@ impl Control {
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
             let _ = self.endpoint.set_paths(now, peer, &paths);
+            // Its name leads elsewhere now, where perhaps another machine is: make before break.
+            let left = was_known && !connection.is_at_a_configured_address();
+            if let Some(first) = paths.first().filter(|_| left) {
+                let _ = self.endpoint.switch_to(now, peer, *first);
+            }
             self.drain(now);
         }
     }
@@ -241,6 +224,9 @@ impl Connection {
     fn on_paths(&mut self, found: Paths) -> bool {
         let failed = found.usable.is_empty() && !found.failures.is_empty();
         self.no_path = failed.then(|| reason::peer_address_failed(&found.failures.join("; ")));
+        if !found.usable.is_empty() {
+            self.endpoints.ranks = found.ranks;
+        }
         if found.usable.is_empty() || found.usable == self.paths {
             return false;
         }

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
 pub use counters::{ChildCounters, Counters, IoLoss, SaUsage};
-pub use policy::{Policy, Rule};
+pub use policy::{Policy, Rank, Rule, Standing};
 
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;

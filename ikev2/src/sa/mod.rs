@@ -398,6 +398,11 @@ impl IkeSa {
         }
     }
 
+    /// Whether it is an attempt, not up yet, to take the place of another one.
+    pub(crate) fn is_wish(&self) -> bool {
+        self.supersedes.is_some() && matches!(self.stage(), Stage::Knocking | Stage::HalfOpen)
+    }
+
     /// Where the peer is, if the SA is up.
     pub(crate) fn path(&self) -> Option<Path> {
         let State::Established(state) = &self.state else { return None };

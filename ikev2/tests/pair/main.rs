@@ -16,6 +16,7 @@ mod chaos;
 mod cookies;
 mod delete;
 mod dpd;
+mod failover;
 mod fragments;
 mod garbage;
 mod handshake;
