@@ -6,7 +6,7 @@
 //!   every input ends in settle(): news of the SAs ─► peer.rs decides what we want ─► timers
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ pub struct Endpoint {
     children: HashMap<ChildId, IkeSpi>,
     admission: Admission,
     timers: Timers,
+    /// Attempts that are to take the place of an SA that is up.
+    superseding: HashSet<IkeSpi>,
     /// When somebody was last told that we do not speak its version.
     version_told: Option<Instant>,
 }
@@ -72,6 +74,7 @@ impl Endpoint {
             children: HashMap::new(),
             admission,
             timers: Timers::default(),
+            superseding: HashSet::new(),
             version_told: None,
         }
     }
@@ -395,6 +398,7 @@ impl Endpoint {
 
     fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
         self.peers.own(id, spi);
+        self.superseding.remove(&spi);
         let Ok(peer) = self.peers.one(id) else { return };
         if peer.barred {
             // It was taken down while its IKE_AUTH was on the way.
@@ -475,6 +479,7 @@ impl Endpoint {
 
     fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
         let was_up = self.sas.get(&spi).is_some_and(|sa| sa.up_since().is_some());
+        let superseding = self.superseding.remove(&spi);
         self.refresh(spi);
         let Ok(peer) = self.peers.one(id) else { return };
         let sas = peer.sas.clone();
@@ -484,6 +489,9 @@ impl Endpoint {
                 .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
         };
         if sas.iter().any(lives) {
+            if superseding && reason != CloseReason::Local {
+                self.shared.out.events.push_back(Event::NotSuperseded { peer: id, reason });
+            }
             // Of two SAs that crossed one is gone; what the caller knows may be of that one.
             let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
             let survivor = survivor.filter(|_| was_up);
@@ -514,6 +522,9 @@ impl Endpoint {
         }
         self.peers.own(id, spi);
         self.sas.insert(spi, sa);
+        if attempt.supersedes.is_some() {
+            self.superseding.insert(spi);
+        }
         self.refresh(spi);
         true
     }
@@ -581,6 +592,7 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 
 mod children;
 mod follow;
+mod reconfigure;
 
 #[cfg(test)]
 mod tests;

@@ -155,6 +155,13 @@ pub enum Event {
         /// Where to.
         to: GatewayId,
     },
+    /// An IKE SA that was to take the place of the one that is up could not be had: that one stays.
+    NotSuperseded {
+        /// With whom.
+        peer: PeerId,
+        /// Why.
+        reason: CloseReason,
+    },
     /// The last IKE SA with the peer is gone, or an attempt to make one failed.
     PeerDown {
         /// Who.
