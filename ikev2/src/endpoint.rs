@@ -60,7 +60,7 @@ impl Endpoint {
             rng: ChaCha20Rng::from_seed(seed),
             out: Outbox::default(),
             next_child: 0,
-            esp_spis: std::collections::HashSet::new(),
+            esp_spis: HashSet::new(),
             #[cfg(test)]
             key_exchanges: 0,
             packets: HashMap::new(),

@@ -161,7 +161,7 @@ pub(super) fn command(socket: &Path, request: &Request) -> Outcome {
     match client::ask(socket, request)? {
         Response::Done { message } => print(&format!("{message}\n")),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Status { .. } => Err(strange()),
+        Response::Status { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 
@@ -170,11 +170,11 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match client::ask(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Done { .. } => Err(strange()),
+        Response::Done { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 
-fn refused(kind: RefusalKind, message: String) -> Failure {
+pub(super) fn refused(kind: RefusalKind, message: String) -> Failure {
     let code = match kind {
         RefusalKind::UnknownName => Code::Unknown,
         RefusalKind::NotNow
@@ -187,7 +187,7 @@ fn refused(kind: RefusalKind, message: String) -> Failure {
     Failure::new(code, message)
 }
 
-fn strange() -> Failure {
+pub(super) fn strange() -> Failure {
     Failure::new(
         Code::Failed,
         "the daemon gave an answer to another question; are its version and this one the same?",

@@ -4,6 +4,7 @@
 //!   run.rs       run                        the daemon itself
 //!   offline.rs   check, error, genpsk ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
+//!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
@@ -16,6 +17,7 @@
 mod client;
 mod offline;
 mod output;
+mod reload;
 mod run;
 mod status;
 
@@ -81,6 +83,7 @@ commands! {
     Down: client::Down,
     Restart: client::Restart,
     Rekey: client::Rekey,
+    Reload: reload::Reload,
     Redirect: client::Redirect,
     Demo: offline::Demo,
     Error: offline::Error,

@@ -21,6 +21,12 @@ impl Control {
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
+            if let Ok(Request::Reload { dry_run, now: at_once }) = request {
+                if let Err(refusal) = self.begin_reload(client, dry_run, at_once) {
+                    self.devices.server.reply(client, &refusal, now);
+                }
+                continue;
+            }
             let response = request.map_or_else(|no| no, |request| self.answer(now, request));
             self.devices.server.reply(client, &response, now);
         }
@@ -71,6 +77,7 @@ impl Control {
                     names.iter().map(|name| self.whole(name, "redirect")).collect();
                 self.redirect(now, &places?, to.as_deref())
             }
+            // It is answered when its files are read, see `answer_clients`.
             Request::Reload { .. } => not_yet("reload"),
             Request::Failover { .. } => not_yet("failover"),
             Request::Show { .. } => not_yet("show"),
@@ -221,7 +228,7 @@ impl Control {
     }
 }
 
-const fn refuse(kind: RefusalKind, message: String) -> Response {
+pub(super) const fn refuse(kind: RefusalKind, message: String) -> Response {
     Response::Refused { kind, message }
 }
 

@@ -6,13 +6,15 @@
 //!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
 //!             ── time ──────────┘    drained to the end)
 //!             ── routes changed ─► upkeep            ── ICMP "too big" ─► path MTU
-//!             ── signals ─► shutdown
+//!             ── signals ─► shutdown, reload
 //!
 //!   start.rs      opens everything           connection.rs  where each connection stands
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
+//!   diff.rs       old and new configuration  reload.rs      the difference, put in force
+//!   replace.rs    what takes time of that
 //!   path_mtu.rs   how large packets may be
 //! ```
 //!
@@ -21,11 +23,14 @@
 
 mod commands;
 mod connection;
+mod diff;
 mod events;
 mod folding;
 mod install;
 mod path_mtu;
 mod paths;
+mod reload;
+mod replace;
 mod resolver;
 mod retiring;
 mod server;
@@ -45,15 +50,16 @@ use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
-use self::connection::Connection;
+use self::connection::{Child, Connection};
 use self::folding::Folding;
 use self::install::Installer;
+use self::reload::Reloading;
 use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::clock;
-use crate::config::{Config, Gateway};
+use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
@@ -104,10 +110,15 @@ struct Control {
     resolver: Resolver,
     devices: Devices,
     gateway: Gateway,
+    log: Log,
+    security: Security,
+    reloading: Reloading,
     /// Of the TUN, octets.
     mtu: u16,
-    /// Codes of the warnings about the configuration and the host.
+    /// Codes of the warnings about the configuration.
     warnings: Vec<String>,
+    /// Codes of the warnings about the host.
+    host_warnings: Vec<String>,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
     /// The last few peers that were turned away.
@@ -180,6 +191,7 @@ impl Control {
             }
             self.on_upcalls(now);
             self.answer_clients(now);
+            self.on_reload(now);
             self.on_time(now);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
@@ -221,10 +233,7 @@ impl Control {
         let signals: Vec<i32> = self.devices.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                tracing::warn!(
-                    target: "gateway", event = "reload-unsupported",
-                    msg = "changing the configuration of a running gateway is not supported; restart it"
-                );
+                self.on_hangup();
                 continue;
             }
             match self.run {

@@ -22,6 +22,7 @@ use zeroize::Zeroize as _;
 use super::connection::Connection;
 use super::install::{self, Installer};
 use super::path_mtu::Listener;
+use super::reload::Reloading;
 use super::resolver::Resolver;
 use super::server::{Server, SocketError};
 use super::tunnel::{self, Tunnel};
@@ -78,6 +79,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
+    let reloading = Reloading::new(&config, Arc::clone(&waker), now);
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("watch for signals"))?;
     registry
@@ -137,6 +139,10 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         dataplane,
         gateway,
         mtu,
+        log: config.log,
+        security: config.security,
+        reloading,
+        host_warnings: Vec::new(),
         warnings: config.warnings.iter().map(|warning| warning.code.to_string()).collect(),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
@@ -151,8 +157,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         busy: false,
     };
     control.tunnel.begin();
-    control.warnings.extend(too_large.map(str::to_owned));
-    control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
+    control.host_warnings.extend(too_large.map(str::to_owned));
+    control.host_warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
     control.publish_policy();
     for index in 0..control.connections.len() {
         control.enable(now, index);
@@ -210,7 +216,7 @@ fn raw_sockets(
     Ok(sockets)
 }
 
-fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
+pub(super) fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
     let hosts = connections.iter().filter_map(|connection| match &connection.peer {
         Peer::Any => None,
         Peer::Hosts(hosts) => Some(hosts),

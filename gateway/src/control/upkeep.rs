@@ -42,6 +42,8 @@ impl Control {
                 tracing::info!(target: "ike", event = "state", %conn, state = state.word(), reason);
             }
         }
+        self.see_off_leaving(now);
+        self.supersede_again(now);
         self.send_keepalives(now);
         self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
@@ -58,6 +60,7 @@ impl Control {
         let _counted = self.devices.changes.drain();
         self.upkeep_at = now + UPKEEP;
         self.upkept_at = now;
+        self.reloading.look(now);
         self.refresh_paths(now);
         self.look_at_egress();
     }
@@ -87,14 +90,25 @@ impl Control {
     pub(super) fn publish_policy(&self) {
         let mut rules = Vec::new();
         for connection in self.connections.iter().filter(|c| c.wanted || c.peer.is_some()) {
-            for (configured, child) in connection.config.children.iter().zip(&connection.children) {
-                let side = |networks: &[ipnet::IpNet]| {
-                    let selectors = networks.iter().map(paths::selector);
+            // What goes when others carry its packets comes before those, of lines that are alike.
+            let leaving = || connection.leaving.iter().filter(|one| one.stage.is_used());
+            let early = |network: &&ipnet::IpNet| {
+                let mut old = leaving().flat_map(|leaving| &leaving.config.remote);
+                !old.any(|old| old.contains(*network) && old != *network)
+            };
+            let old = leaving().map(|leaving| (&leaving.config, &leaving.child, false));
+            let children = connection.config.children.iter().zip(&connection.children);
+            let children = children.map(|(config, child)| (config, child, true));
+            for (configured, child, is_new) in old.chain(children) {
+                let side = |networks: &mut dyn Iterator<Item = &ipnet::IpNet>| {
+                    let selectors = networks.map(paths::selector);
                     selectors.map(|selector| install::selector(&selector)).collect()
                 };
+                // A smaller network would be preferred to that of the child that still carries its packets.
+                let remote = configured.remote.iter().filter(|net| !is_new || early(net));
                 let selectors = esp::Selectors {
-                    local: side(&configured.local),
-                    remote: side(&configured.remote),
+                    local: side(&mut configured.local.iter()),
+                    remote: side(&mut remote.into_iter()),
                 };
                 rules.push(Rule {
                     slot: child.slot,
@@ -120,6 +134,9 @@ impl Control {
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
         let peer = self.endpoint.add_peer(now, config);
         connection.peer = Some(peer);
+        for (index, child) in connection.children.iter_mut().enumerate() {
+            child.index = Some(index);
+        }
         self.places.insert(peer, index);
         self.drain(now);
     }
@@ -141,7 +158,14 @@ impl Control {
             let paths = connection.paths.clone();
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
-            let _ = self.endpoint.set_paths(now, peer, &paths);
+            if connection.superseding.is_some() {
+                // The SA that is up stays where it is: these may lead to another host.
+                let workers = self.dataplane.workers();
+                let config = paths::peer_config(&connection.config, paths, workers);
+                let _ = self.endpoint.reconfigure(now, peer, config);
+            } else {
+                let _ = self.endpoint.set_paths(now, peer, &paths);
+            }
             self.drain(now);
         }
     }
@@ -229,7 +253,7 @@ impl Control {
 
 impl Connection {
     /// Takes what was found; true if the paths are others than before. Paths that worked once are kept when all fail.
-    fn on_paths(&mut self, found: Paths) -> bool {
+    pub(super) fn on_paths(&mut self, found: Paths) -> bool {
         let failed = found.usable.is_empty() && !found.failures.is_empty();
         self.no_path = failed.then(|| reason::peer_address_failed(&found.failures.join("; ")));
         if found.usable.is_empty() || found.usable == self.paths {
