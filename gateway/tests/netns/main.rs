@@ -29,6 +29,7 @@ mod path_mtu;
 mod redirect;
 mod refusal;
 mod rekey;
+mod reload;
 mod sizes;
 mod speed;
 mod traffic;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     lifetimes::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);
+    reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);
     host::list(&mut list);
