@@ -13,7 +13,7 @@ use crate::status::client;
 use crate::status::protocol::{Request, Response};
 use crate::status::reload::Outcome as Ended;
 
-/// Put the configuration file in force; tunnels that did not change stay
+/// Put the configuration file in force; only what differs changes
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  s2s-gw reload --dry-run\n  s2s-gw reload\n\nA file with errors changes nothing (exit 2)."

@@ -128,7 +128,7 @@ struct Failure {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) slot: SlotId,
-    /// Its number in `ikev2`, once the connection was enabled.
+    /// Its number in `ikev2`: its place, unless children came and went since the connection was enabled.
     pub(super) index: Option<usize>,
     pub(super) counters: Arc<ChildCounters>,
     /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
@@ -179,7 +179,10 @@ impl Connection {
             failure: None,
             paths: Vec::new(),
             no_path: None,
-            children: slots.map(|slot| Child::new(slot, now)).collect(),
+            children: slots
+                .zip(0..)
+                .map(|(slot, index)| Child::new(slot, Some(index), now))
+                .collect(),
             refused_offer: None,
             rekeys: 0,
             path_mtu: PathMtu::limited(config.mtu),
@@ -457,10 +460,10 @@ impl Connection {
 
 impl Child {
     /// A child in which nothing has happened.
-    pub(super) fn new(slot: SlotId, now: Instant) -> Self {
+    pub(super) fn new(slot: SlotId, index: Option<usize>, now: Instant) -> Self {
         Self {
             slot,
-            index: None,
+            index,
             counters: Arc::new(ChildCounters::new(now)),
             live: Vec::new(),
             failures: Vec::new(),

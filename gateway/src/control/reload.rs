@@ -411,7 +411,7 @@ impl Control {
         for place in 0..config.children.len() {
             let known = kept.get(place).copied().flatten();
             let known = known.and_then(|place| old.get_mut(place)?.take());
-            let child = known.or_else(|| Some(Child::new(slots.next()?, now)));
+            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now)));
             connection.children.extend(child);
         }
         connection.path_mtu.limit(config.mtu);
@@ -444,7 +444,7 @@ impl Control {
             if known.is_none() {
                 added.push(place);
             }
-            let child = known.or_else(|| Some(Child::new(slots.next()?, now)));
+            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now)));
             connection.children.extend(child);
         }
         connection.path_mtu.limit(config.mtu);
