@@ -65,6 +65,7 @@ impl Control {
             | Event::Redirected { peer, .. }
             | Event::PeerDown { peer, .. }
             | Event::EnoughChildren { peer, .. }
+            | Event::NotSuperseded { peer, .. }
             | Event::ChildFailed { peer, .. } => self.place_of(*peer),
             Event::ChildUp { child, .. } => self.place_of(child.peer),
             Event::ChildDown { child, .. } | Event::ChildConfirmed { child } => {

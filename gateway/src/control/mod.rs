@@ -13,14 +13,15 @@
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
-//!   diff.rs       old and new configuration  reload.rs      the difference, put in force
-//!   replace.rs    what takes time of that
+//!   diff.rs       old and new configuration  reload.rs      reads it again
+//!   apply.rs      puts the difference in force       replace.rs     what takes time of that
 //!   path_mtu.rs   how large packets may be
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
 //! its answer leaves (RFC 7296 §2.8).
 
+mod apply;
 mod commands;
 mod connection;
 mod diff;

@@ -56,7 +56,9 @@ impl Control {
         let dead: Vec<&mut Leaving> = dead.collect();
         if !dead.is_empty() {
             // The endpoint is told with the next step: it is in the midst of telling us.
-            dead.into_iter().for_each(|leaving| leaving.stage = Departure::Unused);
+            for leaving in dead {
+                leaving.stage = Departure::Unused;
+            }
             self.publish_policy();
         }
     }
@@ -149,4 +151,4 @@ fn meets(child: &Child, (local, remote): (&IpNet, &IpNet)) -> bool {
 }
 
 /// Between two attempts to make a new IKE SA beside the old one.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);

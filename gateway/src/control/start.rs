@@ -80,11 +80,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
     let reloading = Reloading::new(&config, Arc::clone(&waker), now);
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("watch for signals"))?;
-    registry
-        .register(&mut signals, SIGNALS, Interest::READABLE)
-        .map_err(failed("watch for signals"))?;
+    let signals = signals(registry).map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
@@ -92,11 +88,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let gateway = config.gateway;
     let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
     let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
-    for (index, mut socket) in ike.iter().enumerate() {
-        registry
-            .register(&mut socket, Token(IKE_SOCKETS.0 + index), Interest::READABLE)
-            .map_err(failed("watch a UDP socket"))?;
-    }
+    watch(registry, &ike).map_err(failed("watch a UDP socket"))?;
     let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
     let ike_sockets = ike.len();
     let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
@@ -164,6 +156,20 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         control.enable(now, index);
     }
     Ok(control)
+}
+
+fn watch(registry: &mio::Registry, sockets: &[UdpSocket]) -> io::Result<()> {
+    for (index, mut socket) in sockets.iter().enumerate() {
+        let token = Token(IKE_SOCKETS.0 + index);
+        registry.register(&mut socket, token, Interest::READABLE)?;
+    }
+    Ok(())
+}
+
+fn signals(registry: &mio::Registry) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }
 
 /// Numbers every configured child, in the order of the configuration.

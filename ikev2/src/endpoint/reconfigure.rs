@@ -97,10 +97,10 @@ impl Endpoint {
     pub fn supersede(&mut self, now: Instant, peer: PeerId, path: Path) -> Result<bool, Unknown> {
         let state = self.peers.one(peer)?;
         let (wanted, sas) = (state.wanted, state.sas.clone());
-        let stage = |spi: &IkeSpi| self.sas.get(spi).map(IkeSa::stage);
-        let up = sas.iter().rev().copied().find(|spi| stage(spi) == Some(Stage::Up));
+        let how_far = |spi: &IkeSpi| self.sas.get(spi).map(IkeSa::stage);
+        let up = sas.iter().rev().copied().find(|spi| how_far(spi) == Some(Stage::Up));
         let under_way =
-            |spi: &IkeSpi| matches!(stage(spi), Some(Stage::Knocking | Stage::HalfOpen));
+            |spi: &IkeSpi| matches!(how_far(spi), Some(Stage::Knocking | Stage::HalfOpen));
         let attempts: Vec<IkeSpi> = sas.into_iter().filter(under_way).collect();
         for spi in attempts {
             self.close(now, spi, CloseReason::Local);

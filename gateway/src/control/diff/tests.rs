@@ -155,8 +155,7 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_planned() {
     };
     let needs = between(&[connection()], &[], listen).expect_err("a restart");
     assert_eq!(needs, ["[gateway] listen", "[gateway] workers"]);
-    type Edit = fn(&mut Gateway);
-    let rows: [(&str, Edit); 9] = [
+    let rows: [(&str, fn(&mut Gateway)); 9] = [
         ("listen", |g| g.listen.push([192, 0, 2, 1].into())),
         ("ike_port", |g| g.ike_port = 501),
         ("nat_port", |g| g.nat_port = 4501),
@@ -177,7 +176,7 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_planned() {
         between(&[connection()], std::slice::from_ref(&auto), |_| {}).expect_err("a restart");
     assert_eq!(needs, ["[connection.berlin] encap"]);
     let other = config::Connection { name: "paris".into(), ..auto.clone() };
-    assert!(between(&[auto.clone()], &[auto, other], |_| {}).is_ok());
+    assert!(between(std::slice::from_ref(&auto), &[auto.clone(), other], |_| {}).is_ok());
 }
 
 #[test]
