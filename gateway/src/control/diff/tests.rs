@@ -146,6 +146,8 @@ fn ike() -> Vec<Proposal> {
     vec![Proposal::ike_from_keywords("aes256gcm16-prfsha256-curve25519").expect("keywords")]
 }
 
+type GatewayEdit = fn(&mut Gateway);
+
 #[test]
 fn what_needs_a_restart_is_named_and_nothing_else_is_planned() {
     let listen = |gateway: &mut Gateway| {
@@ -155,7 +157,7 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_planned() {
     };
     let needs = between(&[connection()], &[], listen).expect_err("a restart");
     assert_eq!(needs, ["[gateway] listen", "[gateway] workers"]);
-    let rows: [(&str, fn(&mut Gateway)); 9] = [
+    let rows: [(&str, GatewayEdit); 9] = [
         ("listen", |g| g.listen.push([192, 0, 2, 1].into())),
         ("ike_port", |g| g.ike_port = 501),
         ("nat_port", |g| g.nat_port = 4501),
