@@ -161,7 +161,9 @@ pub(super) fn command(socket: &Path, request: &Request) -> Outcome {
     match client::ask(socket, request)? {
         Response::Done { message } => print(&format!("{message}\n")),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Status { .. } | Response::Reload { .. } => Err(strange()),
+        Response::Status { .. } | Response::Events { .. } | Response::Reload { .. } => {
+            Err(strange())
+        }
     }
 }
 
@@ -170,7 +172,7 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match client::ask(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Done { .. } | Response::Reload { .. } => Err(strange()),
+        Response::Done { .. } | Response::Events { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 
@@ -202,7 +204,7 @@ pub(super) fn unknown(name: &str, snapshot: &Snapshot) -> Failure {
 }
 
 /// `10s`, `500ms`, `2m`.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "write a number and a unit: 10s".to_owned())?;

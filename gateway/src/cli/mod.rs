@@ -6,6 +6,7 @@
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
 //!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
+//!   events.rs    events, logs               what happened, and what happens
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -15,6 +16,7 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod events;
 mod offline;
 mod output;
 mod reload;
@@ -85,6 +87,8 @@ commands! {
     Rekey: client::Rekey,
     Reload: reload::Reload,
     Redirect: client::Redirect,
+    Events: events::Events,
+    Logs: events::Logs,
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,

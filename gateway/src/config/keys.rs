@@ -47,7 +47,7 @@ pub(super) const FILE: &[Key] = &[
     key("security"),
 ];
 
-pub(super) const LOG: &[Key] = &[key("level"), later("format", "the form of the lines of the log")];
+pub(super) const LOG: &[Key] = &[key("level"), key("format")];
 
 pub(super) const SECURITY: &[Key] = &[key("warn"), key("forbid")];
 
@@ -123,7 +123,7 @@ pub(super) const CONNECTION: &[Key] = &[
     key("nat_keepalive"),
     later("acl", "the filter for packets in the tunnel"),
     later("failover", "the way back to a preferred endpoint"),
-    later("log", "the choice of what is logged"),
+    key("log"),
     later("management_ip", "the source address of pings, traces and monitors"),
     later("monitor", "the probes through the tunnel"),
     later("nat", "the translation of addresses in the tunnel"),

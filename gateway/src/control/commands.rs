@@ -27,7 +27,13 @@ impl Control {
                 }
                 continue;
             }
-            let response = request.map_or_else(|no| no, |request| self.answer(now, request));
+            let response = match request {
+                Ok(Request::Events { follow, connection }) => {
+                    self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
+                }
+                Ok(request) => self.answer(now, request),
+                Err(refusal) => refusal,
+            };
             self.devices.server.reply(client, &response, now);
         }
         self.busy |= self.devices.server.has_requests();
@@ -82,8 +88,9 @@ impl Control {
             Request::Failover { .. } => not_yet("failover"),
             Request::Show { .. } => not_yet("show"),
             Request::Reset { .. } => not_yet("reset"),
+            // Answered before, for it needs the client.
             Request::Events { .. } => not_yet("events"),
-            Request::LogLevel { .. } => not_yet("logs level"),
+            Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,
         })
     }
 
@@ -112,7 +119,7 @@ impl Control {
     }
 
     /// The same for a command that works on whole connections only.
-    fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
+    pub(super) fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
         match self.find(name)? {
             (index, None) => Ok(index),
             (_, Some(_)) => Err(refuse(

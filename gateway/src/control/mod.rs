@@ -12,6 +12,7 @@
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
+//!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
 //!   diff.rs       old and new configuration  reload.rs      reads it again
 //!   apply.rs      puts the difference in force       replace.rs     what takes time of that
@@ -28,6 +29,7 @@ mod diff;
 mod events;
 mod folding;
 mod install;
+mod logs;
 mod path_mtu;
 mod paths;
 mod reload;
@@ -59,12 +61,14 @@ use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
-use crate::clock;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
 use crate::sys::changes::Changes;
+use crate::sys::notify::Manager;
+use crate::sys::privileges;
+use crate::{clock, log};
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -90,7 +94,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
         target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
         name = config.gateway.name, connections = config.connections.len()
     );
+    let cannot = |what| move |source| StartError::System { what, source };
+    privileges::close_up().map_err(cannot("give up what may leak keys"))?;
     let control = start::start(config, now)?;
+    privileges::keep_for_control().map_err(cannot("drop privileges"))?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
         control = %control.devices.server.path().display()
@@ -110,6 +117,7 @@ struct Control {
     tunnel: Tunnel,
     resolver: Resolver,
     devices: Devices,
+    manager: Manager,
     gateway: Gateway,
     log: Log,
     security: Security,
@@ -129,6 +137,8 @@ struct Control {
     folding: Folding,
     /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
     unwanted: Vec<PeerId>,
+    /// When the log returns to its old filter.
+    log_until: Option<Instant>,
     started: Instant,
     tick_at: Instant,
     /// When routes and addresses are looked at next.
@@ -173,6 +183,7 @@ enum Stop {
 
 impl Control {
     fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         let mut events = Events::with_capacity(EVENTS);
         let stop = loop {
             let timeout =
@@ -194,6 +205,7 @@ impl Control {
             self.answer_clients(now);
             self.on_reload(now);
             self.on_time(now);
+            self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
             }
@@ -250,6 +262,7 @@ impl Control {
             return;
         }
         tracing::info!(target: "gateway", event = "stopping");
+        self.manager.stopping();
         self.run = Run::Stopping { until: now + FAREWELL, why };
         self.endpoint.shutdown(now);
         self.drain(now);
@@ -333,6 +346,7 @@ impl Control {
             self.follow_names(now);
             self.drain(now);
         }
+        self.on_log_time(now);
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);

@@ -147,10 +147,12 @@ impl Control {
     pub(super) fn on_hangup(&mut self) {
         if self.reloading.job.is_some() {
             self.reloading.again = true;
-        } else if let Err(Response::Refused { message, .. }) =
-            self.reloading.begin(None, false, false)
-        {
+            return;
+        }
+        self.manager.reloading();
+        if let Err(Response::Refused { message, .. }) = self.reloading.begin(None, false, false) {
             tracing::error!(target: "gateway", event = "reload-failed", msg = message);
+            self.manager.ready();
         }
     }
 
@@ -187,8 +189,9 @@ impl Control {
             }
             Err(why) => refuse(RefusalKind::NotNow, why.to_owned()),
         };
-        if let Some(client) = client {
-            self.devices.server.reply(client, &response, now);
+        match client {
+            Some(client) => self.devices.server.reply(client, &response, now),
+            None => self.manager.ready(),
         }
         if std::mem::take(&mut self.reloading.again) {
             self.on_hangup();

@@ -16,6 +16,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sys::privileges;
+
 /// The names of all peers and what is known of each.
 #[derive(Debug)]
 pub(super) struct Resolver {
@@ -92,6 +94,9 @@ impl Resolver {
         // It is not joined: it ends when `queries` is dropped, or with the process in the midst of a query.
         let thread = thread::Builder::new().name("resolver".to_owned());
         thread.spawn(move || {
+            if let Err(error) = privileges::drop_all() {
+                tracing::warn!(target: "gateway", event = "privileges-kept", %error);
+            }
             for name in queries {
                 let result = look_up(&name);
                 if answers.send(Answer { name, result }).is_err() || waker.wake().is_err() {

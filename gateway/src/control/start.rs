@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ikev2::{Encap, Endpoint, EndpointConfig};
-use mio::{Interest, Poll, Token, Waker};
+use mio::{Interest, Poll, Registry, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use zeroize::Zeroize as _;
@@ -35,6 +35,7 @@ use crate::route::Routes;
 use crate::status::Code;
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
+use crate::sys::notify::Manager;
 
 /// The gateway could not start. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +89,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let gateway = config.gateway;
     let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
     let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
-    watch(registry, &ike).map_err(failed("watch a UDP socket"))?;
+    watch(registry, &ike)?;
     let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
     let ike_sockets = ike.len();
     let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
@@ -123,6 +124,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
             ike_sockets,
             upcalls: upcall_receiver,
         },
+        manager: Manager::of_process(),
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
@@ -141,6 +143,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         refused_this_second: 0,
         folding: super::folding::Folding::default(),
         unwanted: Vec::new(),
+        log_until: None,
         started: now,
         tick_at: now,
         upkeep_at: now,
@@ -158,15 +161,17 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     Ok(control)
 }
 
-fn watch(registry: &mio::Registry, sockets: &[UdpSocket]) -> io::Result<()> {
-    for (index, mut socket) in sockets.iter().enumerate() {
-        let token = Token(IKE_SOCKETS.0 + index);
-        registry.register(&mut socket, token, Interest::READABLE)?;
+/// Wakes the loop for what arrives on the sockets for plain IKE.
+fn watch(registry: &Registry, ike: &[UdpSocket]) -> Result<(), StartError> {
+    for (index, mut socket) in ike.iter().enumerate() {
+        registry
+            .register(&mut socket, Token(IKE_SOCKETS.0 + index), Interest::READABLE)
+            .map_err(failed("watch a UDP socket"))?;
     }
     Ok(())
 }
 
-fn signals(registry: &mio::Registry) -> io::Result<Signals> {
+fn signals(registry: &Registry) -> io::Result<Signals> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
     Ok(signals)

@@ -21,7 +21,7 @@ use super::{Connection, Control, Run};
 use crate::clock;
 use crate::config::{HostName, Peer};
 use crate::dataplane::{Policy, Rule, SlotId, TxCommand};
-use crate::status::reason;
+use crate::status::{State, reason};
 
 impl Control {
     /// Once a second.
@@ -49,10 +49,19 @@ impl Control {
         self.devices.server.handle_timeout(now);
         self.follow_names(now);
         self.resolver.handle_timeout(now);
+        self.tell_manager(now);
         if self.refused_this_second > 0 {
             let count = std::mem::take(&mut self.refused_this_second);
             tracing::debug!(target: "ike", event = "refused-last-second", count);
         }
+    }
+
+    /// Shows the service manager that we are alive, and how well.
+    fn tell_manager(&mut self, now: Instant) {
+        let wanted = || self.connections.iter().filter(|connection| connection.desired_up());
+        let up = wanted().filter(|connection| connection.state(now) == State::Up).count();
+        let wanted = wanted().count();
+        self.manager.tick(up, wanted);
     }
 
     /// Looks at routes and addresses again. What changes while it looks is looked at later.

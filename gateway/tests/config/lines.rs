@@ -35,7 +35,7 @@ const OF_CONNECTION: &[Line] = &[
     Line("mss_clamp = \"of\"", &[("E0114", 13, &["\"auto\", \"off\"", "did you mean `off`?"])]),
     Line("mss_clamp = 100", &[("E0113", 13, &["536 to 65495"])]),
     Line("pfs_check = true", &[("E0103", 1, &["PFS"])]),
-    Line("log = \"loud\"", &[("E0103", 1, &["logged"]), ("E0114", 7, &["\"debug\""])]),
+    Line("log = \"loud\"", &[("E0114", 7, &["\"debug\""])]),
     Line("management_ip = \"10.1.0.1\"", &[("E0103", 1, &["monitors"])]),
     Line(
         "management_ip = \"10.2.0.1\"",
@@ -342,11 +342,7 @@ const OF_FILE: &[Line] = &[
         "log = { level = \"lout\" }",
         &[("E0114", 17, &["says not what to log", "\"info,ike=debug\""])],
     ),
-    Line("log = { format = \"json\" }", &[("E0103", 9, &["`format` in [log]"])]),
-    Line(
-        "log = { format = \"xml\" }",
-        &[("E0103", 9, &[]), ("E0114", 18, &["\"text\", \"json\""])],
-    ),
+    Line("log = { format = \"xml\" }", &[("E0114", 18, &["\"text\", \"json\""])]),
     Line("log = \"info\"", &[("E0106", 7, &["[log]"])]),
     Line("security = { forbit = [\"sha1\"] }", &[("E0101", 14, &["did you mean `forbid`?"])]),
     Line(
