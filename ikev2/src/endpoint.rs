@@ -590,6 +590,7 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 mod children;
 mod follow;
 mod probe;
+mod reconfigure;
 mod switch;
 
 #[cfg(test)]

@@ -161,7 +161,9 @@ pub(super) fn command(socket: &Path, request: &Request) -> Outcome {
     match client::ask(socket, request)? {
         Response::Done { message } => print(&format!("{message}\n")),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Status { .. } | Response::Events { .. } => Err(strange()),
+        Response::Status { .. } | Response::Events { .. } | Response::Reload { .. } => {
+            Err(strange())
+        }
     }
 }
 
@@ -170,7 +172,7 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match client::ask(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Done { .. } | Response::Events { .. } => Err(strange()),
+        Response::Done { .. } | Response::Events { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 

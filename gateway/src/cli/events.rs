@@ -118,7 +118,9 @@ fn show(
             }
         }
         Response::Refused { kind, message } => ControlFlow::Break(Err(refused(kind, message))),
-        Response::Status { .. } | Response::Done { .. } => ControlFlow::Break(Err(strange())),
+        Response::Status { .. } | Response::Done { .. } | Response::Reload { .. } => {
+            ControlFlow::Break(Err(strange()))
+        }
     };
     if follow {
         return client::follow(&daemon.control, request, more).map_err(Failure::from)?;

@@ -4,6 +4,7 @@
 //!   run.rs       run                        the daemon itself
 //!   offline.rs   check, error, genpsk ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
+//!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
@@ -20,6 +21,7 @@ mod events;
 mod failover;
 mod offline;
 mod output;
+mod reload;
 mod run;
 mod status;
 
@@ -85,6 +87,7 @@ commands! {
     Down: client::Down,
     Restart: client::Restart,
     Rekey: client::Rekey,
+    Reload: reload::Reload,
     Redirect: client::Redirect,
     Events: events::Events,
     Logs: events::Logs,

@@ -41,7 +41,7 @@ impl Run {
         for file in &config.left_out_files {
             tracing::error!(
                 target: "gateway", event = "include-left-out", file = %file.display(),
-                fix = "s2s-gw check shows what is wrong in it; restart when it is mended"
+                fix = "s2s-gw check shows what is wrong in it; s2s-gw reload when it is mended"
             );
         }
         control::run(config).map_err(|error| Failure::new(Code::Failed, error))?;

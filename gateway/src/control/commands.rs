@@ -23,6 +23,12 @@ impl Control {
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
+            if let Ok(Request::Reload { dry_run, now: at_once }) = request {
+                if let Err(refusal) = self.begin_reload(client, dry_run, at_once) {
+                    self.devices.server.reply(client, &refusal, now);
+                }
+                continue;
+            }
             let response = match request {
                 Ok(Request::Events { follow, connection }) => {
                     self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
@@ -83,6 +89,7 @@ impl Control {
                     names.iter().map(|name| self.whole(name, "redirect")).collect();
                 self.redirect(now, &places?, to.as_deref())
             }
+            // It is answered when its files are read, see `answer_clients`.
             Request::Reload { .. } => not_yet("reload"),
             // Answered when the endpoint has been asked.
             Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 use super::connection::{Child, Connection};
 use super::monitors::monitor_source;
 use super::{Control, install, paths};
@@ -59,25 +61,8 @@ impl Control {
     }
 
     fn send_policy(&self) {
-        let mut rules = Vec::new();
-        for connection in self.connections.iter().filter(|c| c.wanted || c.peer.is_some()) {
-            for (configured, child) in connection.config.children.iter().zip(&connection.children) {
-                let side = |networks: &[ipnet::IpNet]| {
-                    let selectors = networks.iter().map(paths::selector);
-                    selectors.map(|selector| install::selector(&selector)).collect()
-                };
-                let selectors = esp::Selectors {
-                    local: side(&configured.local),
-                    remote: side(&configured.remote),
-                };
-                let rank =
-                    Rank { standing: connection.standing(child), metric: connection.config.metric };
-                rules.push(Rule { slot: child.slot, selectors: Arc::new(selectors), rank });
-                if connection.has_rival {
-                    rules.extend(questions(connection, configured, child));
-                }
-            }
-        }
+        let all = self.connections.iter().filter(|c| c.wanted || c.peer.is_some());
+        let rules: Vec<Rule> = all.flat_map(rules).collect();
         self.dataplane.tx(TxCommand::Policy(Arc::new(Policy::new(&rules))));
     }
 
@@ -108,6 +93,44 @@ impl Connection {
     }
 }
 
+/// The lines of one connection.
+fn rules(connection: &Connection) -> Vec<Rule> {
+    // What goes when others carry its packets comes before those, of lines that are alike.
+    let leaving = || connection.leaving.iter().filter(|one| one.stage.is_used());
+    let early = |network: &&IpNet| {
+        let mut old = leaving().flat_map(|leaving| &leaving.config.remote);
+        !old.any(|old| old.contains(*network) && old != *network)
+    };
+    let mut rules = Vec::new();
+    for one in leaving() {
+        rules.push(rule(connection, &one.child, &one.config.local, &one.config.remote));
+    }
+    for (configured, child) in connection.config.children.iter().zip(&connection.children) {
+        // A smaller network would be preferred to that of the child that still carries its packets.
+        let remote = configured.remote.iter().filter(early);
+        rules.push(rule(connection, child, &configured.local, remote));
+        if connection.has_rival {
+            rules.extend(questions(connection, configured, child));
+        }
+    }
+    rules
+}
+
+fn rule<'n>(
+    connection: &Connection,
+    child: &Child,
+    local: impl IntoIterator<Item = &'n IpNet>,
+    remote: impl IntoIterator<Item = &'n IpNet>,
+) -> Rule {
+    let selector = |network| install::selector(&paths::selector(network));
+    let selectors = esp::Selectors {
+        local: local.into_iter().map(selector).collect(),
+        remote: remote.into_iter().map(selector).collect(),
+    };
+    let rank = Rank { standing: connection.standing(child), metric: connection.config.metric };
+    Rule { slot: child.slot, selectors: Arc::new(selectors), rank }
+}
+
 /// The questions of its monitors go through a connection even while a rival of it carries everything else: otherwise they would
 /// find that the rival is well. Of rivals that ask the same host from the same address the better one is asked about.
 fn questions(connection: &Connection, configured: &config::Child, child: &Child) -> Vec<Rule> {
@@ -127,7 +150,7 @@ fn questions(connection: &Connection, configured: &config::Child, child: &Child)
 /// Which of these connections want packets that another one of them wants, too: those with a remote network that another one
 /// has, and local networks that have addresses in common with its.
 fn rivals(connections: &[&config::Connection]) -> Vec<bool> {
-    let mut claims: HashMap<ipnet::IpNet, Vec<Claim>> = HashMap::new();
+    let mut claims: HashMap<IpNet, Vec<Claim>> = HashMap::new();
     for (owner, connection) in connections.iter().enumerate() {
         for child in &connection.children {
             for remote in &child.remote {

@@ -55,6 +55,10 @@ pub(super) struct Connection {
     pub(super) redirect: Option<Redirect>,
     /// When the next NAT keepalive is due.
     pub(super) keepalive_at: Option<Instant>,
+    /// Children that a reload took out of the configuration and that carry packets until others do.
+    pub(super) leaving: Vec<Leaving>,
+    /// A reload wants a new IKE SA in the place of the one that is up.
+    pub(super) superseding: Option<Superseding>,
     shown: State,
     pub(super) since: Instant,
     pub(super) since_wall: Timestamp,
@@ -81,6 +85,43 @@ pub(super) struct Redirect {
     pub(super) unresolved: bool,
 }
 
+/// A child that is to go when what took its place in the configuration carries its packets.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) config: config::Child,
+    pub(super) child: Child,
+    pub(super) stage: Departure,
+}
+
+/// How far it is on its way out. Each look at it, once a second, is a step: what is in flight arrives between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// Packets still go into it.
+    InUse,
+    /// Its successors are up, here and with the peer.
+    Succeeded,
+    /// No packet goes into it any more.
+    Unused,
+    /// What was in flight has arrived.
+    Gone,
+}
+
+impl Departure {
+    /// Whether packets go into it.
+    pub(super) const fn is_used(self) -> bool {
+        matches!(self, Self::InUse | Self::Succeeded)
+    }
+}
+
+/// An IKE SA that is to be made beside the one that is up.
+#[derive(Debug, Default)]
+pub(super) struct Superseding {
+    /// How often it could not be had.
+    pub(super) failures: usize,
+    /// When to try again; `None` while an attempt runs.
+    pub(super) retry_at: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Failure {
     reason: Reason,
@@ -95,6 +136,8 @@ struct Failure {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) slot: SlotId,
+    /// Its number in `ikev2`: its place, unless children came and went since the connection was enabled.
+    pub(super) index: Option<usize>,
     pub(super) counters: Arc<ChildCounters>,
     /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
     /// networks where the peer wants it so.
@@ -137,16 +180,6 @@ impl Connection {
         now: Instant,
         wall: Timestamp,
     ) -> Self {
-        let child = |slot| Child {
-            slot,
-            counters: Arc::new(ChildCounters::new(now)),
-            live: Vec::new(),
-            failures: Vec::new(),
-            asked: None,
-            rekeys: 0,
-            rate: Rate::default(),
-            up: None,
-        };
         let mut connection = Self {
             peer: None,
             wanted: config.enabled,
@@ -154,7 +187,10 @@ impl Connection {
             failure: None,
             paths: Vec::new(),
             no_path: None,
-            children: slots.map(child).collect(),
+            children: slots
+                .zip(0..)
+                .map(|(slot, index)| Child::new(slot, Some(index), now))
+                .collect(),
             refused_offer: None,
             rekeys: 0,
             has_rival: false,
@@ -163,6 +199,8 @@ impl Connection {
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             keepalive_at: None,
+            leaving: Vec::new(),
+            superseding: None,
             shown: State::Disabled,
             since: now,
             since_wall: wall,
@@ -287,6 +325,8 @@ impl Connection {
         self.phase = Phase::Up { info };
         self.failure = None;
         self.rekeys = 0;
+        // Whoever began it, both sides have authenticated with what is configured now.
+        self.superseding = None;
     }
 
     /// The IKE SA was replaced.
@@ -324,6 +364,20 @@ impl Connection {
         }
     }
 
+    /// The child that has this number in `ikev2`, and what is configured for it; one that is leaving too.
+    pub(super) fn child_mut(&mut self, index: usize) -> Option<(&config::Child, &mut Child)> {
+        let configured = self.config.children.iter().zip(&mut self.children);
+        let leaving = self.leaving.iter_mut().map(|leaving| (&leaving.config, &mut leaving.child));
+        configured.chain(leaving).find(|(_, child)| child.index == Some(index))
+    }
+
+    /// The same by its slot.
+    pub(super) fn child_of_slot(&mut self, slot: SlotId) -> Option<(&config::Child, &mut Child)> {
+        let configured = self.config.children.iter().zip(&mut self.children);
+        let leaving = self.leaving.iter_mut().map(|leaving| (&leaving.config, &mut leaving.child));
+        configured.chain(leaving).find(|(_, child)| child.slot == slot)
+    }
+
     /// Whether a packet may ask for the child of this slot. What the endpoint tries by itself, with its own pauses, is not
     /// hurried by packets.
     pub(super) fn may_acquire(&mut self, slot: SlotId, now: Instant) -> bool {
@@ -359,6 +413,7 @@ impl Connection {
             self.blame(why, now);
         }
         self.refused_offer = None;
+        self.superseding = None;
         for child in &mut self.children {
             child.failures.clear();
             child.asked = None;
@@ -383,9 +438,9 @@ impl Connection {
     }
 
     /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
-    pub(super) fn on_child_failed(&mut self, place: usize, failed: Failed) {
-        let Some(child) = self.children.get_mut(place) else { return };
+    pub(super) fn on_child_failed(&mut self, index: usize, failed: Failed) {
         let seen = self.refused_offer.clone().filter(|offer| offer.code == failed.reason.code);
+        let Some((_, child)) = self.child_mut(index) else { return };
         let Failed { traffic, reason, retry_at } = failed;
         child.on_failed(Failed { traffic, reason: seen.unwrap_or(reason), retry_at });
     }
@@ -426,6 +481,21 @@ impl Connection {
 }
 
 impl Child {
+    /// A child in which nothing has happened.
+    pub(super) fn new(slot: SlotId, index: Option<usize>, now: Instant) -> Self {
+        Self {
+            slot,
+            index,
+            counters: Arc::new(ChildCounters::new(now)),
+            live: Vec::new(),
+            failures: Vec::new(),
+            asked: None,
+            rekeys: 0,
+            rate: Rate::default(),
+            up: None,
+        }
+    }
+
     /// A pair of SAs was installed that carries `traffic`; `replaces` another one.
     pub(super) fn on_up(&mut self, id: ChildId, traffic: Traffic, replaces: bool, now: Instant) {
         self.failures.retain(|failed| !serves(&traffic, &failed.traffic));

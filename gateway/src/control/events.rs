@@ -235,18 +235,14 @@ impl Control {
         let Some(index) = self.place_of(child.peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let Some(configured) = connection.config.children.get(child.config) else { return };
-        let Some(state) = connection.children.get_mut(child.config) else { return };
+        let (conn, replay_window) = (conn.clone(), connection.config.replay_window);
+        let (mtu, mss_clamp) = (connection.path_mtu.ceiling(self.mtu), connection.config.mss_clamp);
+        let Some((configured, state)) = connection.child_mut(child.config) else { return };
         let name = &configured.name;
         let (spi_in, spi_out) = (hex(child.spi_in.0.get()), hex(child.spi_out.0.get()));
         let (suite, local, remote) = (child.suite, list(&child.local_ts), list(&child.remote_ts));
-        let place = Place {
-            slot: state.slot,
-            replay_window: connection.config.replay_window,
-            mtu: connection.path_mtu.ceiling(self.mtu),
-            mss_clamp: connection.config.mss_clamp,
-            counters: &state.counters,
-        };
+        let place =
+            Place { slot: state.slot, replay_window, mtu, mss_clamp, counters: &state.counters };
         let resource = child.resource;
         let (id, traffic) =
             (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
@@ -282,11 +278,16 @@ impl Control {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
         let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
-        let child = connection.config.children.get(config).map(|child| child.name.as_str());
+        let conn = conn.clone();
+        let child = connection.child_mut(config).map(|(child, _)| child.name.clone());
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
-        let what = format!("{conn} child {} {selectors} {}", child.unwrap_or("-"), explained.code);
+        let what = format!(
+            "{conn} child {} {selectors} {}",
+            child.as_deref().unwrap_or("-"),
+            explained.code
+        );
         if let Some(folded) = self.folding.tell(what, now) {
             tracing::warn!(
                 target: "child", event = "failed", %conn, child, %selectors, reason = explained.alert,
@@ -300,17 +301,16 @@ impl Control {
 
     /// The other workers share the SA that is for all.
     fn on_enough_children(
-        &self,
+        &mut self,
         peer: PeerId,
         config: usize,
         (sas, workers): (usize, u32),
         why: &CloseReason,
     ) {
-        let Some(connection) = self.place_of(peer).and_then(|at| self.connections.get(at)) else {
-            return;
-        };
-        let conn = &connection.config.name;
-        let child = connection.config.children.get(config).map(|child| child.name.as_str());
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = connection.config.name.clone();
+        let child = connection.child_mut(config).map(|(child, _)| child.name.as_str());
         let alert = reason::code(why).alert;
         tracing::info!(
             target: "child", event = "enough", %conn, child, reason = alert, sas, workers,
@@ -322,10 +322,9 @@ impl Control {
         let Some(gone) = self.installer.remove(&self.dataplane, now, child, why) else { return };
         let Some(index) = self.place_of(gone.peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let conn = &connection.config.name;
-        let place = connection.children.iter().position(|state| state.slot == gone.slot);
-        let Some(place) = place else { return };
-        let name = connection.config.children.get(place).map(|child| child.name.as_str());
+        let conn = connection.config.name.clone();
+        let Some((configured, state)) = connection.child_of_slot(gone.slot) else { return };
+        let name = &configured.name;
         if *why == CloseReason::Rekeyed {
             tracing::debug!(
                 target: "child", event = "replaced", %conn, child = name,
@@ -335,10 +334,9 @@ impl Control {
             let alert = reason::code(why).alert;
             tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
         }
-        if let Some(state) = connection.children.get_mut(place) {
-            state.on_down(child);
-        }
+        state.on_down(child);
         self.on_standing(index, now);
+        self.dismiss_dead(index);
     }
 }
 

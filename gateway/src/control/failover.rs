@@ -233,6 +233,10 @@ impl Control {
     pub(super) fn on_switch_failed(&mut self, now: Instant, peer: PeerId, why: &CloseReason) {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
+        if connection.superseding.is_some() {
+            // What a reload wanted, not an endpoint.
+            return self.on_not_superseded(now, peer, why);
+        }
         let conn = &connection.config.name;
         let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
         tracing::warn!(

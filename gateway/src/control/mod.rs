@@ -6,7 +6,7 @@
 //!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
 //!             ── time ──────────┘    drained to the end)
 //!             ── routes changed ─► upkeep            ── ICMP "too big" ─► path MTU
-//!             ── signals ─► shutdown
+//!             ── signals ─► shutdown, reload
 //!
 //!   start.rs      opens everything           connection.rs  where each connection stands
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
@@ -15,15 +15,19 @@
 //!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
 //!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
+//!   diff.rs       old and new configuration      reload.rs       reads it again
+//!   apply.rs      puts the difference in force   replace.rs      what takes time of that
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
 //! its answer leaves (RFC 7296 §2.8).
 
+mod apply;
 mod commands;
 mod competition;
 mod connection;
+mod diff;
 mod events;
 mod failover;
 mod folding;
@@ -32,6 +36,8 @@ mod logs;
 mod monitors;
 mod path_mtu;
 mod paths;
+mod reload;
+mod replace;
 mod resolver;
 mod retiring;
 mod server;
@@ -52,16 +58,17 @@ use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
 use self::competition::Publication;
-use self::connection::Connection;
+use self::connection::{Child, Connection};
 use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
 use self::monitors::Monitors;
+use self::reload::Reloading;
 use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
-use crate::config::{Config, Gateway};
+use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::Refusal;
@@ -123,10 +130,15 @@ struct Control {
     devices: Devices,
     manager: Manager,
     gateway: Gateway,
+    log: Log,
+    security: Security,
+    reloading: Reloading,
     /// Of the TUN, octets.
     mtu: u16,
-    /// Codes of the warnings about the configuration and the host.
+    /// Codes of the warnings about the configuration.
     warnings: Vec<String>,
+    /// Codes of the warnings about the host.
+    host_warnings: Vec<String>,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
     /// The last few peers that were turned away.
@@ -202,6 +214,7 @@ impl Control {
             }
             self.on_upcalls(now);
             self.answer_clients(now);
+            self.on_reload(now);
             self.on_time(now);
             self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
@@ -245,12 +258,7 @@ impl Control {
         let signals: Vec<i32> = self.devices.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                self.manager.reloading();
-                tracing::warn!(
-                    target: "gateway", event = "reload-unsupported",
-                    msg = "changing the configuration of a running gateway is not supported; restart it"
-                );
-                self.manager.ready();
+                self.on_hangup();
                 continue;
             }
             match self.run {

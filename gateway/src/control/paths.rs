@@ -94,12 +94,8 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: us
         Some(id) => RemoteId::Exact(id.clone()),
         None => RemoteId::PeerAddress,
     };
-    peer.children =
-        connection.children.iter().map(|child| child_config(connection, child)).collect();
-    for child in &mut peer.children {
-        child.resources = u32::try_from(workers).unwrap_or(1);
-        child.most_for_resources = child.most_for_resources.max(2 * child.resources);
-    }
+    let children = connection.children.iter();
+    peer.children = children.map(|child| child_config(connection, child, workers)).collect();
     peer.start = connection.start;
     peer.encap = connection.encap;
     peer.mobike = connection.extensions.mobike;
@@ -124,7 +120,8 @@ fn any_address(connection: &Connection) -> bool {
     }
 }
 
-fn child_config(connection: &Connection, child: &Child) -> ChildConfig {
+/// One child of it as `ikev2` wants it.
+pub(super) fn child_config(connection: &Connection, child: &Child, workers: usize) -> ChildConfig {
     let mut config = ChildConfig::new(
         child.name.as_str(),
         child.local.iter().map(selector).collect(),
@@ -133,6 +130,8 @@ fn child_config(connection: &Connection, child: &Child) -> ChildConfig {
     );
     config.lifetime = connection.policy.esp_lifetime;
     config.pairing = connection.pairing;
+    config.resources = u32::try_from(workers).unwrap_or(1);
+    config.most_for_resources = config.most_for_resources.max(2 * config.resources);
     config
 }
 

@@ -36,7 +36,7 @@ impl Control {
             connections: self.connections.iter().map(|c| self.connection(c, now)).collect(),
             drops: self.drops(),
             refused: self.refused.iter().cloned().collect(),
-            warnings: self.warnings.clone(),
+            warnings: self.all_warnings(now),
         }
     }
 
@@ -86,6 +86,9 @@ impl Control {
         }
         if connection.standby().is_some() {
             warnings.push(Code::OnStandby.id().to_owned());
+        }
+        if connection.superseding.as_ref().is_some_and(|one| one.failures > 0) {
+            warnings.push(Code::OldCredentials.id().to_owned());
         }
         ConnectionStatus {
             name: config.name.clone(),

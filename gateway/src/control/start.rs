@@ -22,6 +22,7 @@ use zeroize::Zeroize as _;
 use super::connection::Connection;
 use super::install::{self, Installer};
 use super::path_mtu::Listener;
+use super::reload::Reloading;
 use super::resolver::Resolver;
 use super::server::{Server, SocketError};
 use super::tunnel::{self, Tunnel};
@@ -79,11 +80,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("watch for signals"))?;
-    registry
-        .register(&mut signals, SIGNALS, Interest::READABLE)
-        .map_err(failed("watch for signals"))?;
+    let reloading = Reloading::new(&config, Arc::clone(&waker), now);
+    let signals = signals(registry).map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
@@ -139,6 +137,10 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         dataplane,
         gateway,
         mtu,
+        log: config.log,
+        security: config.security,
+        reloading,
+        host_warnings: Vec::new(),
         warnings: config.warnings.iter().map(|warning| warning.code.to_string()).collect(),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
@@ -153,7 +155,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         run: Run::On,
         busy: false,
     };
-    control.warnings.extend(too_large.map(str::to_owned));
+    control.host_warnings.extend(too_large.map(str::to_owned));
     control.set_out(now);
     Ok(control)
 }
@@ -175,12 +177,18 @@ impl Control {
         if self.connections.iter().any(|connection| connection.config.relay) {
             tunnel::quiet_redirects(&self.gateway.tun);
         }
-        self.warnings.extend(tunnel::host_warnings(&self.connections).map(str::to_owned));
+        self.host_warnings.extend(tunnel::host_warnings(&self.connections).map(str::to_owned));
         self.publish_policy();
         for index in 0..self.connections.len() {
             self.enable(now, index);
         }
     }
+}
+
+fn signals(registry: &Registry) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }
 
 /// Numbers every configured child, in the order of the configuration.
@@ -233,7 +241,7 @@ fn raw_sockets(
     Ok(sockets)
 }
 
-fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
+pub(super) fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
     let hosts = connections.iter().filter_map(|connection| match &connection.peer {
         Peer::Any => None,
         Peer::Hosts(hosts) => Some(hosts),

@@ -9,7 +9,7 @@
 //!   the peer's own addresses ──► kept out of them                  198.51.100.20 via 203.0.113.1
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,7 +17,7 @@ use esp::ip::Version;
 use ikev2::Path;
 use ipnet::IpNet;
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
@@ -128,6 +128,37 @@ impl Tunnel {
                     tracing::error!(target: "gateway", event = "route-failed", %conn, %error);
                 }
                 self.tried.insert(key, Err(()));
+            }
+        }
+    }
+
+    /// Removes the routes that none of these connections needs, and those around the tunnel to peers of none of them.
+    pub(super) fn retain(&mut self, connections: &[Connection]) {
+        let enabled = || connections.iter().filter(|connection| connection.peer.is_some());
+        let needed: BTreeSet<(IpNet, u32)> = enabled()
+            .flat_map(|c| destinations(&c.config).into_iter().map(|to| (to, c.config.metric)))
+            .collect();
+        let unneeded: Vec<(IpNet, u32)> =
+            self.tried.keys().filter(|key| !needed.contains(key)).copied().collect();
+        for (destination, metric) in unneeded {
+            self.tried.remove(&(destination, metric));
+            match self.routes.remove(destination, metric) {
+                Ok(()) => tracing::info!(
+                    target: "gateway", event = "route-removed", %destination, metric
+                ),
+                Err(error) => tracing::warn!(target: "gateway", event = "route-failed", %error),
+            }
+        }
+        let in_use = enabled().filter_map(|connection| match &connection.phase {
+            Phase::Up { info } => Some(&info.path),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => None,
+        });
+        let paths = enabled().flat_map(|c| &c.paths).chain(in_use);
+        let peers: BTreeSet<IpAddr> = paths.map(|path| path.remote.ip()).collect();
+        let protected: Vec<IpAddr> = self.routes.protected_peers().collect();
+        for peer in protected.into_iter().filter(|peer| !peers.contains(peer)) {
+            if let Err(error) = self.routes.release_peer(peer) {
+                tracing::warn!(target: "gateway", event = "route-failed", %error);
             }
         }
     }

@@ -42,6 +42,8 @@ impl Control {
         }
         self.watch_endpoints(now);
         self.watch_monitors();
+        self.see_off_leaving(now);
+        self.supersede_again(now);
         self.send_keepalives(now);
         self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
@@ -67,6 +69,7 @@ impl Control {
         let _counted = self.devices.changes.drain();
         self.upkeep_at = now + UPKEEP;
         self.upkept_at = now;
+        self.reloading.look(now);
         self.refresh_paths(now);
         self.look_at_egress();
     }
@@ -106,6 +109,9 @@ impl Control {
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
         let peer = self.endpoint.add_peer(now, config);
         connection.peer = Some(peer);
+        for (index, child) in connection.children.iter_mut().enumerate() {
+            child.index = Some(index);
+        }
         self.places.insert(peer, index);
         self.drain(now);
     }
@@ -128,11 +134,18 @@ impl Control {
             let paths = connection.paths.clone();
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
-            let _ = self.endpoint.set_paths(now, peer, &paths);
-            // Its name leads elsewhere now, where perhaps another machine is: make before break.
-            let left = was_known && !connection.is_at_a_configured_address();
-            if let Some(first) = paths.first().filter(|_| left) {
-                let _ = self.endpoint.switch_to(now, peer, *first);
+            if connection.superseding.is_some() {
+                // The SA that is up stays where it is: these may lead to another host.
+                let workers = self.dataplane.workers();
+                let config = paths::peer_config(&connection.config, paths, workers);
+                let _ = self.endpoint.reconfigure(now, peer, config);
+            } else {
+                let _ = self.endpoint.set_paths(now, peer, &paths);
+                // Its name leads elsewhere now, where perhaps another machine is: make before break.
+                let left = was_known && !connection.is_at_a_configured_address();
+                if let Some(first) = paths.first().filter(|_| left) {
+                    let _ = self.endpoint.switch_to(now, peer, *first);
+                }
             }
             self.drain(now);
         }
@@ -221,7 +234,7 @@ impl Control {
 
 impl Connection {
     /// Takes what was found; true if the paths are others than before. Paths that worked once are kept when all fail.
-    fn on_paths(&mut self, found: Paths) -> bool {
+    pub(super) fn on_paths(&mut self, found: Paths) -> bool {
         let failed = found.usable.is_empty() && !found.failures.is_empty();
         self.no_path = failed.then(|| reason::peer_address_failed(&found.failures.join("; ")));
         if !found.usable.is_empty() {

@@ -136,7 +136,12 @@ impl Gateway {
     fn status(&self) -> Option<Snapshot> {
         match client::ask(&self.control, &Request::Status) {
             Ok(Response::Status { snapshot }) => Some(*snapshot),
-            Ok(Response::Events { .. } | Response::Done { .. } | Response::Refused { .. })
+            Ok(
+                Response::Events { .. }
+                | Response::Done { .. }
+                | Response::Reload { .. }
+                | Response::Refused { .. },
+            )
             | Err(_) => None,
         }
     }

@@ -55,9 +55,17 @@ pub const ALL: &[Id] = &[
     ),
     id(
         "gateway",
-        "reload-unsupported",
-        "warn",
-        "the configuration of a running gateway cannot be changed",
+        "reloaded",
+        "info",
+        "a new configuration is in force; how many connections `changed`",
+    ),
+    id("gateway", "reload-step", "info", "what that does, line by line; `keys`, `action`"),
+    id("gateway", "reload-failed", "error", "the files were refused and nothing changed (W0603)"),
+    id(
+        "gateway",
+        "config-error",
+        "error",
+        "an error in a `file` that was to be loaded; `line`, `code`",
     ),
     id(
         "gateway",
@@ -77,6 +85,7 @@ pub const ALL: &[Id] = &[
     id("gateway", "resolved", "info", "the addresses of a `name` are others than before"),
     id("gateway", "resolve-failed", "warn", "a `name` has no address now; the last ones stay"),
     id("gateway", "route-added", "info", "a network of a connection is routed into the tunnel"),
+    id("gateway", "route-removed", "info", "no connection needs this route any more"),
     id("gateway", "route-failed", "error", "a route could not be set"),
     id("gateway", "route-mtu", "debug", "a route got another MTU"),
     id("gateway", "leftover-removed", "info", "a route that an earlier run left is gone"),
@@ -109,6 +118,13 @@ pub const ALL: &[Id] = &[
     id("ike", "connecting", "info", "an attempt to call a peer; its number is `attempt`"),
     id("ike", "up", "info", "an IKE SA is there; identities, `suite`, who began, NAT"),
     id("ike", "rekeyed", "info", "an IKE SA was replaced by the next"),
+    id("ike", "superseding", "info", "a new IKE SA is begun beside the old one, after a reload"),
+    id(
+        "ike",
+        "not-superseded",
+        "warn",
+        "that IKE SA could not be had and the old one stays (W0601); `reason`, `retry_in`",
+    ),
     id("ike", "moved", "info", "a peer is at another address (MOBIKE, or its NAT changed)"),
     id(
         "ike",

@@ -14,6 +14,12 @@ crate::codes::codes! {
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
     MtuTooLarge "W0504" "mtu of a connection is more than fits"
         "`mtu` of a connection asks for longer packets than its tunnel carries: what is left of the path after the headers of ESP, or the MTU of the TUN device, is less. The smaller size is in force, so nothing is lost, but `mtu` does not do what it says. The log line `mtu-too-large` names the connection and the size that fits. Write that, or leave `mtu` out.";
+    OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
+        "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
+    FileNewer "W0602" "the configuration file is newer than what runs"
+        "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
+    ReloadFailed "W0603" "the last reload was refused"
+        "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
     OnStandby "W0702" "the connection runs over a standby endpoint"
         "The SAs are not with the first endpoint in `peer` but with a later one, because the first did not answer or because `s2s-gw failover` wanted it so. Packets pass. With `failover.failback` the gateway goes back by itself when the first one answers again; otherwise `s2s-gw failover NAME --to ENDPOINT` does it, without losing a packet. `s2s-gw status NAME` shows which endpoints answer.";
     Closed "E1000" "closed on purpose"

@@ -12,6 +12,7 @@ pub mod client;
 mod codes;
 pub mod protocol;
 pub mod reason;
+pub mod reload;
 pub mod text;
 pub mod words;
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Snapshot;
+use super::reload::Reload;
 use crate::log::Record;
 
 /// Its members may look at a daemon, and not touch it.
@@ -205,6 +206,11 @@ pub enum Response {
     Status {
         /// The state of everything.
         snapshot: Box<Snapshot>,
+    },
+    /// The answer to [`Request::Reload`].
+    Reload {
+        /// What was done, or would be, or why nothing was.
+        report: Box<Reload>,
     },
     /// The answer to [`Request::Events`]; many of them to a client that follows.
     Events {

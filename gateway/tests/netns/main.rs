@@ -33,6 +33,7 @@ mod redirect_all;
 mod refusal;
 mod rekey;
 mod relay;
+mod reload;
 mod service;
 mod sizes;
 mod speed;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     lifetimes::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);
+    reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);
     host::list(&mut list);

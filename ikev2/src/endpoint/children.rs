@@ -105,7 +105,7 @@ impl Endpoint {
     }
 
     /// Puts another configuration in the place of a peer's.
-    fn change(
+    pub(super) fn change(
         &mut self,
         peer: PeerId,
         change: impl FnOnce(&mut PeerConfig) -> Result<(), Unknown>,
@@ -116,7 +116,12 @@ impl Endpoint {
         change(Arc::make_mut(place))
     }
 
-    fn each_up(&mut self, now: Instant, peer: PeerId, run: impl Fn(&mut IkeSa, &mut Cx<'_>)) {
+    pub(super) fn each_up(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        run: impl Fn(&mut IkeSa, &mut Cx<'_>),
+    ) {
         let Ok(state) = self.peers.one(peer) else { return };
         let spis: Vec<IkeSpi> = state.sas.clone();
         for spi in spis {

@@ -25,6 +25,7 @@ mod mobike;
 mod nat;
 mod negotiate;
 mod reauth;
+mod reconfigure;
 mod redirect;
 mod rekey_ike;
 mod resources;

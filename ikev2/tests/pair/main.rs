@@ -30,6 +30,7 @@ mod nat_moves;
 mod negotiation;
 mod pairs;
 mod reboot;
+mod reconfigure;
 mod redirect;
 mod rekey;
 mod resources;
