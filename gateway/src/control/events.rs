@@ -8,10 +8,12 @@
 
 use std::time::Instant;
 
-use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, Traffic};
+use ikev2::{
+    ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, SendWhen, Traffic,
+};
 
 use super::Control;
-use super::connection::{Failed, Redirect};
+use super::connection::{Failed, Phase, Redirect};
 use super::install::Place;
 use crate::clock;
 use crate::status::reason::{self, Gravity};
@@ -231,10 +233,12 @@ impl Control {
         })
     }
 
-    fn on_child_up(&mut self, now: Instant, child: ChildSa, replaces: Option<ChildId>) {
+    fn on_child_up(&mut self, now: Instant, mut child: ChildSa, replaces: Option<ChildId>) {
         let Some(index) = self.place_of(child.peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
+        let is_called = matches!(&connection.phase, Phase::Up { info } if !info.initiator)
+            && replaces.is_none();
         let (conn, replay_window) = (conn.clone(), connection.config.replay_window);
         let (mtu, mss_clamp) = (connection.path_mtu.ceiling(self.mtu), connection.config.mss_clamp);
         let Some((configured, state)) = connection.child_mut(child.config) else { return };
@@ -244,6 +248,11 @@ impl Control {
         let place =
             Place { slot: state.slot, replay_window, mtu, mss_clamp, counters: &state.counters };
         let resource = child.resource;
+        if is_called && self.installer.has_twin(state.slot, &child) {
+            // The peer made another IKE SA beside the one that is up. It has this child when it has our answer, and shows
+            // that by using it; until then the old one carries our packets.
+            child.send = SendWhen::AfterInbound;
+        }
         let (id, traffic) =
             (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
         match self.installer.install(&self.dataplane, child, &place) {

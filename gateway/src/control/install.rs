@@ -347,6 +347,13 @@ impl Installer {
         of(&self.by_slot, slot).filter_map(|id| Some((id, self.installed.get(&id)?)))
     }
 
+    /// Whether an SA of the slot carries the same traffic as this one.
+    pub(super) fn has_twin(&self, slot: SlotId, child: &ChildSa) -> bool {
+        let alike =
+            |sa: &Installed| sa.local_ts == child.local_ts && sa.remote_ts == child.remote_ts;
+        self.of_slot(slot).any(|(_, sa)| alike(sa))
+    }
+
     /// The children of a peer, or those of one slot.
     pub(super) fn of_peer(&self, peer: PeerId, only: Option<SlotId>) -> Vec<ChildId> {
         let is_meant = |id: &ChildId| {

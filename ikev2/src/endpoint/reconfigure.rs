@@ -86,7 +86,7 @@ impl Endpoint {
 
     /// Authenticates anew, by this path, with what is configured now: a new IKE SA beside the one that is up. That one goes
     /// a moment after the new one is up; if the new one cannot be had, it stays, and
-    /// [`Event::SwitchFailed`](crate::Event::SwitchFailed) says why. An attempt to the same end that is under way is given
+    /// [`Event::SwitchFailed`] says why. An attempt to the same end that is under way is given
     /// up for this one.
     ///
     /// `false`: the peer is not up. Then an attempt of ours that is under way, perhaps with what is not true any more, is
