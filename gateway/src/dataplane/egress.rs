@@ -26,7 +26,9 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
 use crate::dataplane::sad::{Outbound, Slots};
-use crate::dataplane::{Batch, Broken, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender};
+use crate::dataplane::{
+    Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
+};
 use crate::io::{RawEsp, Tun, UdpSockets};
 
 /// The tx pump's state; lives on its thread.
@@ -79,12 +81,14 @@ impl Egress {
 
     /// Pumps until it is told to stop.
     pub(super) fn run(&mut self) -> Result<(), Broken> {
+        let mut rest = Rest::default();
         let mut events = Events::with_capacity(4);
         loop {
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }
-            if !self.batch()?.is_over() {
+            let batch = self.batch()?;
+            if !rest.is_due(batch) {
                 continue;
             }
             match self.poll.poll(&mut events, None) {

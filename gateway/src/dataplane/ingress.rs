@@ -28,7 +28,7 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::deliver::Delivery;
 use crate::dataplane::sad::{Inbound, InboundTable};
-use crate::dataplane::{Batch, Broken, Counters, IoLoss, RxCommand, Upcall, UpcallSender};
+use crate::dataplane::{Batch, Broken, Counters, IoLoss, Rest, RxCommand, Upcall, UpcallSender};
 use crate::io::udp::Inbox;
 use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
 
@@ -109,12 +109,14 @@ impl Ingress {
 
     /// Pumps until it is told to stop.
     pub(super) fn run(&mut self) -> Result<(), Broken> {
+        let mut rest = Rest::default();
         let mut events = Events::with_capacity(16);
         loop {
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }
-            if !self.turn()?.is_over() {
+            let batch = self.turn()?;
+            if !rest.is_due(batch) {
                 continue;
             }
             match self.poll.poll(&mut events, None) {

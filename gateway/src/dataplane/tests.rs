@@ -46,7 +46,7 @@ impl Side {
         let (equipment, ike) = netns.run(|| open(addresses, routes, workers)).unwrap();
         let tun_index = equipment[0].tun.bulk.index();
         let dataplane = Some(Dataplane::start(equipment, &sender).unwrap());
-        let counters = Arc::new(ChildCounters::new(crate::clock::now()));
+        let counters = Arc::new(ChildCounters::new(clock::now()));
         Self { netns, dataplane, ike, upcalls, poll, counters, tun_index }
     }
 
@@ -62,12 +62,12 @@ impl Side {
 
     /// The next upcall, or `None` after `patience`.
     fn upcall(&mut self, patience: Duration) -> Option<Upcall> {
-        let deadline = crate::clock::now() + patience;
+        let deadline = clock::now() + patience;
         loop {
             if let Some(upcall) = self.upcalls.try_recv() {
                 return Some(upcall);
             }
-            let left = deadline.checked_duration_since(crate::clock::now())?;
+            let left = deadline.checked_duration_since(clock::now())?;
             self.poll.poll(&mut mio::Events::with_capacity(1), Some(left)).unwrap();
         }
     }
@@ -126,8 +126,8 @@ impl Side {
 
     /// Waits until `number` says `wanted`: counters are written after the packet was handed on.
     fn settles(&self, wanted: u64, number: impl Fn(&Self) -> u64) {
-        let deadline = crate::clock::now() + PATIENCE;
-        while number(self) != wanted && crate::clock::now() < deadline {
+        let deadline = clock::now() + PATIENCE;
+        while number(self) != wanted && clock::now() < deadline {
             std::thread::yield_now();
         }
         assert_eq!(number(self), wanted);
@@ -167,8 +167,8 @@ fn local_routes(device: &str) {
         matches!(words[..], [to, "80", .., flags, on]
             if on == device && to.starts_with("20010db8") && flags.starts_with('8'))
     };
-    let deadline = crate::clock::now() + PATIENCE;
-    while crate::clock::now() < deadline {
+    let deadline = clock::now() + PATIENCE;
+    while clock::now() < deadline {
         let table = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
         if table.lines().any(is_local) {
             return;
@@ -319,7 +319,7 @@ fn talk(left: &mut Side, right: &mut Side, outer: (&str, &str), transport: Trans
 }
 
 fn is_recent(moment: Instant) -> bool {
-    crate::clock::now().saturating_duration_since(moment) < PATIENCE
+    clock::now().saturating_duration_since(moment) < PATIENCE
 }
 
 #[test]
@@ -610,3 +610,16 @@ fn a_device_that_goes_is_reported() {
 
 mod workers;
 mod worn;
+
+#[test]
+fn a_pump_that_waited_long_for_its_core_sleeps_at_once_for_a_while() {
+    let start = clock::now();
+    let at = |micros| start + Duration::from_micros(micros);
+    let mut rest = Rest::default();
+    rest.note(at(0), at(1_000));
+    assert!(!rest.is_wary(at(1_000)), "that was short");
+    rest.note(at(2_000), at(4_000));
+    assert!(rest.is_wary(at(4_000)) && rest.is_wary(at(53_999)));
+    assert!(!rest.is_wary(at(54_000)), "for ever");
+    assert!(rest.is_due(Batch::Empty) && !rest.is_due(Batch::Full));
+}
