@@ -5,6 +5,7 @@
 //!   offline.rs   check, error, genpsk ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
+//!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -17,6 +18,7 @@ mod client;
 mod offline;
 mod output;
 mod run;
+mod screen;
 mod status;
 
 use std::fmt;

@@ -16,6 +16,7 @@ use ikev2::{ChildId, CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start, Tra
 use jiff::Timestamp;
 
 use super::path_mtu::PathMtu;
+use super::pfs::Pfs;
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::reason::{self, Gravity, Trouble};
@@ -45,6 +46,10 @@ pub(super) struct Connection {
     pub(super) path_mtu: PathMtu,
     /// Where the peer sent us, while that is where we are or want to go.
     pub(super) redirect: Option<Redirect>,
+    /// The kernel refused a route of it.
+    pub(super) lacks_route: bool,
+    /// When its IKE SA came up, while it is.
+    pub(super) up_at: Option<Instant>,
     /// When the next NAT keepalive is due.
     pub(super) keepalive_at: Option<Instant>,
     shown: State,
@@ -99,8 +104,18 @@ pub(super) struct Child {
     pub(super) rekeys: u64,
     /// The rates of the last second and what they were computed from.
     pub(super) rate: Rate,
-    /// When it came up, and the packets sent until then; for seeing that nothing comes back.
-    up: Option<(Instant, u64)>,
+    /// When it came up or a packet last came in, and the packets sent until then; for seeing that nothing comes back.
+    heard: Option<(Instant, u64)>,
+    /// Whether anything came in since it came up.
+    answered: bool,
+    /// When a packet was last sent, as of the last look, and how many there were then.
+    pub(super) last_sent: Option<Instant>,
+    sent: u64,
+    /// Whether both sides agree on PFS.
+    pub(super) pfs: Pfs,
+    shown: State,
+    pub(super) since: Instant,
+    pub(super) since_wall: Timestamp,
 }
 
 /// A child, or a pair of its networks, that could not be made.
@@ -137,7 +152,14 @@ impl Connection {
             asked: None,
             rekeys: 0,
             rate: Rate::default(),
-            up: None,
+            heard: None,
+            answered: false,
+            last_sent: None,
+            sent: 0,
+            pfs: Pfs::Unknown,
+            shown: State::Down,
+            since: now,
+            since_wall: wall,
         };
         let mut connection = Self {
             peer: None,
@@ -151,6 +173,8 @@ impl Connection {
             rekeys: 0,
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
+            lacks_route: false,
+            up_at: None,
             keepalive_at: None,
             shown: State::Disabled,
             since: now,
@@ -169,14 +193,15 @@ impl Connection {
         match &self.phase {
             Phase::Up { .. } => {
                 let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
-                let one_way = self.children.iter().any(|child| child.is_one_way(now));
                 let failed = self.children.iter().any(|child| !child.failures.is_empty());
-                let missing = self.children.iter().any(|child| child.missing().next().is_some());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
-                    _ if installed == self.children.len() && !missing && !one_way => State::Up,
+                    // What is wrong has a reason; what is not tried yet has none, and is missing nevertheless.
+                    _ if installed == self.children.len() && self.reason(now).is_none() => {
+                        State::Up
+                    }
                     _ => State::Degraded,
                 }
             }
@@ -219,9 +244,11 @@ impl Connection {
                     |which: fn(&Child) -> Option<&Failed>| self.children.iter().find_map(which);
                 let failed =
                     of_any(|child| child.missing().next()).or_else(|| of_any(Child::worst));
-                failed.map(|failed| failed.reason.clone()).or_else(|| {
-                    let one_way = self.children.iter().find(|child| child.is_one_way(now))?;
-                    Some(reason::no_return_traffic(one_way.counters.packets_out()))
+                let failed = failed.map(|failed| failed.reason.clone());
+                failed.or_else(|| self.lacks_route.then(reason::route_refused)).or_else(|| {
+                    let mut one_way = self.children.iter().filter_map(|child| child.one_way(now));
+                    let (sent, silence) = one_way.next()?;
+                    Some(reason::no_return_traffic(sent, silence))
                 })
             }
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
@@ -263,6 +290,7 @@ impl Connection {
     /// The IKE SA stands.
     pub(super) fn on_up(&mut self, info: Box<IkeSaInfo>, now: Instant) {
         self.keepalive_at = Some(now + self.config.nat_keepalive);
+        self.up_at = Some(now);
         self.arrive(&info);
         self.phase = Phase::Up { info };
         self.failure = None;
@@ -328,6 +356,7 @@ impl Connection {
     /// The IKE SA is gone, or the attempt to make one failed.
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
+        self.up_at = None;
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
             self.phase = Phase::Idle;
@@ -340,7 +369,8 @@ impl Connection {
         for child in &mut self.children {
             child.failures.clear();
             child.asked = None;
-            child.up = None;
+            child.heard = None;
+            child.pfs = Pfs::Unknown;
         }
     }
 
@@ -350,8 +380,8 @@ impl Connection {
         if trouble.family == ESP_PROPOSAL && trouble.first_hand {
             let offer = reason::explain_for(why, &self.config.name, &self.config.policy.forbidden);
             let failures = self.children.iter_mut().flat_map(|child| &mut child.failures);
-            for failed in failures.filter(|failed| failed.reason.code == offer.code) {
-                failed.reason.clone_from(&offer);
+            for failed in failures {
+                failed.reason.learn(&offer);
             }
             self.refused_offer = Some(offer);
         }
@@ -363,9 +393,11 @@ impl Connection {
     /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
     pub(super) fn on_child_failed(&mut self, place: usize, failed: Failed) {
         let Some(child) = self.children.get_mut(place) else { return };
-        let seen = self.refused_offer.clone().filter(|offer| offer.code == failed.reason.code);
-        let Failed { traffic, reason, retry_at } = failed;
-        child.on_failed(Failed { traffic, reason: seen.unwrap_or(reason), retry_at });
+        let mut failed = failed;
+        if let Some(offer) = &self.refused_offer {
+            failed.reason.learn(offer);
+        }
+        child.on_failed(failed);
     }
 
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
@@ -411,7 +443,8 @@ impl Child {
             self.rekeys += 1;
         } else if self.live.is_empty() {
             self.rekeys = 0;
-            self.up = Some((now, self.counters.packets_out()));
+            self.heard = Some((now, self.counters.packets_out()));
+            self.answered = false;
         }
         self.live.push((id, traffic));
     }
@@ -420,7 +453,8 @@ impl Child {
     pub(super) fn on_down(&mut self, id: ChildId) {
         self.live.retain(|(live, _)| *live != id);
         if self.live.is_empty() {
-            self.up = None;
+            self.heard = None;
+            self.pfs = Pfs::Unknown;
         }
     }
 
@@ -459,8 +493,37 @@ impl Child {
         true
     }
 
-    /// Computes the rates; called about once a second.
+    /// The state of its packets.
+    pub(super) fn state(&self, now: Instant) -> State {
+        if self.live.is_empty() {
+            State::Down
+        } else if self.failures.is_empty() && self.one_way(now).is_none() {
+            State::Up
+        } else {
+            State::Degraded
+        }
+    }
+
+    /// Notes when the state changed.
+    pub(super) fn refresh(&mut self, now: Instant, wall: Timestamp) {
+        let state = self.state(now);
+        if state != self.shown {
+            self.shown = state;
+            (self.since, self.since_wall) = (now, wall);
+        }
+    }
+
+    /// Computes the rates, and notes what came and went; called about once a second.
     pub(super) fn measure(&mut self, now: Instant) {
+        let sent = self.counters.packets_out();
+        if sent != self.sent {
+            (self.sent, self.last_sent) = (sent, Some(now));
+        }
+        if let (Some((heard, before)), Some(last)) = (&mut self.heard, self.counters.last_inbound())
+            && last > *heard
+        {
+            (*heard, *before, self.answered) = (last, sent, true);
+        }
         let (rx, tx) = (self.counters.octets_in(), self.counters.octets_out());
         if let Some((then, last_rx, last_tx)) = self.rate.last {
             let millis =
@@ -474,12 +537,15 @@ impl Child {
         self.rate.last = Some((now, rx, tx));
     }
 
-    /// Whether packets leave and none has come since the child came up.
-    fn is_one_way(&self, now: Instant) -> bool {
-        let Some((up, sent_before)) = self.up else { return false };
-        let heard = self.counters.last_inbound().is_some_and(|last| last >= up);
+    /// How many packets have left, and for how long, since the last one came in or the child came up; `None` where that is
+    /// nothing to wonder about.
+    fn one_way(&self, now: Instant) -> Option<(u64, Duration)> {
+        let (heard, sent_before) = self.heard?;
+        let hears = self.counters.last_inbound().is_some_and(|last| last > heard);
         let sent = self.counters.packets_out().saturating_sub(sent_before);
-        !heard && sent >= ONE_WAY_PACKETS && now.saturating_duration_since(up) >= ONE_WAY_AFTER
+        let silence = now.saturating_duration_since(heard);
+        let patience = if self.answered { ONE_WAY_LATER } else { ONE_WAY_AFTER };
+        (!hears && sent >= ONE_WAY_PACKETS && silence >= patience).then_some((sent, silence))
     }
 }
 
@@ -506,6 +572,9 @@ const RECENT: Duration = Duration::from_mins(3);
 /// One-way traffic is worth a word after so long and so many packets: a TCP handshake or a ping would have been answered.
 const ONE_WAY_AFTER: Duration = Duration::from_secs(30);
 const ONE_WAY_PACKETS: u64 = 10;
+
+/// The same after there were answers: a stream that goes one way for a while is nothing special.
+const ONE_WAY_LATER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -13,6 +13,7 @@ use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, Pe
 use super::Control;
 use super::connection::{Failed, Redirect};
 use super::install::Place;
+use super::pfs;
 use crate::clock;
 use crate::status::reason::{self, Gravity};
 use crate::status::{Refusal, words};
@@ -244,12 +245,21 @@ impl Control {
             counters: &state.counters,
         };
         let resource = child.resource;
+        // The child of IKE_AUTH comes in the same breath as its IKE SA.
+        let fresh = pfs::Fresh {
+            own_keys: child.suite.ke.is_some(),
+            first: connection.up_at == Some(now),
+            replaces: replaces.is_some(),
+            spi: child.spi_in.0.get(),
+        };
+        let pfs = state.pfs.after(fresh, &connection.config.policy, now);
         let (id, traffic) =
             (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
         match self.installer.install(&self.dataplane, child, &place) {
             Ok(()) => {
                 // Of those that are alike the one for all stands for the child.
                 state.on_up(id, traffic, replaces.is_some() && !resource, now);
+                state.pfs = pfs;
                 let worker = self.installer.worker(id);
                 tracing::info!(
                     target: "child", event = if replaces.is_some() { "rekeyed" } else { "up" },
@@ -276,7 +286,11 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
+        let policy = &connection.config.policy;
+        let explained = match connection.children.get_mut(config) {
+            Some(child) => child.explained(why, policy, conn),
+            None => reason::explain_for(why, conn, &policy.forbidden),
+        };
         let child = connection.config.children.get(config).map(|child| child.name.as_str());
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))

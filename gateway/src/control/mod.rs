@@ -13,7 +13,8 @@
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
-//!   path_mtu.rs   how large packets may be
+//!   path_mtu.rs   how large packets may be      pfs.rs         whether the two sides agree on PFS
+//!   host.rs       what of this host is in the way
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
@@ -23,9 +24,11 @@ mod commands;
 mod connection;
 mod events;
 mod folding;
+mod host;
 mod install;
 mod path_mtu;
 mod paths;
+mod pfs;
 mod resolver;
 mod retiring;
 mod server;
@@ -56,7 +59,7 @@ use crate::clock;
 use crate::config::{Config, Gateway};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
-use crate::status::Refusal;
+use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 
 pub use self::server::SocketError;
@@ -106,8 +109,9 @@ struct Control {
     gateway: Gateway,
     /// Of the TUN, octets.
     mtu: u16,
-    /// Codes of the warnings about the configuration and the host.
-    warnings: Vec<String>,
+    /// Warnings about the configuration.
+    warnings: Vec<Warning>,
+    host: host::Host,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
     /// The last few peers that were turned away.

@@ -24,14 +24,14 @@ use super::install::{self, Installer};
 use super::path_mtu::Listener;
 use super::resolver::Resolver;
 use super::server::{Server, SocketError};
-use super::tunnel::{self, Tunnel};
+use super::tunnel::Tunnel;
 use super::{Control, Devices, Run};
 use crate::clock;
 use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
 use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
-use crate::status::Code;
+use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 
@@ -137,7 +137,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         dataplane,
         gateway,
         mtu,
-        warnings: config.warnings.iter().map(|warning| warning.code.to_string()).collect(),
+        warnings: config.warnings.iter().map(Warning::of_config).collect(),
+        host: super::host::Host::default(),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
         refused_this_second: 0,
@@ -151,8 +152,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         busy: false,
     };
     control.tunnel.begin();
-    control.warnings.extend(too_large.map(str::to_owned));
-    control.warnings.extend(tunnel::host_warnings(&control.connections).map(str::to_owned));
+    control.warnings.extend(too_large.map(Warning::of));
     control.publish_policy();
     for index in 0..control.connections.len() {
         control.enable(now, index);
@@ -265,8 +265,8 @@ fn too_large(
     connections: &[crate::config::Connection],
     sizes: &[u16],
     device: u16,
-) -> Option<&'static str> {
-    let code = Code::MtuTooLarge.id();
+) -> Option<Code> {
+    let code = Code::MtuTooLarge;
     let mut warned = None;
     for (connection, fits) in connections.iter().zip(sizes) {
         // A name or a caller from anywhere may turn out to have more room than was assumed.
@@ -278,7 +278,7 @@ fn too_large(
         if let Some(mtu) = connection.mtu.filter(|mtu| *mtu > fits) {
             let conn = &connection.name;
             tracing::warn!(
-                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code,
+                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code = code.id(),
                 msg = "`mtu` of the connection is more than fits into its tunnel, which bounds packets instead",
                 fix = %format!("write `mtu = {fits}` or less, or leave it out")
             );
@@ -337,10 +337,18 @@ mod tests {
         let (address, name) = (known.peer.clone(), Peer::Hosts(vec![name]));
         assert_eq!(warned(&address, None, 1400, 1400), None);
         assert_eq!(warned(&address, Some(1400), 1400, 1400), None);
-        assert_eq!(warned(&address, Some(1401), 1400, 1438), Some("W0504"), "of the path");
-        assert_eq!(warned(&address, Some(1401), 1438, 1400), Some("W0504"), "of the device");
+        assert_eq!(
+            warned(&address, Some(1401), 1400, 1438),
+            Some(Code::MtuTooLarge),
+            "of the path"
+        );
+        assert_eq!(
+            warned(&address, Some(1401), 1438, 1400),
+            Some(Code::MtuTooLarge),
+            "of the device"
+        );
         assert_eq!(warned(&name, Some(1401), 1400, 1438), None, "it may be IPv4 or IPv6");
-        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some("W0504"));
+        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some(Code::MtuTooLarge));
         assert_eq!(warned(&Peer::Any, Some(1401), 1400, 1438), None);
     }
 }

@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use esp::ip::Version;
@@ -21,7 +20,6 @@ use super::connection::Connection;
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
-use crate::status::Code;
 
 /// The routes into the tunnel and around it.
 #[derive(Debug)]
@@ -192,27 +190,6 @@ fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<I
             source_for(neighbour).ok().filter(|source| network.contains(source))
         })
 }
-
-/// What of this host keeps tunnels from working: forwarding that is switched off (W0501).
-pub(super) fn host_warnings(connections: &[Connection]) -> Option<&'static str> {
-    let families = |v4: bool| {
-        let networks = connections.iter().flat_map(|c| &c.config.children).flat_map(|c| &c.local);
-        networks.into_iter().any(|network| matches!(network, IpNet::V4(_)) == v4)
-    };
-    let off = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
-    let warned = families(true) && off("/proc/sys/net/ipv4/ip_forward")
-        || families(false) && off("/proc/sys/net/ipv6/conf/all/forwarding");
-    warned.then(|| {
-        tracing::warn!(
-            target: "gateway", event = "forwarding-off", code = FORWARDING_OFF,
-            fix = "sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
-        );
-        FORWARDING_OFF
-    })
-}
-
-/// The code of the warning that this host does not forward packets.
-const FORWARDING_OFF: &str = Code::NotForwarding.id();
 
 /// Any port does: nothing is sent.
 const DISCARD_PORT: u16 = 9;

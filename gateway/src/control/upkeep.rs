@@ -35,6 +35,7 @@ impl Control {
         for connection in &mut self.connections {
             for child in &mut connection.children {
                 child.measure(now);
+                child.refresh(now, wall);
             }
             if let Some(state) = connection.refresh(now, wall) {
                 let conn = &connection.config.name;
@@ -42,6 +43,8 @@ impl Control {
                 tracing::info!(target: "ike", event = "state", %conn, state = state.word(), reason);
             }
         }
+        self.check_pfs(now);
+        self.look_at_host(now);
         self.send_keepalives(now);
         self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
@@ -115,6 +118,7 @@ impl Control {
         let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
         // Routes first: from here on nothing for the protected networks leaves in clear.
         self.tunnel.install(connection, &found.usable);
+        connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
         connection.on_paths(found);
         let workers = self.dataplane.workers();
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
@@ -134,6 +138,7 @@ impl Control {
             let Some(peer) = connection.peer else { continue };
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
+            connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
             if !connection.on_paths(found) {
                 continue;
             }

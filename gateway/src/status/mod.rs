@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Diagnostic, Severity};
+
 pub use codes::Code;
 pub use reason::Reason;
 
@@ -52,9 +54,12 @@ pub struct Snapshot {
     /// Peers that were turned away, newest last; only the last few.
     #[serde(default)]
     pub refused: Vec<Refusal>,
-    /// Codes of the warnings about the configuration.
+    /// Codes of the warnings about the configuration and the host.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The same with what there is to say about them.
+    #[serde(default)]
+    pub warning_details: Vec<Warning>,
 }
 
 /// The TUN device.
@@ -64,6 +69,44 @@ pub struct TunStatus {
     pub name: String,
     /// Its MTU: the largest inner packet, octets.
     pub mtu: u16,
+}
+
+/// Something that should be looked at although it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// Stable code, `W0501`.
+    pub code: String,
+    /// What it is, in a few words.
+    pub title: String,
+    /// `warning`.
+    pub severity: String,
+    /// What was seen, one sentence without full stop; `None`: the title says all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What to do about it, one sentence without full stop.
+    pub fix: String,
+}
+
+impl Warning {
+    /// Of the running gateway.
+    pub(crate) fn of(code: Code) -> Self {
+        let severity = Severity::Warning.word().to_owned();
+        let (title, fix) = (code.title().to_owned(), code.fix().to_owned());
+        Self { code: code.id().to_owned(), title, severity, message: None, fix }
+    }
+
+    /// Of the configuration.
+    pub(crate) fn of_config(found: &Diagnostic) -> Self {
+        let id = found.code.id();
+        let fix = found.fix.clone().or_else(|| found.help.clone());
+        Self {
+            code: id.to_owned(),
+            title: found.code.title().to_owned(),
+            severity: found.severity().word().to_owned(),
+            message: Some(found.message.clone()),
+            fix: fix.unwrap_or_else(|| format!("s2s-gw error {id}")),
+        }
+    }
 }
 
 /// Dropped packets by reason; reasons that never happened are left out.
@@ -100,7 +143,7 @@ pub enum State {
     Connecting,
     /// Every child has its SAs.
     Up,
-    /// Some children are missing, or nothing comes back.
+    /// Packets pass, and something is wrong: children or routes are missing, SAs are not replaced, or nothing comes back.
     Degraded,
     /// It should be up, and the last attempt failed.
     Down,
@@ -145,6 +188,15 @@ impl State {
         }
     }
 
+    /// The same in the words of AWS, whose tunnels are up or not.
+    #[must_use]
+    pub const fn aws(self) -> &'static str {
+        match self {
+            Self::Up | Self::Degraded => "UP",
+            Self::Connecting | Self::Error | Self::Disabled | Self::Waiting | Self::Down => "DOWN",
+        }
+    }
+
     /// The same in the words of CloudStack.
     #[must_use]
     pub const fn cloudstack(self) -> &'static str {
@@ -179,6 +231,9 @@ pub struct ConnectionStatus {
     pub vpnaas_status: String,
     /// The state in the words of CloudStack.
     pub cloudstack_state: String,
+    /// The state in the words of AWS: `UP` or `DOWN`.
+    #[serde(default)]
+    pub aws_status: String,
     /// Why it is not up, or not fully.
     pub reason: Option<Reason>,
     /// The number of the running attempt, 1 for the first.
@@ -201,6 +256,9 @@ pub struct ConnectionStatus {
     /// Codes of warnings.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The same with what there is to say about them.
+    #[serde(default)]
+    pub warning_details: Vec<Warning>,
 }
 
 /// The path MTU of a connection.
@@ -270,8 +328,20 @@ pub struct ChildStatus {
     pub remote: Vec<String>,
     /// `up`, `down`, or `degraded` if only some pairs of its networks are up.
     pub state: State,
+    /// When it entered this state.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// How long ago that was.
+    #[serde(default)]
+    pub since_seconds: Option<u64>,
     /// Why it is not up, or not fully.
     pub reason: Option<Reason>,
+    /// Whether both sides agree on PFS: `verified`, `mismatch`, or `pending` while that is being found out.
+    #[serde(default)]
+    pub pfs: Option<String>,
+    /// The size of segments that TCP is told, octets.
+    #[serde(default)]
+    pub mss: Option<u16>,
     /// Each pair of its networks by itself, where the peer keeps only one pair in each child SA; otherwise empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<PairStatus>,
@@ -298,6 +368,9 @@ pub struct ChildStatus {
     pub tx_bytes_per_second: u64,
     /// Since the last packet came in.
     pub last_rx_seconds: Option<f64>,
+    /// Since the last packet was sent, to a second.
+    #[serde(default)]
+    pub last_tx_seconds: Option<f64>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<String, u64>,
 }
@@ -378,7 +451,8 @@ pub(crate) mod tests {
                 ike: BTreeMap::from([("malformed".to_owned(), 2)]),
             },
             refused: Vec::new(),
-            warnings: vec!["W0302".into()],
+            warnings: vec!["W0501".into()],
+            warning_details: vec![Warning::of(Code::NotForwarding)],
         }
     }
 
@@ -393,6 +467,7 @@ pub(crate) mod tests {
             awaits: None,
             vpnaas_status: State::Up.vpnaas().into(),
             cloudstack_state: State::Up.cloudstack().into(),
+            aws_status: State::Up.aws().into(),
             reason: None,
             attempt: None,
             retry_in_seconds: None,
@@ -404,7 +479,7 @@ pub(crate) mod tests {
                 nat: false,
                 nat_local: false,
                 nat_remote: false,
-                rtt_seconds: None,
+                rtt_seconds: Some(0.011),
                 redirected_to: None,
             },
             ike: Some(IkeStatus {
@@ -423,7 +498,11 @@ pub(crate) mod tests {
                 local: vec!["10.1.0.0/16".into(), "10.9.0.0/24".into()],
                 remote: vec!["10.2.0.0/16".into()],
                 state: State::Up,
+                since: Some(time),
+                since_seconds: Some(93_600),
                 reason: None,
+                pfs: Some("verified".into()),
+                mss: Some(1382),
                 pairs: Vec::new(),
                 sa: Some(SaStatus {
                     suite: "AES_GCM_16_256/ESN".into(),
@@ -444,11 +523,13 @@ pub(crate) mod tests {
                 rx_bytes_per_second: 12_100_000,
                 tx_bytes_per_second: 890_000,
                 last_rx_seconds: Some(0.2),
+                last_tx_seconds: Some(0.1),
                 drops: BTreeMap::from([("replayed".to_owned(), 1)]),
             }],
             path_mtu: None,
             routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
             warnings: Vec::new(),
+            warning_details: Vec::new(),
         }
     }
 
@@ -460,6 +541,9 @@ pub(crate) mod tests {
         connection.since_seconds = 12;
         connection.vpnaas_status = State::Down.vpnaas().into();
         connection.cloudstack_state = State::Down.cloudstack().into();
+        connection.aws_status = State::Down.aws().into();
+        connection.peer.rtt_seconds = None;
+        connection.peer.active = None;
         connection.reason = Some(Reason {
             code: "E1003".into(),
             alert: "proposal-mismatch-ike".into(),
@@ -475,6 +559,9 @@ pub(crate) mod tests {
             child.state = State::Down;
             child.sa = None;
             child.last_rx_seconds = None;
+            child.last_tx_seconds = None;
+            child.pfs = None;
+            child.mss = None;
         }
         connection
     }
@@ -491,6 +578,8 @@ pub(crate) mod tests {
         assert_eq!(paris["desired_up"], true);
         assert_eq!(paris["vpnaas_status"], "DOWN");
         assert_eq!(paris["cloudstack_state"], "Disconnected");
+        assert_eq!(paris["aws_status"], "DOWN");
+        assert_eq!(json["warning_details"][0]["severity"], "warning");
         assert_eq!(paris["reason"]["code"], "E1003");
         assert_eq!(paris["reason"]["alert"], "proposal-mismatch-ike");
         assert_eq!(paris["retry_in_seconds"], 12);

@@ -26,6 +26,7 @@ mod marks;
 mod moving;
 mod mtu;
 mod path_mtu;
+mod pfs;
 mod redirect;
 mod refusal;
 mod rekey;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     moving::list(&mut list);
     mtu::list(&mut list);
     path_mtu::list(&mut list);
+    pfs::list(&mut list);
     redirect::list(&mut list);
     fragments::list(&mut list);
     lifetimes::list(&mut list);
