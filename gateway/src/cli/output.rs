@@ -27,6 +27,17 @@ pub(super) fn print(text: &str) -> Outcome {
     }
 }
 
+/// What the parser of the command line has to say: help and version are data, the rest is a mistake.
+pub(super) fn usage(said: &clap::Error) -> Outcome {
+    match said.print() {
+        _ if said.use_stderr() => Err(Failure::silent(Code::Usage)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Failed, format!("cannot write to stdout: {error}")))
+        }
+        _ => DONE,
+    }
+}
+
 /// One JSON object in a line.
 pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, Failure> {
     let line = serde_json::to_string(value).map_err(|error| Failure::new(Code::Failed, error))?;

@@ -26,6 +26,7 @@ mod policy;
 mod raw;
 mod raw_connection;
 mod report;
+mod schema;
 mod secret;
 mod section;
 mod security;
@@ -41,5 +42,6 @@ pub use model::{
     LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
+pub use schema::schema;
 pub use secret::PresharedKey;
 pub use source::{Place, Source};

@@ -20,6 +20,7 @@ use super::pfs::Pfs;
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::reason::{self, Gravity, Trouble};
+use crate::status::show::Counted;
 use crate::status::{Reason, State};
 
 /// One configured connection.
@@ -111,6 +112,8 @@ pub(super) struct Child {
     /// When a packet was last sent, as of the last look, and how many there were then.
     pub(super) last_sent: Option<Instant>,
     sent: u64,
+    /// What was counted when somebody last reset the counters, and when that was.
+    pub(super) baseline: Option<(Instant, Counted)>,
     /// Whether both sides agree on PFS.
     pub(super) pfs: Pfs,
     shown: State,
@@ -156,6 +159,7 @@ impl Connection {
             answered: false,
             last_sent: None,
             sent: 0,
+            baseline: None,
             pfs: Pfs::Unknown,
             shown: State::Down,
             since: now,

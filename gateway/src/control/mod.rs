@@ -13,6 +13,7 @@
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
+//!   show.rs       what `show` shows          settings.rs    the configuration in force
 //!   path_mtu.rs   how large packets may be      pfs.rs         whether the two sides agree on PFS
 //!   host.rs       what of this host is in the way
 //! ```
@@ -32,6 +33,8 @@ mod pfs;
 mod resolver;
 mod retiring;
 mod server;
+mod settings;
+mod show;
 mod snapshot;
 mod start;
 mod tunnel;

@@ -60,7 +60,7 @@ impl Control {
         addresses.iter().map(ToString::to_string).collect()
     }
 
-    fn drops(&self) -> Drops {
+    pub(super) fn drops(&self) -> Drops {
         let counters = self.dataplane.counters();
         let mut esp: BTreeMap<String, u64> = BTreeMap::new();
         for (word, count) in counters

@@ -20,6 +20,7 @@ use super::connection::Connection;
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
+use crate::status::show::RouteRow;
 
 /// The routes into the tunnel and around it.
 #[derive(Debug)]
@@ -147,6 +148,24 @@ impl Tunnel {
             }
         }
         lines
+    }
+
+    /// The same for programs.
+    pub(super) fn rows(&self, connection: &config::Connection) -> Vec<RouteRow> {
+        let metric = connection.metric;
+        let row = |destination: IpNet| {
+            let tried = self.tried.get(&(destination, metric))?;
+            Some(RouteRow {
+                connection: connection.name.clone(),
+                destination: destination.to_string(),
+                device: self.device.clone(),
+                metric,
+                source: tried.ok().and_then(|way| way.source).map(|ip| ip.to_string()),
+                mtu: tried.ok().and_then(|way| way.mtu),
+                state: if tried.is_ok() { "installed" } else { "refused" }.to_owned(),
+            })
+        };
+        destinations(connection).into_iter().filter_map(row).collect()
     }
 
     /// Whether the kernel refused a route of this connection.

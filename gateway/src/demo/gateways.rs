@@ -136,7 +136,8 @@ impl Gateway {
     fn status(&self) -> Option<Snapshot> {
         match client::ask(&self.control, &Request::Status) {
             Ok(Response::Status { snapshot }) => Some(*snapshot),
-            Ok(Response::Done { .. } | Response::Refused { .. }) | Err(_) => None,
+            Ok(Response::Done { .. } | Response::Refused { .. } | Response::Shown { .. })
+            | Err(_) => None,
         }
     }
 

@@ -10,14 +10,18 @@
 
 pub mod client;
 mod codes;
+#[cfg(test)]
+pub(crate) mod conforms;
 pub mod protocol;
 pub mod reason;
+pub mod show;
 pub mod text;
 pub mod words;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Diagnostic, Severity};
@@ -25,11 +29,17 @@ use crate::config::{Diagnostic, Severity};
 pub use codes::Code;
 pub use reason::Reason;
 
+/// The JSON Schema of a [`Snapshot`], for programs that read it.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Snapshot).to_value()
+}
+
 /// The name and version of the JSON form.
 pub const SCHEMA: &str = "s2s-gw/status/1";
 
 /// Everything that the daemon knows about itself at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// [`SCHEMA`].
     pub schema: String,
@@ -63,7 +73,7 @@ pub struct Snapshot {
 }
 
 /// The TUN device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TunStatus {
     /// Its name.
     pub name: String,
@@ -72,7 +82,7 @@ pub struct TunStatus {
 }
 
 /// Something that should be looked at although it works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// Stable code, `W0501`.
     pub code: String,
@@ -110,7 +120,7 @@ impl Warning {
 }
 
 /// Dropped packets by reason; reasons that never happened are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drops {
     /// By the data plane: inner packets and ESP packets.
     pub esp: BTreeMap<String, u64>,
@@ -119,7 +129,7 @@ pub struct Drops {
 }
 
 /// Somebody whom we turned away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// When.
     pub time: Timestamp,
@@ -132,7 +142,7 @@ pub struct Refusal {
 }
 
 /// The state of a connection: the state of its packets, not of anybody's intentions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Switched off in the configuration or by `down`.
@@ -210,7 +220,7 @@ impl State {
 }
 
 /// One configured connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionStatus {
     /// Its name.
     pub name: String,
@@ -262,7 +272,7 @@ pub struct ConnectionStatus {
 }
 
 /// The path MTU of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathMtuStatus {
     /// The largest outer packet, octets.
     pub outer: u16,
@@ -271,7 +281,7 @@ pub struct PathMtuStatus {
 }
 
 /// Where the peer is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerStatus {
     /// As configured: addresses, names or `any`.
     pub configured: Vec<String>,
@@ -293,7 +303,7 @@ pub struct PeerStatus {
 }
 
 /// What the IKE SA agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IkeStatus {
     /// The algorithms, IANA names.
     pub suite: String,
@@ -318,7 +328,7 @@ pub struct IkeStatus {
 }
 
 /// One configured child. The counters survive rekeying.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChildStatus {
     /// Its name.
     pub name: String,
@@ -376,7 +386,7 @@ pub struct ChildStatus {
 }
 
 /// An SA pair that one worker sends on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerSaStatus {
     /// Which worker, from 0.
     pub worker: usize,
@@ -390,7 +400,7 @@ pub struct WorkerSaStatus {
 }
 
 /// One pair of networks of a child that the peer wants split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairStatus {
     /// Our side.
     pub local: Vec<String>,
@@ -408,7 +418,7 @@ pub struct PairStatus {
 }
 
 /// A pair of ESP SAs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SaStatus {
     /// The algorithms, IANA names.
     pub suite: String,
@@ -609,5 +619,57 @@ pub(crate) mod tests {
         for state in State::ALL {
             assert_eq!(serde_json::to_value(state).expect("serializes"), state.word());
         }
+    }
+
+    #[test]
+    fn the_schema_describes_what_is_sent() {
+        let schema = schema();
+        let mut sample = serde_json::to_value(sample()).expect("serializes");
+        assert_eq!(conforms::faults(&sample, &schema, &schema, ""), [""; 0]);
+        sample["connections"][0]["state"] = "sleepy".into();
+        sample["pid"] = "4711".into();
+        let faults = conforms::faults(&sample, &schema, &schema, "");
+        assert_eq!(faults.len(), 2, "{faults:?}");
+    }
+
+    /// Everything that the schema of before promised is promised still: programs that read it go on working.
+    #[test]
+    fn fields_are_only_ever_added() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/status/golden/status.schema.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let text = serde_json::to_string_pretty(&schema()).expect("serializes");
+            std::fs::write(path, text + "\n").expect("writes");
+        }
+        let before = std::fs::read_to_string(path).expect("there is such a file");
+        let before: serde_json::Value = serde_json::from_str(&before).expect("JSON");
+        kept(&before, &schema(), "");
+        assert_eq!(before, schema(), "{path} is behind; UPDATE_GOLDEN=1 writes it anew");
+    }
+
+    /// Fails if a property, a word or a promise of `before` is not in `now`.
+    fn kept(before: &serde_json::Value, now: &serde_json::Value, at: &str) {
+        use serde_json::Value;
+        match (before, now) {
+            (Value::Object(before), Value::Object(now)) => {
+                for (key, value) in before.iter().filter(|(key, _)| *key != "description") {
+                    let found = now.get(key).unwrap_or_else(|| panic!("{at}/{key} is gone"));
+                    kept(value, found, &format!("{at}/{key}"));
+                }
+            }
+            (Value::Array(before), Value::Array(now)) => {
+                for value in before {
+                    assert!(now.contains(value), "{at}: {value} is gone");
+                }
+            }
+            (before, now) => assert_eq!(before, now, "{at} is something else"),
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "/properties/pid is gone")]
+    fn a_field_that_goes_is_noticed() {
+        let mut less = schema();
+        less["properties"].as_object_mut().expect("properties").remove("pid");
+        kept(&schema(), &less, "");
     }
 }

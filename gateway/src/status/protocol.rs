@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Snapshot;
+use super::show::Table;
 
 /// The longest request that the daemon reads, octets.
 pub const MAX_REQUEST_LEN: usize = 4096;
@@ -183,6 +184,11 @@ pub enum Response {
     Status {
         /// The state of everything.
         snapshot: Box<Snapshot>,
+    },
+    /// The answer to [`Request::Show`].
+    Shown {
+        /// What was asked for.
+        table: Box<Table>,
     },
     /// It was done, or has begun.
     Done {

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use ikev2::registry::KeMethod;
 use ikev2::{CloseReason, Identity, Proposal, Traffic, Transform};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::codes::Code;
 use super::words::{self, Kind};
 
 /// A reason as shown to people and programs; the same in status, JSON and logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// Stable code, `E1003`.
     pub code: String,

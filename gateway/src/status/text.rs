@@ -3,6 +3,7 @@
 //! ```text
 //!   overview.rs   a line for each connection, and why it is not up     columns that do not fit are shortened, then left out
 //!   detail.rs     everything about one                                 long lines are folded
+//!   table.rs      what `show` shows
 //!   plain.rs      a line for each, tabs between, for awk
 //! ```
 
@@ -10,6 +11,7 @@ mod detail;
 mod fold;
 mod overview;
 mod plain;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub use detail::detail;
 pub use overview::overview;
 pub use plain::plain;
+pub use table::{table, toml};
 
 use super::{State, Warning, words};
 
