@@ -262,7 +262,9 @@ const SAID: &str = "s2s-gw/command/1";
 pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failure> {
     match client::ask(socket, request)? {
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        answer => Ok(answer),
+        answer @ (Response::Status { .. } | Response::Shown { .. } | Response::Done { .. }) => {
+            Ok(answer)
+        }
     }
 }
 
@@ -270,7 +272,7 @@ pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failu
 pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match answer(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
-        _ => Err(strange()),
+        Response::Shown { .. } | Response::Done { .. } | Response::Refused { .. } => Err(strange()),
     }
 }
 

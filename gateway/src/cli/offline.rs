@@ -137,9 +137,7 @@ impl Error {
             return Err(Failure::new(Code::Unknown, format!("no code `{code}`; {hint}")));
         };
         if self.json {
-            let mut object = as_json(found);
-            object["schema"] = "s2s-gw/error/1".into();
-            return print(&json_line(&object)?);
+            return print(&json_line(&as_json(found))?);
         }
         print(&format!("{}: {}\n\n{}\n", found.id, found.title, wrapped(found.text)))
     }
@@ -147,7 +145,7 @@ impl Error {
 
 fn as_json(code: codes::Explanation) -> Value {
     let severity = if code.id.starts_with('W') { "warning" } else { "error" };
-    json!({ "code": code.id, "severity": severity, "title": code.title, "explanation": code.text })
+    json!({ "schema": "s2s-gw/error/1", "code": code.id, "severity": severity, "title": code.title, "explanation": code.text })
 }
 
 /// Print a new pre-shared key

@@ -7,6 +7,7 @@
 //!
 //! Nothing has to be put right when the program is interrupted: the cursor is not hidden and the screen is not another one.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ fn in_place(text: &str, size: Size, first: bool) -> String {
         block += "\x1b[K\r\n";
     }
     if shown < count {
-        block += &format!(".. {} more lines\x1b[K\r\n", count - shown);
+        let _ = write!(block, ".. {} more lines\x1b[K\r\n", count - shown);
     }
     block += "\x1b[J";
     block

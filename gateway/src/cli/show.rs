@@ -67,7 +67,9 @@ impl Show {
         };
         match answer(&self.daemon.control, &Request::Show { what })? {
             Response::Shown { table } => self.print(&table),
-            _ => Err(super::client::strange()),
+            Response::Status { .. } | Response::Done { .. } | Response::Refused { .. } => {
+                Err(super::client::strange())
+            }
         }
     }
 
@@ -76,10 +78,10 @@ impl Show {
             return print(&json_line(table)?);
         }
         let columns = screen::size().map(|size| size.columns);
-        print(&match table {
-            Table::Config { effective, .. } if self.effective => text::toml(effective),
-            table => text::table(table, columns),
-        })
+        if let (Table::Config { effective, .. }, true) = (table, self.effective) {
+            return print(&text::toml(effective));
+        }
+        print(&text::table(table, columns))
     }
 }
 

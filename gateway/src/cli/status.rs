@@ -17,6 +17,7 @@ use crate::status::{ConnectionStatus, Snapshot, State};
 #[command(
     after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --watch=5\n  s2s-gw status --plain | cut -f 1,2\n  s2s-gw status --quiet berlin && echo up"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Status {
     /// Only this connection
     name: Option<String>,

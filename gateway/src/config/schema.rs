@@ -15,9 +15,12 @@ use super::keys::{self, Key, Support};
 /// The whole schema (draft 2020-12).
 #[must_use]
 pub fn schema() -> Value {
-    let mut whole = table("# Every key", "", keys::FILE);
-    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    whole["title"] = "Configuration of s2s-gw".into();
+    let mut whole = table(FILE, "", keys::FILE);
+    if let Some(whole) = whole.as_object_mut() {
+        let draft = "https://json-schema.org/draft/2020-12/schema";
+        whole.insert("$schema".into(), draft.into());
+        whole.insert("title".into(), "Configuration of s2s-gw".into());
+    }
     whole
 }
 
@@ -30,8 +33,8 @@ fn table(chapter: &str, before: &str, keys: &[Key]) -> Value {
             Support::Yes => documented(chapter, &format!("{before}{}", key.name)),
             Support::Later(purpose) => Some(format!("Not supported yet: {purpose}.")),
         };
-        if let Some(said) = said {
-            one["description"] = said.into();
+        if let (Some(one), Some(said)) = (one.as_object_mut(), said) {
+            one.insert("description".into(), said.into());
         }
         properties.insert(key.name.to_owned(), one);
     }
@@ -68,8 +71,7 @@ fn value(chapter: &str, name: &str) -> Value {
             json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
         }
         "include" | "listen" | "public_addresses" | "ike" | "esp" | "warn" | "forbid"
-        | "local_subnets" | "remote_subnets" => texts(),
-        "peer" => texts(),
+        | "local_subnets" | "remote_subnets" | "peer" => texts(),
         "routes" => either(&[one_of(&["auto", "none"]), list()]),
         "mtu" => either(&[one_of(&["auto"]), number()]),
         "mss_clamp" => either(&[one_of(&["auto", "off"]), number()]),

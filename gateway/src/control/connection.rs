@@ -545,11 +545,11 @@ impl Child {
     /// nothing to wonder about.
     fn one_way(&self, now: Instant) -> Option<(u64, Duration)> {
         let (heard, sent_before) = self.heard?;
-        let hears = self.counters.last_inbound().is_some_and(|last| last > heard);
+        let lately = self.counters.last_inbound().is_some_and(|last| last > heard);
         let sent = self.counters.packets_out().saturating_sub(sent_before);
         let silence = now.saturating_duration_since(heard);
         let patience = if self.answered { ONE_WAY_LATER } else { ONE_WAY_AFTER };
-        (!hears && sent >= ONE_WAY_PACKETS && silence >= patience).then_some((sent, silence))
+        (!lately && sent >= ONE_WAY_PACKETS && silence >= patience).then_some((sent, silence))
     }
 }
 

@@ -57,16 +57,19 @@ crate::codes::codes! {
 impl Code {
     /// What to do about a warning, one sentence without full stop; for others see their reasons.
     #[must_use]
-    pub const fn fix(self) -> &'static str {
-        match self {
-            Self::NotForwarding => {
-                "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and the same in /etc/sysctl.d"
-            }
-            Self::RouteRefused => {
-                "see `ip route show`; delete the route that is in the way or set another `metric`"
-            }
-            Self::MtuTooLarge => "leave `mtu` out, or write what the log line `mtu-too-large` says",
-            _ => "see `s2s-gw error CODE`",
-        }
+    pub fn fix(self) -> &'static str {
+        let all = [
+            (
+                Self::NotForwarding,
+                "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and the same in /etc/sysctl.d",
+            ),
+            (
+                Self::RouteRefused,
+                "see `ip route show`; delete the route that is in the way or set another `metric`",
+            ),
+            (Self::MtuTooLarge, "leave `mtu` out, or write what the log line `mtu-too-large` says"),
+        ];
+        let known = all.into_iter().find(|(code, _)| *code == self);
+        known.map_or("see `s2s-gw error CODE`", |(_, fix)| fix)
     }
 }

@@ -10,12 +10,9 @@ pub(crate) fn faults(value: &Value, schema: &Value, whole: &Value, at: &str) -> 
         let target = whole.pointer(target.trim_start_matches('#')).expect("it leads somewhere");
         found.extend(faults(value, target, whole, at));
     }
-    let types = match &schema["type"] {
-        Value::Array(all) => all.clone(),
-        Value::Null => Vec::new(),
-        one => vec![one.clone()],
-    };
-    if !types.is_empty() && !types.iter().any(|name| is_a(value, name.as_str().unwrap_or("?"))) {
+    let one = &schema["type"];
+    let types = one.as_array().cloned().unwrap_or_else(|| vec![one.clone()]);
+    if !one.is_null() && !types.iter().any(|name| is_a(value, name.as_str().unwrap_or("?"))) {
         found.extend(fault(format!("{value} is no {types:?}")));
     }
     if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {

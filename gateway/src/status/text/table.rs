@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::super::show::{AlgorithmRow, Counted, Table};
 use super::super::words;
-use super::width;
+use super::{fold, width};
 
 /// A table in lines of at most `columns`.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one arm for each table, and nothing else")]
 pub fn table(table: &Table, columns: Option<usize>) -> String {
     match table {
         Table::Sas { sas } => {
@@ -37,7 +38,7 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
                     sa.suite.clone(),
                 ]
             });
-            grid(heads, rows.collect(), columns, "no SA")
+            grid(heads, &rows.collect::<Vec<_>>(), columns, "no SA")
         }
         Table::Policies { policies } => {
             let heads = ["LOCAL", "REMOTE", "METRIC", "CONNECTION", "CHILD", "ACTION"];
@@ -53,7 +54,7 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
                     row.action.clone(),
                 ]
             });
-            grid(heads, rows.collect(), columns, "no policy")
+            grid(heads, &rows.collect::<Vec<_>>(), columns, "no policy")
         }
         Table::Routes { routes } => {
             let heads = ["DESTINATION", "DEVICE", "METRIC", "SOURCE", "MTU", "CONNECTION", "STATE"];
@@ -69,7 +70,7 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
                     row.state.clone(),
                 ]
             });
-            grid(heads, rows.collect(), columns, "no route")
+            grid(heads, &rows.collect::<Vec<_>>(), columns, "no route")
         }
         Table::Counters { children, drops_esp, drops_ike, .. } => {
             let heads =
@@ -88,7 +89,7 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
                     row.reset_seconds.map_or_else(|| "start".into(), words::seconds),
                 ]
             });
-            let mut text = grid(heads, rows.collect(), columns, "no child");
+            let mut text = grid(heads, &rows.collect::<Vec<_>>(), columns, "no child");
             for (what, drops) in [("packets", drops_esp), ("IKE datagrams", drops_ike)] {
                 if !drops.is_empty() {
                     let _ = writeln!(text, "dropped {what}: {}", listed(drops));
@@ -100,14 +101,14 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
             let rows = listeners
                 .iter()
                 .map(|row| [row.kind.clone(), row.protocol.clone(), row.address.clone()]);
-            grid(["FOR", "PROTOCOL", "ADDRESS"], rows.collect(), columns, "no listener")
+            grid(["FOR", "PROTOCOL", "ADDRESS"], &rows.collect::<Vec<_>>(), columns, "no listener")
         }
         Table::Algorithms { algorithms } => {
             let row = |row: &AlgorithmRow| {
                 [row.kind.clone(), row.keyword.clone(), row.name.clone(), row.proposals.join(", ")]
             };
             let heads = ["KIND", "KEYWORD", "NAME", "IN"];
-            grid(heads, algorithms.iter().map(row).collect(), columns, "none")
+            grid(heads, &algorithms.iter().map(row).collect::<Vec<_>>(), columns, "none")
         }
         Table::Config { config, .. } => toml(config),
     }
@@ -134,7 +135,7 @@ fn listed(drops: &std::collections::BTreeMap<String, u64>) -> String {
 /// Rows under their headings.
 fn grid<const N: usize>(
     heads: [&str; N],
-    rows: Vec<[String; N]>,
+    rows: &[[String; N]],
     columns: Option<usize>,
     none: &str,
 ) -> String {
@@ -147,12 +148,15 @@ fn grid<const N: usize>(
         cells.map(|cell| width(cell)).max().unwrap_or(0)
     });
     let whole = |widths: &[usize; N]| widths.iter().sum::<usize>() + 2 * N.saturating_sub(1);
+    if let Some(columns) = columns.filter(|columns| whole(&widths) > columns + columns / 4) {
+        return cards(&heads, rows, columns);
+    }
     while columns.is_some_and(|columns| whole(&widths) > columns) {
         let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > LEAST) else { break };
         *widest -= 1;
     }
     let mut text = String::new();
-    for row in std::iter::once(&heads).chain(&rows) {
+    for row in std::iter::once(&heads).chain(rows) {
         let mut line = String::new();
         for (cell, wide) in row.iter().zip(widths) {
             let length = width(cell);
@@ -170,6 +174,18 @@ fn grid<const N: usize>(
     text
 }
 
+/// Each row by itself, where so much would have to be cut that nothing is told.
+fn cards<const N: usize>(heads: &[String; N], rows: &[[String; N]], columns: usize) -> String {
+    let card = |row: &[String; N]| {
+        let each = heads.iter().zip(row).enumerate().map(|(index, (head, cell))| match index {
+            0 => cell.clone(),
+            _ => format!("{} {cell}", head.to_lowercase()),
+        });
+        fold::hanging(&each.collect::<Vec<_>>().join("  "), columns, 4) + "\n"
+    };
+    rows.iter().map(card).collect()
+}
+
 /// A cell that is cut shorter says nothing.
 const LEAST: usize = 5;
 
@@ -180,13 +196,13 @@ mod tests {
     #[test]
     fn the_widest_column_gives_way() {
         let rows = vec![["a".to_owned(), "a rather long cell".to_owned(), "end".to_owned()]];
-        let wide = grid(["X", "Y", "Z"], rows.clone(), None, "-");
+        let wide = grid(["X", "Y", "Z"], &rows, None, "-");
         assert_eq!(wide, "X  Y                   Z\na  a rather long cell  end\n");
-        let narrow = grid(["X", "Y", "Z"], rows.clone(), Some(20), "-");
-        assert_eq!(narrow, "X  Y             Z\na  a rather lo…  end\n");
-        let least = grid(["X", "Y", "Z"], rows, Some(3), "-");
-        assert_eq!(least, "X  Y      Z\na  a ra…  end\n");
-        assert_eq!(grid(["X"], Vec::new(), None, "nothing"), "nothing\n");
+        let narrow = grid(["X", "Y", "Z"], &rows, Some(24), "-");
+        assert_eq!(narrow, "X  Y                 Z\na  a rather long c…  end\n");
+        let cards = grid(["X", "Y", "Z"], &rows, Some(16), "-");
+        assert_eq!(cards, "a  y a rather\n    long cell  z\n    end\n");
+        assert_eq!(grid(["X"], &[], None, "nothing"), "nothing\n");
     }
 
     #[test]

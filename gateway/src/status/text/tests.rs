@@ -39,7 +39,7 @@ fn many() -> Snapshot {
     partner.children[0].remote = vec!["10.60.1.0/24".into()];
     partner.children[0].last_rx_seconds = Some(98.0);
     partner.children[0].rx_bytes_per_second = 0;
-    partner.reason = Some(reason::no_return_traffic(1204, Duration::from_secs(240)));
+    partner.reason = Some(reason::no_return_traffic(1204, Duration::from_mins(4)));
     let mut branch = snapshot.connections[1].clone();
     branch.name = "branch-with-a-long-name".into();
     branch.state = State::Waiting;
