@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use esp::ip::{Fragment, Upper, View};
 use esp::{Selector, Selectors};
-use gateway::dataplane::{Policy, Rule, SlotId};
+use gateway::dataplane::{Policy, Rank, Rule, SlotId};
 
 const SIZES: [u32; 3] = [1, 100, 10_000];
 
@@ -85,7 +85,7 @@ fn rules(shape: &Shape, size: u32) -> Vec<Rule> {
     let rule = |i| {
         let (local, remote) = (shape.sides)(i);
         let selectors = Arc::new(Selectors { local: vec![local], remote: vec![remote] });
-        Rule { slot: SlotId(i), selectors, metric: 0 }
+        Rule { slot: SlotId(i), selectors, rank: Rank::default() }
     };
     (0..size).map(rule).collect()
 }

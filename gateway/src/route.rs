@@ -161,6 +161,11 @@ impl Routes {
         }
     }
 
+    /// The peers that have a host route of ours.
+    pub fn protected_peers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.to_peers.keys().copied()
+    }
+
     /// How large packets to each of these addresses may be on the way out of this host, in octets: the MTU of the device, or
     /// of the route if that is less. Addresses to which nothing leads, or only the tunnel, are left out.
     ///

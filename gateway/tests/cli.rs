@@ -92,6 +92,10 @@ fn without_a_daemon_every_client_command_ends_with_3_and_one_sentence() {
         &["show", "sas"],
         &["show", "config", "--json"],
         &["reset", "counters"],
+        &["events"],
+        &["events", "-f", "--json"],
+        &["logs", "berlin"],
+        &["logs", "level", "ike=debug"],
     ] {
         let output = run(&[command, &["--control", text(&socket)]].concat());
         let said = stderr(&output);
@@ -388,6 +392,26 @@ fn a_daemon_of_another_version_is_said_to_be_one() {
         assert_eq!(output.status.code(), Some(1), "{answer}");
         assert!(stderr(&output).contains(expected), "{answer}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_log_for_programs_is_json() {
+    let place = Place::new();
+    let config = place.config();
+    let text_of = fs::read_to_string(&config).expect("reads");
+    // Nothing is opened at an address that this host does not have.
+    let text_of = text_of.replace("\"127.0.0.1\"", "\"192.0.2.99\"");
+    fs::write(&config, text_of + "\n[log]\nformat = \"json\"\n").expect("writes");
+    let output = run(&["run", "-c", text(&config)]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    let lines: Vec<Value> =
+        lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let starting = lines.iter().find(|line| line["event"] == "starting").expect("the first event");
+    assert_eq!(starting["schema"], "s2s-gw/event/1");
+    assert_eq!((&starting["level"], &starting["area"]), (&"info".into(), &"gateway".into()));
+    assert_eq!(starting["fields"]["connections"], 1);
 }
 
 #[test]

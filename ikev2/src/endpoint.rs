@@ -6,7 +6,7 @@
 //!   every input ends in settle(): news of the SAs ─► peer.rs decides what we want ─► timers
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use self::probe::Probes;
 use crate::admission::{Admission, Claim, Verdict};
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
@@ -36,6 +37,9 @@ pub struct Endpoint {
     children: HashMap<ChildId, IkeSpi>,
     admission: Admission,
     timers: Timers,
+    probes: Probes,
+    /// Attempts, not up yet, to take the place of another SA.
+    beside: HashSet<IkeSpi>,
     /// When somebody was last told that we do not speak its version.
     version_told: Option<Instant>,
 }
@@ -58,7 +62,7 @@ impl Endpoint {
             rng: ChaCha20Rng::from_seed(seed),
             out: Outbox::default(),
             next_child: 0,
-            esp_spis: std::collections::HashSet::new(),
+            esp_spis: HashSet::new(),
             #[cfg(test)]
             key_exchanges: 0,
             packets: HashMap::new(),
@@ -72,6 +76,8 @@ impl Endpoint {
             children: HashMap::new(),
             admission,
             timers: Timers::default(),
+            probes: Probes::default(),
+            beside: HashSet::new(),
             version_told: None,
         }
     }
@@ -149,6 +155,9 @@ impl Endpoint {
         }
         // The flag says whether the sender is the original initiator; then the responder's SPI is ours (§2.6).
         let ours = if header.flags.initiator { header.spi_r } else { header.spi_i };
+        if self.is_answer_to_probe(now, &header, path) {
+            return Disposition::Accepted;
+        }
         let Some(sa) = self.sas.get_mut(&ours) else {
             return Disposition::Dropped(DropReason::UnknownSpi);
         };
@@ -246,6 +255,7 @@ impl Endpoint {
                     self.settle(now, spi);
                 }
                 Timer::Peer(id) => self.pursue(now, id),
+                Timer::Probe(spi) => self.on_probe_timeout(now, spi),
             }
         }
     }
@@ -290,18 +300,6 @@ impl Endpoint {
     pub fn is_idle(&self) -> bool {
         let mut spis = self.peers.iter().flat_map(|peer| &peer.sas);
         spis.all(|spi| self.sas.get(spi).is_none_or(IkeSa::is_finished))
-    }
-
-    /// Rekeys one child now.
-    ///
-    /// # Errors
-    /// `Unknown` if there is no such child, or another has taken its place. One whose rekey is under way is not rekeyed twice.
-    pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
-        let spi = *self.children.get(&child).ok_or(Unknown)?;
-        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
-        sa.rekey_child(child, &mut Cx { now, shared: &mut self.shared })?;
-        self.settle(now, spi);
-        Ok(())
     }
 
     /// Rekeys the IKE SA with this peer now.
@@ -378,6 +376,8 @@ impl Endpoint {
                 News::ChildGone { child } => drop(self.children.remove(&child)),
             }
         }
+        let sas = &self.sas;
+        self.beside.retain(|spi| sas.contains_key(spi));
     }
 
     /// Sets the timer of an SA, or forgets it.
@@ -408,7 +408,8 @@ impl Endpoint {
             // It was taken down while its IKE_AUTH was on the way.
             return self.close(now, spi, CloseReason::Local);
         }
-        peer.is_up();
+        peer.is_up(self.sas.get(&spi).and_then(IkeSa::path).map(|path| path.remote.ip()));
+        self.beside.remove(&spi);
         let superseded = self.sas.get(&spi).and_then(|sa| sa.supersedes);
         if let Some(old) = superseded.and_then(|old| self.sas.get_mut(&old)) {
             old.retire(&Cx { now, shared: &mut self.shared });
@@ -483,6 +484,7 @@ impl Endpoint {
 
     fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
         let was_up = self.sas.get(&spi).is_some_and(|sa| sa.up_since().is_some());
+        let beside = self.beside.remove(&spi);
         self.refresh(spi);
         let Ok(peer) = self.peers.one(id) else { return };
         let sas = peer.sas.clone();
@@ -497,6 +499,9 @@ impl Endpoint {
             let survivor = survivor.filter(|_| was_up);
             if let Some(info) = survivor.map(Box::new) {
                 self.shared.out.events.push_back(Event::PeerRekeyed { peer: id, info });
+            }
+            if beside && reason != CloseReason::Local {
+                self.shared.out.events.push_back(Event::SwitchFailed { peer: id, reason });
             }
             return;
         }
@@ -519,6 +524,9 @@ impl Endpoint {
         for old in ending.into_iter().filter(|_| attempt.supersedes.is_none()) {
             self.sas.get_mut(&old).map(IkeSa::hush);
             self.refresh(old);
+        }
+        if attempt.supersedes.is_some() {
+            self.beside.insert(spi);
         }
         self.peers.own(id, spi);
         self.sas.insert(spi, sa);
@@ -589,6 +597,9 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 
 mod children;
 mod follow;
+mod probe;
+mod reconfigure;
+mod switch;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -34,6 +34,10 @@ impl std::fmt::Display for Path {
 /// Names a configured peer for as long as the endpoint lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
+
+/// Names one [`Endpoint::probe`](crate::Endpoint::probe) for as long as the endpoint lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProbeId(pub u64);
 
 /// Names one child SA (a pair of ESP SAs) for as long as the endpoint lives; a rekeyed child is a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +158,21 @@ pub enum Event {
         peer: PeerId,
         /// Where to.
         to: GatewayId,
+    },
+    /// The end of a probe.
+    Probed {
+        /// Which.
+        probe: ProbeId,
+        /// From the first question to the answer; `None` if there was none.
+        rtt: Option<Duration>,
+    },
+    /// An attempt to take the place of an SA that is up came to nothing: after [`switch_to`](crate::Endpoint::switch_to), a
+    /// redirect, or for a new authentication. The SA that was up stays.
+    SwitchFailed {
+        /// Who.
+        peer: PeerId,
+        /// Why.
+        reason: CloseReason,
     },
     /// The last IKE SA with the peer is gone, or an attempt to make one failed.
     PeerDown {

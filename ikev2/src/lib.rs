@@ -104,7 +104,7 @@ pub use endpoint::Endpoint;
 pub use error::{CloseReason, DropReason, Unknown};
 pub use event::{
     ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo,
-    Limits, Path, PeerId, SendWhen, Transmit,
+    Limits, Path, PeerId, ProbeId, SendWhen, Transmit,
 };
 pub use keyword::KeywordError;
 pub use wire::identity::{Identity, IdentityError};

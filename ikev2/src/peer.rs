@@ -5,7 +5,7 @@
 //!   refused          1 s, 2 s, 4 s ... 60 s, with jitter   asking faster would not change its mind
 //!   sent elsewhere   there, at once                        five times in five minutes; then as if refused
 //!   deleted by peer  1 s                                   so that the peer may come first
-//!   dead             by dpd.action: at once | not at all   Restart | Clear, Trap
+//!   dead             by dpd.action: at once | not at all   Restart | Clear, Trap; the dead path comes last
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     attempt: u32,
     refusals: u32,
     next_path: usize,
+    /// Where the peer was when it was up last.
+    up_at: Option<IpAddr>,
     /// Where a gateway sent us: the way there, and that gateway.
     detour: Option<(Path, IpAddr)>,
     /// A gateway sent us to a name: the way to that gateway, until the name has an address.
@@ -73,6 +75,7 @@ impl Peer {
             attempt: 0,
             refusals: 0,
             next_path: 0,
+            up_at: None,
             detour: None,
             named: None,
             redirects: Vec::new(),
@@ -116,8 +119,20 @@ impl Peer {
         Some(path)
     }
 
-    /// It is up: the next trouble starts counting anew, from the first path.
-    pub(crate) fn is_up(&mut self) {
+    /// Where to knock first when it is not up.
+    pub(crate) fn prefer(&mut self, path: Path) {
+        self.next_path = self.paths.iter().position(|known| *known == path).unwrap_or(0);
+    }
+
+    /// The number of the path after all that lead to where the peer was last.
+    fn past_the_dead(&self) -> usize {
+        let is_dead = |path: &Path| self.up_at == Some(path.remote.ip());
+        self.paths.iter().rposition(is_dead).map_or(0, |dead| dead + 1)
+    }
+
+    /// It is up, there: the next trouble starts counting anew, from the first path.
+    pub(crate) fn is_up(&mut self, there: Option<IpAddr>) {
+        self.up_at = there;
         self.attempt = 0;
         self.refusals = 0;
         self.next_path = 0;
@@ -134,13 +149,16 @@ impl Peer {
         }
         let wait = match reason {
             CloseReason::Local => None,
-            CloseReason::DpdTimeout => match config.dpd.map(|dpd| dpd.action) {
-                Some(DpdAction::Clear | DpdAction::Trap) => {
-                    self.wanted = false;
-                    None
+            CloseReason::DpdTimeout => {
+                self.next_path = self.past_the_dead();
+                match config.dpd.map(|dpd| dpd.action) {
+                    Some(DpdAction::Clear | DpdAction::Trap) => {
+                        self.wanted = false;
+                        None
+                    }
+                    Some(DpdAction::Restart) | None => Some(Duration::ZERO),
                 }
-                Some(DpdAction::Restart) | None => Some(Duration::ZERO),
-            },
+            }
             CloseReason::NoAnswer => {
                 self.next_path = self.next_path.wrapping_add(1);
                 Some(Duration::from_millis(250))

@@ -6,7 +6,7 @@
 //!                                        any ─► anywhere ─┘
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::candidates::{Candidates, Group};
@@ -23,6 +23,8 @@ pub(crate) struct Peers {
     at: HashMap<IpAddr, Group>,
     anywhere: Group,
     owners: HashMap<IkeSpi, PeerId>,
+    /// Those whose numbers mean nobody any more.
+    removed: HashSet<PeerId>,
 }
 
 impl Peers {
@@ -43,6 +45,9 @@ impl Peers {
     /// Moves one to other paths; gives the last that it had, which may be a while ago: a host that loses its address has
     /// none until it gets another.
     pub(crate) fn set_paths(&mut self, id: PeerId, paths: Vec<Path>) -> Result<Vec<Path>, Unknown> {
+        if self.removed.contains(&id) {
+            return Err(Unknown);
+        }
         let old = std::mem::take(&mut self.one(id)?.paths);
         for address in old.iter().map(|path| path.remote.ip()) {
             if let Some(there) = self.at.get_mut(&address) {
@@ -59,6 +64,24 @@ impl Peers {
             peer.former_paths.clone_from(&old);
         }
         Ok(peer.former_paths.clone())
+    }
+
+    /// Whether one may be at an address that no path of it has.
+    pub(crate) fn set_anywhere(&mut self, id: PeerId, anywhere: bool) {
+        if anywhere {
+            self.anywhere.add(id);
+        } else {
+            self.anywhere.remove(id);
+        }
+    }
+
+    /// Nobody is this peer any more. What it has of SAs it keeps until they are gone.
+    pub(crate) fn remove(&mut self, id: PeerId) -> Result<(), Unknown> {
+        self.set_paths(id, Vec::new())?;
+        self.one(id)?.former_paths.clear();
+        self.set_anywhere(id, false);
+        self.removed.insert(id);
+        Ok(())
     }
 
     fn place(&mut self, id: PeerId, paths: &[Path]) {
@@ -86,7 +109,8 @@ impl Peers {
     /// Takes one down, or lets it come again.
     pub(crate) fn bar(&mut self, id: PeerId, barred: bool) -> Result<&mut Peer, Unknown> {
         let index = usize::try_from(id.0).map_err(|_| Unknown)?;
-        let peer = self.list.get_mut(index).ok_or(Unknown)?;
+        let peer = self.list.get_mut(index).filter(|_| !self.removed.contains(&id));
+        let peer = peer.ok_or(Unknown)?;
         if peer.barred != barred {
             peer.barred = barred;
             self.anywhere.changed();

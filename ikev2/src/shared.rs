@@ -143,6 +143,11 @@ impl Cx<'_> {
         base.mul_f64(0.9 + 0.2 * share)
     }
 
+    /// Some part of `span`, or all of it.
+    pub(crate) fn share_of(&mut self, span: Duration) -> Duration {
+        span.mul_f64(f64::from(self.shared.rng.next_u32()) / f64::from(u32::MAX))
+    }
+
     /// Between 80 and 90 % of `limit`.
     pub(crate) fn most_of(&mut self, limit: u64) -> u64 {
         let share = 800 + u128::from(self.shared.rng.next_u32() % 101);

@@ -11,6 +11,8 @@ use crate::wire::header::IkeSpi;
 pub(crate) enum Timer {
     Sa(IkeSpi),
     Peer(PeerId),
+    /// Of a question whether somebody answers.
+    Probe(IkeSpi),
 }
 
 /// At most one deadline for each owner.

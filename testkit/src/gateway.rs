@@ -149,7 +149,9 @@ impl Ours {
             let ConnectionSpec { local_subnets, remote_subnets, .. } = connection;
             let (interval, timeout) = connection.dpd;
             let psk = self.psk_file(connection).display().to_string();
-            let peer = connection.remote.as_deref().unwrap_or("any");
+            // Several endpoints are given with commas.
+            let peer: Vec<_> =
+                connection.remote.as_deref().unwrap_or("any").split(',').map(str::trim).collect();
             let start = if connection.initiate { "always" } else { "respond-only" };
             let selectors = if connection.split { "split" } else { "combined" };
             write!(

@@ -191,8 +191,11 @@ impl Daemon {
     /// Starts the process.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If it cannot be started, or runs already: nobody would end the first one.
     pub fn spawn(&mut self, mut command: Command) -> Result<()> {
+        if self.child.is_some() && self.ended()?.is_none() {
+            bail!("it runs already: {command:?}");
+        }
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&self.output)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {command:?}"))?);

@@ -232,7 +232,10 @@ pub(super) fn command(socket: &Path, request: &Request, json: bool) -> Outcome {
             }
             Err(refused(kind, message))
         }
-        Response::Status { .. } | Response::Shown { .. } => Err(strange()),
+        Response::Status { .. }
+        | Response::Shown { .. }
+        | Response::Events { .. }
+        | Response::Reload { .. } => Err(strange()),
     }
 }
 
@@ -265,6 +268,7 @@ pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failu
         answer @ (Response::Status { .. } | Response::Shown { .. } | Response::Done { .. }) => {
             Ok(answer)
         }
+        Response::Events { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 
@@ -272,11 +276,15 @@ pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failu
 pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match answer(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
-        Response::Shown { .. } | Response::Done { .. } | Response::Refused { .. } => Err(strange()),
+        Response::Shown { .. }
+        | Response::Done { .. }
+        | Response::Events { .. }
+        | Response::Reload { .. }
+        | Response::Refused { .. } => Err(strange()),
     }
 }
 
-fn refused(kind: RefusalKind, message: String) -> Failure {
+pub(super) fn refused(kind: RefusalKind, message: String) -> Failure {
     let code = match kind {
         RefusalKind::UnknownName => Code::Unknown,
         RefusalKind::NotNow
@@ -304,7 +312,7 @@ pub(super) fn unknown(name: &str, snapshot: &Snapshot) -> Failure {
 }
 
 /// `10s`, `500ms`, `2m`.
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "write a number and a unit: 10s".to_owned())?;

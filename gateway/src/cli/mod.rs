@@ -4,10 +4,13 @@
 //!   run.rs       run                        the daemon itself
 //!   offline.rs   check, error, schema ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
-//!   show.rs      show, reset              tables of what the daemon holds
+//!   show.rs      show, reset                tables of what the daemon holds
+//!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   ssh.rs       whether `down` ends the session of the one who types
 //!   screen.rs    how large a terminal is, and drawing on it again and again
+//!   events.rs    events, logs               what happened, and what happens
+//!   failover.rs  failover
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -17,8 +20,11 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod events;
+mod failover;
 mod offline;
 mod output;
+mod reload;
 mod run;
 mod screen;
 mod show;
@@ -89,7 +95,11 @@ commands! {
     Down: client::Down,
     Restart: client::Restart,
     Rekey: client::Rekey,
+    Reload: reload::Reload,
     Redirect: client::Redirect,
+    Events: events::Events,
+    Logs: events::Logs,
+    Failover: failover::Failover,
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,

@@ -18,12 +18,16 @@ pub(super) const COLUMNS: usize = 80;
 
 /// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Outcome {
+    print_some(text).and(DONE)
+}
+
+/// Writes a part of the data to stdout; false if the reader has seen enough.
+pub(super) fn print_some(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Code::Failed, format!("cannot write to stdout: {error}")))
-        }
-        _ => DONE,
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(Code::Failed, format!("cannot write to stdout: {error}"))),
     }
 }
 

@@ -33,13 +33,15 @@ impl Run {
             Failure::silent(Code::Usage)
         })?;
         let filter = self.log.as_deref().unwrap_or(&config.log.level);
-        log::start(filter).map_err(|error| Failure::new(Code::Usage, error))?;
+        let levels = config.connections.iter().filter_map(|one| Some((one.name.clone(), one.log?)));
+        log::start(filter, config.log.format, levels)
+            .map_err(|error| Failure::new(Code::Usage, error))?;
         say(&config.render_left_out(colour));
         say(&config.render_warnings(colour));
         for file in &config.left_out_files {
             tracing::error!(
                 target: "gateway", event = "include-left-out", file = %file.display(),
-                fix = "s2s-gw check shows what is wrong in it; restart when it is mended"
+                fix = "s2s-gw check shows what is wrong in it; s2s-gw reload when it is mended"
             );
         }
         control::run(config).map_err(|error| Failure::new(Code::Failed, error))?;

@@ -67,9 +67,11 @@ impl Show {
         };
         match answer(&self.daemon.control, &Request::Show { what })? {
             Response::Shown { table } => self.print(&table),
-            Response::Status { .. } | Response::Done { .. } | Response::Refused { .. } => {
-                Err(super::client::strange())
-            }
+            Response::Status { .. }
+            | Response::Done { .. }
+            | Response::Events { .. }
+            | Response::Reload { .. }
+            | Response::Refused { .. } => Err(super::client::strange()),
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) const FILE: &[Key] = &[
     key("security"),
 ];
 
-pub(super) const LOG: &[Key] = &[key("level"), later("format", "the form of the lines of the log")];
+pub(super) const LOG: &[Key] = &[key("level"), key("format")];
 
 pub(super) const SECURITY: &[Key] = &[key("warn"), key("forbid")];
 
@@ -63,7 +63,7 @@ pub(super) const GATEWAY: &[Key] = &[
     key("workers"),
     key("cookie_threshold"),
     key("max_half_open"),
-    later("management_ip", "the source address of pings, traces and monitors"),
+    key("management_ip"),
     later("public_addresses", "the addresses in front of a NAT that exports show"),
 ];
 
@@ -122,14 +122,14 @@ pub(super) const CONNECTION: &[Key] = &[
     key("replay_window"),
     key("nat_keepalive"),
     later("acl", "the filter for packets in the tunnel"),
-    later("failover", "the way back to a preferred endpoint"),
-    later("log", "the choice of what is logged"),
-    later("management_ip", "the source address of pings, traces and monitors"),
-    later("monitor", "the probes through the tunnel"),
+    key("failover"),
+    key("log"),
+    key("management_ip"),
+    key("monitor"),
     later("nat", "the translation of addresses in the tunnel"),
     later("nat_unmatched", "the fate of packets that no NAT rule matches"),
     key("pfs_check"),
-    later("relay", "the forwarding between tunnels"),
+    key("relay"),
     later("validation_cidr", "the check of translated addresses"),
 ];
 

@@ -96,7 +96,7 @@ fn is_left_out(file: &Path) -> Diagnostic {
         format!("`{}` has errors and is left out: its tunnels do not exist", file.display());
     Diagnostic::of_file(Code::FileLeftOut, file, message)
         .why("one broken file must not keep all other tunnels down")
-        .fix("mend it (s2s-gw check), then start the gateway again")
+        .fix("mend it (s2s-gw check), then s2s-gw reload")
 }
 
 /// Reads all files but `left_out`. `text`: that of the main file, if it is not to be read.

@@ -25,6 +25,7 @@ mod overlap;
 mod policy;
 mod raw;
 mod raw_connection;
+mod relay;
 mod report;
 mod schema;
 mod secret;

@@ -187,7 +187,7 @@ pub enum MssClamp {
 }
 
 /// `[connection.NAME.failover]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failover {
     /// When to go back to an endpoint that is preferred. Default [`Failback::Auto`].
     pub failback: Failback,

@@ -146,10 +146,10 @@ mod tests {
                 assert!(one["description"].is_string(), "{chapter} {}: {one}", key.name);
             }
         }
-        let metric = documented(CONNECTION, "metric").expect("a row");
+        let tries = documented(CONNECTION, "monitor.fail_after").expect("a row");
         assert_eq!(
-            metric,
-            "their metric; of two connections to one network the lower wins. Default: 100."
+            tries,
+            "so many without an answer and it has failed; every answer takes one away, and at none it is well. Default: 3."
         );
     }
 

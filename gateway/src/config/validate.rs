@@ -21,6 +21,7 @@ use super::overlap::compare;
 use super::policy::{Policies, twice};
 use super::raw::{Raw, RawGateway, RawLog, RawNetwork};
 use super::raw_connection::RawConnection;
+use super::relay;
 use super::report::Diagnostic;
 use super::section::{Field, Findings};
 use super::source::{At, Place};
@@ -53,12 +54,13 @@ pub(super) fn validate(
         security: &security,
         surroundings,
     };
-    let drafts: Vec<_> = unique(&raw.connections, findings)
+    let mut drafts: Vec<_> = unique(&raw.connections, findings)
         .into_iter()
         .map(|connection| Draft::read(connection, &context, findings))
         .collect();
     compare(&drafts, findings);
     check_management_ip(raw, &gateway, &drafts, findings);
+    relay::join(&mut drafts);
     let connections: Option<Vec<_>> = drafts.into_iter().map(Draft::into_connection).collect();
     let connections = connections?;
     Some(Meaning { gateway, log, security, connections })

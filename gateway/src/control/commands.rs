@@ -5,6 +5,8 @@
 //!   server.rs ── Request ──► answer() ──► endpoint command, drained ──► Response ──► server.rs
 //! ```
 //!
+//! `failover` is answered when the endpoint was asked, see failover.rs.
+//!
 //! An answer says what was begun, not how it ended; `status` tells that.
 
 use std::time::Instant;
@@ -21,7 +23,23 @@ impl Control {
     pub(super) fn answer_clients(&mut self, now: Instant) {
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
-            let response = request.map_or_else(|no| no, |request| self.answer(now, request));
+            if let Ok(Request::Reload { dry_run, now: at_once }) = request {
+                if let Err(refusal) = self.begin_reload(client, dry_run, at_once) {
+                    self.devices.server.reply(client, &refusal, now);
+                }
+                continue;
+            }
+            let response = match request {
+                Ok(Request::Events { follow, connection }) => {
+                    self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
+                }
+                Ok(Request::Failover { connection, to, probe }) if self.run == Run::On => {
+                    self.begin_failover(now, client, (&connection, to.as_deref(), probe));
+                    continue;
+                }
+                Ok(request) => self.answer(now, request),
+                Err(refusal) => refusal,
+            };
             self.devices.server.reply(client, &response, now);
         }
         self.busy |= self.devices.server.has_requests();
@@ -71,15 +89,18 @@ impl Control {
                     names.iter().map(|name| self.whole(name, "redirect")).collect();
                 self.redirect(now, &places?, to.as_deref())
             }
+            // It is answered when its files are read, see `answer_clients`.
             Request::Reload { .. } => not_yet("reload"),
-            Request::Failover { .. } => not_yet("failover"),
+            // Answered when the endpoint has been asked.
+            Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),
             Request::Show { what } => self.show(now, what),
             Request::Reset { connection } => {
                 let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;
                 self.reset_counters(now, index)
             }
+            // Answered before, for it needs the client.
             Request::Events { .. } => not_yet("events"),
-            Request::LogLevel { .. } => not_yet("logs level"),
+            Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,
         })
     }
 
@@ -108,7 +129,7 @@ impl Control {
     }
 
     /// The same for a command that works on whole connections only.
-    fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
+    pub(super) fn whole(&self, name: &str, command: &str) -> Result<usize, Response> {
         match self.find(name)? {
             (index, None) => Ok(index),
             (_, Some(_)) => Err(refuse(
@@ -224,7 +245,7 @@ impl Control {
     }
 }
 
-const fn refuse(kind: RefusalKind, message: String) -> Response {
+pub(super) const fn refuse(kind: RefusalKind, message: String) -> Response {
     Response::Refused { kind, message }
 }
 

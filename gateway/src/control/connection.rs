@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use ikev2::{ChildId, CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start, Traffic};
 use jiff::Timestamp;
 
+use super::failover::Endpoints;
+use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
 use super::pfs::Pfs;
 use crate::config;
@@ -43,6 +45,12 @@ pub(super) struct Connection {
     refused_offer: Option<Reason>,
     /// How often the IKE SA was replaced since the connection came up.
     pub(super) rekeys: u64,
+    /// Whether another connection wants the same packets, so that it matters who is up.
+    pub(super) has_rival: bool,
+    /// What is known of the endpoints of the peer.
+    pub(super) endpoints: Endpoints,
+    /// What is known of each of its monitors, in the order of the configuration.
+    pub(super) monitors: Vec<Health>,
     /// How large its packets may be.
     pub(super) path_mtu: PathMtu,
     /// Where the peer sent us, while that is where we are or want to go.
@@ -53,6 +61,10 @@ pub(super) struct Connection {
     pub(super) up_at: Option<Instant>,
     /// When the next NAT keepalive is due.
     pub(super) keepalive_at: Option<Instant>,
+    /// Children that a reload took out of the configuration and that carry packets until others do.
+    pub(super) leaving: Vec<Leaving>,
+    /// A reload wants a new IKE SA in the place of the one that is up.
+    pub(super) superseding: Option<Superseding>,
     shown: State,
     pub(super) since: Instant,
     pub(super) since_wall: Timestamp,
@@ -79,6 +91,43 @@ pub(super) struct Redirect {
     pub(super) unresolved: bool,
 }
 
+/// A child that is to go when what took its place in the configuration carries its packets.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) config: config::Child,
+    pub(super) child: Child,
+    pub(super) stage: Departure,
+}
+
+/// How far it is on its way out. Each look at it, once a second, is a step: what is in flight arrives between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// Packets still go into it.
+    InUse,
+    /// Its successors are up, here and with the peer.
+    Succeeded,
+    /// No packet goes into it any more.
+    Unused,
+    /// What was in flight has arrived.
+    Gone,
+}
+
+impl Departure {
+    /// Whether packets go into it.
+    pub(super) const fn is_used(self) -> bool {
+        matches!(self, Self::InUse | Self::Succeeded)
+    }
+}
+
+/// An IKE SA that is to be made beside the one that is up.
+#[derive(Debug, Default)]
+pub(super) struct Superseding {
+    /// How often it could not be had.
+    pub(super) failures: usize,
+    /// When to try again; `None` while an attempt runs.
+    pub(super) retry_at: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Failure {
     reason: Reason,
@@ -93,6 +142,8 @@ struct Failure {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) slot: SlotId,
+    /// Its number in `ikev2`: its place, unless children came and went since the connection was enabled.
+    pub(super) index: Option<usize>,
     pub(super) counters: Arc<ChildCounters>,
     /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
     /// networks where the peer wants it so.
@@ -147,24 +198,6 @@ impl Connection {
         now: Instant,
         wall: Timestamp,
     ) -> Self {
-        let child = |slot| Child {
-            slot,
-            counters: Arc::new(ChildCounters::new(now)),
-            live: Vec::new(),
-            failures: Vec::new(),
-            asked: None,
-            rekeys: 0,
-            rate: Rate::default(),
-            heard: None,
-            answered: false,
-            last_sent: None,
-            sent: 0,
-            baseline: None,
-            pfs: Pfs::Unknown,
-            shown: State::Down,
-            since: now,
-            since_wall: wall,
-        };
         let mut connection = Self {
             peer: None,
             wanted: config.enabled,
@@ -172,14 +205,22 @@ impl Connection {
             failure: None,
             paths: Vec::new(),
             no_path: None,
-            children: slots.map(child).collect(),
+            children: slots
+                .zip(0..)
+                .map(|(slot, index)| Child::new(slot, Some(index), now, wall))
+                .collect(),
             refused_offer: None,
             rekeys: 0,
+            has_rival: false,
+            endpoints: Endpoints::default(),
+            monitors: Vec::new(),
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             lacks_route: false,
             up_at: None,
             keepalive_at: None,
+            leaving: Vec::new(),
+            superseding: None,
             shown: State::Disabled,
             since: now,
             since_wall: wall,
@@ -249,11 +290,20 @@ impl Connection {
                 let failed =
                     of_any(|child| child.missing().next()).or_else(|| of_any(Child::worst));
                 let failed = failed.map(|failed| failed.reason.clone());
-                failed.or_else(|| self.lacks_route.then(reason::route_refused)).or_else(|| {
+                let one_way = || {
                     let mut one_way = self.children.iter().filter_map(|child| child.one_way(now));
                     let (sent, silence) = one_way.next()?;
                     Some(reason::no_return_traffic(sent, silence))
-                })
+                };
+                let monitor = || {
+                    let monitor = self.failed_monitor()?;
+                    Some(reason::monitor_failed(&monitors::described(monitor)))
+                };
+                failed
+                    .or_else(|| self.lacks_route.then(reason::route_refused))
+                    .or_else(one_way)
+                    .or_else(monitor)
+                    .or_else(|| self.standby_reason())
             }
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
                 let failure = self.failure.as_ref().map(|failure| failure.reason.clone());
@@ -299,6 +349,8 @@ impl Connection {
         self.phase = Phase::Up { info };
         self.failure = None;
         self.rekeys = 0;
+        // Whoever began it, both sides have authenticated with what is configured now.
+        self.superseding = None;
     }
 
     /// The IKE SA was replaced.
@@ -310,6 +362,7 @@ impl Connection {
 
     /// Forgets a redirect once we are back where the configuration says.
     fn arrive(&mut self, info: &IkeSaInfo) {
+        self.arrive_at(info);
         if self.is_configured(&info.path) {
             self.redirect = None;
         }
@@ -333,6 +386,20 @@ impl Connection {
             Some(Redirect { to: GatewayId::Name(name), unresolved: true }) => Some(name),
             _ => None,
         }
+    }
+
+    /// The child that has this number in `ikev2`, and what is configured for it; one that is leaving too.
+    pub(super) fn child_mut(&mut self, index: usize) -> Option<(&config::Child, &mut Child)> {
+        let configured = self.config.children.iter().zip(&mut self.children);
+        let leaving = self.leaving.iter_mut().map(|leaving| (&leaving.config, &mut leaving.child));
+        configured.chain(leaving).find(|(_, child)| child.index == Some(index))
+    }
+
+    /// The same by its slot.
+    pub(super) fn child_of_slot(&mut self, slot: SlotId) -> Option<(&config::Child, &mut Child)> {
+        let configured = self.config.children.iter().zip(&mut self.children);
+        let leaving = self.leaving.iter_mut().map(|leaving| (&leaving.config, &mut leaving.child));
+        configured.chain(leaving).find(|(_, child)| child.slot == slot)
     }
 
     /// Whether a packet may ask for the child of this slot. What the endpoint tries by itself, with its own pauses, is not
@@ -361,6 +428,7 @@ impl Connection {
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
         self.up_at = None;
+        self.release_endpoint(reason::code(why).gravity);
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
             self.phase = Phase::Idle;
@@ -370,6 +438,7 @@ impl Connection {
             self.blame(why, now);
         }
         self.refused_offer = None;
+        self.superseding = None;
         for child in &mut self.children {
             child.failures.clear();
             child.asked = None;
@@ -395,13 +464,14 @@ impl Connection {
     }
 
     /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
-    pub(super) fn on_child_failed(&mut self, place: usize, failed: Failed) {
-        let Some(child) = self.children.get_mut(place) else { return };
+    pub(super) fn on_child_failed(&mut self, index: usize, failed: Failed) {
         let mut failed = failed;
         if let Some(offer) = &self.refused_offer {
             failed.reason.learn(offer);
         }
-        child.on_failed(failed);
+        if let Some((_, child)) = self.child_mut(index) {
+            child.on_failed(failed);
+        }
     }
 
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
@@ -440,6 +510,29 @@ impl Connection {
 }
 
 impl Child {
+    /// A child in which nothing has happened.
+    pub(super) fn new(slot: SlotId, index: Option<usize>, now: Instant, wall: Timestamp) -> Self {
+        Self {
+            slot,
+            index,
+            counters: Arc::new(ChildCounters::new(now)),
+            live: Vec::new(),
+            failures: Vec::new(),
+            asked: None,
+            rekeys: 0,
+            rate: Rate::default(),
+            heard: None,
+            answered: false,
+            last_sent: None,
+            sent: 0,
+            baseline: None,
+            pfs: Pfs::Unknown,
+            shown: State::Down,
+            since: now,
+            since_wall: wall,
+        }
+    }
+
     /// A pair of SAs was installed that carries `traffic`; `replaces` another one.
     pub(super) fn on_up(&mut self, id: ChildId, traffic: Traffic, replaces: bool, now: Instant) {
         self.failures.retain(|failed| !serves(&traffic, &failed.traffic));

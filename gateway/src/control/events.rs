@@ -8,10 +8,12 @@
 
 use std::time::Instant;
 
-use ikev2::{ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, Traffic};
+use ikev2::{
+    ChildId, ChildSa, CloseReason, Event, GatewayId, IkeSaInfo, Path, PeerId, SendWhen, Traffic,
+};
 
 use super::Control;
-use super::connection::{Failed, Redirect};
+use super::connection::{Failed, Phase, Redirect};
 use super::install::Place;
 use super::pfs;
 use crate::clock;
@@ -47,6 +49,8 @@ impl Control {
             Event::EnoughChildren { peer, config, children, wanted, reason } => {
                 self.on_enough_children(peer, config, (children, wanted), &reason);
             }
+            Event::Probed { probe, rtt } => self.on_probed(now, probe, rtt),
+            Event::SwitchFailed { peer, reason } => self.on_switch_failed(now, peer, &reason),
             // The enum may grow; an event that we do not know asks nothing of us.
             event => tracing::debug!(target: "ike", event = "unknown", ?event),
         }
@@ -65,12 +69,14 @@ impl Control {
             | Event::Redirected { peer, .. }
             | Event::PeerDown { peer, .. }
             | Event::EnoughChildren { peer, .. }
+            | Event::SwitchFailed { peer, .. }
             | Event::ChildFailed { peer, .. } => self.place_of(*peer),
             Event::ChildUp { child, .. } => self.place_of(child.peer),
             Event::ChildDown { child, .. } | Event::ChildConfirmed { child } => {
                 self.place_of(self.installer.peer(*child)?)
             }
             Event::Refused { peer, path, .. } => self.refused_place(*peer, path),
+            Event::Probed { probe, .. } => self.place_of(self.questions.get(probe)?.peer),
             _unknown => None,
         }
     }
@@ -228,31 +234,37 @@ impl Control {
         })
     }
 
-    fn on_child_up(&mut self, now: Instant, child: ChildSa, replaces: Option<ChildId>) {
+    fn on_child_up(&mut self, now: Instant, mut child: ChildSa, replaces: Option<ChildId>) {
         let Some(index) = self.place_of(child.peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let Some(configured) = connection.config.children.get(child.config) else { return };
-        let Some(state) = connection.children.get_mut(child.config) else { return };
+        let is_called = matches!(&connection.phase, Phase::Up { info } if !info.initiator)
+            && replaces.is_none();
+        let (conn, replay_window) = (conn.clone(), connection.config.replay_window);
+        let (mtu, mss_clamp) = (connection.path_mtu.ceiling(self.mtu), connection.config.mss_clamp);
+        let first = connection.up_at == Some(now);
+        let checked = pfs::is_checked(&connection.config.policy);
+        let Some((configured, state)) = connection.child_mut(child.config) else { return };
         let name = &configured.name;
         let (spi_in, spi_out) = (hex(child.spi_in.0.get()), hex(child.spi_out.0.get()));
         let (suite, local, remote) = (child.suite, list(&child.local_ts), list(&child.remote_ts));
-        let place = Place {
-            slot: state.slot,
-            replay_window: connection.config.replay_window,
-            mtu: connection.path_mtu.ceiling(self.mtu),
-            mss_clamp: connection.config.mss_clamp,
-            counters: &state.counters,
-        };
+        let place =
+            Place { slot: state.slot, replay_window, mtu, mss_clamp, counters: &state.counters };
         let resource = child.resource;
         // The child of IKE_AUTH comes in the same breath as its IKE SA.
         let fresh = pfs::Fresh {
             own_keys: child.suite.ke.is_some(),
-            first: connection.up_at == Some(now),
+            first,
+            checked,
             replaces: replaces.is_some(),
             spi: child.spi_in.0.get(),
         };
-        let pfs = state.pfs.after(fresh, &connection.config.policy, now);
+        let pfs = state.pfs.after(fresh, now);
+        if is_called && self.installer.has_twin(state.slot, &child) {
+            // The peer made another IKE SA beside the one that is up. It has this child when it has our answer, and shows
+            // that by using it; until then the old one carries our packets.
+            child.send = SendWhen::AfterInbound;
+        }
         let (id, traffic) =
             (child.id, Traffic::new(child.local_ts.clone(), child.remote_ts.clone()));
         match self.installer.install(&self.dataplane, child, &place) {
@@ -273,6 +285,7 @@ impl Control {
             }
         }
         self.apply_path_mtu(index);
+        self.on_standing(index, now);
     }
 
     fn on_child_failed(
@@ -286,16 +299,21 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let policy = &connection.config.policy;
-        let explained = match connection.children.get_mut(config) {
-            Some(child) => child.explained(why, policy, conn),
-            None => reason::explain_for(why, conn, &policy.forbidden),
+        let (conn, policy) = (conn.clone(), connection.config.policy.clone());
+        let known = connection.child_mut(config);
+        let child = known.as_ref().map(|(child, _)| child.name.clone());
+        let explained = match known {
+            Some((_, child)) => child.explained(why, &policy, &conn),
+            None => reason::explain_for(why, &conn, &policy.forbidden),
         };
-        let child = connection.config.children.get(config).map(|child| child.name.as_str());
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);
-        let what = format!("{conn} child {} {selectors} {}", child.unwrap_or("-"), explained.code);
+        let what = format!(
+            "{conn} child {} {selectors} {}",
+            child.as_deref().unwrap_or("-"),
+            explained.code
+        );
         if let Some(folded) = self.folding.tell(what, now) {
             tracing::warn!(
                 target: "child", event = "failed", %conn, child, %selectors, reason = explained.alert,
@@ -309,17 +327,16 @@ impl Control {
 
     /// The other workers share the SA that is for all.
     fn on_enough_children(
-        &self,
+        &mut self,
         peer: PeerId,
         config: usize,
         (sas, workers): (usize, u32),
         why: &CloseReason,
     ) {
-        let Some(connection) = self.place_of(peer).and_then(|at| self.connections.get(at)) else {
-            return;
-        };
-        let conn = &connection.config.name;
-        let child = connection.config.children.get(config).map(|child| child.name.as_str());
+        let Some(index) = self.place_of(peer) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let conn = connection.config.name.clone();
+        let child = connection.child_mut(config).map(|(child, _)| child.name.as_str());
         let alert = reason::code(why).alert;
         tracing::info!(
             target: "child", event = "enough", %conn, child, reason = alert, sas, workers,
@@ -331,10 +348,9 @@ impl Control {
         let Some(gone) = self.installer.remove(&self.dataplane, now, child, why) else { return };
         let Some(index) = self.place_of(gone.peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let conn = &connection.config.name;
-        let place = connection.children.iter().position(|state| state.slot == gone.slot);
-        let Some(place) = place else { return };
-        let name = connection.config.children.get(place).map(|child| child.name.as_str());
+        let conn = connection.config.name.clone();
+        let Some((configured, state)) = connection.child_of_slot(gone.slot) else { return };
+        let name = &configured.name;
         if *why == CloseReason::Rekeyed {
             tracing::debug!(
                 target: "child", event = "replaced", %conn, child = name,
@@ -344,9 +360,9 @@ impl Control {
             let alert = reason::code(why).alert;
             tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
         }
-        if let Some(state) = connection.children.get_mut(place) {
-            state.on_down(child);
-        }
+        state.on_down(child);
+        self.on_standing(index, now);
+        self.dismiss_dead(index);
     }
 }
 

@@ -299,6 +299,27 @@ impl Installer {
         resized.collect()
     }
 
+    /// Tells the pumps of this peer's SAs what TCP is told from now on.
+    pub(super) fn clamp(&mut self, dataplane: &Dataplane, peer: PeerId, clamp: MssClamp) {
+        for id in of(&self.by_peer, peer) {
+            let Some(sa) = self.installed.get_mut(&id) else { continue };
+            if std::mem::replace(&mut sa.mss_clamp, clamp) == clamp {
+                continue;
+            }
+            let Room { mtu, whole, .. } = sa.room;
+            let mtu = for_tcp(clamp, mtu, sa.carries_v6());
+            dataplane.tx(TxCommand::Mtu { slot: sa.slot, spi: sa.spi_out.0, mtu, whole });
+            dataplane.rx(RxCommand::Mtu { spi: sa.spi_in.0, mtu });
+        }
+    }
+
+    /// The moment when a child is rekeyed is another one now.
+    pub(super) fn reschedule(&mut self, child: ChildId, at: Instant) {
+        if let Some(sa) = self.installed.get_mut(&child) {
+            sa.rekey_at = at;
+        }
+    }
+
     /// The peers with an SA that sent this packet not long ago: one, or none if somebody made it up.
     pub(super) fn senders(&self, quote: Quote) -> impl Iterator<Item = PeerId> + '_ {
         let named = of(&self.by_spi_out, quote.spi).filter_map(|id| self.installed.get(&id));
@@ -333,6 +354,13 @@ impl Installer {
     /// The children of a slot, oldest first; two while one replaces the other.
     pub(super) fn of_slot(&self, slot: SlotId) -> impl Iterator<Item = (ChildId, &Installed)> {
         of(&self.by_slot, slot).filter_map(|id| Some((id, self.installed.get(&id)?)))
+    }
+
+    /// Whether an SA of the slot carries the same traffic as this one.
+    pub(super) fn has_twin(&self, slot: SlotId, child: &ChildSa) -> bool {
+        let alike =
+            |sa: &Installed| sa.local_ts == child.local_ts && sa.remote_ts == child.remote_ts;
+        self.of_slot(slot).any(|(_, sa)| alike(sa))
     }
 
     /// The children of a peer, or those of one slot.

@@ -6,30 +6,42 @@
 //!             ── control socket ┤   (one input, then      └─► poll_timeout   how long to sleep                 3rd
 //!             ── time ──────────┘    drained to the end)
 //!             ── routes changed ─► upkeep            ── ICMP "too big" ─► path MTU
-//!             ── signals ─► shutdown
+//!             ── signals ─► shutdown, reload
 //!
 //!   start.rs      opens everything           connection.rs  where each connection stands
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
+//!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
-//!   show.rs       what `show` shows          settings.rs    the configuration in force
-//!   path_mtu.rs   how large packets may be      pfs.rs         whether the two sides agree on PFS
-//!   host.rs       what of this host is in the way
+//!   show.rs       what `show` shows              settings.rs     the configuration in force
+//!   host.rs       what of this host is in the way  pfs.rs        whether the two sides agree on PFS
+//!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
+//!   diff.rs       old and new configuration      reload.rs       reads it again
+//!   apply.rs      puts the difference in force   replace.rs      what takes time of that
+//!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
 //! its answer leaves (RFC 7296 §2.8).
 
+mod apply;
 mod commands;
+mod competition;
 mod connection;
+mod diff;
 mod events;
+mod failover;
 mod folding;
 mod host;
 mod install;
+mod logs;
+mod monitors;
 mod path_mtu;
 mod paths;
 mod pfs;
+mod reload;
+mod replace;
 mod resolver;
 mod retiring;
 mod server;
@@ -46,24 +58,30 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use ikev2::{Disposition, Endpoint, Event, Path, PeerId};
+use ikev2::{Disposition, Endpoint, Event, Path, PeerId, ProbeId};
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
 
-use self::connection::Connection;
+use self::competition::Publication;
+use self::connection::{Child, Connection};
+use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
+use self::monitors::Monitors;
+use self::reload::Reloading;
 use self::resolver::Resolver;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
-use crate::clock;
-use crate::config::{Config, Gateway};
+use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
+use crate::sys::notify::Manager;
+use crate::sys::privileges;
+use crate::{clock, log};
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -89,7 +107,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
         target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
         name = config.gateway.name, connections = config.connections.len()
     );
+    let cannot = |what| move |source| StartError::System { what, source };
+    privileges::close_up().map_err(cannot("give up what may leak keys"))?;
     let control = start::start(config, now)?;
+    privileges::keep_for_control().map_err(cannot("drop privileges"))?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
         control = %control.devices.server.path().display()
@@ -108,12 +129,22 @@ struct Control {
     dataplane: Dataplane,
     tunnel: Tunnel,
     resolver: Resolver,
+    publication: Publication,
+    /// Probes of endpoints that have not ended.
+    questions: BTreeMap<ProbeId, Question>,
+    monitors: Monitors,
     devices: Devices,
+    manager: Manager,
     gateway: Gateway,
+    log: Log,
+    security: Security,
+    reloading: Reloading,
     /// Of the TUN, octets.
     mtu: u16,
     /// Warnings about the configuration.
     warnings: Vec<Warning>,
+    /// Warnings about how the two fit together.
+    host_warnings: Vec<Warning>,
     host: host::Host,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
@@ -124,6 +155,8 @@ struct Control {
     folding: Folding,
     /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
     unwanted: Vec<PeerId>,
+    /// When the log returns to its old filter.
+    log_until: Option<Instant>,
     started: Instant,
     tick_at: Instant,
     /// When routes and addresses are looked at next.
@@ -168,6 +201,7 @@ enum Stop {
 
 impl Control {
     fn run(mut self) -> Result<(), RunError> {
+        self.manager.ready();
         let mut events = Events::with_capacity(EVENTS);
         let stop = loop {
             let timeout =
@@ -187,7 +221,9 @@ impl Control {
             }
             self.on_upcalls(now);
             self.answer_clients(now);
+            self.on_reload(now);
             self.on_time(now);
+            self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
             }
@@ -205,6 +241,7 @@ impl Control {
             self.endpoint.poll_timeout().map(|deadline| deadline.at),
             self.installer.deadline(),
             self.devices.icmp.deadline(),
+            self.publication.deadline(),
             stop,
         ];
         let regular = self.tick_at.min(self.upkeep_at);
@@ -228,10 +265,7 @@ impl Control {
         let signals: Vec<i32> = self.devices.signals.pending().collect();
         for signal in signals {
             if signal == SIGHUP {
-                tracing::warn!(
-                    target: "gateway", event = "reload-unsupported",
-                    msg = "changing the configuration of a running gateway is not supported; restart it"
-                );
+                self.on_hangup();
                 continue;
             }
             match self.run {
@@ -247,6 +281,7 @@ impl Control {
             return;
         }
         tracing::info!(target: "gateway", event = "stopping");
+        self.manager.stopping();
         self.run = Run::Stopping { until: now + FAREWELL, why };
         self.endpoint.shutdown(now);
         self.drain(now);
@@ -330,6 +365,7 @@ impl Control {
             self.follow_names(now);
             self.drain(now);
         }
+        self.on_log_time(now);
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);
@@ -337,6 +373,8 @@ impl Control {
         if self.upkeep_at <= now {
             self.upkeep(now);
         }
+        self.take_verdicts(now);
+        self.settle_competition(now);
         if let Run::Stopping { until, why } = &self.run
             && (*until <= now || self.endpoint.is_idle())
         {

@@ -51,6 +51,11 @@ impl PathMtu {
         Self { limit, ..Self::default() }
     }
 
+    /// The configuration wants something else.
+    pub(super) fn limit(&mut self, limit: Option<u16>) {
+        self.limit = limit;
+    }
+
     /// The longest inner packets, octets, whatever the path takes; `tun`: the MTU of the device.
     pub(super) fn ceiling(&self, tun: u16) -> u16 {
         self.limit.map_or(tun, |limit| limit.min(tun))

@@ -20,6 +20,8 @@ use crate::io::source_for;
 pub(super) struct Paths {
     /// In order of preference.
     pub(super) usable: Vec<Path>,
+    /// For each of them the place of its host in the configuration.
+    pub(super) ranks: Vec<usize>,
     /// One sentence for each host that has none.
     pub(super) failures: Vec<String>,
 }
@@ -29,12 +31,15 @@ impl Paths {
     pub(super) fn find(gateway: &Gateway, connection: &Connection, resolver: &Resolver) -> Self {
         let mut paths = Self::default();
         let Peer::Hosts(hosts) = &connection.peer else { return paths };
-        for host in hosts {
+        for (rank, host) in hosts.iter().enumerate() {
             let (addresses, mut failure) = addresses(host, resolver);
             let before = paths.usable.len();
             for address in addresses {
                 match path(gateway, host, address) {
-                    Ok(path) => paths.usable.push(path),
+                    Ok(path) => {
+                        paths.usable.push(path);
+                        paths.ranks.push(rank);
+                    }
                     Err(why) => failure = Some(why),
                 }
             }
@@ -56,17 +61,23 @@ fn addresses(host: &Host, resolver: &Resolver) -> (Vec<IpAddr>, Option<String>) 
     }
 }
 
-/// The path to one address: from the listening address of its family, or from the one that the routing table says.
+/// The path to one address, from the address that the routing table prefers; where that is none that we listen on, from
+/// the first one of its family that is.
 fn path(gateway: &Gateway, host: &Host, address: IpAddr) -> Result<Path, String> {
     let remote = SocketAddr::new(address, host.port.unwrap_or(IKE_PORT));
     // Every port but the plain one expects the non-ESP marker, and so does the other end of the answer (RFC 7296 §2.23).
     let plain = remote.port() == IKE_PORT || remote.port() == gateway.ike_port;
     let local_port = if plain { gateway.ike_port } else { gateway.nat_port };
+    let preferred = source_for(remote);
     let local = if gateway.listen.is_empty() {
-        source_for(remote).map_err(|error| format!("no route to {address}: {error}"))?
+        preferred.map_err(|error| format!("no route to {address}: {error}"))?
     } else {
-        let of_family = gateway.listen.iter().find(|ours| ours.is_ipv4() == address.is_ipv4());
-        *of_family.ok_or_else(|| format!("no address in `listen` is of the family of {address}"))?
+        let of_family =
+            || gateway.listen.iter().copied().find(|ours| ours.is_ipv4() == address.is_ipv4());
+        let preferred = preferred.ok().filter(|ours| gateway.listen.contains(ours));
+        preferred
+            .or_else(of_family)
+            .ok_or_else(|| format!("no address in `listen` is of the family of {address}"))?
     };
     Ok(Path { local: SocketAddr::new(local, local_port), remote })
 }
@@ -83,12 +94,8 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: us
         Some(id) => RemoteId::Exact(id.clone()),
         None => RemoteId::PeerAddress,
     };
-    peer.children =
-        connection.children.iter().map(|child| child_config(connection, child)).collect();
-    for child in &mut peer.children {
-        child.resources = u32::try_from(workers).unwrap_or(1);
-        child.most_for_resources = child.most_for_resources.max(2 * child.resources);
-    }
+    let children = connection.children.iter();
+    peer.children = children.map(|child| child_config(connection, child, workers)).collect();
     peer.start = connection.start;
     peer.encap = connection.encap;
     peer.mobike = connection.extensions.mobike;
@@ -113,7 +120,8 @@ fn any_address(connection: &Connection) -> bool {
     }
 }
 
-fn child_config(connection: &Connection, child: &Child) -> ChildConfig {
+/// One child of it as `ikev2` wants it.
+pub(super) fn child_config(connection: &Connection, child: &Child, workers: usize) -> ChildConfig {
     let mut config = ChildConfig::new(
         child.name.as_str(),
         child.local.iter().map(selector).collect(),
@@ -122,6 +130,8 @@ fn child_config(connection: &Connection, child: &Child) -> ChildConfig {
     );
     config.lifetime = connection.policy.esp_lifetime;
     config.pairing = connection.pairing;
+    config.resources = u32::try_from(workers).unwrap_or(1);
+    config.most_for_resources = config.most_for_resources.max(2 * config.resources);
     config
 }
 
@@ -132,3 +142,28 @@ pub(super) fn selector(network: &IpNet) -> TrafficSelector {
 
 /// The IKE port of a peer that names none (RFC 7296 §2).
 const IKE_PORT: u16 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_peer_is_called_from_the_address_that_the_routing_table_prefers() {
+        let config = Config::load_text(std::path::Path::new("s2s-gw.toml"), "");
+        let defaults = config.expect("nothing is wrong with nothing").gateway;
+        let host = Host { name: HostName::Address([127, 0, 0, 9].into()), port: None };
+        let called_from = |listen: &[&str]| {
+            let listen = listen.iter().map(|text| text.parse().expect("an address")).collect();
+            let gateway = Gateway { listen, ..defaults.clone() };
+            let found = path(&gateway, &host, [127, 0, 0, 9].into());
+            found.map(|path| path.local.to_string())
+        };
+        // The kernel would take 127.0.0.1.
+        let ours = |text: &str| Ok(text.to_owned());
+        assert_eq!(called_from(&["192.0.2.1", "127.0.0.1"]), ours("127.0.0.1:500"));
+        assert_eq!(called_from(&[]), ours("127.0.0.1:500"));
+        assert_eq!(called_from(&["::1", "192.0.2.1"]), ours("192.0.2.1:500"), "the only one");
+        assert!(called_from(&["::1"]).is_err());
+    }
+}

@@ -44,6 +44,8 @@ pub(super) struct Fresh {
     pub(super) own_keys: bool,
     /// It came with IKE_AUTH.
     pub(super) first: bool,
+    /// Whether the sides agree is to be found out.
+    pub(super) checked: bool,
     /// It takes the place of another.
     pub(super) replaces: bool,
     /// A number that is another for each.
@@ -52,12 +54,11 @@ pub(super) struct Fresh {
 
 impl Pfs {
     /// After that.
-    pub(super) fn after(self, sa: Fresh, policy: &Policy, now: Instant) -> Self {
+    pub(super) fn after(self, sa: Fresh, now: Instant) -> Self {
         if sa.own_keys || self == Self::Verified {
             return Self::Verified;
         }
-        let wants = policy.pfs_check && policy.esp.iter().any(has_key_exchange);
-        if sa.first && wants && !sa.replaces {
+        if sa.first && sa.checked && !sa.replaces {
             let spread = Duration::from_millis(u64::from(sa.spi % SPREAD_MS));
             return Self::Due(now + CHECK_AFTER + spread);
         }
@@ -110,6 +111,11 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether children of this policy are to be checked: where it wants a key exchange, unless somebody wants no check.
+pub(super) fn is_checked(policy: &Policy) -> bool {
+    policy.pfs_check && policy.esp.iter().any(has_key_exchange)
 }
 
 fn has_key_exchange(proposal: &Proposal) -> bool {

@@ -16,6 +16,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sys::privileges;
+
 /// The names of all peers and what is known of each.
 #[derive(Debug)]
 pub(super) struct Resolver {
@@ -92,6 +94,9 @@ impl Resolver {
         // It is not joined: it ends when `queries` is dropped, or with the process in the midst of a query.
         let thread = thread::Builder::new().name("resolver".to_owned());
         thread.spawn(move || {
+            if let Err(error) = privileges::drop_all() {
+                tracing::warn!(target: "gateway", event = "privileges-kept", %error);
+            }
             for name in queries {
                 let result = look_up(&name);
                 if answers.send(Answer { name, result }).is_err() || waker.wake().is_err() {
@@ -100,6 +105,17 @@ impl Resolver {
             }
         })?;
         Ok(())
+    }
+
+    /// These are the names of the configuration now, and no others any more.
+    pub(super) fn reconfigure(&mut self, wanted: impl Iterator<Item = String>, now: Instant) {
+        let wanted: BTreeSet<String> = wanted.collect();
+        self.names.retain(|name, state| state.is_passing || wanted.contains(name));
+        for name in wanted {
+            let unknown = Name::unknown(now, false);
+            self.names.entry(name).or_insert(unknown).is_passing = false;
+        }
+        self.ask_now(now);
     }
 
     /// These names, beside those of the configuration, are wanted now, and no others any more.
@@ -113,6 +129,13 @@ impl Resolver {
             if !self.names.contains_key(name) {
                 self.names.insert(name.to_owned(), Name::unknown(now, true));
             }
+        }
+        self.ask_now(now);
+    }
+
+    fn ask_now(&mut self, now: Instant) {
+        if self.names.is_empty() {
+            return;
         }
         if let Err(error) = self.run() {
             tracing::warn!(target: "gateway", event = "resolve-failed", %error);
@@ -243,6 +266,27 @@ mod tests {
         assert!(resolver.take_answers(now));
         assert!(!resolver.addresses("localhost").is_empty(), "the last good address is gone");
         assert!(resolver.failure("localhost").is_some_and(|why| why.contains("is down")));
+    }
+
+    #[test]
+    fn names_of_the_configuration_come_and_go() {
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let now = clock::now();
+        let mut resolver = Resolver::start(std::iter::empty(), waker, now).expect("starts");
+        let (queries, asked) = channel();
+        (resolver.queries, resolver.idle) = (queries, None);
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        resolver.ask_for(std::iter::once("c.test"), now);
+        resolver.reconfigure(names(&["a.test", "b.test", "b.test", "c.test"]).into_iter(), now);
+        assert_eq!(asked.try_iter().collect::<Vec<_>>(), names(&["c.test", "a.test", "b.test"]));
+        resolver.names.get_mut("a.test").expect("known").addresses = vec![[192, 0, 2, 1].into()];
+        resolver.reconfigure(names(&["a.test", "c.test"]).into_iter(), now);
+        assert_eq!(asked.try_iter().count(), 0, "they were asked for already");
+        assert_eq!(resolver.addresses("a.test").len(), 1, "what is known stays");
+        assert!(!resolver.names.contains_key("b.test"));
+        resolver.ask_for(std::iter::empty(), now);
+        assert!(resolver.names.contains_key("c.test"), "it is in the configuration now");
     }
 
     #[test]

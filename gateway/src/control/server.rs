@@ -7,6 +7,9 @@
 //!
 //! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
 
+mod follow;
+mod rights;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -18,7 +21,10 @@ use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 
+use self::rights::Rights;
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
+
+pub(super) use self::follow::{Follow, retain};
 
 /// The control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +67,13 @@ pub(super) struct Server {
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
+    rights: Rights,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     /// A request of this client waits for its answer.
     asked: bool,
+    /// It is told of what happens.
+    follow: Option<Follow>,
     /// Closed once `outbox` is sent.
     last_answer: bool,
     active_at: Instant,
@@ -99,11 +108,12 @@ impl Server {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
         }
-        // Nobody but the owner may open it, from the first moment on. There is one thread yet, so the mask is ours.
+        // Nobody but the owner may open it at first. There is one thread yet, so the mask is ours.
         let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let bound = UnixListener::bind(path);
         rustix::process::umask(mask);
         let mut listener = bound.map_err(failed("listen on"))?;
+        rights::open_to_group(path);
         let file = SocketFile::of(path).map_err(failed("look at"))?;
         registry.register(&mut listener, token, Interest::READABLE).map_err(failed("watch"))?;
         let next_client = token.0 + 1;
@@ -146,12 +156,17 @@ impl Server {
         let Some(client) = self.clients.get_mut(&token) else { return };
         client.outbox = response.to_line();
         client.asked = false;
+        client.active_at = now;
         self.advance(token, now);
     }
 
     /// Drops clients that neither ask nor read.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.clients.retain(|_, client| now.saturating_duration_since(client.active_at) < PATIENCE);
+        self.clients.retain(|_, client| {
+            // Nothing to tell is not the client's fault.
+            let listens = client.follow.is_some() && client.outbox.is_empty();
+            listens || now.saturating_duration_since(client.active_at) < PATIENCE
+        });
     }
 
     fn accept(&mut self, registry: &Registry, now: Instant) {
@@ -177,10 +192,12 @@ impl Server {
                 continue;
             }
             let client = Client {
+                rights: Rights::of(&stream),
                 stream,
                 inbox: Vec::new(),
                 outbox: Vec::new(),
                 asked: false,
+                follow: None,
                 last_answer: false,
                 active_at: now,
             };
@@ -196,7 +213,8 @@ impl Server {
             Progress::Waiting => {}
             Progress::Line(line) => {
                 client.asked = true;
-                self.requests.push_back((token, Request::parse(&line)));
+                let request = Request::parse(&line).and_then(|asked| client.rights.check(asked));
+                self.requests.push_back((token, request));
             }
             Progress::TooLong => {
                 client.last_answer = true;
@@ -226,6 +244,9 @@ impl Client {
         if self.asked {
             return Progress::Waiting;
         }
+        if self.follow.is_some() {
+            self.inbox.clear();
+        }
         loop {
             if let Some(end) = self.inbox.iter().position(|octet| *octet == b'\n') {
                 let rest = self.inbox.split_off(end + 1);
@@ -237,6 +258,8 @@ impl Client {
             let mut buffer = [0; 512];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Progress::Gone,
+                // Who follows has asked all that it can; we only look whether it is still there.
+                Ok(_) if self.follow.is_some() => {}
                 Ok(len) => {
                     self.active_at = now;
                     self.inbox.extend(buffer.iter().take(len));

@@ -24,7 +24,7 @@ use crate::status::{
 
 impl Control {
     pub(super) fn snapshot(&self, now: Instant, wall: Timestamp) -> Snapshot {
-        let warning_details = [self.warnings.clone(), self.host.warnings()].concat();
+        let warning_details = self.all_warnings(now);
         Snapshot {
             schema: SCHEMA.to_owned(),
             gateway: self.gateway.name.clone(),
@@ -83,8 +83,14 @@ impl Control {
             Phase::Idle | Phase::Up { .. } | Phase::Failed { .. } => None,
         };
         let refused = self.tunnel.is_incomplete(config);
-        let warning_details: Vec<Warning> =
-            refused.then(|| Warning::of(Code::RouteRefused)).into_iter().collect();
+        let superseding = connection.superseding.as_ref();
+        let warnings = [
+            (refused, Code::RouteRefused),
+            (connection.standby().is_some(), Code::OnStandby),
+            (superseding.is_some_and(|one| one.failures > 0), Code::OldCredentials),
+        ];
+        let warned = warnings.into_iter().filter(|(holds, _)| *holds);
+        let warning_details: Vec<Warning> = warned.map(|(_, code)| Warning::of(code)).collect();
         ConnectionStatus {
             name: config.name.clone(),
             description: config.description.clone(),
@@ -100,7 +106,7 @@ impl Control {
             attempt,
             retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
-            peer: self.peer_status(connection),
+            peer: self.peer_status(connection, now),
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
@@ -110,11 +116,11 @@ impl Control {
         }
     }
 
-    fn peer_status(&self, connection: &Connection) -> PeerStatus {
+    fn peer_status(&self, connection: &Connection, now: Instant) -> PeerStatus {
         let rtt = connection.peer.and_then(|peer| self.endpoint.rtt(peer));
         // A ten-thousandth of a second is what two hosts in one room need.
         let rtt = rtt.map(|rtt| (rtt.as_secs_f64() * 1e4).round() / 1e4);
-        PeerStatus { rtt_seconds: rtt, ..peer(connection) }
+        PeerStatus { rtt_seconds: rtt, ..peer(connection, now) }
     }
 
     fn children(&self, connection: &Connection, now: Instant) -> Vec<ChildStatus> {
@@ -176,7 +182,7 @@ fn tenths(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
-fn peer(connection: &Connection) -> PeerStatus {
+fn peer(connection: &Connection, now: Instant) -> PeerStatus {
     let configured = match &connection.config.peer {
         config::Peer::Any => vec!["any".to_owned()],
         config::Peer::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect(),
@@ -194,6 +200,7 @@ fn peer(connection: &Connection) -> PeerStatus {
         Phase::Idle | Phase::Failed { .. } => None,
     };
     status.active = path.map(|path| path.remote.to_string());
+    status.endpoints = connection.endpoints_status(now);
     status.local = path.map(|path| path.local.to_string());
     status.redirected_to = connection.redirected_to().map(ToString::to_string);
     status

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ikev2::{Encap, Endpoint, EndpointConfig};
-use mio::{Interest, Poll, Token, Waker};
+use mio::{Interest, Poll, Registry, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use zeroize::Zeroize as _;
@@ -22,9 +22,10 @@ use zeroize::Zeroize as _;
 use super::connection::Connection;
 use super::install::{self, Installer};
 use super::path_mtu::Listener;
+use super::reload::Reloading;
 use super::resolver::Resolver;
 use super::server::{Server, SocketError};
-use super::tunnel::Tunnel;
+use super::tunnel::{self, Tunnel};
 use super::{Control, Devices, Run};
 use crate::clock;
 use crate::config::{Config, Gateway, HostName, Peer};
@@ -34,6 +35,7 @@ use crate::route::Routes;
 use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
+use crate::sys::notify::Manager;
 
 /// The gateway could not start. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +80,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed("watch for signals"))?;
-    registry
-        .register(&mut signals, SIGNALS, Interest::READABLE)
-        .map_err(failed("watch for signals"))?;
+    let reloading = Reloading::new(&config, Arc::clone(&waker), now);
+    let signals = signals(registry).map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
@@ -90,11 +89,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let gateway = config.gateway;
     let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
     let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
-    for (index, mut socket) in ike.iter().enumerate() {
-        registry
-            .register(&mut socket, Token(IKE_SOCKETS.0 + index), Interest::READABLE)
-            .map_err(failed("watch a UDP socket"))?;
-    }
+    watch(registry, &ike)?;
     let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
     let ike_sockets = ike.len();
     let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
@@ -113,6 +108,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
+    let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
     let resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
 
@@ -129,21 +125,30 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
             ike_sockets,
             upcalls: upcall_receiver,
         },
+        manager: Manager::of_process(),
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
         places: std::collections::BTreeMap::new(),
         resolver,
+        publication: super::competition::Publication::default(),
+        questions: std::collections::BTreeMap::new(),
+        monitors,
         dataplane,
         gateway,
         mtu,
-        warnings: config.warnings.iter().map(Warning::of_config).collect(),
+        log: config.log,
+        security: config.security,
+        reloading,
+        host_warnings: too_large.map(Warning::of).into_iter().collect(),
         host: super::host::Host::default(),
+        warnings: config.warnings.iter().map(Warning::of_config).collect(),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
         refused_this_second: 0,
         folding: super::folding::Folding::default(),
         unwanted: Vec::new(),
+        log_until: None,
         started: now,
         tick_at: now,
         upkeep_at: now,
@@ -151,13 +156,38 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         run: Run::On,
         busy: false,
     };
-    control.tunnel.begin();
-    control.warnings.extend(too_large.map(Warning::of));
-    control.publish_policy();
-    for index in 0..control.connections.len() {
-        control.enable(now, index);
-    }
+    control.set_out(now);
     Ok(control)
+}
+
+/// Wakes the loop for what arrives on the sockets for plain IKE.
+fn watch(registry: &Registry, ike: &[UdpSocket]) -> Result<(), StartError> {
+    for (index, mut socket) in ike.iter().enumerate() {
+        registry
+            .register(&mut socket, Token(IKE_SOCKETS.0 + index), Interest::READABLE)
+            .map_err(failed("watch a UDP socket"))?;
+    }
+    Ok(())
+}
+
+impl Control {
+    /// The first steps of a gateway that has everything.
+    fn set_out(&mut self, now: Instant) {
+        self.tunnel.begin();
+        if self.connections.iter().any(|connection| connection.config.relay) {
+            tunnel::quiet_redirects(&self.gateway.tun);
+        }
+        self.publish_policy();
+        for index in 0..self.connections.len() {
+            self.enable(now, index);
+        }
+    }
+}
+
+fn signals(registry: &Registry) -> io::Result<Signals> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+    Ok(signals)
 }
 
 /// Numbers every configured child, in the order of the configuration.
@@ -210,7 +240,7 @@ fn raw_sockets(
     Ok(sockets)
 }
 
-fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
+pub(super) fn names(connections: &[crate::config::Connection]) -> impl Iterator<Item = String> {
     let hosts = connections.iter().filter_map(|connection| match &connection.peer {
         Peer::Any => None,
         Peer::Hosts(hosts) => Some(hosts),

@@ -9,14 +9,15 @@
 //!   the peer's own addresses ──► kept out of them                  198.51.100.20 via 203.0.113.1
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use esp::ip::Version;
 use ikev2::Path;
 use ipnet::IpNet;
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
@@ -131,6 +132,37 @@ impl Tunnel {
         }
     }
 
+    /// Removes the routes that none of these connections needs, and those around the tunnel to peers of none of them.
+    pub(super) fn retain(&mut self, connections: &[Connection]) {
+        let enabled = || connections.iter().filter(|connection| connection.peer.is_some());
+        let needed: BTreeSet<(IpNet, u32)> = enabled()
+            .flat_map(|c| destinations(&c.config).into_iter().map(|to| (to, c.config.metric)))
+            .collect();
+        let unneeded: Vec<(IpNet, u32)> =
+            self.tried.keys().filter(|key| !needed.contains(key)).copied().collect();
+        for (destination, metric) in unneeded {
+            self.tried.remove(&(destination, metric));
+            match self.routes.remove(destination, metric) {
+                Ok(()) => tracing::info!(
+                    target: "gateway", event = "route-removed", %destination, metric
+                ),
+                Err(error) => tracing::warn!(target: "gateway", event = "route-failed", %error),
+            }
+        }
+        let in_use = enabled().filter_map(|connection| match &connection.phase {
+            Phase::Up { info } => Some(&info.path),
+            Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => None,
+        });
+        let paths = enabled().flat_map(|c| &c.paths).chain(in_use);
+        let peers: BTreeSet<IpAddr> = paths.map(|path| path.remote.ip()).collect();
+        let protected: Vec<IpAddr> = self.routes.protected_peers().collect();
+        for peer in protected.into_iter().filter(|peer| !peers.contains(peer)) {
+            if let Err(error) = self.routes.release_peer(peer) {
+                tracing::warn!(target: "gateway", event = "route-failed", %error);
+            }
+        }
+    }
+
     /// The routes of a connection, for people.
     pub(super) fn of(&self, connection: &config::Connection) -> Vec<String> {
         let metric = connection.metric;
@@ -199,7 +231,7 @@ fn destinations(connection: &config::Connection) -> Vec<IpNet> {
 }
 
 /// An address of ours inside the local networks, so that what this host itself sends into the tunnel fits the selectors.
-fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<IpAddr> {
+pub(super) fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<IpAddr> {
     let is_v4 = matches!(destination, IpNet::V4(_));
     let networks = connection.children.iter().flat_map(|child| &child.local);
     networks
@@ -208,6 +240,24 @@ fn inner_source(connection: &config::Connection, destination: IpNet) -> Option<I
             let neighbour = SocketAddr::new(network.hosts().next()?, DISCARD_PORT);
             source_for(neighbour).ok().filter(|source| network.contains(source))
         })
+}
+
+/// What comes out of a tunnel and goes into another one goes back through the device that it came from: the kernel need not
+/// tell anybody that there is a shorter way.
+pub(super) fn quiet_redirects(device: &str) {
+    let path = format!("/proc/sys/net/ipv4/conf/{device}/send_redirects");
+    if let Err(error) = fs::write(&path, "0") {
+        tracing::debug!(target: "gateway", event = "no-redirects", path, %error);
+    }
+    // That of all devices counts beside that of this one.
+    let all = fs::read_to_string("/proc/sys/net/ipv4/conf/all/send_redirects");
+    if all.is_ok_and(|text| text.trim() != "0") {
+        tracing::info!(
+            target: "gateway", event = "redirects-on",
+            msg = "the kernel may send ICMP redirects to hosts whose packets are relayed between tunnels",
+            fix = "sysctl net.ipv4.conf.all.send_redirects=0"
+        );
+    }
 }
 
 /// Any port does: nothing is sent.

@@ -8,20 +8,18 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ikev2::{DpdAction, PacketSelectors, Start};
 
 use super::connection::Phase;
 use super::events::hex;
-use super::install;
 use super::paths::{self, Paths};
 use super::{Connection, Control, Run};
 use crate::clock;
 use crate::config::{HostName, Peer};
-use crate::dataplane::{Policy, Rule, SlotId, TxCommand};
-use crate::status::reason;
+use crate::dataplane::SlotId;
+use crate::status::{State, reason};
 
 impl Control {
     /// Once a second.
@@ -45,15 +43,28 @@ impl Control {
         }
         self.check_pfs(now);
         self.look_at_host(now);
+        self.watch_endpoints(now);
+        self.watch_monitors();
+        self.see_off_leaving(now);
+        self.supersede_again(now);
         self.send_keepalives(now);
         self.forget_path_mtus(now);
         self.devices.server.handle_timeout(now);
         self.follow_names(now);
         self.resolver.handle_timeout(now);
+        self.tell_manager(now);
         if self.refused_this_second > 0 {
             let count = std::mem::take(&mut self.refused_this_second);
             tracing::debug!(target: "ike", event = "refused-last-second", count);
         }
+    }
+
+    /// Shows the service manager that we are alive, and how well.
+    fn tell_manager(&mut self, now: Instant) {
+        let wanted = || self.connections.iter().filter(|connection| connection.desired_up());
+        let up = wanted().filter(|connection| connection.state(now) == State::Up).count();
+        let wanted = wanted().count();
+        self.manager.tick(up, wanted);
     }
 
     /// Looks at routes and addresses again. What changes while it looks is looked at later.
@@ -61,6 +72,7 @@ impl Control {
         let _counted = self.devices.changes.drain();
         self.upkeep_at = now + UPKEEP;
         self.upkept_at = now;
+        self.reloading.look(now);
         self.refresh_paths(now);
         self.look_at_egress();
     }
@@ -86,29 +98,6 @@ impl Control {
         }
     }
 
-    /// Tells the data plane which packets belong to which child: those of every connection that was ever enabled.
-    pub(super) fn publish_policy(&self) {
-        let mut rules = Vec::new();
-        for connection in self.connections.iter().filter(|c| c.wanted || c.peer.is_some()) {
-            for (configured, child) in connection.config.children.iter().zip(&connection.children) {
-                let side = |networks: &[ipnet::IpNet]| {
-                    let selectors = networks.iter().map(paths::selector);
-                    selectors.map(|selector| install::selector(&selector)).collect()
-                };
-                let selectors = esp::Selectors {
-                    local: side(&configured.local),
-                    remote: side(&configured.remote),
-                };
-                rules.push(Rule {
-                    slot: child.slot,
-                    selectors: Arc::new(selectors),
-                    metric: connection.config.metric,
-                });
-            }
-        }
-        self.dataplane.tx(TxCommand::Policy(Arc::new(Policy::new(&rules))));
-    }
-
     /// Makes an enabled connection known to the endpoint and to the kernel's routing; done once for each.
     pub(super) fn enable(&mut self, now: Instant, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
@@ -124,6 +113,9 @@ impl Control {
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
         let peer = self.endpoint.add_peer(now, config);
         connection.peer = Some(peer);
+        for (index, child) in connection.children.iter_mut().enumerate() {
+            child.index = Some(index);
+        }
         self.places.insert(peer, index);
         self.drain(now);
     }
@@ -139,6 +131,7 @@ impl Control {
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
             connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
+            let was_known = connection.is_at_a_configured_address();
             if !connection.on_paths(found) {
                 continue;
             }
@@ -146,7 +139,19 @@ impl Control {
             let paths = connection.paths.clone();
             tracing::info!(target: "ike", event = "paths", %conn, paths = %listed(&paths));
             // It knows the peer: `enable` made it. If it is wanted it is called now.
-            let _ = self.endpoint.set_paths(now, peer, &paths);
+            if connection.superseding.is_some() {
+                // The SA that is up stays where it is: these may lead to another host.
+                let workers = self.dataplane.workers();
+                let config = paths::peer_config(&connection.config, paths, workers);
+                let _ = self.endpoint.reconfigure(now, peer, config);
+            } else {
+                let _ = self.endpoint.set_paths(now, peer, &paths);
+                // Its name leads elsewhere now, where perhaps another machine is: make before break.
+                let left = was_known && !connection.is_at_a_configured_address();
+                if let Some(first) = paths.first().filter(|_| left) {
+                    let _ = self.endpoint.switch_to(now, peer, *first);
+                }
+            }
             self.drain(now);
         }
     }
@@ -234,9 +239,12 @@ impl Control {
 
 impl Connection {
     /// Takes what was found; true if the paths are others than before. Paths that worked once are kept when all fail.
-    fn on_paths(&mut self, found: Paths) -> bool {
+    pub(super) fn on_paths(&mut self, found: Paths) -> bool {
         let failed = found.usable.is_empty() && !found.failures.is_empty();
         self.no_path = failed.then(|| reason::peer_address_failed(&found.failures.join("; ")));
+        if !found.usable.is_empty() {
+            self.endpoints.ranks = found.ranks;
+        }
         if found.usable.is_empty() || found.usable == self.paths {
             return false;
         }

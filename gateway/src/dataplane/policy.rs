@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The first line whose remote selector matches the destination and one of whose local selectors matches the source wins.
-//! Lines are ordered by the size of the remote range, then by metric (smaller first), then as given. There is no rule that
-//! lets a packet through unprotected: what matches nothing is dropped.
+//! Lines are ordered by the size of the remote range, then by what the child can do at this moment (one that has an SA before
+//! one that has none), then by metric (smaller first), then as given. There is no rule that lets a packet through
+//! unprotected: what matches nothing is dropped.
 
 mod blocks;
 mod table;
@@ -38,7 +39,28 @@ pub struct Rule {
     /// Local: our side. Remote: the peer's side.
     pub selectors: Arc<Selectors>,
     /// Between equally specific rules the smaller wins.
+    pub rank: Rank,
+}
+
+/// Where a rule stands among equally specific ones: first what it can do, then what was configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// Whether packets get through.
+    pub standing: Standing,
+    /// Of the connection.
     pub metric: u32,
+}
+
+/// What a child can do for packets, best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It has an SA, or nothing is known against it.
+    #[default]
+    Good,
+    /// It has an SA, but a monitor says that nothing comes through.
+    Doubtful,
+    /// It has no SA.
+    Down,
 }
 
 /// All rules, arranged for lookup; immutable, replaced as a whole.
@@ -80,5 +102,5 @@ fn sides(rule: &Rule, is_v4: bool) -> Sides {
         spans.filter(|(span, _)| span.is_v4() == is_v4).collect()
     };
     let (local, remote) = (of_family(&rule.selectors.local), of_family(&rule.selectors.remote));
-    Sides { slot: rule.slot, metric: rule.metric, local, remote }
+    Sides { slot: rule.slot, rank: rule.rank, local, remote }
 }

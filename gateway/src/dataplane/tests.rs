@@ -95,7 +95,7 @@ impl Side {
         (hard, owner): (Limits, Option<usize>),
     ) -> Arc<SaUsage> {
         let selectors = Arc::new(Selectors { local: ranges(nets.0), remote: ranges(nets.1) });
-        let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), metric: 0 };
+        let rule = Rule { slot: SLOT, selectors: Arc::clone(&selectors), rank: Rank::default() };
         let inbound = InboundSa::new(params(spi_in, &selectors)).unwrap();
         let outbound = OutboundSa::new(params(spi_out, &selectors)).unwrap();
         let counters = || Arc::clone(&self.counters);
@@ -479,7 +479,7 @@ fn the_parts_of_a_child_have_sas_of_their_own() {
         }
         for (side, own, other) in [(&left, LEFT, RIGHT), (&right, RIGHT, LEFT)] {
             let selectors = Arc::new(Selectors { local: ranges(own), remote: ranges(other) });
-            let rule = Rule { slot: SLOT, selectors, metric: 0 };
+            let rule = Rule { slot: SLOT, selectors, rank: Rank::default() };
             side.dataplane().tx(TxCommand::Policy(Arc::new(Policy::new(&[rule]))));
             side.dataplane().settle();
         }

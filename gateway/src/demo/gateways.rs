@@ -136,7 +136,13 @@ impl Gateway {
     fn status(&self) -> Option<Snapshot> {
         match client::ask(&self.control, &Request::Status) {
             Ok(Response::Status { snapshot }) => Some(*snapshot),
-            Ok(Response::Done { .. } | Response::Refused { .. } | Response::Shown { .. })
+            Ok(
+                Response::Events { .. }
+                | Response::Done { .. }
+                | Response::Reload { .. }
+                | Response::Shown { .. }
+                | Response::Refused { .. },
+            )
             | Err(_) => None,
         }
     }

@@ -12,6 +12,7 @@
 
 mod holder;
 pub(crate) mod icmp;
+pub(crate) mod question;
 pub mod raw;
 pub mod tun;
 pub mod udp;

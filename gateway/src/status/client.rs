@@ -1,11 +1,12 @@
 //! The client's end of the control socket: one request, one answer, then the connection is closed.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{NO_REQUEST, OLDER, RefusalKind, Request, Response};
+use super::protocol::{GROUP, NO_REQUEST, OLDER, RefusalKind, Request, Response};
 
 /// A daemon that answers within a millisecond is given this long before we call it stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// We may not talk to it.
-    #[error("no permission to use the control socket {0}; run this as root or as the user of the daemon", .path.display())]
+    #[error("no permission to use the control socket {0}; run this as root or as the user of the daemon, or join the group `{GROUP}` to look at it", .path.display())]
     Permission {
         /// The control socket.
         path: PathBuf,
@@ -56,6 +57,28 @@ pub fn ask(path: &Path, request: &Request) -> Result<Response, ClientError> {
     understood(&answer, path)
 }
 
+/// Sends one request whose answers have no end, and hands each to `take` until that breaks off.
+///
+/// # Errors
+/// As [`ask`]; `Conversation` also when the daemon ends.
+pub fn follow<B>(
+    path: &Path,
+    request: &Request,
+    mut take: impl FnMut(Response) -> ControlFlow<B>,
+) -> Result<B, ClientError> {
+    let failed = |source| ClientError::Conversation { path: path.to_owned(), source };
+    let mut stream = UnixStream::connect(path).map_err(|source| refused(path, source))?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+    send(&mut stream, request).map_err(failed)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let answer = receive(&mut reader).map_err(failed)?;
+        if let ControlFlow::Break(end) = take(understood(&answer, path)?) {
+            return Ok(end);
+        }
+    }
+}
+
 /// What the line of an answer means.
 fn understood(answer: &str, path: &Path) -> Result<Response, ClientError> {
     let path = || path.to_owned();
@@ -79,11 +102,19 @@ fn understood(answer: &str, path: &Path) -> Result<Response, ClientError> {
 fn converse(mut stream: UnixStream, request: &Request) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    send(&mut stream, request)?;
+    receive(&mut BufReader::new(stream))
+}
+
+fn send(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    stream.write_all(&line)
+}
+
+fn receive(reader: &mut BufReader<UnixStream>) -> io::Result<String> {
     let mut answer = String::new();
-    BufReader::new(stream.take(MAX_RESPONSE_LEN)).read_line(&mut answer)?;
+    reader.take(MAX_RESPONSE_LEN).read_line(&mut answer)?;
     if answer.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"));
     }

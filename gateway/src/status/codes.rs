@@ -14,6 +14,14 @@ crate::codes::codes! {
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
     MtuTooLarge "W0504" "mtu of a connection is more than fits"
         "`mtu` of a connection asks for longer packets than its tunnel carries: what is left of the path after the headers of ESP, or the MTU of the TUN device, is less. The smaller size is in force, so nothing is lost, but `mtu` does not do what it says. The log line `mtu-too-large` names the connection and the size that fits. Write that, or leave `mtu` out.";
+    OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
+        "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
+    FileNewer "W0602" "the configuration file is newer than what runs"
+        "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
+    ReloadFailed "W0603" "the last reload was refused"
+        "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
+    OnStandby "W0702" "the connection runs over a standby endpoint"
+        "The SAs are not with the first endpoint in `peer` but with a later one, because the first did not answer or because `s2s-gw failover` wanted it so. Packets pass. With `failover.failback` the gateway goes back by itself when the first one answers again; otherwise `s2s-gw failover NAME --to ENDPOINT` does it, without losing a packet. `s2s-gw status NAME` shows which endpoints answer.";
     Closed "E1000" "closed on purpose"
         "An SA ended because somebody here wanted it to, or because a newer one has taken its place. Nothing is wrong. A connection that was taken down stays down until `s2s-gw up NAME`.";
     NoAnswer "E1001" "the peer does not answer"
@@ -52,6 +60,8 @@ crate::codes::codes! {
         "The gateway that we called, or were connected to, answered with a redirect (RFC 5685): it is full, or its operator takes it out of service. We go where it says, with the same identities and the same key, and come back to the configured address if the other gateway does not answer. After five redirects in five minutes we wait, for then two gateways send us to and fro. `follow_redirects = false` keeps us from going.";
     AuthExpired "E1019" "the peer did not authenticate anew"
         "`auth_lifetime` says how long an authentication is good for, and the peer was told so (AUTH_LIFETIME, RFC 4478). It should have begun a new SA before that and did not, so its SAs were deleted. Not every peer can do that; one that cannot has to be given a longer time, or none.";
+    Monitor "E1020" "a host behind the peer does not answer"
+        "A `[[connection.NAME.monitor]]` asked its target through the tunnel, and too often there was no answer in time. Every answer takes one from the count, so that a host that is well again is seen to be so after as many answers. The SAs stand: the host may be down, or the way to it behind the peer is. Where another connection has the same networks with a higher metric, it carries the packets meanwhile. `s2s-gw status NAME` names the target; from this host `ping -I SOURCE TARGET` asks the same.";
 }
 
 impl Code {

@@ -14,6 +14,7 @@ mod codes;
 pub(crate) mod conforms;
 pub mod protocol;
 pub mod reason;
+pub mod reload;
 pub mod show;
 pub mod text;
 pub mod words;
@@ -300,6 +301,24 @@ pub struct PeerStatus {
     /// The gateway to which the peer sent us, address or name, while we are there.
     #[serde(default)]
     pub redirected_to: Option<String>,
+    /// Every endpoint in order of preference, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One endpoint of a peer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EndpointStatus {
+    /// Its address and the port that it is called at.
+    pub address: String,
+    /// Whether the SAs are there.
+    pub active: bool,
+    /// What the last probe said, `ok` or `failed`; `None` if there was none.
+    pub probe: Option<String>,
+    /// How long the last answer took.
+    pub rtt_seconds: Option<f64>,
+    /// Since the last answer.
+    pub last_answer_seconds: Option<f64>,
 }
 
 /// What the IKE SA agreed on.
@@ -491,6 +510,7 @@ pub(crate) mod tests {
                 nat_remote: false,
                 rtt_seconds: Some(0.011),
                 redirected_to: None,
+                endpoints: Vec::new(),
             },
             ike: Some(IkeStatus {
                 suite: "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384".into(),

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! A request is at most [`MAX_REQUEST_LEN`] octets with its line end. Requests on one connection are answered in order.
+//! Who asks for events and follows them gets one answer after the other until he hangs up; he can ask nothing else.
 //!
 //! Client and daemon may be of different versions: a command or a field that the daemon does not know is refused as such, for
 //! doing half of what was asked is worse than nothing; an answer may have fields that the client does not know.
@@ -15,7 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Snapshot;
+use super::reload::Reload;
 use super::show::Table;
+use crate::log::Record;
+
+/// Its members may look at a daemon, and not touch it.
+pub const GROUP: &str = "s2s-gw";
 
 /// The longest request that the daemon reads, octets.
 pub const MAX_REQUEST_LEN: usize = 4096;
@@ -142,6 +148,23 @@ impl<'n> Target<'n> {
 }
 
 impl Request {
+    /// Whether it changes nothing, so that who may only look may ask for it.
+    #[must_use]
+    pub const fn only_looks(&self) -> bool {
+        match self {
+            Self::Status | Self::Show { .. } | Self::Events { .. } => true,
+            Self::Up { .. }
+            | Self::Down { .. }
+            | Self::Restart { .. }
+            | Self::Rekey { .. }
+            | Self::Redirect { .. }
+            | Self::Reload { .. }
+            | Self::Failover { .. }
+            | Self::Reset { .. }
+            | Self::LogLevel { .. } => false,
+        }
+    }
+
     /// Reads a line that a client sent.
     ///
     /// # Errors
@@ -189,6 +212,18 @@ pub enum Response {
     Shown {
         /// What was asked for.
         table: Box<Table>,
+    },
+    /// The answer to [`Request::Reload`].
+    Reload {
+        /// What was done, or would be, or why nothing was.
+        report: Box<Reload>,
+    },
+    /// The answer to [`Request::Events`]; many of them to a client that follows.
+    Events {
+        /// What happened, oldest first.
+        events: Vec<Record>,
+        /// How many went by because the client did not read in time.
+        lost: u64,
     },
     /// It was done, or has begun.
     Done {

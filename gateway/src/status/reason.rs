@@ -464,6 +464,38 @@ fn groups(proposals: &[Proposal]) -> Vec<String> {
     words
 }
 
+/// A host behind the peer, as people call it, does not answer a monitor.
+#[must_use]
+pub fn monitor_failed(target: &str) -> Reason {
+    Reason {
+        code: Code::Monitor.id().into(),
+        alert: "monitor-failed".into(),
+        message: format!("{target} behind the peer does not answer, or not in time"),
+        fix: "see whether that host runs, and whether the peer has a route to it and back".into(),
+        detail: Vec::new(),
+    }
+}
+
+/// The code for an endpoint that is not the preferred one.
+pub const STANDBY: &str = Code::OnStandby.id();
+
+/// The peer is reached at another endpoint than the preferred one, which does or does not answer.
+#[must_use]
+pub fn on_standby(active: &str, preferred: &str, connection: &str, answers: bool) -> Reason {
+    let state = if answers { "answers again" } else { "is not in use" };
+    Reason {
+        code: STANDBY.into(),
+        alert: "standby-endpoint".into(),
+        message: format!(
+            "the peer is reached at its standby {active}; the preferred endpoint {preferred} {state}"
+        ),
+        fix: format!(
+            "see why {preferred} did not answer, then `s2s-gw failover {connection} --to {preferred}`, or let `failover.failback` do it"
+        ),
+        detail: Vec::new(),
+    }
+}
+
 /// An SA was negotiated that the data plane cannot carry.
 #[must_use]
 pub fn install_failed(what: &str) -> Reason {

@@ -8,6 +8,9 @@
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
 //!   netns.rs     network namespaces
+//!   notify.rs    what systemd is told
+//!   privileges.rs  what the process may do
+//!   schedule.rs  when a thread gets its turn
 //!   steering.rs  which queue or socket gets a packet (bpf)
 //! ```
 
@@ -18,4 +21,7 @@ mod label;
 pub(crate) mod message;
 pub mod netlink;
 pub mod netns;
+pub(crate) mod notify;
+pub(crate) mod privileges;
+pub(crate) mod schedule;
 pub(crate) mod steering;

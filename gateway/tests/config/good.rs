@@ -353,3 +353,52 @@ fn a_network_of_this_host_cannot_be_behind_the_peer() {
         assert!(load(&text, device, network).is_ok(), "{device} {network}");
     }
 }
+
+#[test]
+fn what_is_behind_one_relaying_connection_is_local_to_the_others() {
+    let fixture = Fixture::new();
+    let connection = |name: &str, third: u8, extra: &str| {
+        format!(
+            "[connection.{name}]\npeer = \"198.51.100.{third}\"\npsk = {{ file = \"good.psk\" }}\n\
+             local_subnets = [\"10.1.0.0/16\", \"2001:db8:1::/48\"]\n\
+             remote_subnets = [\"10.{third}.0.0/16\", \"2001:db8:{third}::/48\"]\n{extra}\n"
+        )
+    };
+    let text = [
+        connection("berlin", 2, "relay = true"),
+        connection("paris", 3, "relay = true\nselectors = \"split\""),
+        connection("rome", 4, ""),
+        connection("oslo", 5, "relay = true\nenabled = false"),
+    ];
+    let config = fixture.load(&text.concat()).unwrap_or_else(|report| panic!("{report}"));
+    let sides = |name: &str| -> Vec<String> {
+        let side = |networks: &[ipnet::IpNet]| {
+            networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        let children = &config.connection(name).expect("a connection").children;
+        let each = children.iter();
+        each.map(|one| format!("{} {} - {}", one.name, side(&one.local), side(&one.remote)))
+            .collect()
+    };
+    assert_eq!(
+        sides("berlin"),
+        [
+            "lan-1 10.1.0.0/16,10.3.0.0/16 - 10.2.0.0/16",
+            "lan-2 2001:db8:1::/48,2001:db8:3::/48 - 2001:db8:2::/48",
+        ]
+    );
+    assert_eq!(
+        sides("paris"),
+        [
+            "lan-1 10.1.0.0/16 - 10.3.0.0/16",
+            "lan-2 2001:db8:1::/48 - 2001:db8:3::/48",
+            "lan-3 10.2.0.0/16 - 10.3.0.0/16",
+            "lan-4 2001:db8:2::/48 - 2001:db8:3::/48",
+        ]
+    );
+    assert_eq!(sides("rome").len(), 2);
+    assert!(sides("rome").iter().all(|side| !side.contains(',')));
+    // It may be switched on by command, and knows the others then; they do not know it.
+    assert!(sides("oslo")[0].contains("10.1.0.0/16,10.2.0.0/16,10.3.0.0/16"));
+    assert!(config.warnings.iter().all(|one| one.code != Code::LocalRemoteNested));
+}

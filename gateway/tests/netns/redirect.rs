@@ -115,13 +115,13 @@ fn ping(sites: &Sites, to: IpAddr) -> Result<Option<()>> {
 }
 
 /// The third site has the network of the right one, too, and a way to the left gateway's first address.
-fn same_network(third: &Site) -> Result<()> {
+pub(crate) fn same_network(third: &Site) -> Result<()> {
     third.gateway.ip("addr add 10.2.0.1/24 dev lan\nroute add 192.0.2.0/24 via 198.51.100.1\n")?;
     third.host.ip("addr add 10.2.0.2/24 dev lan\n")?;
     third.host.ip("route replace default via 10.2.0.1 src 10.2.0.2\n")
 }
 
-fn connection(sites: &Sites) -> ConnectionSpec {
+pub(crate) fn connection(sites: &Sites) -> ConnectionSpec {
     ConnectionSpec {
         name: "site".into(),
         local: "%any".into(),

@@ -35,9 +35,9 @@ pub(crate) fn list(list: &mut List) {
         }
     };
     list.tunnel("workers/narrow-window", Tunnel { edit, ..ours() }, |case| {
-        up(case, [3, 3])?;
-        served(case, [3, 3])?;
+        write_workers(case, [3, 3])?;
         narrow_window(case)?;
+        served(case, [3, 3])?;
         each_carries(case)
     });
     list.tunnel("workers/worn", ours(), |case| {
@@ -68,10 +68,14 @@ fn write_in(case: &Case, table: &str, line: impl Fn(usize) -> String) -> Result<
 
 /// Starts both with so many workers.
 fn up(case: &mut Case, workers: [usize; 2]) -> Result<()> {
-    let [left, right] = workers;
-    let line = |side| format!("workers = {}\n", if side == 0 { left } else { right });
-    write_in(case, "[gateway]\n", line)?;
+    write_workers(case, workers)?;
     case.up()
+}
+
+/// Says in each configuration how many workers there are.
+fn write_workers(case: &Case, [left, right]: [usize; 2]) -> Result<()> {
+    let line = |side| format!("workers = {}\n", if side == 0 { left } else { right });
+    write_in(case, "[gateway]\n", line)
 }
 
 /// The SAs beside the one that stands for the child: which worker, and the packets that each has carried.

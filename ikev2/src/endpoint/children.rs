@@ -60,6 +60,18 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Rekeys one child now.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such child, or another has taken its place. One whose rekey is under way is not rekeyed twice.
+    pub fn rekey_child(&mut self, now: Instant, child: ChildId) -> Result<(), Unknown> {
+        let spi = *self.children.get(&child).ok_or(Unknown)?;
+        let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
+        sa.rekey_child(child, &mut Cx { now, shared: &mut self.shared })?;
+        self.settle(now, spi);
+        Ok(())
+    }
+
     /// Ends a child that has carried all that it may ([`ChildSa::hard`](crate::ChildSa::hard)), as if its time were over: it
     /// is deleted, and another one is asked for.
     ///
@@ -93,7 +105,7 @@ impl Endpoint {
     }
 
     /// Puts another configuration in the place of a peer's.
-    fn change(
+    pub(super) fn change(
         &mut self,
         peer: PeerId,
         change: impl FnOnce(&mut PeerConfig) -> Result<(), Unknown>,
@@ -104,7 +116,12 @@ impl Endpoint {
         change(Arc::make_mut(place))
     }
 
-    fn each_up(&mut self, now: Instant, peer: PeerId, run: impl Fn(&mut IkeSa, &mut Cx<'_>)) {
+    pub(super) fn each_up(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        run: impl Fn(&mut IkeSa, &mut Cx<'_>),
+    ) {
         let Ok(state) = self.peers.one(peer) else { return };
         let spis: Vec<IkeSpi> = state.sas.clone();
         for spi in spis {

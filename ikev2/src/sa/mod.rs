@@ -25,6 +25,7 @@ mod mobike;
 mod nat;
 mod negotiate;
 mod reauth;
+mod reconfigure;
 mod redirect;
 mod rekey_ike;
 mod resources;
@@ -408,6 +409,11 @@ impl IkeSa {
         if let Ok(state) = self.established() {
             state.retire(cx);
         }
+    }
+
+    /// Whether it is an attempt, not up yet, to take the place of another one.
+    pub(crate) fn is_wish(&self) -> bool {
+        self.supersedes.is_some() && matches!(self.stage(), Stage::Knocking | Stage::HalfOpen)
     }
 
     /// Where the peer is, if the SA is up.

@@ -442,9 +442,10 @@ fn a_child_has_the_time_of_its_own_state() {
 
 mod pfs {
     use super::*;
-    use crate::control::pfs::{Fresh, Pfs};
+    use crate::control::pfs::{Fresh, Pfs, is_checked};
 
-    const FIRST: Fresh = Fresh { own_keys: false, first: true, replaces: false, spi: 1_000_007 };
+    const FIRST: Fresh =
+        Fresh { own_keys: false, first: true, checked: true, replaces: false, spi: 1_000_007 };
 
     fn policy(esp: &str) -> Policy {
         let esp = vec![Proposal::esp_from_keywords(esp).expect("a proposal")];
@@ -462,22 +463,25 @@ mod pfs {
         let now = clock::now();
         let wants = policy("aes256gcm16-ecp384");
         let half_a_minute = now + Duration::from_secs(30);
-        let Pfs::Due(at) = Pfs::Unknown.after(FIRST, &wants, now) else { panic!("not checked") };
+        assert!(is_checked(&wants));
+        let Pfs::Due(at) = Pfs::Unknown.after(FIRST, now) else { panic!("not checked") };
         assert!(at >= half_a_minute && at < half_a_minute + Duration::from_secs(5));
-        for (sa, policy) in [
-            (Fresh { first: false, ..FIRST }, &wants),
-            (Fresh { replaces: true, ..FIRST }, &wants),
-            (FIRST, &policy("aes256gcm16")),
-            (FIRST, &Policy { pfs_check: false, ..wants.clone() }),
+        for policy in [policy("aes256gcm16"), Policy { pfs_check: false, ..wants }] {
+            assert!(!is_checked(&policy), "{policy:?}");
+        }
+        for sa in [
+            Fresh { first: false, ..FIRST },
+            Fresh { replaces: true, ..FIRST },
+            Fresh { checked: false, ..FIRST },
         ] {
-            assert_eq!(Pfs::Unknown.after(sa, policy, now), Pfs::Unknown, "{sa:?}");
+            assert_eq!(Pfs::Unknown.after(sa, now), Pfs::Unknown, "{sa:?}");
         }
         let own = Fresh { own_keys: true, first: false, ..FIRST };
-        assert_eq!(Pfs::Asked.after(own, &wants, now), Pfs::Verified);
-        assert_eq!(Pfs::Differs.after(own, &wants, now), Pfs::Verified, "somebody mended it");
+        assert_eq!(Pfs::Asked.after(own, now), Pfs::Verified);
+        assert_eq!(Pfs::Differs.after(own, now), Pfs::Verified, "somebody mended it");
         let without = Fresh { replaces: true, ..FIRST };
-        assert_eq!(Pfs::Asked.after(without, &wants, now), Pfs::Unknown, "agreed without one");
-        assert_eq!(Pfs::Verified.after(without, &wants, now), Pfs::Verified, "another pair");
+        assert_eq!(Pfs::Asked.after(without, now), Pfs::Unknown, "agreed without one");
+        assert_eq!(Pfs::Verified.after(without, now), Pfs::Verified, "another pair");
     }
 
     #[test]

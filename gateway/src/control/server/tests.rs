@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream as Std;
 
 use super::*;
 use crate::clock;
+use crate::log::{Cursor, Record};
 
 struct Fixture {
     poll: mio::Poll,
@@ -175,5 +176,91 @@ fn a_dead_socket_is_replaced_a_live_one_is_not_a_file_is_spared() {
 fn only_the_owner_may_open_it() {
     let fixture = Fixture::new();
     let mode = fs::metadata(fixture.server.path()).expect("there").mode();
-    assert_eq!(mode & 0o777, 0o700 & mode, "mode {mode:o}");
+    // Where the group exists, its members may too.
+    let is_there = nix::unistd::Group::from_name("s2s-gw").is_ok_and(|group| group.is_some());
+    let allowed = if is_there { 0o660 } else { 0o700 };
+    assert_eq!(mode & 0o777, allowed & mode, "mode {mode:o}");
+}
+
+/// A client that follows everything from now on.
+fn follower(fixture: &mut Fixture) -> Std {
+    let mut client = fixture.connect();
+    client.write_all(b"{\"command\":\"events\",\"follow\":true}\n").expect("writes");
+    let mut events = mio::Events::with_capacity(8);
+    fixture.poll.poll(&mut events, Some(Duration::from_secs(5))).expect("polls");
+    for event in &events {
+        fixture.server.on_event(fixture.poll.registry(), event.token(), clock::now());
+    }
+    let (token, request) = fixture.server.next_request().expect("a request");
+    assert_eq!(request, Ok(Request::Events { follow: true, connection: None }));
+    let follow = Follow { cursor: Cursor::default(), connection: None };
+    fixture.server.follow(token, follow);
+    fixture.server.reply(token, &Response::Events { events: Vec::new(), lost: 0 }, clock::now());
+    client
+}
+
+fn record(connection: &str) -> Record {
+    let text = format!(
+        r#"{{"time":"2026-11-20T08:01:09Z","level":"info","area":"ike","event":"up","connection":"{connection}"}}"#
+    );
+    serde_json::from_str(&text).expect("a record")
+}
+
+#[test]
+fn a_follower_is_told_until_it_hangs_up() {
+    let mut fixture = Fixture::new();
+    let client = follower(&mut fixture);
+    fixture.server.handle_timeout(clock::now() + PATIENCE * 2);
+    fixture.server.feed(clock::now(), |_, _| (vec![record("berlin")], 0));
+    fixture.server.feed(clock::now(), |_, _| (vec![record("paris")], 3));
+    let mut lines = BufReader::new(&client).lines().map_while(Result::ok);
+    let told: Vec<Response> = (0..3)
+        .map(|_| serde_json::from_str(&lines.next().expect("a line")).expect("JSON"))
+        .collect();
+    let expected = [
+        Response::Events { events: Vec::new(), lost: 0 },
+        Response::Events { events: vec![record("berlin")], lost: 0 },
+        Response::Events { events: vec![record("paris")], lost: 3 },
+    ];
+    assert_eq!(told, expected, "silence did not end it");
+    drop(client);
+    fixture.serve(&done());
+    assert!(fixture.server.clients.is_empty());
+}
+
+#[test]
+fn a_follower_that_never_reads_holds_one_answer_and_nobody_up() {
+    let mut fixture = Fixture::new();
+    let greedy = follower(&mut fixture);
+    let taken = std::cell::Cell::new(0);
+    let source = |cursor: &mut Cursor, max: usize| {
+        let _ = cursor;
+        taken.set(taken.get() + 1);
+        (vec![record("berlin"); max], 0)
+    };
+    for _ in 0..1000 {
+        fixture.server.feed(clock::now(), source);
+    }
+    let rounds = taken.get();
+    assert!((2..900).contains(&rounds), "{rounds}: until its socket was full, and no more");
+    let mut client = fixture.connect();
+    client.write_all(b"{\"command\":\"status\"}\n").expect("writes");
+    assert_eq!(fixture.serve(&done()), 1, "others are served meanwhile");
+    drop(client);
+    fixture.server.handle_timeout(clock::now() + PATIENCE);
+    assert!(fixture.server.clients.is_empty(), "it does not even take what it was told");
+    drop(greedy);
+}
+
+#[test]
+fn followers_leave_room_for_those_who_ask() {
+    let mut fixture = Fixture::new();
+    let mut followers = Vec::new();
+    while fixture.server.has_room_for_followers() {
+        followers.push(follower(&mut fixture));
+    }
+    assert!(followers.len() < MAX_CLIENTS / 2, "{}", followers.len());
+    drop(followers);
+    fixture.serve(&done());
+    assert!(fixture.server.has_room_for_followers());
 }

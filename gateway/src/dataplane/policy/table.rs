@@ -33,13 +33,14 @@ use esp::Selector;
 use esp::ip::View;
 use foldhash::fast::FixedState;
 
+use super::Rank;
 use super::blocks::{Span, block};
 use crate::dataplane::SlotId;
 
 /// Both sides of one rule, as far as they are of one family.
 pub(super) struct Sides {
     pub(super) slot: SlotId,
-    pub(super) metric: u32,
+    pub(super) rank: Rank,
     pub(super) local: Vec<(Span, Selector)>,
     pub(super) remote: Vec<(Span, Selector)>,
 }
@@ -192,12 +193,12 @@ struct Builder<'a> {
     groups: u32,
 }
 
-/// A remote range under one of its blocks; the derived order is the table's: magnitude, block, metric, as given.
+/// A remote range under one of its blocks; the derived order is the table's: magnitude, block, rank, as given.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     magnitude: u32,
     block: u128,
-    metric: u32,
+    rank: Rank,
     rule: usize,
     remote: usize,
 }
@@ -211,8 +212,8 @@ impl<'a> Builder<'a> {
         let mut entries = Vec::new();
         for (rule, sides) in self.rules.iter().enumerate() {
             for (remote, (span, _)) in sides.remote.iter().enumerate() {
-                let (magnitude, metric) = (span.magnitude(), sides.metric);
-                let entry = |block| Entry { magnitude, block, metric, rule, remote };
+                let (magnitude, rank) = (span.magnitude(), sides.rank);
+                let entry = |block| Entry { magnitude, block, rank, rule, remote };
                 entries.extend(span.blocks().map(entry));
             }
         }
@@ -328,7 +329,12 @@ mod tests {
     fn table(sides: impl Fn(u32) -> ((u32, u32), (u32, u32))) -> Table {
         let rule = |i| {
             let (local, remote) = sides(i);
-            Sides { slot: SlotId(i), metric: 0, local: side(local), remote: side(remote) }
+            Sides {
+                slot: SlotId(i),
+                rank: Rank::default(),
+                local: side(local),
+                remote: side(remote),
+            }
         };
         Table::new(&(0..TUNNELS).map(rule).collect::<Vec<_>>())
     }
@@ -373,7 +379,7 @@ mod tests {
     fn remote_networks_of_one_rule_share_its_sources() {
         let networks = |base: u32| (0..255).flat_map(move |i| side((base | i << 8, base | i << 8)));
         let (local, remote) = (networks(1 << 24).collect(), networks(2 << 24).collect());
-        let table = Table::new(&[Sides { slot: SlotId(0), metric: 0, local, remote }]);
+        let table = Table::new(&[Sides { slot: SlotId(0), rank: Rank::default(), local, remote }]);
         assert_eq!((table.lines.len(), table.sources.len()), (255, 255));
     }
 }

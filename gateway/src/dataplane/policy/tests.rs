@@ -19,7 +19,11 @@ fn selectors(networks: &[&str]) -> Vec<Selector> {
 
 fn rule(slot: u32, local: &[&str], remote: &[&str], metric: u32) -> Rule {
     let selectors = Selectors { local: selectors(local), remote: selectors(remote) };
-    Rule { slot: SlotId(slot), selectors: Arc::new(selectors), metric }
+    Rule {
+        slot: SlotId(slot),
+        selectors: Arc::new(selectors),
+        rank: Rank { metric, ..Rank::default() },
+    }
 }
 
 /// A packet without anything above IP.
@@ -85,6 +89,27 @@ fn between_equals_the_metric_decides_and_then_the_order() {
 }
 
 #[test]
+fn what_can_carry_goes_before_the_metric_and_the_size_of_the_range_before_both() {
+    let with = |slot, remote: &str, metric, standing| Rule {
+        rank: Rank { standing, metric },
+        ..rule(slot, &["10.1.0.0/16"], &[remote], metric)
+    };
+    let first = |standings: [Standing; 2]| {
+        let [one, other] = standings;
+        let rules = [with(0, "10.2.0.0/16", 10, one), with(1, "10.2.0.0/16", 20, other)];
+        slot_of(&Policy::new(&rules), "10.1.0.1", "10.2.0.1")
+    };
+    assert_eq!(first([Standing::Good, Standing::Good]), Some(0));
+    assert_eq!(first([Standing::Down, Standing::Good]), Some(1));
+    assert_eq!(first([Standing::Doubtful, Standing::Good]), Some(1));
+    assert_eq!(first([Standing::Doubtful, Standing::Down]), Some(0));
+    assert_eq!(first([Standing::Down, Standing::Down]), Some(0));
+    let rules =
+        [with(0, "10.2.0.0/24", 10, Standing::Down), with(1, "10.2.0.0/16", 20, Standing::Good)];
+    assert_eq!(slot_of(&Policy::new(&rules), "10.1.0.1", "10.2.0.1"), Some(0));
+}
+
+#[test]
 fn families_do_not_mix() {
     let rules = [
         rule(4, &["0.0.0.0/0"], &["0.0.0.0/0"], 0),
@@ -131,7 +156,7 @@ mod linear {
                     lines.push(Line { remote: *remote, rule: rule.clone(), bits });
                 }
             }
-            lines.sort_by_key(|line| (Reverse(line.bits), line.rule.metric));
+            lines.sort_by_key(|line| (Reverse(line.bits), line.rule.rank));
             Self(lines)
         }
 
@@ -227,7 +252,7 @@ mod random {
     pub(super) fn rules() -> impl Strategy<Value = Vec<Rule>> {
         let rules = |count, selectors: usize| {
             let side = move || prop::collection::vec(selector(), 0..=selectors);
-            prop::collection::vec((side(), side(), 0_u32..3), 0..count)
+            prop::collection::vec((side(), side(), 0_u32..6), 0..count)
         };
         // With one and the same remote selector the sources decide.
         let shared = (selector(), rules(60, 2)).prop_map(|(remote, mut rules)| {
@@ -240,10 +265,15 @@ mod random {
             let rule = |(slot, (local, remote, metric))| Rule {
                 slot: SlotId(slot),
                 selectors: Arc::new(Selectors { local, remote }),
-                metric,
+                rank: rank(metric),
             };
             (0..).zip(rules).map(rule).collect()
         })
+    }
+
+    fn rank(number: u32) -> Rank {
+        let standing = [Standing::Good, Standing::Down][number as usize % 2];
+        Rank { standing, metric: number / 2 }
     }
 
     pub(super) fn view() -> impl Strategy<Value = View> {

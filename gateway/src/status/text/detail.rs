@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 
 use super::super::words;
 use super::super::{
-    ChildStatus, ConnectionStatus, PairStatus, Reason, SaStatus, Snapshot, State, WorkerSaStatus,
+    ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, Reason, SaStatus, Snapshot, State,
+    WorkerSaStatus,
 };
 use super::{Colour, Look, ago, fold, painted, span, warning};
 
@@ -98,6 +99,9 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
         (true, true, true) => text.push_str("   NAT before us, perhaps before the peer"),
     }
     text.push('\n');
+    for endpoint in connection.peer.endpoints.iter().filter(|endpoint| !endpoint.active) {
+        let _ = writeln!(text, "  standby:   {}{}", endpoint.address, probed(endpoint));
+    }
     if let Some(to) = &connection.peer.redirected_to {
         let _ = writeln!(text, "             the peer sent us to {to}");
     }
@@ -121,6 +125,19 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
         if !ike.extensions.is_empty() {
             let _ = writeln!(text, "  agreed on: {}", ike.extensions.join(", "));
         }
+    }
+}
+
+/// ` (probe ok 3s ago, 18 ms)`, if it was ever asked.
+fn probed(endpoint: &EndpointStatus) -> String {
+    let ago = endpoint.last_answer_seconds.map(|seconds| words::duration(span(seconds)));
+    match (endpoint.probe.as_deref(), ago, endpoint.rtt_seconds) {
+        (None, _, _) => String::new(),
+        (Some("ok"), Some(ago), Some(rtt)) => {
+            format!(" (probe ok {ago} ago, {})", words::round_trip(span(rtt)))
+        }
+        (Some(word), Some(ago), _) => format!(" (probe {word}, last answer {ago} ago)"),
+        (Some(word), None, _) => format!(" (probe {word}, no answer yet)"),
     }
 }
 

@@ -1,0 +1,41 @@
+//! Files that change.
+
+use super::*;
+use crate::clock;
+
+#[test]
+fn files_that_differ_for_a_minute_are_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [main, left_out] = ["a.toml", "b.toml"].map(|name| directory.path().join(name));
+    fs::write(&main, "x").expect("writes");
+    fs::write(&left_out, "broken").expect("writes");
+    let poll = mio::Poll::new().expect("a poll");
+    let waker = Arc::new(mio::Waker::new(poll.registry(), Token(0)).expect("a waker"));
+    let start = clock::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut reloading = Reloading {
+        path: main.clone(),
+        waker,
+        job: None,
+        again: false,
+        failed: false,
+        stamps: stamps([&main, &left_out].into_iter()),
+        differs_since: None,
+    };
+    let mut warned = |seconds| {
+        reloading.look(at(seconds));
+        reloading.warnings(at(seconds)).map(Code::id).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(0), [] as [&str; 0]);
+    fs::write(&left_out, "mended").expect("writes");
+    assert_eq!(warned(10), [] as [&str; 0], "somebody is at work");
+    assert_eq!(warned(69), [] as [&str; 0]);
+    assert_eq!(warned(70), ["W0602"], "a file that was left out counts, too");
+    fs::remove_file(&main).expect("removes");
+    assert_eq!(warned(71), ["W0602"]);
+    reloading.stamps = stamps([&left_out].into_iter());
+    reloading.look(at(72));
+    assert_eq!(reloading.warnings(at(500)).count(), 0, "it was loaded");
+    reloading.failed = true;
+    assert_eq!(reloading.warnings(at(500)).map(Code::id).collect::<Vec<_>>(), ["W0603"]);
+}

@@ -1,0 +1,42 @@
+//! To another endpoint of the same peer, because the caller wants it: make before break.
+//!
+//! ```text
+//!   hub-a ══ SA ═════════════════════════════╗ deleted when the other is up
+//!   hub-b    IKE_SA_INIT, IKE_AUTH ══ SA ════╩═════════════►   PeerUp
+//!            no answer, refused                                SwitchFailed, hub-a stays
+//! ```
+
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::error::{CloseReason, Unknown};
+use crate::event::{Path, PeerId};
+use crate::sa::{Attempt, IkeSa, Stage};
+use crate::wire::header::IkeSpi;
+
+impl Endpoint {
+    /// Goes to where this path leads. An SA that is up stays until the new one is, and for good if that comes to nothing
+    /// ([`Event::SwitchFailed`](crate::Event::SwitchFailed)). Says whether one is up; if not, this path is tried first when
+    /// the peer is called next, which is at once if it is wanted and nothing is on its way.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer.
+    pub fn switch_to(&mut self, now: Instant, peer: PeerId, path: Path) -> Result<bool, Unknown> {
+        let sas = self.peers.one(peer)?.sas.clone();
+        let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
+        let Some(current) = sas.iter().copied().rfind(is_up) else {
+            let state = self.peers.one(peer)?;
+            state.prefer(path);
+            state.retry_at = None;
+            self.pursue(now, peer);
+            return Ok(false);
+        };
+        // The newest wish counts.
+        let is_wish = |spi: &IkeSpi| self.sas.get(spi).is_some_and(IkeSa::is_wish);
+        for earlier in sas.into_iter().filter(is_wish).collect::<Vec<_>>() {
+            self.close(now, earlier, CloseReason::Local);
+        }
+        self.begin(now, peer, path, Attempt { supersedes: Some(current), redirected_from: None });
+        Ok(true)
+    }
+}
