@@ -242,8 +242,8 @@ impl Control {
             && replaces.is_none();
         let (conn, replay_window) = (conn.clone(), connection.config.replay_window);
         let (mtu, mss_clamp) = (connection.path_mtu.ceiling(self.mtu), connection.config.mss_clamp);
-        let first = connection.up_at == Some(now);
-        let checked = pfs::is_checked(&connection.config.policy);
+        // The child of IKE_AUTH comes in the same breath as its IKE SA.
+        let first = connection.up_at == Some(now) && pfs::is_checked(&connection.config.policy);
         let Some((configured, state)) = connection.child_mut(child.config) else { return };
         let name = &configured.name;
         let (spi_in, spi_out) = (hex(child.spi_in.0.get()), hex(child.spi_out.0.get()));
@@ -251,11 +251,9 @@ impl Control {
         let place =
             Place { slot: state.slot, replay_window, mtu, mss_clamp, counters: &state.counters };
         let resource = child.resource;
-        // The child of IKE_AUTH comes in the same breath as its IKE SA.
         let fresh = pfs::Fresh {
             own_keys: child.suite.ke.is_some(),
             first,
-            checked,
             replaces: replaces.is_some(),
             spi: child.spi_in.0.get(),
         };

@@ -42,10 +42,8 @@ pub(super) enum Pfs {
 pub(super) struct Fresh {
     /// It has a key exchange of its own.
     pub(super) own_keys: bool,
-    /// It came with IKE_AUTH.
+    /// It came with IKE_AUTH, and whether the sides agree is to be found out.
     pub(super) first: bool,
-    /// Whether the sides agree is to be found out.
-    pub(super) checked: bool,
     /// It takes the place of another.
     pub(super) replaces: bool,
     /// A number that is another for each.
@@ -58,7 +56,7 @@ impl Pfs {
         if sa.own_keys || self == Self::Verified {
             return Self::Verified;
         }
-        if sa.first && sa.checked && !sa.replaces {
+        if sa.first && !sa.replaces {
             let spread = Duration::from_millis(u64::from(sa.spi % SPREAD_MS));
             return Self::Due(now + CHECK_AFTER + spread);
         }

@@ -19,7 +19,8 @@ impl Control {
             Topic::Routes => Table::Routes { routes: self.route_rows() },
             Topic::Counters => self.counters(now),
             Topic::Config => {
-                let (config, effective) = settings::of(&self.gateway, &self.connections);
+                let (config, effective) =
+                    settings::of(&self.gateway, &self.log, &self.security, &self.connections);
                 Table::Config { config, effective }
             }
             Topic::Listeners => Table::Listeners { listeners: self.listener_rows() },

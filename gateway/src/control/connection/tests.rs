@@ -444,8 +444,7 @@ mod pfs {
     use super::*;
     use crate::control::pfs::{Fresh, Pfs, is_checked};
 
-    const FIRST: Fresh =
-        Fresh { own_keys: false, first: true, checked: true, replaces: false, spi: 1_000_007 };
+    const FIRST: Fresh = Fresh { own_keys: false, first: true, replaces: false, spi: 1_000_007 };
 
     fn policy(esp: &str) -> Policy {
         let esp = vec![Proposal::esp_from_keywords(esp).expect("a proposal")];
@@ -469,11 +468,7 @@ mod pfs {
         for policy in [policy("aes256gcm16"), Policy { pfs_check: false, ..wants }] {
             assert!(!is_checked(&policy), "{policy:?}");
         }
-        for sa in [
-            Fresh { first: false, ..FIRST },
-            Fresh { replaces: true, ..FIRST },
-            Fresh { checked: false, ..FIRST },
-        ] {
+        for sa in [Fresh { first: false, ..FIRST }, Fresh { replaces: true, ..FIRST }] {
             assert_eq!(Pfs::Unknown.after(sa, now), Pfs::Unknown, "{sa:?}");
         }
         let own = Fresh { own_keys: true, first: false, ..FIRST };
