@@ -32,6 +32,14 @@ pub fn explain(id: &str) -> Option<Explanation> {
     all().find(|one| one.id.eq_ignore_ascii_case(id))
 }
 
+/// The codes that differ from this text in one character, at most three: what was meant, perhaps.
+#[must_use]
+pub fn near(id: &str) -> Vec<&'static str> {
+    let id = id.to_ascii_uppercase();
+    let near = all().filter(|one| strsim::osa_distance(&id, one.id) <= 1);
+    near.map(|one| one.id).take(3).collect()
+}
+
 /// Declares a table of codes: variant, code, title, explanation.
 macro_rules! codes {
     ($doc:literal $name:ident: $($variant:ident $id:literal $title:literal $text:literal;)*) => {
@@ -104,5 +112,8 @@ mod tests {
         assert_eq!(explain("E1003").map(|one| one.id), Some("E1003"));
         assert_eq!(explain("w0501").map(|one| one.id), Some("W0501"));
         assert_eq!(explain("E9999"), None);
+        assert_eq!(near("1003"), ["E1003"]);
+        assert_eq!(near("e10033"), ["E1003"]);
+        assert_eq!(near("E9999"), [""; 0]);
     }
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use gateway::status::Snapshot;
-use gateway::status::protocol::{RefusalKind, Request, Response};
+use gateway::status::protocol::{RefusalKind, Request, Response, Topic};
+use gateway::status::show::Table;
 use serde_json::Value;
 
 struct Place {
@@ -84,6 +85,13 @@ fn without_a_daemon_every_client_command_ends_with_3_and_one_sentence() {
         &["restart", "berlin"],
         &["rekey", "berlin"],
         &["rekey", "berlin", "--ike"],
+        &["rekey", "berlin", "--wait", "1s"],
+        &["status", "-q", "--all"],
+        &["status", "--plain"],
+        &["status", "--watch"],
+        &["show", "sas"],
+        &["show", "config", "--json"],
+        &["reset", "counters"],
         &["events"],
         &["events", "-f", "--json"],
         &["logs", "berlin"],
@@ -252,10 +260,12 @@ impl FakeDaemon {
                         kind: RefusalKind::UnknownName,
                         message: "no such connection".into(),
                     },
+                    Request::Show { what } => Response::Shown { table: Box::new(shown(what)) },
+                    Request::Reset { connection } => Response::Done {
+                        message: format!("the counters of {connection:?} begin anew"),
+                    },
                     Request::Reload { .. }
                     | Request::Failover { .. }
-                    | Request::Show { .. }
-                    | Request::Reset { .. }
                     | Request::Events { .. }
                     | Request::LogLevel { .. } => Response::Refused {
                         kind: RefusalKind::NotSupported,
@@ -271,6 +281,20 @@ impl FakeDaemon {
     fn ask(&self, arguments: &[&str]) -> Output {
         run(&[arguments, &["--control", text(&self.place.path("fake.sock"))]].concat())
     }
+}
+
+fn shown(what: Topic) -> Table {
+    let json = match what {
+        Topic::Sas => serde_json::json!({ "schema": "s2s-gw/show-sas/1", "sas": [] }),
+        Topic::Config => serde_json::json!({
+            "schema": "s2s-gw/show-config/1", "config": { "gateway": { "name": "fra1" } },
+            "effective": { "gateway": { "name": "fra1", "ike_port": 500 } },
+        }),
+        Topic::Policies | Topic::Routes | Topic::Counters | Topic::Listeners => {
+            serde_json::json!({ "schema": "s2s-gw/show-routes/1", "routes": [] })
+        }
+    };
+    serde_json::from_value(json).expect("a table")
 }
 
 fn snapshot() -> Snapshot {
@@ -481,4 +505,222 @@ fn no_arguments_and_no_daemon_show_help_with_examples() {
     let said = stdout(&output);
     assert_eq!(said.matches("\n  s2s-gw ").count(), 3, "{said}");
     assert!(said.contains("status"), "{said}");
+}
+
+#[test]
+fn tables_are_text_or_json_with_a_schema() {
+    let daemon = FakeDaemon::start();
+    assert_eq!(stdout(&daemon.ask(&["show", "sas"])), "no SA\n");
+    let json: Value =
+        serde_json::from_str(&stdout(&daemon.ask(&["show", "sas", "--json"]))).expect("JSON");
+    assert_eq!(json["schema"], "s2s-gw/show-sas/1");
+    let config = |more: &[&str]| stdout(&daemon.ask(&[&["show", "config"], more].concat()));
+    assert_eq!(config(&[]), "[gateway]\nname = \"fra1\"\n");
+    assert!(config(&["--effective"]).contains("ike_port = 500"), "{}", config(&["--effective"]));
+    let output = daemon.ask(&["show", "nat"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), "error: NAT is not supported yet\n");
+    assert_eq!(daemon.ask(&["show", "sas", "--effective"]).status.code(), Some(2));
+    assert_eq!(daemon.ask(&["show", "moon"]).status.code(), Some(2));
+    let output = daemon.ask(&["reset", "counters", "paris"]);
+    assert_eq!(stdout(&output), "the counters of Some(\"paris\") begin anew\n");
+}
+
+#[test]
+fn algorithms_need_no_daemon() {
+    let output = run(&["show", "algorithms"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for part in ["aes256gcm16", "AES_GCM_16_256", "ecp384", "key exchange group", "prfsha384"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json: Value =
+        serde_json::from_str(&stdout(&run(&["show", "algorithms", "--json"]))).expect("JSON");
+    let all = json["algorithms"].as_array().expect("a list");
+    assert!(
+        all.iter().any(|row| row["keyword"] == "esn" && row["proposals"][0] == "esp"),
+        "{json}"
+    );
+}
+
+#[test]
+fn commands_answer_in_json_too() {
+    let daemon = FakeDaemon::start();
+    let said = |output: &Output| -> Value { serde_json::from_str(&stdout(output)).expect("JSON") };
+    let output = daemon.ask(&["up", "paris", "--json"]);
+    assert_eq!(said(&output)["ok"], true);
+    let output = daemon.ask(&["rekey", "paris", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!((&said(&output)["ok"], &said(&output)["kind"]), (&false.into(), &"not-now".into()));
+    assert_eq!(said(&run(&["version", "--json"]))["version"], env!("CARGO_PKG_VERSION"));
+    let error = said(&run(&["error", "e1003", "--json"]));
+    assert_eq!((&error["code"], &error["severity"]), (&"E1003".into(), &"error".into()));
+    assert!(said(&run(&["error", "--json"]))["codes"].as_array().is_some_and(|all| all.len() > 50));
+    let output = run(&["error", "E10003"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(stderr(&output), "error: no code `E10003`; did you mean E1000 or E1003?\n");
+}
+
+#[test]
+fn plain_is_tabs_and_quiet_is_a_code() {
+    let daemon = FakeDaemon::start();
+    let said = stdout(&daemon.ask(&["status", "--plain"]));
+    let lines: Vec<Vec<&str>> = said.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert_eq!((lines[0][0], lines[1][0], lines[1][1]), ("name", "paris", "down"));
+    assert_eq!(lines[0].len(), lines[1].len());
+    assert_eq!(daemon.ask(&["status", "-q", "--all"]).status.code(), Some(1));
+    assert_eq!(daemon.ask(&["status", "-q", "rome"]).status.code(), Some(4));
+    for wrong in [
+        &["status", "--json", "--plain"][..],
+        &["status", "--all", "paris"],
+        &["status", "--watch=0"],
+    ] {
+        assert_eq!(daemon.ask(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// Without a terminal: a block at each interval, until the reader has seen enough.
+#[test]
+fn watching_without_a_terminal_gives_block_after_block() {
+    let daemon = FakeDaemon::start();
+    let mut child = Command::new(program())
+        .args(["status", "--watch", "--control", text(&daemon.place.path("fake.sock"))])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut heads = 0;
+    while heads < 2 {
+        let line = lines.next().expect("it goes on").expect("UTF-8");
+        assert!(!line.contains('\u{1b}'), "{line}");
+        heads += usize::from(line.starts_with("fra1 "));
+    }
+    drop(lines);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "nobody reads any more");
+}
+
+/// `| head -c 1`, and a disk that is full.
+#[test]
+fn readers_that_go_and_disks_that_are_full() {
+    let daemon = FakeDaemon::start();
+    let place = Place::new();
+    let config = place.config();
+    let socket = daemon.place.path("fake.sock");
+    let (socket, config) = (text(&socket), text(&config));
+    for command in [
+        &["status", "--control", socket][..],
+        &["status", "paris", "--control", socket],
+        &["status", "--json", "--control", socket],
+        &["status", "--plain", "--control", socket],
+        &["show", "sas", "--control", socket],
+        &["show", "algorithms"],
+        &["reset", "counters", "--control", socket],
+        &["up", "paris", "--control", socket],
+        &["error"],
+        &["error", "E1003"],
+        &["genpsk"],
+        &["version"],
+        &["check", config],
+    ] {
+        let ended = |stdout: Stdio| {
+            let child = Command::new(program())
+                .args(command)
+                .stdout(stdout)
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the program runs");
+            child.wait_with_output().expect("it ends")
+        };
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = ended(writer.into());
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{command:?}");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let output = ended(full.into());
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {}", stderr(&output));
+        let said = stderr(&output);
+        assert!(said.starts_with("error: cannot write to stdout: "), "{command:?}: {said}");
+    }
+    for help in [&["help"][..], &["--help"], &["status", "--help"], &["--version"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let output = Command::new(program()).args(help).stdout(full).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{help:?}");
+        assert!(stderr(&output).starts_with("error: cannot write to stdout: "), "{help:?}");
+    }
+}
+
+/// A daemon that dies while it answers, with the answer cut anywhere.
+#[test]
+fn half_an_answer_is_none() {
+    let whole = Response::Status { snapshot: Box::new(snapshot()) }.to_line();
+    for length in [0, 1, whole.len() / 2, whole.len() - 2] {
+        let place = Place::new();
+        let socket = place.path("dying.sock");
+        let listener = UnixListener::bind(&socket).expect("binds");
+        let half = whole[..length].to_vec();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let _ = BufReader::new(&client).read_line(&mut String::new());
+                let _ = (&client).write_all(&half);
+            }
+        });
+        for command in [&["status"][..], &["status", "--json"], &["status", "-q"], &["show", "sas"]]
+        {
+            let output = run(&[command, &["--control", text(&socket)]].concat());
+            let said = stderr(&output);
+            assert_eq!(
+                (output.status.code(), stdout(&output)),
+                (Some(1), String::new()),
+                "{command:?}"
+            );
+            assert!(said.starts_with("error: the daemon at "), "{length} {command:?}: {said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}
+
+/// What a terminal gets, by the terminal of `script`: colours or none, as many columns as it has.
+#[test]
+fn terminals_get_what_they_can_show() {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: no `script`");
+        return;
+    }
+    let daemon = FakeDaemon::start();
+    let socket = daemon.place.path("fake.sock");
+    let typed = |before: &str, command: &str| {
+        let line = format!("{before}{} {command} --control {}", text(program()), text(&socket));
+        let output = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .output()
+            .expect("script runs");
+        String::from_utf8_lossy(&output.stdout).replace('\r', "")
+    };
+    let colourful = typed("", "status");
+    assert!(colourful.contains("\u{1b}[31m○ down"), "{colourful}");
+    for plain in [typed("NO_COLOR=1 ", "status"), typed("TERM=dumb ", "status")] {
+        assert!(!plain.contains('\u{1b}') && plain.contains("○ down"), "{plain}");
+    }
+    let narrow = typed("stty cols 60; ", "status");
+    assert!(
+        narrow.lines().all(|line| line
+            .replace("\u{1b}[31m", "")
+            .replace("\u{1b}[0m", "")
+            .chars()
+            .count()
+            <= 60),
+        "{narrow}"
+    );
+    let watched = typed("timeout -s INT 1.5 ", "status --watch");
+    assert!(
+        watched.starts_with("\u{1b}[2J\u{1b}[H") && watched.contains("\u{1b}[K"),
+        "{watched:?}"
+    );
+    let watched = typed("TERM=dumb timeout -s INT 1.5 ", "status --watch");
+    assert!(!watched.contains('\u{1b}'), "{watched:?}");
 }

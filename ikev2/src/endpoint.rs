@@ -316,6 +316,14 @@ impl Endpoint {
         Ok(())
     }
 
+    /// How long a peer takes to answer a request: the way there and back and what it computes, smoothed. `None` while it is not
+    /// up or has answered none of ours at the first try.
+    #[must_use]
+    pub fn rtt(&self, peer: PeerId) -> Option<Duration> {
+        let spis = &self.peers.get(peer)?.sas;
+        spis.iter().rev().find_map(|spi| self.sas.get(spi)?.rtt())
+    }
+
     /// Tells what the data plane counted for a child; drives lifetimes and liveness. Call it about once a second for
     /// each child that had traffic. Unknown children are ignored.
     pub fn report_usage(&mut self, now: Instant, child: ChildId, usage: ChildUsage) {

@@ -114,6 +114,25 @@ pub fn keywords() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter(|row| row.offered).map(|row| row.word)
 }
 
+/// The same with what each of them asks for.
+pub fn algorithms() -> impl Iterator<Item = (&'static str, Transform)> {
+    TABLE.iter().filter(|row| row.offered).map(|row| (row.word, row.transform))
+}
+
+/// The name of an algorithm in the registry of IANA, with the bits of its key.
+#[must_use]
+pub fn iana_name(transform: &Transform) -> String {
+    match transform {
+        Transform::Encr(id, Some(bits)) => format!("{id}_{bits}"),
+        Transform::Encr(id, None) => id.to_string(),
+        Transform::Prf(id) => format!("PRF_{id}"),
+        Transform::Integ(id) => id.to_string(),
+        Transform::Ke(id) => id.to_string(),
+        Transform::Sn(id) => id.to_string(),
+        Transform::Unknown { kind, id } => format!("{kind}:{id}"),
+    }
+}
+
 impl Proposal {
     /// Reads an IKE proposal.
     ///

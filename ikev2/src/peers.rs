@@ -96,6 +96,11 @@ impl Peers {
         self.list.get_mut(index).ok_or(Unknown)
     }
 
+    /// The same to look at.
+    pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.list.get(usize::try_from(id.0).ok()?)
+    }
+
     /// All of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.list.iter()

@@ -8,11 +8,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::output::{DONE, print};
-use super::{Code, Failure, Outcome};
+use super::output::{json_line, print};
+use super::{Code, Failure, Outcome, ssh};
 use crate::clock;
 use crate::status::client;
-use crate::status::protocol::{RefusalKind, Request, Response};
+use crate::status::protocol::{RefusalKind, Request, Response, Target};
 use crate::status::{Snapshot, State};
 
 /// Which daemon to talk to.
@@ -39,6 +39,9 @@ struct Toggle {
     /// Wait until that is so, for this long: 10s, 1m
     #[arg(long, value_name = "TIME", value_parser = span)]
     wait: Option<Duration>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -59,14 +62,22 @@ impl Up {
 
 /// Take a connection down and keep it down
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  s2s-gw down berlin")]
+#[command(after_help = "Examples:\n  s2s-gw down berlin\n  s2s-gw down berlin --yes")]
 pub(super) struct Down {
     #[command(flatten)]
     one: Toggle,
+    /// Do not ask, even if this SSH session goes through it
+    #[arg(short, long)]
+    yes: bool,
 }
 
 impl Down {
     pub(super) fn run(self) -> Outcome {
+        if !self.yes {
+            let snapshot = snapshot(&self.one.daemon.control)?;
+            let found = snapshot.connections.iter().find(|c| c.name == self.one.name);
+            found.map_or(Ok(()), ssh::ask_before_down)?;
+        }
         toggle(&self.one, &Request::Down { name: self.one.name.clone() }, State::Disabled)
     }
 }
@@ -88,7 +99,7 @@ impl Restart {
 /// Replace the SAs of a connection without losing a packet
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  s2s-gw rekey berlin\n  s2s-gw rekey berlin/lan-2\n  s2s-gw rekey berlin --ike"
+    after_help = "Examples:\n  s2s-gw rekey berlin\n  s2s-gw rekey berlin/lan-2\n  s2s-gw rekey berlin --ike --wait 10s"
 )]
 pub(super) struct Rekey {
     /// The connection, or one child of it
@@ -97,14 +108,42 @@ pub(super) struct Rekey {
     /// The IKE SA instead of its child SAs
     #[arg(long)]
     ike: bool,
+    /// Wait until they are replaced, for this long: 10s, 1m
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    wait: Option<Duration>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 impl Rekey {
     pub(super) fn run(self) -> Outcome {
-        command(&self.daemon.control, &Request::Rekey { name: self.name, ike: self.ike })
+        let (socket, name) = (&self.daemon.control, &self.name);
+        let request = Request::Rekey { name: name.clone(), ike: self.ike };
+        let Some(patience) = self.wait else { return command(socket, &request, self.json) };
+        let count = |snapshot: &Snapshot| rekeys(snapshot, Target::of(name), self.ike);
+        let before = count(&snapshot(socket)?);
+        let outcome = command(socket, &request, self.json)?;
+        wait(socket, patience, |snapshot| {
+            let now = count(snapshot);
+            let is_done = now.len() == before.len() && now.iter().zip(&before).all(|(a, b)| a > b);
+            if is_done { Ok(()) } else { Err(standing(snapshot, Target::of(name).connection)) }
+        })
+        .map(|()| outcome)
     }
+}
+
+/// How often each of the SAs that are meant was replaced.
+fn rekeys(snapshot: &Snapshot, target: Target<'_>, ike: bool) -> Vec<u64> {
+    let named = snapshot.connections.iter().filter(|c| c.name == target.connection);
+    if ike {
+        return named.filter_map(|c| c.ike.as_ref()).map(|ike| ike.rekeys).collect();
+    }
+    let children = named.flat_map(|c| &c.children).filter(|child| child.sa.is_some());
+    let meant = children.filter(|child| target.child.is_none_or(|name| name == child.name));
+    meant.map(|child| child.rekeys).collect()
 }
 
 /// Send peers that called us to another gateway
@@ -121,58 +160,127 @@ pub(super) struct Redirect {
     /// Let peers stay again
     #[arg(long, conflicts_with = "to")]
     stay: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
 
 impl Redirect {
     pub(super) fn run(self) -> Outcome {
-        command(&self.daemon.control, &Request::Redirect { to: self.to, names: self.names })
+        let request = Request::Redirect { to: self.to, names: self.names };
+        command(&self.daemon.control, &request, self.json)
     }
 }
 
 fn toggle(one: &Toggle, request: &Request, goal: State) -> Outcome {
     let socket = &one.daemon.control;
-    let outcome = command(socket, request)?;
+    let outcome = command(socket, request, one.json)?;
     let Some(patience) = one.wait else { return Ok(outcome) };
+    wait(socket, patience, |snapshot| {
+        let found = snapshot.connections.iter().find(|connection| connection.name == one.name);
+        match found {
+            None => Err(unknown(&one.name, snapshot)),
+            Some(connection) if connection.state == goal => Ok(()),
+            Some(_) => Err(standing(snapshot, &one.name)),
+        }
+    })
+    .map(|()| outcome)
+}
+
+/// Asks again and again until it is so, for at most so long.
+///
+/// # Errors
+/// What `is_so` said last, or at once if that is not a matter of time.
+fn wait(
+    socket: &Path,
+    patience: Duration,
+    is_so: impl Fn(&Snapshot) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let until = clock::now() + patience;
     loop {
-        let snapshot = snapshot(socket)?;
-        let found = snapshot.connections.iter().find(|connection| connection.name == one.name);
-        let connection = found.ok_or_else(|| unknown(&one.name, &snapshot))?;
-        if connection.state == goal {
-            return DONE;
-        }
+        let Err(failure) = is_so(&snapshot(socket)?) else { return Ok(()) };
         let left = until.saturating_duration_since(clock::now());
-        if left.is_zero() {
-            let state = connection.state.word();
-            let why = connection.reason.as_ref();
-            let why = why.map(|r| format!(": {} {}: {}", r.code, r.alert, r.message));
-            let sentence = format!("{} is {state}{}", one.name, why.unwrap_or_default());
-            return Err(Failure::new(Code::NotInTime, sentence));
+        if left.is_zero() || failure.code != Code::NotInTime {
+            return Err(failure);
         }
         // Waking early does no harm here.
         std::thread::park_timeout(left.min(POLL));
     }
 }
 
+/// How it stands with what was not reached in time.
+fn standing(snapshot: &Snapshot, name: &str) -> Failure {
+    let Some(connection) = snapshot.connections.iter().find(|c| c.name == name) else {
+        return unknown(name, snapshot);
+    };
+    let state = connection.state.word();
+    let why = connection.reason.as_ref();
+    let why = why.map(|r| format!(": {} {}: {}", r.code, r.alert, r.message));
+    Failure::new(Code::NotInTime, format!("{name} is {state}{}", why.unwrap_or_default()))
+}
+
 /// Sends a command and prints what the daemon says to it.
-pub(super) fn command(socket: &Path, request: &Request) -> Outcome {
+pub(super) fn command(socket: &Path, request: &Request, json: bool) -> Outcome {
     match client::ask(socket, request)? {
+        Response::Done { message } if json => print(&json_line(&Said::done(&message))?),
         Response::Done { message } => print(&format!("{message}\n")),
-        Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Status { .. } | Response::Events { .. } | Response::Reload { .. } => {
-            Err(strange())
+        Response::Refused { kind, message } => {
+            if json {
+                print(&json_line(&Said::refused(kind, &message))?)?;
+            }
+            Err(refused(kind, message))
         }
+        Response::Status { .. }
+        | Response::Shown { .. }
+        | Response::Events { .. }
+        | Response::Reload { .. } => Err(strange()),
+    }
+}
+
+/// What the daemon said to a command, for programs.
+#[derive(serde::Serialize)]
+struct Said<'m> {
+    schema: &'static str,
+    ok: bool,
+    /// Of a refusal.
+    kind: Option<RefusalKind>,
+    message: &'m str,
+}
+
+impl<'m> Said<'m> {
+    const fn done(message: &'m str) -> Self {
+        Self { schema: SAID, ok: true, kind: None, message }
+    }
+
+    const fn refused(kind: RefusalKind, message: &'m str) -> Self {
+        Self { schema: SAID, ok: false, kind: Some(kind), message }
+    }
+}
+
+const SAID: &str = "s2s-gw/command/1";
+
+/// The answer to a question; a refusal is a failure.
+pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failure> {
+    match client::ask(socket, request)? {
+        Response::Refused { kind, message } => Err(refused(kind, message)),
+        answer @ (Response::Status { .. } | Response::Shown { .. } | Response::Done { .. }) => {
+            Ok(answer)
+        }
+        Response::Events { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
 
 /// What is, of everything.
 pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
-    match client::ask(socket, &Request::Status)? {
+    match answer(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
-        Response::Refused { kind, message } => Err(refused(kind, message)),
-        Response::Done { .. } | Response::Events { .. } | Response::Reload { .. } => Err(strange()),
+        Response::Shown { .. }
+        | Response::Done { .. }
+        | Response::Events { .. }
+        | Response::Reload { .. }
+        | Response::Refused { .. } => Err(strange()),
     }
 }
 

@@ -86,7 +86,7 @@ impl Logs {
             // Less than a second is more than nothing.
             let seconds = lasting.map(|span| span.as_millis().div_ceil(1000));
             let seconds = seconds.map(|span| u64::try_from(span).unwrap_or(u64::MAX));
-            return command(&daemon.control, &Request::LogLevel { filter, seconds });
+            return command(&daemon.control, &Request::LogLevel { filter, seconds }, false);
         }
         show(&daemon, &Request::Events { follow, connection: name }, follow, false, |_| true)
     }
@@ -118,9 +118,10 @@ fn show(
             }
         }
         Response::Refused { kind, message } => ControlFlow::Break(Err(refused(kind, message))),
-        Response::Status { .. } | Response::Done { .. } | Response::Reload { .. } => {
-            ControlFlow::Break(Err(strange()))
-        }
+        Response::Status { .. }
+        | Response::Shown { .. }
+        | Response::Done { .. }
+        | Response::Reload { .. } => ControlFlow::Break(Err(strange())),
     };
     if follow {
         return client::follow(&daemon.control, request, more).map_err(Failure::from)?;

@@ -23,6 +23,9 @@ pub(super) struct Failover {
     /// Only ask whether it answers
     #[arg(long)]
     probe: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -30,6 +33,6 @@ pub(super) struct Failover {
 impl Failover {
     pub(super) fn run(self) -> Outcome {
         let request = Request::Failover { connection: self.name, to: self.to, probe: self.probe };
-        command(&self.daemon.control, &request)
+        command(&self.daemon.control, &request, self.json)
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   run.rs       run                        the daemon itself
-//!   offline.rs   check, error, genpsk ..    need no daemon
+//!   offline.rs   check, error, schema ..    need no daemon
 //!   status.rs    status, or nothing at all  what is; short help if no daemon runs
+//!   show.rs      show, reset                tables of what the daemon holds
 //!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
+//!   ssh.rs       whether `down` ends the session of the one who types
+//!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
@@ -23,6 +26,9 @@ mod offline;
 mod output;
 mod reload;
 mod run;
+mod screen;
+mod show;
+mod ssh;
 mod status;
 
 use std::fmt;
@@ -40,10 +46,10 @@ pub fn main() -> ExitCode {
     if let Some(code) = demo::run_inner() {
         return code;
     }
-    let cli = Cli::parse();
-    let outcome = match cli.command {
-        Some(command) => command.run(),
-        None => status::bare(Cli::command()),
+    let outcome = match Cli::try_parse() {
+        Ok(Cli { command: Some(command) }) => command.run(),
+        Ok(Cli { command: None }) => status::bare(Cli::command()),
+        Err(said) => output::usage(&said),
     };
     outcome.unwrap_or_else(|failure| {
         if let Some(sentence) = &failure.sentence {
@@ -83,6 +89,8 @@ commands! {
     Run: run::Run,
     Check: offline::Check,
     Status: status::Status,
+    Show: show::Show,
+    Reset: show::Reset,
     Up: client::Up,
     Down: client::Down,
     Restart: client::Restart,
@@ -95,6 +103,7 @@ commands! {
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,
+    Schema: offline::Schema,
     Version: offline::Version,
 }
 

@@ -5,12 +5,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::output::{DONE, has_colour, print, say, wrapped};
+use super::output::{DONE, has_colour, json_line, print, say, wrapped};
 use super::{Code, DEFAULT_CONFIG, Failure, Outcome};
 use crate::config::{Config, Peer, Report, genpsk};
-use crate::{codes, demo};
+use crate::{codes, config, demo, status};
 
 /// Check a configuration file; needs no daemon and no privileges
 #[derive(Debug, clap::Args)]
@@ -106,25 +107,45 @@ impl Demo {
 
 /// Say what a code means and what to do
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  s2s-gw error E1003")]
+#[command(after_help = "Examples:\n  s2s-gw error E1003\n  s2s-gw error --json")]
 pub(super) struct Error {
     /// As in a message: E0312, W0501; all of them are listed if none is given
     code: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 impl Error {
     pub(super) fn run(self) -> Outcome {
         let Some(code) = self.code else {
+            if self.json {
+                let all: Vec<Value> = codes::all().map(as_json).collect();
+                return print(&json_line(&json!({ "schema": "s2s-gw/errors/1", "codes": all }))?);
+            }
             let lines: Vec<String> =
                 codes::all().map(|one| format!("{}  {}\n", one.id, one.title)).collect();
             return print(&lines.concat());
         };
         let Some(found) = codes::explain(&code) else {
-            let sentence = format!("no code `{code}`; `s2s-gw error` lists all of them");
-            return Err(Failure::new(Code::Unknown, sentence));
+            let meant = codes::near(&code);
+            let hint = if meant.is_empty() {
+                "`s2s-gw error` lists all of them".to_owned()
+            } else {
+                format!("did you mean {}?", meant.join(" or "))
+            };
+            return Err(Failure::new(Code::Unknown, format!("no code `{code}`; {hint}")));
         };
+        if self.json {
+            return print(&json_line(&as_json(found))?);
+        }
         print(&format!("{}: {}\n\n{}\n", found.id, found.title, wrapped(found.text)))
     }
+}
+
+fn as_json(code: codes::Explanation) -> Value {
+    let severity = if code.id.starts_with('W') { "warning" } else { "error" };
+    json!({ "schema": "s2s-gw/error/1", "code": code.id, "severity": severity, "title": code.title, "explanation": code.text })
 }
 
 /// Print a new pre-shared key
@@ -142,13 +163,50 @@ impl Genpsk {
     }
 }
 
+/// Print the JSON Schema of the configuration, or of the status
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  s2s-gw schema > s2s-gw.schema.json\n  s2s-gw schema status\n\nThe first line of a configuration tells an editor where the schema is:\n  #:schema ./s2s-gw.schema.json"
+)]
+pub(super) struct Schema {
+    /// Of what
+    #[arg(default_value = "config")]
+    of: SchemaOf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SchemaOf {
+    /// The configuration file
+    Config,
+    /// What `s2s-gw status --json` prints
+    Status,
+}
+
+impl Schema {
+    pub(super) fn run(self) -> Outcome {
+        let schema = match self.of {
+            SchemaOf::Config => config::schema(),
+            SchemaOf::Status => status::schema(),
+        };
+        print(&format!("{schema:#}\n"))
+    }
+}
+
 /// Print the version
 #[derive(Debug, clap::Args)]
-pub(super) struct Version;
+pub(super) struct Version {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
 
 impl Version {
-    #[expect(clippy::unused_self, reason = "all commands are run alike")]
     pub(super) fn run(self) -> Outcome {
-        print(&format!("s2s-gw {}\n", env!("CARGO_PKG_VERSION")))
+        let version = env!("CARGO_PKG_VERSION");
+        if self.json {
+            let object = json!({ "schema": "s2s-gw/version/1", "version": version });
+            return print(&json_line(&object)?);
+        }
+        print(&format!("s2s-gw {version}\n"))
     }
 }

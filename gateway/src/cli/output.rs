@@ -31,6 +31,23 @@ pub(super) fn print_some(text: &str) -> Result<bool, Failure> {
     }
 }
 
+/// What the parser of the command line has to say: help and version are data, the rest is a mistake.
+pub(super) fn usage(said: &clap::Error) -> Outcome {
+    match said.print() {
+        _ if said.use_stderr() => Err(Failure::silent(Code::Usage)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Code::Failed, format!("cannot write to stdout: {error}")))
+        }
+        _ => DONE,
+    }
+}
+
+/// One JSON object in a line.
+pub(super) fn json_line(value: &impl serde::Serialize) -> Result<String, Failure> {
+    let line = serde_json::to_string(value).map_err(|error| Failure::new(Code::Failed, error))?;
+    Ok(line + "\n")
+}
+
 /// Says what went wrong.
 pub(super) fn complain(sentence: &str) {
     say(&format!("error: {sentence}\n"));
@@ -43,7 +60,14 @@ pub(super) fn say(text: &str) {
 
 /// <https://no-color.org>: any value but the empty one switches colours off.
 pub(super) fn has_colour(stream: &impl io::IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stream.is_terminal()
+        && !is_dumb()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A terminal that can neither colour nor move its cursor.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Prose in lines of at most [`COLUMNS`] characters.

@@ -38,9 +38,10 @@ impl Reload {
         let report = match client::ask(&self.daemon.control, &request)? {
             Response::Reload { report } => report,
             Response::Refused { kind, message } => return Err(refused(kind, message)),
-            Response::Status { .. } | Response::Done { .. } | Response::Events { .. } => {
-                return Err(strange());
-            }
+            Response::Status { .. }
+            | Response::Shown { .. }
+            | Response::Done { .. }
+            | Response::Events { .. } => return Err(strange()),
         };
         let failed = match report.outcome {
             Ended::Applied | Ended::Planned => None,

@@ -76,7 +76,7 @@ pub(super) const POLICY: &[Key] = &[
     key("esp_lifebytes"),
     key("esp_lifepackets"),
     key("dpd"),
-    later("pfs_check", "the early rekey that finds out whether the peer agrees on PFS"),
+    key("pfs_check"),
 ];
 
 pub(super) const DPD: &[Key] = &[key("interval"), key("timeout"), key("action")];
@@ -128,7 +128,7 @@ pub(super) const CONNECTION: &[Key] = &[
     key("monitor"),
     later("nat", "the translation of addresses in the tunnel"),
     later("nat_unmatched", "the fate of packets that no NAT rule matches"),
-    later("pfs_check", "the early rekey that finds out whether the peer agrees on PFS"),
+    key("pfs_check"),
     key("relay"),
     later("validation_cidr", "the check of translated addresses"),
 ];

@@ -27,6 +27,7 @@ mod raw;
 mod raw_connection;
 mod relay;
 mod report;
+mod schema;
 mod secret;
 mod section;
 mod security;
@@ -42,5 +43,6 @@ pub use model::{
     LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
+pub use schema::schema;
 pub use secret::PresharedKey;
 pub use source::{Place, Source};

@@ -18,6 +18,7 @@ use super::{Child, Control, start};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::dataplane::SlotId;
+use crate::status::Warning;
 
 impl Control {
     /// The difference, connection by connection. From here on nothing fails as a whole.
@@ -31,7 +32,7 @@ impl Control {
         self.gateway = config.gateway;
         self.log = config.log;
         self.security = config.security;
-        self.warnings = config.warnings.iter().map(|one| one.code.to_string()).collect();
+        self.warnings = config.warnings.iter().map(Warning::of_config).collect();
         self.resolver.reconfigure(start::names(&config.connections), now);
         for (name, difference) in &plan.differences {
             if matches!(difference, Difference::Removed | Difference::Disabled) {
@@ -42,9 +43,10 @@ impl Control {
         // A packet finds a policy before it finds a route, and a new route before the old one is gone.
         self.publish_policy();
         for index in 0..self.connections.len() {
-            let Some(connection) = self.connections.get(index) else { continue };
+            let Some(connection) = self.connections.get_mut(index) else { continue };
             if connection.peer.is_some() && plan.differences.contains_key(&connection.config.name) {
                 self.tunnel.install(connection, &connection.paths);
+                connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
             }
             self.enable(now, index);
         }
@@ -149,7 +151,7 @@ impl Control {
         for place in 0..config.children.len() {
             let known = kept.get(place).copied().flatten();
             let known = known.and_then(|place| old.get_mut(place)?.take());
-            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now)));
+            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now, clock::wall())));
             connection.children.extend(child);
         }
         connection.path_mtu.limit(config.mtu);
@@ -182,7 +184,7 @@ impl Control {
             if known.is_none() {
                 added.push(place);
             }
-            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now)));
+            let child = known.or_else(|| Some(Child::new(slots.next()?, None, now, clock::wall())));
             connection.children.extend(child);
         }
         connection.path_mtu.limit(config.mtu);

@@ -1,4 +1,4 @@
-//! What people ask for over the control socket: status, up, down, restart, rekey, redirect.
+//! What people ask for over the control socket: status, show, up, down, restart, rekey, redirect ..
 //! A request that only has its name yet is refused in `carry_out`.
 //!
 //! ```text
@@ -93,8 +93,11 @@ impl Control {
             Request::Reload { .. } => not_yet("reload"),
             // Answered when the endpoint has been asked.
             Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),
-            Request::Show { .. } => not_yet("show"),
-            Request::Reset { .. } => not_yet("reset"),
+            Request::Show { what } => self.show(now, what),
+            Request::Reset { connection } => {
+                let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;
+                self.reset_counters(now, index)
+            }
             // Answered before, for it needs the client.
             Request::Events { .. } => not_yet("events"),
             Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,

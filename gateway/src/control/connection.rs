@@ -18,9 +18,11 @@ use jiff::Timestamp;
 use super::failover::Endpoints;
 use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
+use super::pfs::Pfs;
 use crate::config;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::reason::{self, Gravity, Trouble};
+use crate::status::show::Counted;
 use crate::status::{Reason, State};
 
 /// One configured connection.
@@ -53,6 +55,10 @@ pub(super) struct Connection {
     pub(super) path_mtu: PathMtu,
     /// Where the peer sent us, while that is where we are or want to go.
     pub(super) redirect: Option<Redirect>,
+    /// The kernel refused a route of it.
+    pub(super) lacks_route: bool,
+    /// When its IKE SA came up, while it is.
+    pub(super) up_at: Option<Instant>,
     /// When the next NAT keepalive is due.
     pub(super) keepalive_at: Option<Instant>,
     /// Children that a reload took out of the configuration and that carry packets until others do.
@@ -150,8 +156,20 @@ pub(super) struct Child {
     pub(super) rekeys: u64,
     /// The rates of the last second and what they were computed from.
     pub(super) rate: Rate,
-    /// When it came up, and the packets sent until then; for seeing that nothing comes back.
-    up: Option<(Instant, u64)>,
+    /// When it came up or a packet last came in, and the packets sent until then; for seeing that nothing comes back.
+    heard: Option<(Instant, u64)>,
+    /// Whether anything came in since it came up.
+    answered: bool,
+    /// When a packet was last sent, as of the last look, and how many there were then.
+    pub(super) last_sent: Option<Instant>,
+    sent: u64,
+    /// What was counted when somebody last reset the counters, and when that was.
+    pub(super) baseline: Option<(Instant, Counted)>,
+    /// Whether both sides agree on PFS.
+    pub(super) pfs: Pfs,
+    shown: State,
+    pub(super) since: Instant,
+    pub(super) since_wall: Timestamp,
 }
 
 /// A child, or a pair of its networks, that could not be made.
@@ -189,7 +207,7 @@ impl Connection {
             no_path: None,
             children: slots
                 .zip(0..)
-                .map(|(slot, index)| Child::new(slot, Some(index), now))
+                .map(|(slot, index)| Child::new(slot, Some(index), now, wall))
                 .collect(),
             refused_offer: None,
             rekeys: 0,
@@ -198,6 +216,8 @@ impl Connection {
             monitors: Vec::new(),
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
+            lacks_route: false,
+            up_at: None,
             keepalive_at: None,
             leaving: Vec::new(),
             superseding: None,
@@ -218,16 +238,15 @@ impl Connection {
         match &self.phase {
             Phase::Up { .. } => {
                 let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
-                let one_way = self.children.iter().any(|child| child.is_one_way(now));
-                let impaired =
-                    one_way || self.standby().is_some() || self.failed_monitor().is_some();
                 let failed = self.children.iter().any(|child| !child.failures.is_empty());
-                let missing = self.children.iter().any(|child| child.missing().next().is_some());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
-                    _ if installed == self.children.len() && !missing && !impaired => State::Up,
+                    // What is wrong has a reason; what is not tried yet has none, and is missing nevertheless.
+                    _ if installed == self.children.len() && self.reason(now).is_none() => {
+                        State::Up
+                    }
                     _ => State::Degraded,
                 }
             }
@@ -270,17 +289,21 @@ impl Connection {
                     |which: fn(&Child) -> Option<&Failed>| self.children.iter().find_map(which);
                 let failed =
                     of_any(|child| child.missing().next()).or_else(|| of_any(Child::worst));
-                failed.map(|failed| failed.reason.clone()).or_else(|| {
-                    let one_way = self.children.iter().find(|child| child.is_one_way(now));
-                    let sent = one_way.map(|child| child.counters.packets_out());
-                    let monitor = || {
-                        let monitor = self.failed_monitor()?;
-                        Some(reason::monitor_failed(&monitors::described(monitor)))
-                    };
-                    sent.map(reason::no_return_traffic)
-                        .or_else(monitor)
-                        .or_else(|| self.standby_reason())
-                })
+                let failed = failed.map(|failed| failed.reason.clone());
+                let one_way = || {
+                    let mut one_way = self.children.iter().filter_map(|child| child.one_way(now));
+                    let (sent, silence) = one_way.next()?;
+                    Some(reason::no_return_traffic(sent, silence))
+                };
+                let monitor = || {
+                    let monitor = self.failed_monitor()?;
+                    Some(reason::monitor_failed(&monitors::described(monitor)))
+                };
+                failed
+                    .or_else(|| self.lacks_route.then(reason::route_refused))
+                    .or_else(one_way)
+                    .or_else(monitor)
+                    .or_else(|| self.standby_reason())
             }
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
                 let failure = self.failure.as_ref().map(|failure| failure.reason.clone());
@@ -321,6 +344,7 @@ impl Connection {
     /// The IKE SA stands.
     pub(super) fn on_up(&mut self, info: Box<IkeSaInfo>, now: Instant) {
         self.keepalive_at = Some(now + self.config.nat_keepalive);
+        self.up_at = Some(now);
         self.arrive(&info);
         self.phase = Phase::Up { info };
         self.failure = None;
@@ -403,6 +427,7 @@ impl Connection {
     /// The IKE SA is gone, or the attempt to make one failed.
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
+        self.up_at = None;
         self.release_endpoint(reason::code(why).gravity);
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
@@ -417,7 +442,8 @@ impl Connection {
         for child in &mut self.children {
             child.failures.clear();
             child.asked = None;
-            child.up = None;
+            child.heard = None;
+            child.pfs = Pfs::Unknown;
         }
     }
 
@@ -427,8 +453,8 @@ impl Connection {
         if trouble.family == ESP_PROPOSAL && trouble.first_hand {
             let offer = reason::explain_for(why, &self.config.name, &self.config.policy.forbidden);
             let failures = self.children.iter_mut().flat_map(|child| &mut child.failures);
-            for failed in failures.filter(|failed| failed.reason.code == offer.code) {
-                failed.reason.clone_from(&offer);
+            for failed in failures {
+                failed.reason.learn(&offer);
             }
             self.refused_offer = Some(offer);
         }
@@ -439,10 +465,13 @@ impl Connection {
 
     /// A child could not be made. What the peer offered itself, if it did, tells more than its refusal.
     pub(super) fn on_child_failed(&mut self, index: usize, failed: Failed) {
-        let seen = self.refused_offer.clone().filter(|offer| offer.code == failed.reason.code);
-        let Some((_, child)) = self.child_mut(index) else { return };
-        let Failed { traffic, reason, retry_at } = failed;
-        child.on_failed(Failed { traffic, reason: seen.unwrap_or(reason), retry_at });
+        let mut failed = failed;
+        if let Some(offer) = &self.refused_offer {
+            failed.reason.learn(offer);
+        }
+        if let Some((_, child)) = self.child_mut(index) {
+            child.on_failed(failed);
+        }
     }
 
     /// Remembers why it failed. Of one trouble that both ends report, what was seen first-hand is kept for a while: "the
@@ -482,7 +511,7 @@ impl Connection {
 
 impl Child {
     /// A child in which nothing has happened.
-    pub(super) fn new(slot: SlotId, index: Option<usize>, now: Instant) -> Self {
+    pub(super) fn new(slot: SlotId, index: Option<usize>, now: Instant, wall: Timestamp) -> Self {
         Self {
             slot,
             index,
@@ -492,7 +521,15 @@ impl Child {
             asked: None,
             rekeys: 0,
             rate: Rate::default(),
-            up: None,
+            heard: None,
+            answered: false,
+            last_sent: None,
+            sent: 0,
+            baseline: None,
+            pfs: Pfs::Unknown,
+            shown: State::Down,
+            since: now,
+            since_wall: wall,
         }
     }
 
@@ -503,7 +540,8 @@ impl Child {
             self.rekeys += 1;
         } else if self.live.is_empty() {
             self.rekeys = 0;
-            self.up = Some((now, self.counters.packets_out()));
+            self.heard = Some((now, self.counters.packets_out()));
+            self.answered = false;
         }
         self.live.push((id, traffic));
     }
@@ -512,7 +550,8 @@ impl Child {
     pub(super) fn on_down(&mut self, id: ChildId) {
         self.live.retain(|(live, _)| *live != id);
         if self.live.is_empty() {
-            self.up = None;
+            self.heard = None;
+            self.pfs = Pfs::Unknown;
         }
     }
 
@@ -551,8 +590,37 @@ impl Child {
         true
     }
 
-    /// Computes the rates; called about once a second.
+    /// The state of its packets.
+    pub(super) fn state(&self, now: Instant) -> State {
+        if self.live.is_empty() {
+            State::Down
+        } else if self.failures.is_empty() && self.one_way(now).is_none() {
+            State::Up
+        } else {
+            State::Degraded
+        }
+    }
+
+    /// Notes when the state changed.
+    pub(super) fn refresh(&mut self, now: Instant, wall: Timestamp) {
+        let state = self.state(now);
+        if state != self.shown {
+            self.shown = state;
+            (self.since, self.since_wall) = (now, wall);
+        }
+    }
+
+    /// Computes the rates, and notes what came and went; called about once a second.
     pub(super) fn measure(&mut self, now: Instant) {
+        let sent = self.counters.packets_out();
+        if sent != self.sent {
+            (self.sent, self.last_sent) = (sent, Some(now));
+        }
+        if let (Some((heard, before)), Some(last)) = (&mut self.heard, self.counters.last_inbound())
+            && last > *heard
+        {
+            (*heard, *before, self.answered) = (last, sent, true);
+        }
         let (rx, tx) = (self.counters.octets_in(), self.counters.octets_out());
         if let Some((then, last_rx, last_tx)) = self.rate.last {
             let millis =
@@ -566,12 +634,15 @@ impl Child {
         self.rate.last = Some((now, rx, tx));
     }
 
-    /// Whether packets leave and none has come since the child came up.
-    fn is_one_way(&self, now: Instant) -> bool {
-        let Some((up, sent_before)) = self.up else { return false };
-        let heard = self.counters.last_inbound().is_some_and(|last| last >= up);
+    /// How many packets have left, and for how long, since the last one came in or the child came up; `None` where that is
+    /// nothing to wonder about.
+    fn one_way(&self, now: Instant) -> Option<(u64, Duration)> {
+        let (heard, sent_before) = self.heard?;
+        let lately = self.counters.last_inbound().is_some_and(|last| last > heard);
         let sent = self.counters.packets_out().saturating_sub(sent_before);
-        !heard && sent >= ONE_WAY_PACKETS && now.saturating_duration_since(up) >= ONE_WAY_AFTER
+        let silence = now.saturating_duration_since(heard);
+        let patience = if self.answered { ONE_WAY_LATER } else { ONE_WAY_AFTER };
+        (!lately && sent >= ONE_WAY_PACKETS && silence >= patience).then_some((sent, silence))
     }
 }
 
@@ -598,6 +669,9 @@ const RECENT: Duration = Duration::from_mins(3);
 /// One-way traffic is worth a word after so long and so many packets: a TCP handshake or a ping would have been answered.
 const ONE_WAY_AFTER: Duration = Duration::from_secs(30);
 const ONE_WAY_PACKETS: u64 = 10;
+
+/// The same after there were answers: a stream that goes one way for a while is nothing special.
+const ONE_WAY_LATER: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -393,4 +393,4 @@ pub(super) fn overlap(a: &config::Child, b: &config::Child) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -15,6 +15,7 @@ use ikev2::{
 use super::Control;
 use super::connection::{Failed, Phase, Redirect};
 use super::install::Place;
+use super::pfs;
 use crate::clock;
 use crate::status::reason::{self, Gravity};
 use crate::status::{Refusal, words};
@@ -241,6 +242,8 @@ impl Control {
             && replaces.is_none();
         let (conn, replay_window) = (conn.clone(), connection.config.replay_window);
         let (mtu, mss_clamp) = (connection.path_mtu.ceiling(self.mtu), connection.config.mss_clamp);
+        // The child of IKE_AUTH comes in the same breath as its IKE SA.
+        let first = connection.up_at == Some(now) && pfs::is_checked(&connection.config.policy);
         let Some((configured, state)) = connection.child_mut(child.config) else { return };
         let name = &configured.name;
         let (spi_in, spi_out) = (hex(child.spi_in.0.get()), hex(child.spi_out.0.get()));
@@ -248,6 +251,13 @@ impl Control {
         let place =
             Place { slot: state.slot, replay_window, mtu, mss_clamp, counters: &state.counters };
         let resource = child.resource;
+        let fresh = pfs::Fresh {
+            own_keys: child.suite.ke.is_some(),
+            first,
+            replaces: replaces.is_some(),
+            spi: child.spi_in.0.get(),
+        };
+        let pfs = state.pfs.after(fresh, now);
         if is_called && self.installer.has_twin(state.slot, &child) {
             // The peer made another IKE SA beside the one that is up. It has this child when it has our answer, and shows
             // that by using it; until then the old one carries our packets.
@@ -259,6 +269,7 @@ impl Control {
             Ok(()) => {
                 // Of those that are alike the one for all stands for the child.
                 state.on_up(id, traffic, replaces.is_some() && !resource, now);
+                state.pfs = pfs;
                 let worker = self.installer.worker(id);
                 tracing::info!(
                     target: "child", event = if replaces.is_some() { "rekeyed" } else { "up" },
@@ -286,9 +297,13 @@ impl Control {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
-        let explained = reason::explain_for(why, conn, &connection.config.policy.forbidden);
-        let conn = conn.clone();
-        let child = connection.child_mut(config).map(|(child, _)| child.name.clone());
+        let (conn, policy) = (conn.clone(), connection.config.policy.clone());
+        let known = connection.child_mut(config);
+        let child = known.as_ref().map(|(child, _)| child.name.clone());
+        let explained = match known {
+            Some((_, child)) => child.explained(why, &policy, &conn),
+            None => reason::explain_for(why, &conn, &policy.forbidden),
+        };
         let retry_in = retry_at
             .map(|at| words::duration(at.saturating_duration_since(now)))
             .map(tracing::field::display);

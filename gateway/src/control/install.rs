@@ -98,6 +98,15 @@ impl Installed {
         (self.usage.packets(), self.usage.octets())
     }
 
+    /// The size of segments that TCP is told, octets; `None` if it is told nothing.
+    pub(super) fn mss(&self) -> Option<u16> {
+        let headers = if self.carries_v6() { 60 } else { 40 };
+        match for_tcp(self.mss_clamp, self.room.mtu, self.carries_v6()) {
+            0 => None,
+            packet => Some(packet.saturating_sub(headers)),
+        }
+    }
+
     /// Whether IPv6 may be inside.
     pub(super) fn carries_v6(&self) -> bool {
         self.remote_ts.iter().any(|selector| selector.start.is_ipv6())

@@ -14,6 +14,8 @@
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
 //!   logs.rs       events, levels of the log
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
+//!   show.rs       what `show` shows              settings.rs     the configuration in force
+//!   host.rs       what of this host is in the way  pfs.rs        whether the two sides agree on PFS
 //!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
 //!   diff.rs       old and new configuration      reload.rs       reads it again
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
@@ -31,16 +33,20 @@ mod diff;
 mod events;
 mod failover;
 mod folding;
+mod host;
 mod install;
 mod logs;
 mod monitors;
 mod path_mtu;
 mod paths;
+mod pfs;
 mod reload;
 mod replace;
 mod resolver;
 mod retiring;
 mod server;
+mod settings;
+mod show;
 mod snapshot;
 mod start;
 mod tunnel;
@@ -71,7 +77,7 @@ use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::UdpSockets;
-use crate::status::Refusal;
+use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
 use crate::sys::privileges;
@@ -135,10 +141,11 @@ struct Control {
     reloading: Reloading,
     /// Of the TUN, octets.
     mtu: u16,
-    /// Codes of the warnings about the configuration.
-    warnings: Vec<String>,
-    /// Codes of the warnings about the host.
-    host_warnings: Vec<String>,
+    /// Warnings about the configuration.
+    warnings: Vec<Warning>,
+    /// Warnings about how the two fit together.
+    host_warnings: Vec<Warning>,
+    host: host::Host,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
     /// The last few peers that were turned away.

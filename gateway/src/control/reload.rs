@@ -28,9 +28,9 @@ use super::diff::{self, Side};
 use super::{Control, Run};
 use crate::config::{self, Config, Report, Severity};
 use crate::dataplane::SlotId;
-use crate::status::Code;
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
+use crate::status::{Code, Warning};
 
 /// Where the configuration comes from, and the reading of it that is under way.
 #[derive(Debug)]
@@ -135,10 +135,10 @@ impl Reloading {
     }
 
     /// Codes of what is wrong with the files.
-    fn warnings(&self, now: Instant) -> impl Iterator<Item = &'static str> {
+    fn warnings(&self, now: Instant) -> impl Iterator<Item = Code> {
         let is_old = |at: Instant| now.saturating_duration_since(at) >= FILE_NEWER_AFTER;
-        let newer = self.differs_since.is_some_and(is_old).then_some(Code::FileNewer.id());
-        newer.into_iter().chain(self.failed.then_some(Code::ReloadFailed.id()))
+        let newer = self.differs_since.is_some_and(is_old).then_some(Code::FileNewer);
+        newer.into_iter().chain(self.failed.then_some(Code::ReloadFailed))
     }
 }
 
@@ -198,11 +198,11 @@ impl Control {
         }
     }
 
-    /// The codes that `status` shows.
-    pub(super) fn all_warnings(&self, now: Instant) -> Vec<String> {
-        let of_files = self.reloading.warnings(now).map(str::to_owned);
-        let all = self.warnings.iter().chain(&self.host_warnings).cloned();
-        all.chain(of_files).collect()
+    /// What `status` warns of.
+    pub(super) fn all_warnings(&self, now: Instant) -> Vec<Warning> {
+        let of_files = self.reloading.warnings(now).map(Warning::of);
+        let known = self.warnings.iter().chain(&self.host_warnings).cloned();
+        known.chain(self.host.warnings()).chain(of_files).collect()
     }
 
     fn reload(&mut self, now: Instant, loaded: Loaded, dry_run: bool, at_once: bool) -> Reload {

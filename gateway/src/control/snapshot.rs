@@ -19,11 +19,12 @@ use super::paths;
 use crate::config;
 use crate::status::{
     ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
-    SaStatus, Snapshot, State, TunStatus, WorkerSaStatus, words,
+    SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus, words,
 };
 
 impl Control {
     pub(super) fn snapshot(&self, now: Instant, wall: Timestamp) -> Snapshot {
+        let warning_details = self.all_warnings(now);
         Snapshot {
             schema: SCHEMA.to_owned(),
             gateway: self.gateway.name.clone(),
@@ -36,7 +37,8 @@ impl Control {
             connections: self.connections.iter().map(|c| self.connection(c, now)).collect(),
             drops: self.drops(),
             refused: self.refused.iter().cloned().collect(),
-            warnings: self.all_warnings(now),
+            warnings: codes(&warning_details),
+            warning_details,
         }
     }
 
@@ -58,7 +60,7 @@ impl Control {
         addresses.iter().map(ToString::to_string).collect()
     }
 
-    fn drops(&self) -> Drops {
+    pub(super) fn drops(&self) -> Drops {
         let counters = self.dataplane.counters();
         let mut esp: BTreeMap<String, u64> = BTreeMap::new();
         for (word, count) in counters
@@ -80,16 +82,15 @@ impl Control {
             Phase::Connecting { attempt, .. } => Some(*attempt),
             Phase::Idle | Phase::Up { .. } | Phase::Failed { .. } => None,
         };
-        let mut warnings = Vec::new();
-        if self.tunnel.is_incomplete(config) {
-            warnings.push(Code::RouteRefused.id().to_owned());
-        }
-        if connection.standby().is_some() {
-            warnings.push(Code::OnStandby.id().to_owned());
-        }
-        if connection.superseding.as_ref().is_some_and(|one| one.failures > 0) {
-            warnings.push(Code::OldCredentials.id().to_owned());
-        }
+        let refused = self.tunnel.is_incomplete(config);
+        let superseding = connection.superseding.as_ref();
+        let warnings = [
+            (refused, Code::RouteRefused),
+            (connection.standby().is_some(), Code::OnStandby),
+            (superseding.is_some_and(|one| one.failures > 0), Code::OldCredentials),
+        ];
+        let warned = warnings.into_iter().filter(|(holds, _)| *holds);
+        let warning_details: Vec<Warning> = warned.map(|(_, code)| Warning::of(code)).collect();
         ConnectionStatus {
             name: config.name.clone(),
             description: config.description.clone(),
@@ -100,17 +101,26 @@ impl Control {
             awaits: connection.awaits(now),
             vpnaas_status: state.vpnaas().to_owned(),
             cloudstack_state: state.cloudstack().to_owned(),
+            aws_status: state.aws().to_owned(),
             reason: connection.reason(now),
             attempt,
             retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
-            peer: peer(connection, now),
+            peer: self.peer_status(connection, now),
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
             routes: self.tunnel.of(config),
-            warnings,
+            warnings: codes(&warning_details),
+            warning_details,
         }
+    }
+
+    fn peer_status(&self, connection: &Connection, now: Instant) -> PeerStatus {
+        let rtt = connection.peer.and_then(|peer| self.endpoint.rtt(peer));
+        // A ten-thousandth of a second is what two hosts in one room need.
+        let rtt = rtt.map(|rtt| (rtt.as_secs_f64() * 1e4).round() / 1e4);
+        PeerStatus { rtt_seconds: rtt, ..peer(connection, now) }
     }
 
     fn children(&self, connection: &Connection, now: Instant) -> Vec<ChildStatus> {
@@ -135,11 +145,11 @@ impl Control {
             name: config.name.clone(),
             local: config.local.iter().map(ToString::to_string).collect(),
             remote: config.remote.iter().map(ToString::to_string).collect(),
-            state: match (newest.is_some(), child.missing().next().is_some()) {
-                (true, false) => State::Up,
-                (true, true) => State::Degraded,
-                (false, _) => State::Down,
-            },
+            state: child.state(now),
+            since: Some(to_millis(child.since_wall)),
+            since_seconds: Some(now.saturating_duration_since(child.since).as_secs()),
+            pfs: child.pfs.word().map(str::to_owned),
+            mss: newest.and_then(Installed::mss),
             reason: child.worst().map(|failed| failed.reason.clone()),
             pairs: pairs(config, child, installed, now),
             sa: newest.map(|sa| self::sa(sa, now)),
@@ -152,9 +162,14 @@ impl Control {
             rx_bytes_per_second: child.rate.rx,
             tx_bytes_per_second: child.rate.tx,
             last_rx_seconds: last_rx.map(tenths),
+            last_tx_seconds: child.last_sent.map(|at| tenths(now.saturating_duration_since(at))),
             drops: drops.collect(),
         }
     }
+}
+
+fn codes(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(|warning| warning.code.clone()).collect()
 }
 
 /// Three digits behind the second are enough for people and programs.

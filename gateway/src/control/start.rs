@@ -32,7 +32,7 @@ use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
 use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
-use crate::status::Code;
+use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 use crate::sys::notify::Manager;
@@ -140,8 +140,9 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         log: config.log,
         security: config.security,
         reloading,
-        host_warnings: Vec::new(),
-        warnings: config.warnings.iter().map(|warning| warning.code.to_string()).collect(),
+        host_warnings: too_large.map(Warning::of).into_iter().collect(),
+        host: super::host::Host::default(),
+        warnings: config.warnings.iter().map(Warning::of_config).collect(),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
         refused_this_second: 0,
@@ -155,7 +156,6 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         run: Run::On,
         busy: false,
     };
-    control.host_warnings.extend(too_large.map(str::to_owned));
     control.set_out(now);
     Ok(control)
 }
@@ -177,7 +177,6 @@ impl Control {
         if self.connections.iter().any(|connection| connection.config.relay) {
             tunnel::quiet_redirects(&self.gateway.tun);
         }
-        self.host_warnings.extend(tunnel::host_warnings(&self.connections).map(str::to_owned));
         self.publish_policy();
         for index in 0..self.connections.len() {
             self.enable(now, index);
@@ -296,8 +295,8 @@ fn too_large(
     connections: &[crate::config::Connection],
     sizes: &[u16],
     device: u16,
-) -> Option<&'static str> {
-    let code = Code::MtuTooLarge.id();
+) -> Option<Code> {
+    let code = Code::MtuTooLarge;
     let mut warned = None;
     for (connection, fits) in connections.iter().zip(sizes) {
         // A name or a caller from anywhere may turn out to have more room than was assumed.
@@ -309,7 +308,7 @@ fn too_large(
         if let Some(mtu) = connection.mtu.filter(|mtu| *mtu > fits) {
             let conn = &connection.name;
             tracing::warn!(
-                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code,
+                target: "gateway", event = "mtu-too-large", %conn, mtu, fits, code = code.id(),
                 msg = "`mtu` of the connection is more than fits into its tunnel, which bounds packets instead",
                 fix = %format!("write `mtu = {fits}` or less, or leave it out")
             );
@@ -368,10 +367,18 @@ mod tests {
         let (address, name) = (known.peer.clone(), Peer::Hosts(vec![name]));
         assert_eq!(warned(&address, None, 1400, 1400), None);
         assert_eq!(warned(&address, Some(1400), 1400, 1400), None);
-        assert_eq!(warned(&address, Some(1401), 1400, 1438), Some("W0504"), "of the path");
-        assert_eq!(warned(&address, Some(1401), 1438, 1400), Some("W0504"), "of the device");
+        assert_eq!(
+            warned(&address, Some(1401), 1400, 1438),
+            Some(Code::MtuTooLarge),
+            "of the path"
+        );
+        assert_eq!(
+            warned(&address, Some(1401), 1438, 1400),
+            Some(Code::MtuTooLarge),
+            "of the device"
+        );
         assert_eq!(warned(&name, Some(1401), 1400, 1438), None, "it may be IPv4 or IPv6");
-        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some("W0504"));
+        assert_eq!(warned(&name, Some(1439), 1400, 1438), Some(Code::MtuTooLarge));
         assert_eq!(warned(&Peer::Any, Some(1401), 1400, 1438), None);
     }
 }

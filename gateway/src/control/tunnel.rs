@@ -21,7 +21,7 @@ use super::connection::{Connection, Phase};
 use crate::config;
 use crate::io::source_for;
 use crate::route::Routes;
-use crate::status::Code;
+use crate::status::show::RouteRow;
 
 /// The routes into the tunnel and around it.
 #[derive(Debug)]
@@ -182,6 +182,24 @@ impl Tunnel {
         lines
     }
 
+    /// The same for programs.
+    pub(super) fn rows(&self, connection: &config::Connection) -> Vec<RouteRow> {
+        let metric = connection.metric;
+        let row = |destination: IpNet| {
+            let tried = self.tried.get(&(destination, metric))?;
+            Some(RouteRow {
+                connection: connection.name.clone(),
+                destination: destination.to_string(),
+                device: self.device.clone(),
+                metric,
+                source: tried.ok().and_then(|way| way.source).map(|ip| ip.to_string()),
+                mtu: tried.ok().and_then(|way| way.mtu),
+                state: if tried.is_ok() { "installed" } else { "refused" }.to_owned(),
+            })
+        };
+        destinations(connection).into_iter().filter_map(row).collect()
+    }
+
     /// Whether the kernel refused a route of this connection.
     pub(super) fn is_incomplete(&self, connection: &config::Connection) -> bool {
         destinations(connection)
@@ -241,27 +259,6 @@ pub(super) fn quiet_redirects(device: &str) {
         );
     }
 }
-
-/// What of this host keeps tunnels from working: forwarding that is switched off (W0501).
-pub(super) fn host_warnings(connections: &[Connection]) -> Option<&'static str> {
-    let families = |v4: bool| {
-        let networks = connections.iter().flat_map(|c| &c.config.children).flat_map(|c| &c.local);
-        networks.into_iter().any(|network| matches!(network, IpNet::V4(_)) == v4)
-    };
-    let off = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
-    let warned = families(true) && off("/proc/sys/net/ipv4/ip_forward")
-        || families(false) && off("/proc/sys/net/ipv6/conf/all/forwarding");
-    warned.then(|| {
-        tracing::warn!(
-            target: "gateway", event = "forwarding-off", code = FORWARDING_OFF,
-            fix = "sysctl net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"
-        );
-        FORWARDING_OFF
-    })
-}
-
-/// The code of the warning that this host does not forward packets.
-const FORWARDING_OFF: &str = Code::NotForwarding.id();
 
 /// Any port does: nothing is sent.
 const DISCARD_PORT: u16 = 9;

@@ -33,6 +33,7 @@ impl Control {
         for connection in &mut self.connections {
             for child in &mut connection.children {
                 child.measure(now);
+                child.refresh(now, wall);
             }
             if let Some(state) = connection.refresh(now, wall) {
                 let conn = &connection.config.name;
@@ -40,6 +41,8 @@ impl Control {
                 tracing::info!(target: "ike", event = "state", %conn, state = state.word(), reason);
             }
         }
+        self.check_pfs(now);
+        self.look_at_host(now);
         self.watch_endpoints(now);
         self.watch_monitors();
         self.see_off_leaving(now);
@@ -104,6 +107,7 @@ impl Control {
         let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
         // Routes first: from here on nothing for the protected networks leaves in clear.
         self.tunnel.install(connection, &found.usable);
+        connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
         connection.on_paths(found);
         let workers = self.dataplane.workers();
         let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
@@ -126,6 +130,7 @@ impl Control {
             let Some(peer) = connection.peer else { continue };
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
+            connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
             let was_known = connection.is_at_a_configured_address();
             if !connection.on_paths(found) {
                 continue;

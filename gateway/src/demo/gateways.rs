@@ -140,6 +140,7 @@ impl Gateway {
                 Response::Events { .. }
                 | Response::Done { .. }
                 | Response::Reload { .. }
+                | Response::Shown { .. }
                 | Response::Refused { .. },
             )
             | Err(_) => None,

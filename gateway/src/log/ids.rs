@@ -81,6 +81,18 @@ pub const ALL: &[Id] = &[
         "warn",
         "the kernel forwards no packets between the networks (W0501)",
     ),
+    id(
+        "gateway",
+        "forwarding-on",
+        "info",
+        "it forwards them again, or nothing needs that any more",
+    ),
+    id(
+        "gateway",
+        "counters-reset",
+        "info",
+        "`s2s-gw reset counters` was asked; `conns` whose counters begin anew for people",
+    ),
     id("gateway", "mtu-too-large", "warn", "the `mtu` of a connection is more than fits (W0504)"),
     id("gateway", "resolved", "info", "the addresses of a `name` are others than before"),
     id("gateway", "resolve-failed", "warn", "a `name` has no address now; the last ones stay"),
@@ -202,6 +214,12 @@ pub const ALL: &[Id] = &[
     id("child", "up", "info", "a child SA is there; `suite`, SPIs, networks"),
     id("child", "rekeyed", "info", "a child SA was replaced by the next"),
     id("child", "replaced", "debug", "the old one of the two is gone"),
+    id(
+        "child",
+        "pfs-check",
+        "debug",
+        "a first child SA is replaced early, to see whether both sides agree on PFS",
+    ),
     id("child", "down", "info", "a child SA ended; `reason`"),
     id(
         "child",

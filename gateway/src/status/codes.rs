@@ -9,7 +9,7 @@ crate::codes::codes! {
     Code:
 
     NotForwarding "W0501" "this host does not forward packets"
-        "The kernel passes packets between a LAN and the tunnel only if forwarding is on: `sysctl -w net.ipv4.ip_forward=1`, for IPv6 `net.ipv6.conf.all.forwarding=1`, and both in /etc/sysctl.d so that they survive a restart. Without it the tunnel comes up, and only this host itself can use it. The gateway looks once, when it starts.";
+        "The kernel passes packets between a LAN and the tunnel only if forwarding is on: `sysctl -w net.ipv4.ip_forward=1`, for IPv6 `net.ipv6.conf.all.forwarding=1`, and both in /etc/sysctl.d so that they survive a restart. Without it the tunnel comes up, and only this host itself can use it. The gateway looks every second, and speaks of it after five.";
     RouteRefused "W0503" "a route of ours could not be installed"
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
     MtuTooLarge "W0504" "mtu of a connection is more than fits"
@@ -42,6 +42,8 @@ crate::codes::codes! {
         "Somebody answers at the address of the peer, or calls from it, and names an identity that we do not expect. Without `peer_id` the identity has to be the address of the peer; behind a NAT it mostly is another one. Set `peer_id` to what the peer sends, if that is the right peer, or correct its own identity.";
     DeadPeer "E1010" "the peer went silent"
         "For the whole timeout of dead peer detection nothing authentic came from the peer, neither packets nor answers to our questions. The peer or the path to it is down. What happens next is `dpd.action`; by default the gateway calls the peer until it answers.";
+    Pfs "E1011" "the two sides do not agree on PFS"
+        "The first SAs of a tunnel have no key exchange of their own; those that replace them have one if `esp` of the policy names a group (perfect forward secrecy). The peer refuses that: it wants another group, or none. Half a minute after the start the gateway replaces the SAs once to find that out (`pfs_check`), while the first ones still carry packets; when their lifetime ends the tunnel breaks. Put the same group into the ESP proposals of both sides.";
     PeerDeleted "E1012" "the peer closed the connection"
         "The peer told us that it removed the SA. It may have been restarted, its operator may have taken the tunnel down, or it closes tunnels that nobody uses; its log says which. We call again at once, unless `start` says otherwise.";
     PeerRestarted "E1013" "the peer came back without memory of us"
@@ -60,4 +62,24 @@ crate::codes::codes! {
         "`auth_lifetime` says how long an authentication is good for, and the peer was told so (AUTH_LIFETIME, RFC 4478). It should have begun a new SA before that and did not, so its SAs were deleted. Not every peer can do that; one that cannot has to be given a longer time, or none.";
     Monitor "E1020" "a host behind the peer does not answer"
         "A `[[connection.NAME.monitor]]` asked its target through the tunnel, and too often there was no answer in time. Every answer takes one from the count, so that a host that is well again is seen to be so after as many answers. The SAs stand: the host may be down, or the way to it behind the peer is. Where another connection has the same networks with a higher metric, it carries the packets meanwhile. `s2s-gw status NAME` names the target; from this host `ping -I SOURCE TARGET` asks the same.";
+}
+
+impl Code {
+    /// What to do about a warning, one sentence without full stop; for others see their reasons.
+    #[must_use]
+    pub fn fix(self) -> &'static str {
+        let all = [
+            (
+                Self::NotForwarding,
+                "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and the same in /etc/sysctl.d",
+            ),
+            (
+                Self::RouteRefused,
+                "see `ip route show`; delete the route that is in the way or set another `metric`",
+            ),
+            (Self::MtuTooLarge, "leave `mtu` out, or write what the log line `mtu-too-large` says"),
+        ];
+        let known = all.into_iter().find(|(code, _)| *code == self);
+        known.map_or("see `s2s-gw error CODE`", |(_, fix)| fix)
+    }
 }

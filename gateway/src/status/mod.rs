@@ -10,25 +10,37 @@
 
 pub mod client;
 mod codes;
+#[cfg(test)]
+pub(crate) mod conforms;
 pub mod protocol;
 pub mod reason;
 pub mod reload;
+pub mod show;
 pub mod text;
 pub mod words;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::{Diagnostic, Severity};
 
 pub use codes::Code;
 pub use reason::Reason;
+
+/// The JSON Schema of a [`Snapshot`], for programs that read it.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Snapshot).to_value()
+}
 
 /// The name and version of the JSON form.
 pub const SCHEMA: &str = "s2s-gw/status/1";
 
 /// Everything that the daemon knows about itself at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// [`SCHEMA`].
     pub schema: String,
@@ -53,13 +65,16 @@ pub struct Snapshot {
     /// Peers that were turned away, newest last; only the last few.
     #[serde(default)]
     pub refused: Vec<Refusal>,
-    /// Codes of the warnings about the configuration.
+    /// Codes of the warnings about the configuration and the host.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The same with what there is to say about them.
+    #[serde(default)]
+    pub warning_details: Vec<Warning>,
 }
 
 /// The TUN device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TunStatus {
     /// Its name.
     pub name: String,
@@ -67,8 +82,46 @@ pub struct TunStatus {
     pub mtu: u16,
 }
 
+/// Something that should be looked at although it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// Stable code, `W0501`.
+    pub code: String,
+    /// What it is, in a few words.
+    pub title: String,
+    /// `warning`.
+    pub severity: String,
+    /// What was seen, one sentence without full stop; `None`: the title says all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What to do about it, one sentence without full stop.
+    pub fix: String,
+}
+
+impl Warning {
+    /// Of the running gateway.
+    pub(crate) fn of(code: Code) -> Self {
+        let severity = Severity::Warning.word().to_owned();
+        let (title, fix) = (code.title().to_owned(), code.fix().to_owned());
+        Self { code: code.id().to_owned(), title, severity, message: None, fix }
+    }
+
+    /// Of the configuration.
+    pub(crate) fn of_config(found: &Diagnostic) -> Self {
+        let id = found.code.id();
+        let fix = found.fix.clone().or_else(|| found.help.clone());
+        Self {
+            code: id.to_owned(),
+            title: found.code.title().to_owned(),
+            severity: found.severity().word().to_owned(),
+            message: Some(found.message.clone()),
+            fix: fix.unwrap_or_else(|| format!("s2s-gw error {id}")),
+        }
+    }
+}
+
 /// Dropped packets by reason; reasons that never happened are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drops {
     /// By the data plane: inner packets and ESP packets.
     pub esp: BTreeMap<String, u64>,
@@ -77,7 +130,7 @@ pub struct Drops {
 }
 
 /// Somebody whom we turned away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// When.
     pub time: Timestamp,
@@ -90,7 +143,7 @@ pub struct Refusal {
 }
 
 /// The state of a connection: the state of its packets, not of anybody's intentions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Switched off in the configuration or by `down`.
@@ -101,7 +154,7 @@ pub enum State {
     Connecting,
     /// Every child has its SAs.
     Up,
-    /// Some children are missing, or nothing comes back.
+    /// Packets pass, and something is wrong: children or routes are missing, SAs are not replaced, or nothing comes back.
     Degraded,
     /// It should be up, and the last attempt failed.
     Down,
@@ -146,6 +199,15 @@ impl State {
         }
     }
 
+    /// The same in the words of AWS, whose tunnels are up or not.
+    #[must_use]
+    pub const fn aws(self) -> &'static str {
+        match self {
+            Self::Up | Self::Degraded => "UP",
+            Self::Connecting | Self::Error | Self::Disabled | Self::Waiting | Self::Down => "DOWN",
+        }
+    }
+
     /// The same in the words of CloudStack.
     #[must_use]
     pub const fn cloudstack(self) -> &'static str {
@@ -159,7 +221,7 @@ impl State {
 }
 
 /// One configured connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionStatus {
     /// Its name.
     pub name: String,
@@ -180,6 +242,9 @@ pub struct ConnectionStatus {
     pub vpnaas_status: String,
     /// The state in the words of CloudStack.
     pub cloudstack_state: String,
+    /// The state in the words of AWS: `UP` or `DOWN`.
+    #[serde(default)]
+    pub aws_status: String,
     /// Why it is not up, or not fully.
     pub reason: Option<Reason>,
     /// The number of the running attempt, 1 for the first.
@@ -202,10 +267,13 @@ pub struct ConnectionStatus {
     /// Codes of warnings.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// The same with what there is to say about them.
+    #[serde(default)]
+    pub warning_details: Vec<Warning>,
 }
 
 /// The path MTU of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathMtuStatus {
     /// The largest outer packet, octets.
     pub outer: u16,
@@ -214,7 +282,7 @@ pub struct PathMtuStatus {
 }
 
 /// Where the peer is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerStatus {
     /// As configured: addresses, names or `any`.
     pub configured: Vec<String>,
@@ -239,7 +307,7 @@ pub struct PeerStatus {
 }
 
 /// One endpoint of a peer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointStatus {
     /// Its address and the port that it is called at.
     pub address: String,
@@ -254,7 +322,7 @@ pub struct EndpointStatus {
 }
 
 /// What the IKE SA agreed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IkeStatus {
     /// The algorithms, IANA names.
     pub suite: String,
@@ -279,7 +347,7 @@ pub struct IkeStatus {
 }
 
 /// One configured child. The counters survive rekeying.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChildStatus {
     /// Its name.
     pub name: String,
@@ -289,8 +357,20 @@ pub struct ChildStatus {
     pub remote: Vec<String>,
     /// `up`, `down`, or `degraded` if only some pairs of its networks are up.
     pub state: State,
+    /// When it entered this state.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// How long ago that was.
+    #[serde(default)]
+    pub since_seconds: Option<u64>,
     /// Why it is not up, or not fully.
     pub reason: Option<Reason>,
+    /// Whether both sides agree on PFS: `verified`, `mismatch`, or `pending` while that is being found out.
+    #[serde(default)]
+    pub pfs: Option<String>,
+    /// The size of segments that TCP is told, octets.
+    #[serde(default)]
+    pub mss: Option<u16>,
     /// Each pair of its networks by itself, where the peer keeps only one pair in each child SA; otherwise empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<PairStatus>,
@@ -317,12 +397,15 @@ pub struct ChildStatus {
     pub tx_bytes_per_second: u64,
     /// Since the last packet came in.
     pub last_rx_seconds: Option<f64>,
+    /// Since the last packet was sent, to a second.
+    #[serde(default)]
+    pub last_tx_seconds: Option<f64>,
     /// Dropped packets by reason.
     pub drops: BTreeMap<String, u64>,
 }
 
 /// An SA pair that one worker sends on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerSaStatus {
     /// Which worker, from 0.
     pub worker: usize,
@@ -336,7 +419,7 @@ pub struct WorkerSaStatus {
 }
 
 /// One pair of networks of a child that the peer wants split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairStatus {
     /// Our side.
     pub local: Vec<String>,
@@ -354,7 +437,7 @@ pub struct PairStatus {
 }
 
 /// A pair of ESP SAs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SaStatus {
     /// The algorithms, IANA names.
     pub suite: String,
@@ -397,7 +480,8 @@ pub(crate) mod tests {
                 ike: BTreeMap::from([("malformed".to_owned(), 2)]),
             },
             refused: Vec::new(),
-            warnings: vec!["W0302".into()],
+            warnings: vec!["W0501".into()],
+            warning_details: vec![Warning::of(Code::NotForwarding)],
         }
     }
 
@@ -412,6 +496,7 @@ pub(crate) mod tests {
             awaits: None,
             vpnaas_status: State::Up.vpnaas().into(),
             cloudstack_state: State::Up.cloudstack().into(),
+            aws_status: State::Up.aws().into(),
             reason: None,
             attempt: None,
             retry_in_seconds: None,
@@ -423,7 +508,7 @@ pub(crate) mod tests {
                 nat: false,
                 nat_local: false,
                 nat_remote: false,
-                rtt_seconds: None,
+                rtt_seconds: Some(0.011),
                 redirected_to: None,
                 endpoints: Vec::new(),
             },
@@ -443,7 +528,11 @@ pub(crate) mod tests {
                 local: vec!["10.1.0.0/16".into(), "10.9.0.0/24".into()],
                 remote: vec!["10.2.0.0/16".into()],
                 state: State::Up,
+                since: Some(time),
+                since_seconds: Some(93_600),
                 reason: None,
+                pfs: Some("verified".into()),
+                mss: Some(1382),
                 pairs: Vec::new(),
                 sa: Some(SaStatus {
                     suite: "AES_GCM_16_256/ESN".into(),
@@ -464,11 +553,13 @@ pub(crate) mod tests {
                 rx_bytes_per_second: 12_100_000,
                 tx_bytes_per_second: 890_000,
                 last_rx_seconds: Some(0.2),
+                last_tx_seconds: Some(0.1),
                 drops: BTreeMap::from([("replayed".to_owned(), 1)]),
             }],
             path_mtu: None,
             routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
             warnings: Vec::new(),
+            warning_details: Vec::new(),
         }
     }
 
@@ -480,6 +571,9 @@ pub(crate) mod tests {
         connection.since_seconds = 12;
         connection.vpnaas_status = State::Down.vpnaas().into();
         connection.cloudstack_state = State::Down.cloudstack().into();
+        connection.aws_status = State::Down.aws().into();
+        connection.peer.rtt_seconds = None;
+        connection.peer.active = None;
         connection.reason = Some(Reason {
             code: "E1003".into(),
             alert: "proposal-mismatch-ike".into(),
@@ -495,6 +589,9 @@ pub(crate) mod tests {
             child.state = State::Down;
             child.sa = None;
             child.last_rx_seconds = None;
+            child.last_tx_seconds = None;
+            child.pfs = None;
+            child.mss = None;
         }
         connection
     }
@@ -511,6 +608,8 @@ pub(crate) mod tests {
         assert_eq!(paris["desired_up"], true);
         assert_eq!(paris["vpnaas_status"], "DOWN");
         assert_eq!(paris["cloudstack_state"], "Disconnected");
+        assert_eq!(paris["aws_status"], "DOWN");
+        assert_eq!(json["warning_details"][0]["severity"], "warning");
         assert_eq!(paris["reason"]["code"], "E1003");
         assert_eq!(paris["reason"]["alert"], "proposal-mismatch-ike");
         assert_eq!(paris["retry_in_seconds"], 12);
@@ -540,5 +639,57 @@ pub(crate) mod tests {
         for state in State::ALL {
             assert_eq!(serde_json::to_value(state).expect("serializes"), state.word());
         }
+    }
+
+    #[test]
+    fn the_schema_describes_what_is_sent() {
+        let schema = schema();
+        let mut sample = serde_json::to_value(sample()).expect("serializes");
+        assert_eq!(conforms::faults(&sample, &schema, &schema, ""), [""; 0]);
+        sample["connections"][0]["state"] = "sleepy".into();
+        sample["pid"] = "4711".into();
+        let faults = conforms::faults(&sample, &schema, &schema, "");
+        assert_eq!(faults.len(), 2, "{faults:?}");
+    }
+
+    /// Everything that the schema of before promised is promised still: programs that read it go on working.
+    #[test]
+    fn fields_are_only_ever_added() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/status/golden/status.schema.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let text = serde_json::to_string_pretty(&schema()).expect("serializes");
+            std::fs::write(path, text + "\n").expect("writes");
+        }
+        let before = std::fs::read_to_string(path).expect("there is such a file");
+        let before: serde_json::Value = serde_json::from_str(&before).expect("JSON");
+        kept(&before, &schema(), "");
+        assert_eq!(before, schema(), "{path} is behind; UPDATE_GOLDEN=1 writes it anew");
+    }
+
+    /// Fails if a property, a word or a promise of `before` is not in `now`.
+    fn kept(before: &serde_json::Value, now: &serde_json::Value, at: &str) {
+        use serde_json::Value;
+        match (before, now) {
+            (Value::Object(before), Value::Object(now)) => {
+                for (key, value) in before.iter().filter(|(key, _)| *key != "description") {
+                    let found = now.get(key).unwrap_or_else(|| panic!("{at}/{key} is gone"));
+                    kept(value, found, &format!("{at}/{key}"));
+                }
+            }
+            (Value::Array(before), Value::Array(now)) => {
+                for value in before {
+                    assert!(now.contains(value), "{at}: {value} is gone");
+                }
+            }
+            (before, now) => assert_eq!(before, now, "{at} is something else"),
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "/properties/pid is gone")]
+    fn a_field_that_goes_is_noticed() {
+        let mut less = schema();
+        less["properties"].as_object_mut().expect("properties").remove("pid");
+        kept(&schema(), &less, "");
     }
 }

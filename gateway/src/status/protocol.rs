@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::Snapshot;
 use super::reload::Reload;
+use super::show::Table;
 use crate::log::Record;
 
 /// Its members may look at a daemon, and not touch it.
@@ -206,6 +207,11 @@ pub enum Response {
     Status {
         /// The state of everything.
         snapshot: Box<Snapshot>,
+    },
+    /// The answer to [`Request::Show`].
+    Shown {
+        /// What was asked for.
+        table: Box<Table>,
     },
     /// The answer to [`Request::Reload`].
     Reload {

@@ -7,14 +7,18 @@
 //!               ──► detail     ours / theirs / closest             only where both sides are known
 //! ```
 
+use std::time::Duration;
+
+use ikev2::registry::KeMethod;
 use ikev2::{CloseReason, Identity, Proposal, Traffic, Transform};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::codes::Code;
 use super::words::{self, Kind};
 
 /// A reason as shown to people and programs; the same in status, JSON and logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// Stable code, `E1003`.
     pub code: String,
@@ -27,6 +31,17 @@ pub struct Reason {
     /// More lines, where they help.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detail: Vec<String>,
+}
+
+impl Reason {
+    /// Takes from an offer of the peer that we refused what its own refusal of ours does not say.
+    pub fn learn(&mut self, offer: &Self) {
+        if self.code == offer.code {
+            self.clone_from(offer);
+        } else if self.code == Code::Pfs.id() {
+            self.detail.clone_from(&offer.detail);
+        }
+    }
 }
 
 /// How grave a reason is for the state of a connection.
@@ -385,16 +400,68 @@ pub fn peer_address_failed(what: &str) -> Reason {
     }
 }
 
-/// Packets leave, but none ever came back.
+/// Packets leave and none has come for a while.
 #[must_use]
-pub fn no_return_traffic(sent: u64) -> Reason {
+pub fn no_return_traffic(sent: u64, silence: Duration) -> Reason {
+    let silence = words::seconds(silence.as_secs());
     Reason {
         code: Code::OneWay.id().into(),
         alert: "no-return-traffic".into(),
-        message: format!("{sent} packets sent, none received; the peer or a firewall drops ESP, or nobody answers"),
+        message: format!("{sent} packets sent, none received for {silence}; the peer or a firewall drops ESP, or nobody answers"),
         fix: "check the peer's packet counters, its firewall for UDP 4500, and the route back on its hosts".into(),
         detail: Vec::new(),
     }
+}
+
+/// The kernel refused a route into the tunnel.
+#[must_use]
+pub fn route_refused() -> Reason {
+    Reason {
+        code: Code::RouteRefused.id().into(),
+        alert: "route-refused".into(),
+        message: "the kernel refused a route into the tunnel; packets to that network do not enter it".into(),
+        fix: "see the routes below and `ip route show`, then delete the route that is in the way or set another `metric`".into(),
+        detail: Vec::new(),
+    }
+}
+
+/// The first SA of a child cannot be replaced: the sides do not agree on a key exchange, which it had none of.
+#[must_use]
+pub fn pfs_mismatch(why: &CloseReason, policy: &str) -> Reason {
+    let CloseReason::ChildProposalMismatch { ours, theirs } = why else {
+        return explain(why, policy);
+    };
+    let groups: Vec<String> = groups(ours);
+    let wanted = if groups.is_empty() {
+        "without a key exchange (PFS)".to_owned()
+    } else {
+        format!("with PFS by {}", groups.join(" or "))
+    };
+    Reason {
+        code: Code::Pfs.id().into(),
+        alert: "pfs-mismatch".into(),
+        message: format!(
+            "the peer refuses new SAs {wanted}; the first ones carry packets until their lifetime ends, then the tunnel breaks"
+        ),
+        fix: format!(
+            "make the PFS group the same on both sides: in `esp` of the policy `{policy}` here, in the ESP proposal of the peer"
+        ),
+        detail: difference(ours, theirs),
+    }
+}
+
+/// The key exchanges of proposals, each once.
+fn groups(proposals: &[Proposal]) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for transform in proposals.iter().flat_map(|proposal| &proposal.transforms) {
+        let word = words::transform(*transform);
+        if matches!(transform, Transform::Ke(method) if *method != KeMethod::NONE)
+            && !words.contains(&word)
+        {
+            words.push(word);
+        }
+    }
+    words
 }
 
 /// A host behind the peer, as people call it, does not answer a monitor.

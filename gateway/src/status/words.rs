@@ -214,6 +214,16 @@ pub fn seconds(seconds: u64) -> String {
     if seconds < 10 { format!("{seconds}s") } else { duration(Duration::from_secs(seconds)) }
 }
 
+/// A round trip: `0.4 ms`, `11 ms`, `1.2s`.
+#[must_use]
+pub fn round_trip(time: Duration) -> String {
+    match time.as_micros() {
+        micros @ 0..10_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+        micros @ 10_000..1_000_000 => format!("{} ms", micros / 1000),
+        _ => duration(time),
+    }
+}
+
 /// An amount of octets in binary units: `512 B`, `96.2 MiB`.
 #[must_use]
 pub fn octets(octets: u64) -> String {

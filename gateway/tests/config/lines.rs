@@ -33,10 +33,7 @@ const OF_CONNECTION: &[Line] = &[
     Line("colour = 1", &[("E0101", 1, &["unknown key `colour`", "known keys: description,"])]),
     Line("mss_clamp = \"of\"", &[("E0114", 13, &["\"auto\", \"off\"", "did you mean `off`?"])]),
     Line("mss_clamp = 100", &[("E0113", 13, &["536 to 65495"])]),
-    Line(
-        "pfs_check = true",
-        &[("E0103", 1, &["PFS", "not supported yet", "take `pfs_check` out"])],
-    ),
+    Line("pfs_check = 1", &[("E0106", 13, &["`true` or `false`"])]),
     Line("log = \"loud\"", &[("E0114", 7, &["\"debug\""])]),
     Line(
         "management_ip = \"10.2.0.1\"",
@@ -276,7 +273,7 @@ const OF_GATEWAY: &[Line] = &[
 
 const OF_POLICY: &[Line] = &[
     Line("iek = []", &[("E0101", 1, &["[policy.strong]", "did you mean `ike`?"])]),
-    Line("pfs_check = true", &[("E0103", 1, &["PFS"])]),
+    Line("pfs_check = 1", &[("E0106", 13, &["`true` or `false`"])]),
     Line(
         "ike = [\"aes256gcm16-prfsha384-ecp38\"]",
         &[(

@@ -28,6 +28,7 @@ mod moving;
 mod mtu;
 mod operate;
 mod path_mtu;
+mod pfs;
 mod redirect;
 mod redirect_all;
 mod refusal;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     moving::list(&mut list);
     mtu::list(&mut list);
     path_mtu::list(&mut list);
+    pfs::list(&mut list);
     redirect::list(&mut list);
     redirect_all::list(&mut list);
     failover::list(&mut list);

@@ -54,6 +54,8 @@ pub(super) struct Channel {
     protection: Protection,
     window: Window,
     outstanding: Option<Outstanding>,
+    /// How long the peer takes to answer, smoothed; `None` while unknown.
+    rtt: Option<Duration>,
 }
 
 struct Outstanding {
@@ -118,6 +120,7 @@ impl Channel {
             protection: Protection::new(&suite, keys, origin == Origin::Local),
             window,
             outstanding: None,
+            rtt: None,
         }
     }
 
@@ -134,6 +137,7 @@ impl Channel {
         next.nat_remote = self.nat_remote;
         next.nat_traversal = self.nat_traversal;
         next.fragments = self.fragments.successor();
+        next.rtt = self.rtt;
         next
     }
 
@@ -201,9 +205,11 @@ impl Channel {
         self.fragments.forget(header.flags.response);
         if header.flags.response
             && let Some(request) = self.outstanding.take()
-            && request.narrowed
         {
-            self.fragments.stay_narrow();
+            self.rtt = smoothed(self.rtt, &request, cx.now);
+            if request.narrowed {
+                self.fragments.stay_narrow();
+            }
         }
         Ok(match passed {
             Some(authentic) => Passed::Message(ticket, authentic),
@@ -238,6 +244,11 @@ impl Channel {
     /// Whether a request of ours waits for its answer.
     pub(super) const fn is_busy(&self) -> bool {
         self.outstanding.is_some()
+    }
+
+    /// How long the peer takes to answer, if a request of ours was answered at the first try.
+    pub(super) const fn rtt(&self) -> Option<Duration> {
+        self.rtt
     }
 
     /// When the outstanding request was sent first.
@@ -419,6 +430,23 @@ impl Channel {
             message_id,
             len: 0,
         }
+    }
+}
+
+/// The round trip time after the answer to a request. An answer to one that was sent twice tells nothing, since nobody knows to
+/// which it is (RFC 6298 §3), and one with a key exchange in it tells how fast the peer computes: that is taken for want of
+/// better only.
+fn smoothed(before: Option<Duration>, request: &Outstanding, now: Instant) -> Option<Duration> {
+    if request.sent > 1 {
+        return before;
+    }
+    let sample = now.saturating_duration_since(request.first_sent);
+    match before {
+        None => Some(sample),
+        Some(_) if request.exchange != ExchangeType::INFORMATIONAL => before,
+        // RFC 6298 §2: alpha is 1/8. One much lower than all before is believed at once: those had computing in them.
+        Some(before) if sample < before / 2 => Some(sample),
+        Some(before) => Some((before * 7 + sample) / 8),
     }
 }
 

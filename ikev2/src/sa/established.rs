@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::child::{Agreed, Child, Phase, longest};
@@ -351,6 +351,10 @@ impl Established {
         while let Some(child) = self.children.first().map(|child| child.id) {
             self.remove(child, reason.clone(), cx);
         }
+    }
+
+    pub(super) const fn rtt(&self) -> Option<Duration> {
+        self.channel.rtt()
     }
 
     pub(super) fn rekey_child(&mut self, child: ChildId, cx: &mut Cx<'_>) -> Result<(), Unknown> {

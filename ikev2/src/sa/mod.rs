@@ -42,7 +42,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 #[cfg(test)]
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::channel::{Channel, Passed};
 use self::closing::Closing;
@@ -335,6 +335,18 @@ impl IkeSa {
             state.release(cx);
         }
         self.state = State::Closed;
+    }
+
+    /// How long the peer takes to answer, where that is known.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        match &self.state {
+            State::Established(state) => state.rtt(),
+            State::InitSent(_)
+            | State::AuthSent(_)
+            | State::AuthAwaited(_)
+            | State::Closing(_)
+            | State::Closed => None,
+        }
     }
 
     /// Asks for a rekey of one of its children.

@@ -96,3 +96,24 @@ fn an_answer_for_each_request_and_one_request_at_a_time() {
     world.run_until_quiet(MINUTE);
     assert_healthy(&world, 1);
 }
+
+/// An answer tells how far the peer is; one to a request that was sent twice does not.
+#[test]
+fn round_trips_are_measured_without_the_repeated_ones() {
+    let peer = ikev2::PeerId(0);
+    let rtt = |world: &World| world.left().endpoint.rtt(peer);
+    let mut world =
+        up(World::new(1).link(testkit::link::Link::default().delay_ms(40..40)).peers(psk_pair()));
+    assert_eq!(rtt(&world), Some(std::time::Duration::from_millis(80)));
+    world.run_for(5 * MINUTE);
+    assert_eq!(rtt(&world), Some(std::time::Duration::from_millis(80)));
+    // Each request is lost once: its answer comes late, and says nothing.
+    let mut seen = std::collections::BTreeSet::new();
+    world.attack(
+        move |datagram, _| {
+            if seen.insert(datagram.payload.clone()) { Vec::new() } else { vec![datagram] }
+        },
+    );
+    world.run_for(5 * MINUTE);
+    assert_eq!(rtt(&world), Some(std::time::Duration::from_millis(80)));
+}

@@ -12,7 +12,7 @@ fn slots_that_are_free_are_used_again() {
         connection
     };
     let mut leaving = with(3);
-    let child = Child::new(SlotId(1), None, now);
+    let child = Child::new(SlotId(1), None, now, clock::wall());
     let config = leaving.config.children[0].clone();
     leaving.leaving.push(Leaving { config, child, stage: Departure::InUse });
     let slots: Vec<u32> =

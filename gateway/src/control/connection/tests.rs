@@ -154,10 +154,16 @@ fn it_is_up_when_every_child_is() {
     connection.children[0].on_failed(Failed { traffic: whole(), reason, retry_at: Some(now) });
     assert_eq!(
         connection.state(now),
-        State::Up,
-        "nor does one that fails, as long as there is an SA"
+        State::Degraded,
+        "one that fails leaves the old SA, for a while"
     );
-    assert!(connection.reason(now).is_some(), "but it is told");
+    assert_eq!(connection.children[0].state(now), State::Degraded);
+    assert!(connection.reason(now).is_some());
+    connection.children[0].on_up(ChildId(3), whole(), true, now);
+    assert_eq!(connection.state(now), State::Up, "the next one works");
+    connection.children[0].on_down(ChildId(3));
+    let reason = mismatch();
+    connection.children[0].on_failed(Failed { traffic: whole(), reason, retry_at: Some(now) });
     connection.children[0].on_down(ChildId(2));
     assert_eq!(connection.state(now), State::Down, "the IKE SA alone carries nothing");
     assert_eq!(connection.retry_at(), Some(now));
@@ -385,6 +391,134 @@ fn packets_without_any_answer_degrade_it() {
     assert_eq!(alert.as_deref(), Some("no-return-traffic"));
     connection.children[0].counters.alive(later);
     assert_eq!(connection.state(later), State::Up);
+}
+
+#[test]
+fn answers_that_stop_coming_degrade_it_and_the_first_one_mends_it() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_up(info(now), now);
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let child = &mut connection.children[0];
+    child.counters.sent(500, 100);
+    child.counters.alive(at(20));
+    child.measure(at(20));
+    child.counters.sent(usize::try_from(ONE_WAY_PACKETS).expect("few") - 1, 100);
+    child.measure(at(21));
+    assert_eq!(connection.state(at(300)), State::Up, "a few packets are no stream");
+    connection.children[0].counters.sent(1, 100);
+    assert_eq!(connection.state(at(79)), State::Up);
+    assert_eq!(connection.state(at(80)), State::Degraded);
+    let message = connection.reason(at(80)).map(|reason| reason.message).unwrap_or_default();
+    assert!(message.starts_with("10 packets sent, none received for 1m"), "{message}");
+    connection.children[0].counters.alive(at(81));
+    assert_eq!(connection.state(at(81)), State::Up);
+}
+
+#[test]
+fn a_refused_route_degrades_it() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    connection.on_up(info(now), now);
+    connection.children[0].on_up(ChildId(1), whole(), false, now);
+    connection.lacks_route = true;
+    assert_eq!(connection.state(now), State::Degraded);
+    let code = connection.reason(now).map(|reason| reason.code);
+    assert_eq!(code.as_deref(), Some("W0503"));
+}
+
+#[test]
+fn a_child_has_the_time_of_its_own_state() {
+    let now = clock::now();
+    let mut connection = connection(Start::Always, now);
+    let child = &mut connection.children[0];
+    let later = now + Duration::from_secs(7);
+    child.on_up(ChildId(1), whole(), false, later);
+    child.refresh(later, clock::wall());
+    child.refresh(later + Duration::from_secs(1), clock::wall());
+    assert_eq!((child.shown, child.since), (State::Up, later));
+}
+
+mod pfs {
+    use super::*;
+    use crate::control::pfs::{Fresh, Pfs, is_checked};
+
+    const FIRST: Fresh = Fresh { own_keys: false, first: true, replaces: false, spi: 1_000_007 };
+
+    fn policy(esp: &str) -> Policy {
+        let esp = vec![Proposal::esp_from_keywords(esp).expect("a proposal")];
+        Policy { esp, ..configured(Start::Always).policy }
+    }
+
+    fn no_proposal(theirs: &[&str]) -> CloseReason {
+        let parse = |text: &str| Proposal::esp_from_keywords(text).expect("a proposal");
+        let theirs = theirs.iter().map(|text| parse(text)).collect();
+        CloseReason::ChildProposalMismatch { ours: vec![parse("aes256gcm16-ecp384")], theirs }
+    }
+
+    #[test]
+    fn only_the_child_of_ike_auth_is_checked_and_only_where_a_group_is_wanted() {
+        let now = clock::now();
+        let wants = policy("aes256gcm16-ecp384");
+        let half_a_minute = now + Duration::from_secs(30);
+        assert!(is_checked(&wants));
+        let Pfs::Due(at) = Pfs::Unknown.after(FIRST, now) else { panic!("not checked") };
+        assert!(at >= half_a_minute && at < half_a_minute + Duration::from_secs(5));
+        for policy in [policy("aes256gcm16"), Policy { pfs_check: false, ..wants }] {
+            assert!(!is_checked(&policy), "{policy:?}");
+        }
+        for sa in [Fresh { first: false, ..FIRST }, Fresh { replaces: true, ..FIRST }] {
+            assert_eq!(Pfs::Unknown.after(sa, now), Pfs::Unknown, "{sa:?}");
+        }
+        let own = Fresh { own_keys: true, first: false, ..FIRST };
+        assert_eq!(Pfs::Asked.after(own, now), Pfs::Verified);
+        assert_eq!(Pfs::Differs.after(own, now), Pfs::Verified, "somebody mended it");
+        let without = Fresh { replaces: true, ..FIRST };
+        assert_eq!(Pfs::Asked.after(without, now), Pfs::Unknown, "agreed without one");
+        assert_eq!(Pfs::Verified.after(without, now), Pfs::Verified, "another pair");
+    }
+
+    #[test]
+    fn a_refused_check_is_told_while_packets_pass_and_after() {
+        let now = clock::now();
+        let policy = policy("aes256gcm16-ecp384");
+        let mut connection = connection(Start::Always, now);
+        connection.on_up(info(now), now);
+        connection.children[0].on_up(ChildId(1), whole(), false, now);
+        connection.children[0].pfs = Pfs::Asked;
+        let reason = connection.children[0].explained(&no_proposal(&[]), &policy, "berlin");
+        assert_eq!(reason.code, "E1011");
+        assert!(reason.message.contains("with PFS by ecp384"), "{reason:?}");
+        connection.on_child_failed(0, Failed { traffic: whole(), reason, retry_at: Some(now) });
+        assert_eq!(connection.state(now), State::Degraded);
+        assert_eq!(connection.children[0].pfs.word(), Some("mismatch"));
+        // The peer tries, too: now both sides are known.
+        connection.on_refused(&no_proposal(&["aes256gcm16-modp3072"]), now);
+        let reason = connection.reason(now).expect("a reason");
+        assert_eq!(reason.code, "E1011");
+        let difference = "closest their #1 differs only in key exchange group: modp3072 vs ecp384";
+        assert!(reason.detail.iter().any(|line| line == difference), "{reason:?}");
+        let mut gone = connection.children.remove(0);
+        gone.live.clear();
+        let reason = gone.explained(&no_proposal(&[]), &policy, "berlin");
+        assert_eq!(reason.code, "E1011", "when its time is over that is still why");
+    }
+
+    #[test]
+    fn another_trouble_is_told_as_it_is() {
+        let now = clock::now();
+        let policy = policy("aes256gcm16-ecp384");
+        let mut connection = connection(Start::Always, now);
+        let child = &mut connection.children[0];
+        let code = |child: &mut Child, why: &CloseReason| child.explained(why, &policy, "b").code;
+        assert_eq!(code(child, &no_proposal(&[])), "E1004", "it never was up");
+        child.on_up(ChildId(1), whole(), false, now);
+        child.pfs = Pfs::Verified;
+        assert_eq!(code(child, &no_proposal(&[])), "E1004", "the group is none of it");
+        child.pfs = Pfs::Asked;
+        assert_eq!(code(child, &CloseReason::PeerDeleted), "E1012");
+    }
 }
 
 #[test]

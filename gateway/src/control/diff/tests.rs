@@ -15,7 +15,7 @@ fn connection() -> config::Connection {
     super::super::connection::tests::connection(Start::Always, clock::now()).config
 }
 
-fn gateway() -> Gateway {
+pub(in crate::control) fn gateway() -> Gateway {
     Gateway {
         name: "fra1".into(),
         id: None,

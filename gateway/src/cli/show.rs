@@ -1,0 +1,142 @@
+//! `show` and `reset`: the tables of what the gateway holds.
+
+use clap::ValueEnum;
+
+use super::client::{Daemon, answer, command};
+use super::output::{json_line, print};
+use super::{Code, Failure, Outcome, screen};
+use crate::status::protocol::{Request, Response, Topic};
+use crate::status::show::{AlgorithmRow, Table};
+use crate::status::text;
+use crate::status::words::Kind;
+
+/// Show what the gateway holds: SAs, policies, routes, counters ..
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  s2s-gw show sas\n  s2s-gw show config --effective\n  s2s-gw show counters --json\n  s2s-gw show algorithms"
+)]
+pub(super) struct Show {
+    /// Which table: sas, policies, routes, counters, config, algorithms,
+    /// listeners
+    #[arg(hide_possible_values = true, verbatim_doc_comment)]
+    what: What,
+    /// Of the configuration: also what is as it is by default
+    #[arg(long)]
+    effective: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// IKE and child SAs
+    Sas,
+    /// Which packet belongs to which child
+    Policies,
+    /// Kernel routes of the gateway
+    Routes,
+    /// Packets, octets and drops since the last reset
+    Counters,
+    /// The configuration in force, without secrets
+    Config,
+    /// Keywords for proposals; needs no daemon
+    Algorithms,
+    /// Sockets
+    Listeners,
+    /// Translation of addresses
+    Nat,
+}
+
+impl Show {
+    pub(super) fn run(self) -> Outcome {
+        if self.effective && self.what != What::Config {
+            return Err(Failure::new(Code::Usage, "--effective belongs to `show config`"));
+        }
+        let what = match self.what {
+            What::Sas => Topic::Sas,
+            What::Policies => Topic::Policies,
+            What::Routes => Topic::Routes,
+            What::Counters => Topic::Counters,
+            What::Config => Topic::Config,
+            What::Listeners => Topic::Listeners,
+            What::Algorithms => return self.print(&algorithms()),
+            What::Nat => return Err(Failure::new(Code::Failed, "NAT is not supported yet")),
+        };
+        match answer(&self.daemon.control, &Request::Show { what })? {
+            Response::Shown { table } => self.print(&table),
+            Response::Status { .. }
+            | Response::Done { .. }
+            | Response::Events { .. }
+            | Response::Reload { .. }
+            | Response::Refused { .. } => Err(super::client::strange()),
+        }
+    }
+
+    fn print(&self, table: &Table) -> Outcome {
+        if self.json {
+            return print(&json_line(table)?);
+        }
+        let columns = screen::size().map(|size| size.columns);
+        if let (Table::Config { effective, .. }, true) = (table, self.effective) {
+            return print(&text::toml(effective));
+        }
+        print(&text::table(table, columns))
+    }
+}
+
+/// Every keyword, those of one kind together.
+fn algorithms() -> Table {
+    let mut rows: Vec<(usize, AlgorithmRow)> = Vec::new();
+    for (keyword, transform) in ikev2::keyword::algorithms() {
+        let kind = Kind::of(&transform);
+        let proposals: &[&str] = match kind {
+            Kind::Prf => &["ike"],
+            Kind::Sn => &["esp"],
+            Kind::Encr | Kind::Integ | Kind::Ke | Kind::Unknown => &["ike", "esp"],
+        };
+        let place = Kind::ALL.iter().position(|other| *other == kind).unwrap_or(Kind::ALL.len());
+        let row = AlgorithmRow {
+            kind: kind.word().to_owned(),
+            keyword: keyword.to_owned(),
+            name: ikev2::keyword::iana_name(&transform),
+            proposals: proposals.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        rows.push((place, row));
+    }
+    rows.sort_by_key(|(place, _)| *place);
+    Table::Algorithms { algorithms: rows.into_iter().map(|(_, row)| row).collect() }
+}
+
+/// Let counters begin anew, for people; those in JSON go on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  s2s-gw reset counters\n  s2s-gw reset counters berlin")]
+pub(super) struct Reset {
+    /// Of what
+    what: Resettable,
+    /// Only of this connection
+    name: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Resettable {
+    /// Packets, octets and drops
+    Counters,
+}
+
+impl Reset {
+    pub(super) fn run(self) -> Outcome {
+        match self.what {
+            Resettable::Counters => {
+                command(&self.daemon.control, &Request::Reset { connection: self.name }, self.json)
+            }
+        }
+    }
+}

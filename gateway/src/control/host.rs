@@ -1,0 +1,101 @@
+//! What of this host keeps tunnels from working, looked at every second: forwarding that is switched off (W0501).
+//!
+//! ```text
+//!   off ──5 s──► warned ──on──► nothing to say       an interface manager that rewrites sysctls for a moment is not worth a word
+//! ```
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::Control;
+use super::connection::Connection;
+use crate::status::{Code, Warning};
+
+/// What was seen of the host.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    /// Since when packets are not forwarded.
+    off_since: Option<Instant>,
+    /// Whether that was said.
+    told: bool,
+}
+
+/// What is to be said now.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Off,
+    On,
+}
+
+impl Host {
+    fn look(&mut self, is_off: bool, now: Instant) -> Option<News> {
+        if !is_off {
+            self.off_since = None;
+            return std::mem::take(&mut self.told).then_some(News::On);
+        }
+        let since = *self.off_since.get_or_insert(now);
+        let tells = !self.told && now.saturating_duration_since(since) >= PATIENCE;
+        self.told |= tells;
+        tells.then_some(News::Off)
+    }
+
+    /// The warnings that hold.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        self.told.then(|| Warning::of(Code::NotForwarding)).into_iter().collect()
+    }
+}
+
+impl Control {
+    /// Once a second.
+    pub(super) fn look_at_host(&mut self, now: Instant) {
+        let is_off = forwarding_is_off(&self.connections);
+        match self.host.look(is_off, now) {
+            None => {}
+            Some(News::On) => tracing::info!(target: "gateway", event = "forwarding-on"),
+            Some(News::Off) => {
+                let Warning { code, title, fix, .. } = Warning::of(Code::NotForwarding);
+                tracing::warn!(target: "gateway", event = "forwarding-off", code, msg = title, fix);
+            }
+        }
+    }
+}
+
+/// Whether the kernel passes no packets of a family that some child has.
+fn forwarding_is_off(connections: &[Connection]) -> bool {
+    let has = |v4: bool| {
+        let mut networks =
+            connections.iter().flat_map(|c| &c.config.children).flat_map(|c| &c.local);
+        networks.any(|network| matches!(network, IpNet::V4(_)) == v4)
+    };
+    let off = |path: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
+    has(true) && off("/proc/sys/net/ipv4/ip_forward")
+        || has(false) && off("/proc/sys/net/ipv6/conf/all/forwarding")
+}
+
+/// So long it has to be off.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_moment_is_not_worth_a_word_and_an_end_is() {
+        let start = clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut host = Host::default();
+        assert_eq!(host.look(true, at(0)), None);
+        assert_eq!(host.look(false, at(4)), None, "it was not told");
+        assert_eq!(host.look(true, at(5)), None);
+        assert_eq!(host.look(true, at(9)), None);
+        assert!(host.warnings().is_empty());
+        assert_eq!(host.look(true, at(10)), Some(News::Off));
+        assert_eq!(host.look(true, at(11)), None, "once");
+        assert_eq!(host.warnings()[0].code, "W0501");
+        assert_eq!(host.look(false, at(12)), Some(News::On));
+        assert!(host.warnings().is_empty());
+    }
+}

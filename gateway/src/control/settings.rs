@@ -1,0 +1,361 @@
+//! The configuration in force as the file would say it: keys and values that `check` accepts, but no secret.
+//!
+//! ```text
+//!   Gateway, Log, .. [Connection] ──► each key with its value and its default ──► effective: all      config: what is not the default
+//! ```
+
+use std::time::Duration;
+
+use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
+use serde_json::{Map, Value, json};
+
+use super::connection::Connection;
+use crate::config::{
+    Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy,
+    Routes, Security,
+};
+
+/// What is not as it is by default, and everything.
+pub(super) fn of(
+    gateway: &Gateway,
+    log: &Log,
+    security: &Security,
+    connections: &[Connection],
+) -> (Value, Value) {
+    let mut both = Both::default();
+    both.table("gateway", gateway_keys(gateway));
+    both.table("log", log_keys(log));
+    both.table("security", security_keys(security));
+    for connection in connections {
+        let policy = &connection.config.policy;
+        // Connections share a policy by its name, but each may override parts of it; what it overrides is told with it.
+        both.inner("policy", &policy.name, policy_keys(policy));
+        both.inner(
+            "connection",
+            &connection.config.name,
+            connection_keys(connection, gateway, connections),
+        );
+    }
+    (Value::Object(both.changed), Value::Object(both.all))
+}
+
+/// A key, its value, and what it would be if nobody set it.
+struct Setting(&'static str, Value, Option<Value>);
+
+fn set(key: &'static str, value: impl Into<Value>, default: impl Into<Value>) -> Setting {
+    Setting(key, value.into(), Some(default.into()))
+}
+
+fn always(key: &'static str, value: impl Into<Value>) -> Setting {
+    Setting(key, value.into(), None)
+}
+
+#[derive(Default)]
+struct Both {
+    changed: Map<String, Value>,
+    all: Map<String, Value>,
+}
+
+impl Both {
+    fn table(&mut self, name: &str, settings: Vec<Setting>) {
+        let (changed, all) = split(settings);
+        if changed.as_object().is_some_and(|changed| !changed.is_empty()) {
+            self.changed.insert(name.to_owned(), changed);
+        }
+        self.all.insert(name.to_owned(), all);
+    }
+
+    fn inner(&mut self, table: &str, name: &str, settings: Vec<Setting>) {
+        let (changed, all) = split(settings);
+        for (whole, part) in [(&mut self.changed, changed), (&mut self.all, all)] {
+            let tables = whole.entry(table).or_insert_with(|| json!({}));
+            if let Some(tables) = tables.as_object_mut() {
+                tables.entry(name).or_insert(part);
+            }
+        }
+    }
+}
+
+/// What is null is not there: TOML has no word for it.
+fn split(settings: Vec<Setting>) -> (Value, Value) {
+    let (mut changed, mut all) = (Map::new(), Map::new());
+    for Setting(key, value, default) in settings.into_iter().filter(|one| !one.1.is_null()) {
+        if default.as_ref() != Some(&value) {
+            changed.insert(key.to_owned(), value.clone());
+        }
+        all.insert(key.to_owned(), value);
+    }
+    (Value::Object(changed), Value::Object(all))
+}
+
+fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
+    vec![
+        always("name", gateway.name.clone()),
+        set("id", gateway.id.as_ref().map(Identity::to_string), Value::Null),
+        set("listen", texts(&gateway.listen), json!([])),
+        set("ike_port", gateway.ike_port, 500),
+        set("nat_port", gateway.nat_port, 4500),
+        set("tun", gateway.tun.clone(), "s2s0"),
+        set("mtu", gateway.mtu.map_or(json!("auto"), |mtu| json!(mtu)), "auto"),
+        set("control", gateway.control.display().to_string(), "/run/s2s-gw/control.sock"),
+        set("management_ip", gateway.management_ip.map(|ip| ip.to_string()), Value::Null),
+        set("workers", gateway.workers, 1),
+        set("cookie_threshold", gateway.cookie_threshold, 64),
+        set("max_half_open", gateway.max_half_open, 1000),
+    ]
+}
+
+fn log_keys(log: &Log) -> Vec<Setting> {
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    vec![set("level", log.level.clone(), "info"), set("format", format, "text")]
+}
+
+fn security_keys(security: &Security) -> Vec<Setting> {
+    let Security { warn, forbid } = security;
+    vec![set("warn", texts(warn), json!([])), set("forbid", texts(forbid), json!([]))]
+}
+
+fn policy_keys(policy: &Policy) -> Vec<Setting> {
+    let Policy { ike, esp, ike_lifetime, esp_lifetime, dpd, pfs_check, .. } = policy;
+    let action = |action| match action {
+        DpdAction::Restart => "restart",
+        DpdAction::Clear => "clear",
+        DpdAction::Trap => "trap",
+    };
+    let dpd = dpd.map_or(json!(false), |dpd| {
+        json!({ "interval": span(dpd.interval), "timeout": span(dpd.timeout), "action": action(dpd.action) })
+    });
+    let usual = json!({ "interval": "30s", "timeout": "2m", "action": "restart" });
+    vec![
+        always("ike", texts(ike)),
+        always("esp", texts(esp)),
+        set("ike_lifetime", span(ike_lifetime.time), "8h"),
+        set("esp_lifetime", span(esp_lifetime.time), "1h"),
+        set("esp_lifebytes", octets(esp_lifetime), Value::Null),
+        set("esp_lifepackets", esp_lifetime.packets.map_or(Value::Null, |n| json!(n)), Value::Null),
+        set("dpd", dpd, usual),
+        set("pfs_check", *pfs_check, true),
+    ]
+}
+
+fn connection_keys(
+    connection: &Connection,
+    gateway: &Gateway,
+    connections: &[Connection],
+) -> Vec<Setting> {
+    let config = &connection.config;
+    // `relay` has put there what is behind the others.
+    let others = connections
+        .iter()
+        .filter(|other| config.relay && other.config.relay && other.config.name != config.name);
+    let relayed: Vec<&ipnet::IpNet> =
+        others.flat_map(|other| &other.config.children).flat_map(|child| &child.remote).collect();
+    let peer = match &config.peer {
+        Peer::Any => json!("any"),
+        Peer::Hosts(hosts) => texts(hosts),
+    };
+    let side = |side: fn(&crate::config::Child) -> &Vec<ipnet::IpNet>| {
+        let own = |network: &&ipnet::IpNet| !relayed.contains(network);
+        let mut all: Vec<String> =
+            config.children.iter().flat_map(side).filter(own).map(ToString::to_string).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|network| seen.insert(network.clone()));
+        json!(all)
+    };
+    let start = start(config.start);
+    let usual_start = if config.peer == Peer::Any { "respond-only" } else { "always" };
+    // The loader takes one child apart where it is `split`.
+    let is_split = config.pairing == Pairing::Combined && config.children.len() > 1;
+    let selectors = match config.pairing {
+        Pairing::Single => "split",
+        Pairing::Combined if is_split => "split",
+        Pairing::Combined => "combined",
+        Pairing::Auto => "auto",
+    };
+    let fragmentation = match config.extensions.fragmentation {
+        Fragmentation::Off => json!(false),
+        on if on == Fragmentation::default() => json!(true),
+        Fragmentation::On(sizes) => json!(sizes.v4),
+    };
+    let childless = match config.extensions.childless {
+        Childless::Allow => "allow",
+        Childless::Prefer => "prefer",
+        Childless::Never => "never",
+    };
+    let mss_clamp = match config.mss_clamp {
+        MssClamp::Auto => json!("auto"),
+        MssClamp::AtMost(octets) => json!(octets),
+        MssClamp::Off => json!("off"),
+    };
+    let routes = match &config.routes {
+        Routes::Auto => json!("auto"),
+        Routes::None => json!("none"),
+        Routes::List(list) => texts(list),
+    };
+    let lifetime = config.extensions.auth_lifetime.map(span);
+    let mut keys = vec![
+        set("description", config.description.clone(), Value::Null),
+        set("enabled", config.enabled, true),
+        always("peer", peer),
+        set("peer_id", config.peer_id.as_ref().map(Identity::to_string), Value::Null),
+        set("local_id", config.local_id.as_ref().map(Identity::to_string), Value::Null),
+        always("psk", json!({ "file": HIDDEN })),
+        set("policy", config.policy.name.clone(), "default"),
+        always("local_subnets", side(|child| &child.local)),
+        always("remote_subnets", side(|child| &child.remote)),
+        set("selectors", selectors, "auto"),
+        set("start", start, usual_start),
+        set("encap", if config.encap == Encap::Force { "force" } else { "auto" }, "force"),
+        set("mobike", config.extensions.mobike, true),
+        set("follow_redirects", config.extensions.follow_redirects, true),
+        set("auth_lifetime", lifetime, Value::Null),
+        set("fragmentation", fragmentation, true),
+        set("childless", childless, "allow"),
+        set("mtu", config.mtu.map_or(json!("auto"), |mtu| json!(mtu)), "auto"),
+        set("mss_clamp", mss_clamp, "auto"),
+        set("routes", routes, "auto"),
+        set("metric", config.metric, 100),
+        set("replay_window", config.replay_window, 4096),
+        set("nat_keepalive", span(config.nat_keepalive), "20s"),
+    ];
+    keys.extend(availability_keys(config, gateway));
+    keys
+}
+
+/// What keeps it up, and tells whether it is.
+fn availability_keys(config: &crate::config::Connection, gateway: &Gateway) -> Vec<Setting> {
+    let log = config.log.map(|level| level.to_string().to_ascii_lowercase());
+    let monitors: Vec<Value> = config.monitors.iter().map(monitor).collect();
+    let managed = |ip: Option<std::net::IpAddr>| ip.map(|ip| ip.to_string());
+    vec![
+        set("relay", config.relay, false),
+        set("management_ip", managed(config.management_ip), managed(gateway.management_ip)),
+        set("log", log, Value::Null),
+        set("failover", config.failover.as_ref().map(failover), Value::Null),
+        set("monitor", monitors, json!([])),
+    ]
+}
+
+const fn start(start: Start) -> &'static str {
+    match start {
+        Start::Always => "always",
+        Start::OnDemand => "on-demand",
+        Start::RespondOnly => "respond-only",
+        Start::Manual => "manual",
+    }
+}
+
+fn failover(failover: &Failover) -> Value {
+    let failback = match failover.failback {
+        Failback::Auto => "auto".to_owned(),
+        Failback::Manual => "manual".to_owned(),
+        Failback::After(time) => span(time),
+    };
+    json!({ "failback": failback, "probe": span(failover.probe) })
+}
+
+fn monitor(monitor: &Monitor) -> Value {
+    let mut keys = json!({
+        "target": monitor.target.to_string(),
+        "interval": span(monitor.interval),
+        "fail_after": monitor.fail_after,
+        "max_latency": span(monitor.max_latency),
+    });
+    let (kind, port) = match monitor.kind {
+        MonitorKind::Icmp => ("icmp", None),
+        MonitorKind::Tcp(port) => ("tcp", Some(port)),
+    };
+    if let Some(keys) = keys.as_object_mut() {
+        keys.insert("kind".into(), kind.into());
+        keys.extend(port.map(|port| ("port".to_owned(), port.into())));
+    }
+    keys
+}
+
+fn texts<T: ToString>(list: &[T]) -> Value {
+    json!(list.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn octets(lifetime: &Lifetime) -> Value {
+    lifetime.octets.map_or(Value::Null, |octets| json!(octets.to_string()))
+}
+
+/// As the file has it: `90s`, `2m`, `8h`, `250ms`.
+fn span(time: Duration) -> String {
+    if time.subsec_millis() > 0 {
+        return format!("{}ms", time.as_millis());
+    }
+    let seconds = time.as_secs();
+    match (seconds % 3600, seconds % 60) {
+        (0, _) if seconds > 0 => format!("{}h", seconds / 3600),
+        (_, 0) if seconds > 0 => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
+/// In place of what nobody is to see, also not where it came from.
+const HIDDEN: &str = "(hidden)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::control::connection::tests::connection;
+    use crate::control::diff::tests::gateway;
+
+    #[test]
+    fn what_is_behind_other_spokes_is_not_told_as_ours() {
+        let net = |text: &str| text.parse().expect("a network");
+        let mut both = ["berlin", "paris"].map(|name| {
+            let mut one = connection(Start::Always, clock::now());
+            one.config.name = name.into();
+            one.config.relay = true;
+            one
+        });
+        both[1].config.children[0].remote = vec![net("10.3.0.0/16")];
+        both[0].config.children[0].local.push(net("10.3.0.0/16"));
+        let monitor = Monitor {
+            kind: MonitorKind::Tcp(443),
+            target: [10, 2, 0, 1].into(),
+            interval: Duration::from_secs(5),
+            fail_after: 3,
+            max_latency: Duration::from_millis(250),
+        };
+        both[0].config.monitors = vec![monitor];
+        let (changed, _) = split(connection_keys(&both[0], &gateway(), &both));
+        assert_eq!(changed["local_subnets"], json!(["10.1.0.0/16"]));
+        assert_eq!(changed["relay"], true);
+        let expected = json!([{ "kind": "tcp", "port": 443, "target": "10.2.0.1", "interval": "5s", "fail_after": 3, "max_latency": "250ms" }]);
+        assert_eq!(changed["monitor"], expected);
+        both[1].config.relay = false;
+        let (changed, _) = split(connection_keys(&both[0], &gateway(), &both));
+        assert_eq!(changed["local_subnets"], json!(["10.1.0.0/16", "10.3.0.0/16"]));
+    }
+
+    #[test]
+    fn only_what_was_set_is_told_and_never_a_secret() {
+        let mut connection = connection(Start::Always, clock::now());
+        connection.config.metric = 200;
+        let (changed, all) = split(connection_keys(&connection, &gateway(), &[]));
+        assert_eq!(changed["metric"], 200);
+        assert!(changed.get("start").is_none() && changed.get("description").is_none());
+        assert_eq!((&all["start"], &all["metric"]), (&json!("always"), &json!(200)));
+        assert_eq!(all["psk"], json!({ "file": "(hidden)" }));
+        assert!(!all.to_string().contains("sixteen octets"), "the key of the tests");
+        let text = crate::status::text::toml(&all);
+        assert!(text.contains("local_subnets = [\"10.1.0.0/16\"]"), "{text}");
+    }
+
+    #[test]
+    fn times_are_written_with_the_unit_that_fits() {
+        assert_eq!(span(Duration::from_millis(1250)), "1250ms");
+        for (seconds, expected) in
+            [(0, "0s"), (20, "20s"), (120, "2m"), (90, "90s"), (28_800, "8h")]
+        {
+            assert_eq!(span(Duration::from_secs(seconds)), expected);
+        }
+    }
+}
