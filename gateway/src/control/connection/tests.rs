@@ -1,7 +1,8 @@
 //! The state that people see, from what happened.
 
-use ikev2::{Identity, Proposal, TrafficSelector};
+use ikev2::{ChildId, Identity, Proposal, Traffic, TrafficSelector};
 
+use super::child::*;
 use super::*;
 use crate::clock;
 use crate::config::{
