@@ -89,17 +89,16 @@ impl Control {
                     names.iter().map(|name| self.whole(name, "redirect")).collect();
                 self.redirect(now, &places?, to.as_deref())
             }
-            // It is answered when its files are read, see `answer_clients`.
-            Request::Reload { .. } => not_yet("reload"),
-            // Answered when the endpoint has been asked.
-            Request::Failover { .. } => refuse(RefusalKind::NotNow, "not now".to_owned()),
+            // These need the client and were answered before, see `answer_clients`; but not while the gateway ends.
+            Request::Reload { .. } | Request::Failover { .. } | Request::Events { .. } => {
+                let message = "the gateway is about to end; ask again when it runs".to_owned();
+                refuse(RefusalKind::NotNow, message)
+            }
             Request::Show { what } => self.show(now, what),
             Request::Reset { connection } => {
                 let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;
                 self.reset_counters(now, index)
             }
-            // Answered before, for it needs the client.
-            Request::Events { .. } => not_yet("events"),
             Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,
         })
     }
@@ -247,11 +246,6 @@ impl Control {
 
 pub(super) const fn refuse(kind: RefusalKind, message: String) -> Response {
     Response::Refused { kind, message }
-}
-
-fn not_yet(command: &str) -> Response {
-    let message = format!("`{command}` is not supported by this daemon yet");
-    refuse(RefusalKind::NotSupported, message)
 }
 
 fn unknown<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Response {
