@@ -76,7 +76,7 @@ use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
-use crate::io::UdpSockets;
+use crate::io::{Handed, UdpSockets};
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
@@ -97,11 +97,11 @@ pub enum RunError {
     Broken(String),
 }
 
-/// Runs the gateway in this thread until a signal ends it.
+/// Runs the gateway in this thread until a signal ends it. Of what it needs it opens what is not `handed` over.
 ///
 /// # Errors
 /// [`RunError`]; whatever it says, no route, device or socket is left behind.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config, handed: Handed) -> Result<(), RunError> {
     let now = clock::now();
     tracing::info!(
         target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
@@ -109,7 +109,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     );
     let cannot = |what| move |source| StartError::System { what, source };
     privileges::close_up().map_err(cannot("give up what may leak keys"))?;
-    let control = start::start(config, now)?;
+    let control = start::start(config, handed, now)?;
     privileges::keep_for_control().map_err(cannot("drop privileges"))?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,

@@ -1,6 +1,7 @@
 //! Opens everything that the gateway needs, in an order in which a failure leaves nothing behind.
 //!
 //! ```text
+//!   what was handed over, by name (io/handed.rs), in the place of each of these
 //!   control socket     first: it also tells whether another daemon runs
 //!   UDP 500 and 4500   raw ESP too, if a connection may do without UDP
 //!   TUN                MTU from the configuration or from the narrowest path
@@ -30,7 +31,7 @@ use super::{Control, Devices, Run};
 use crate::clock;
 use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
-use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
 use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
@@ -76,7 +77,11 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Opens everything and brings every enabled connection under way.
-pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError> {
+pub(super) fn start(
+    config: Config,
+    mut handed: Handed,
+    now: Instant,
+) -> Result<Control, StartError> {
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
@@ -84,11 +89,13 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let signals = signals(registry).map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
-    let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
-
     let gateway = config.gateway;
-    let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
-    let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
+    let server = match handed.control(&gateway.control).map_err(OpenError::from)? {
+        Some(listener) => Server::adopt(listener, &gateway.control, registry, CONTROL_SOCKET)?,
+        None => Server::bind(&gateway.control, registry, CONTROL_SOCKET)?,
+    };
+    let ike = udp(&mut handed, &gateway, Port::Ike)?;
+    let nat = udp(&mut handed, &gateway, Port::Nat)?;
     watch(registry, &ike)?;
     let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
     let ike_sockets = ike.len();
@@ -101,8 +108,9 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
 
     let fits = sizes(&config.connections);
     let mtu = gateway.mtu.unwrap_or_else(|| narrowest(&fits));
+    let (lanes, mtu) = lanes(&mut handed, &gateway, mtu)?;
     let too_large = too_large(&config.connections, &fits, mtu);
-    let equipment = equip(&gateway, mtu, nat, raw)?;
+    let equipment = Equipment::share_out(lanes, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
@@ -251,15 +259,39 @@ pub(super) fn names(connections: &[crate::config::Connection]) -> impl Iterator<
     })
 }
 
-/// Queues and sockets for every worker.
-fn equip(
+/// The sockets of a port: those that were handed over, else our own.
+fn udp(handed: &mut Handed, gateway: &Gateway, port: Port) -> Result<Vec<UdpSocket>, OpenError> {
+    let (number, of_each) = match port {
+        Port::Ike => (gateway.ike_port, 1),
+        Port::Nat => (gateway.nat_port, gateway.workers),
+    };
+    match handed.udp(port, number, &gateway.listen, of_each)? {
+        Some(sockets) => Ok(sockets),
+        None => UdpSocket::bind_all(&gateway.listen, number, port),
+    }
+}
+
+/// The queues of every worker, and the MTU of what goes into them: those that were handed over, else our own.
+fn lanes(
+    handed: &mut Handed,
     gateway: &Gateway,
     mtu: u16,
-    nat: Vec<UdpSocket>,
-    raw: Vec<RawEsp>,
-) -> Result<Vec<Equipment>, StartError> {
-    let workers = gateway.workers;
-    let lanes = Tun::open_for(&gateway.tun, mtu, workers)?;
+) -> Result<(Vec<Lanes>, u16), OpenError> {
+    let (name, workers) = (&gateway.tun, gateway.workers);
+    let (lanes, mtu) = match handed.queues(name, workers)? {
+        None => (Tun::open_for(name, mtu, workers)?, mtu),
+        Some(files) => {
+            let (lanes, have) = Tun::adopt(files, name, (mtu, gateway.mtu.is_some()), workers)?;
+            if have > mtu {
+                tracing::warn!(
+                    target: "gateway", event = "tun-too-large", have, fits = mtu,
+                    msg = "the TUN device that was handed over takes larger packets than fit into the tunnels; those are dropped",
+                    fix = %format!("ip link set dev {name} mtu {mtu}")
+                );
+            }
+            (lanes, mtu.min(have))
+        }
+    };
     if let Some(Lanes { bulk, urgent }) = lanes.first() {
         // Where it may not be set the kernel's own length is too long, no more.
         if let Err(error) = bulk.set_queue_len(QUEUE_LEN) {
@@ -268,7 +300,7 @@ fn equip(
         let (offloads, urgent) = (bulk.offloads(), urgent.is_some());
         tracing::info!(target: "gateway", event = "offloads", %offloads, workers, urgent);
     }
-    Ok(Equipment::share_out(lanes, nat, raw)?)
+    Ok((lanes, mtu))
 }
 
 /// The largest inner packet that fits each configured connection, whatever is negotiated, octets.

@@ -94,6 +94,7 @@ pub const ALL: &[Id] = &[
         "`s2s-gw reset counters` was asked; `conns` whose counters begin anew for people",
     ),
     id("gateway", "mtu-too-large", "warn", "the `mtu` of a connection is more than fits (W0504)"),
+    id("gateway", "tun-too-large", "warn", "a TUN device that was handed over takes larger packets (`have`) than the tunnels (`fits`)"),
     id("gateway", "resolved", "info", "the addresses of a `name` are others than before"),
     id("gateway", "resolve-failed", "warn", "a `name` has no address now; the last ones stay"),
     id("gateway", "route-added", "info", "a network of a connection is routed into the tunnel"),
