@@ -36,7 +36,7 @@ impl Place {
         let config = self.path("s2s-gw.toml");
         let (psk, socket) = (psk.display(), self.path("control.sock"));
         let text = format!(
-            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = \"{}\"\nlisten = [\"127.0.0.1\"]\n\
+            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = \"{}\"\nstate = \"off\"\nlisten = [\"127.0.0.1\"]\n\
              ike_port = 20500\nnat_port = 24500\n\n\
              [connection.berlin]\npeer = \"127.0.0.2\"\npsk = {{ file = \"{psk}\" }}\n\
              local_subnets = [\"10.1.0.0/16\"]\nremote_subnets = [\"10.2.0.0/16\"]\n",

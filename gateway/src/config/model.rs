@@ -74,6 +74,8 @@ pub struct Gateway {
     pub mtu: Option<u16>,
     /// Path of the control socket. Default `/run/s2s-gw/control.sock`.
     pub control: PathBuf,
+    /// File of what is kept over a restart. Default `/var/lib/s2s-gw/state.json`. `None`: nothing is.
+    pub state: Option<PathBuf>,
     /// Pairs of data-plane threads, 1 to 64. Default 1.
     pub workers: usize,
     /// From how many half-open IKE SAs on newcomers have to show a cookie (RFC 7296 §2.6). 0: always. Default 64.

@@ -29,6 +29,8 @@ impl Control {
         plan: &Plan,
         at_once: bool,
     ) {
+        let keeps_others = !config.left_out_files.is_empty();
+        self.memory.reconfigure(config.gateway.state.as_deref(), keeps_others);
         self.gateway = config.gateway;
         self.log = config.log;
         self.security = config.security;
@@ -71,6 +73,7 @@ impl Control {
         };
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.wanted = false;
+        connection.decision = None;
         connection.forgive();
         if let Some(peer) = connection.peer {
             // Its SAs end in events that need to know whose they are.
@@ -113,7 +116,12 @@ impl Control {
                 connection
             } else {
                 let count = config.children.len();
-                Connection::new(config, slots.by_ref().take(count), now, wall)
+                let mut fresh = Connection::new(config, slots.by_ref().take(count), now, wall);
+                if let Some(kept) = self.memory.of(&fresh.config.name) {
+                    // Its file was left out when the gateway started.
+                    fresh.recall(kept);
+                }
+                fresh
             };
             self.connections.push(connection);
         }
@@ -126,6 +134,7 @@ impl Control {
                     self.change(now, index, config, changed, &mut slots);
                     if let Some(connection) = self.connections.get_mut(index) {
                         connection.wanted = true;
+                        connection.decision = None;
                     }
                 }
                 Some(Difference::Changed(changed)) => {

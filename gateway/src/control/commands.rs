@@ -11,9 +11,10 @@
 
 use std::time::Instant;
 
-use ikev2::GatewayId;
+use ikev2::{GatewayId, Start};
 
 use super::connection::Phase;
+use super::memory::Decision;
 use super::{Control, ROUND, Run};
 use crate::clock;
 use crate::status::protocol::{RefusalKind, Request, Response, Target};
@@ -73,7 +74,9 @@ impl Control {
             }
             Request::Down { name } => {
                 let index = self.whole(&name, "down")?;
-                self.down(now, index)
+                let answer = self.down(now, index);
+                self.remember();
+                answer
             }
             Request::Restart { name } => {
                 let index = self.whole(&name, "restart")?;
@@ -144,7 +147,10 @@ impl Control {
         if let Some(connection) = self.connections.get_mut(index) {
             connection.wanted = true;
             connection.forgive();
+            let is_usual = connection.config.enabled && connection.config.start != Start::Manual;
+            connection.decision = (!is_usual).then_some(Decision::Up);
         }
+        self.remember();
         self.enable(now, index);
         self.publish_policy();
         let Some(connection) = self.connections.get(index) else { return gone() };
@@ -166,7 +172,9 @@ impl Control {
     fn down(&mut self, now: Instant, index: usize) -> Response {
         let Some(connection) = self.connections.get_mut(index) else { return gone() };
         connection.wanted = false;
+        connection.calls = false;
         connection.forgive();
+        connection.decision = connection.config.enabled.then_some(Decision::Down);
         let name = connection.config.name.clone();
         tracing::info!(target: "ike", event = "down-requested", conn = name);
         if let Some(peer) = connection.peer {

@@ -11,6 +11,8 @@
 
 mod child;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ikev2::{CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start};
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 pub(super) use child::{Child, Failed};
 
 use super::failover::Endpoints;
+use super::memory::Decision;
 use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
 use crate::config;
@@ -34,6 +37,12 @@ pub(super) struct Connection {
     pub(super) peer: Option<PeerId>,
     /// Whether the operator lets it live: `enabled` in the configuration, then `up` and `down`.
     pub(super) wanted: bool,
+    /// What a command said, where the configuration says something else.
+    pub(super) decision: Option<Decision>,
+    /// It is to be called as soon as there is a path, though nothing but a command calls it.
+    pub(super) calls: bool,
+    /// Where each name of the peer led when the peer was last up there.
+    pub(super) good: BTreeMap<String, IpAddr>,
     pub(super) phase: Phase,
     /// Why the last attempt failed; forgotten when one succeeds.
     failure: Option<Failure>,
@@ -150,6 +159,9 @@ impl Connection {
         let mut connection = Self {
             peer: None,
             wanted: config.enabled,
+            decision: None,
+            calls: false,
+            good: BTreeMap::new(),
             phase: Phase::Idle,
             failure: None,
             paths: Vec::new(),

@@ -137,6 +137,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         max_half_open,
         name: _,
         id: _,
+        state: _,
         management_ip: _,
         public_addresses: _,
     } = new;
@@ -160,6 +161,7 @@ fn of_gateway(old: &Side<'_>, new: &Side<'_>) -> Vec<Step> {
     let (before, now) = (old.gateway, new.gateway);
     steps.of(Action::InPlace, "[gateway] name", before.name != now.name);
     steps.of(Action::InPlace, "[gateway] id", before.id != now.id);
+    steps.of(Action::InPlace, "[gateway] state", before.state != now.state);
     let differs = before.management_ip != now.management_ip;
     steps.of(Action::InPlace, "[gateway] management_ip", differs);
     let differs = before.public_addresses != now.public_addresses;

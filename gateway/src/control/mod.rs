@@ -19,6 +19,7 @@
 //!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
 //!   diff.rs       old and new configuration      reload.rs       reads it again
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
+//!   memory.rs     what outlives the daemon
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
@@ -36,6 +37,7 @@ mod folding;
 mod host;
 mod install;
 mod logs;
+mod memory;
 mod monitors;
 mod path_mtu;
 mod paths;
@@ -68,6 +70,7 @@ use self::connection::{Child, Connection};
 use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
+use self::memory::Memory;
 use self::monitors::Monitors;
 use self::reload::Reloading;
 use self::resolver::Resolver;
@@ -129,6 +132,7 @@ struct Control {
     dataplane: Dataplane,
     tunnel: Tunnel,
     resolver: Resolver,
+    memory: Memory,
     publication: Publication,
     /// Probes of endpoints that have not ended.
     questions: BTreeMap<ProbeId, Question>,

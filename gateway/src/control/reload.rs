@@ -202,7 +202,8 @@ impl Control {
     pub(super) fn all_warnings(&self, now: Instant) -> Vec<Warning> {
         let of_files = self.reloading.warnings(now).map(Warning::of);
         let known = self.warnings.iter().chain(&self.host_warnings).cloned();
-        known.chain(self.host.warnings()).chain(of_files).collect()
+        let of_state = self.memory.warning().map(Warning::of);
+        known.chain(self.host.warnings()).chain(of_files).chain(of_state).collect()
     }
 
     fn reload(&mut self, now: Instant, loaded: Loaded, dry_run: bool, at_once: bool) -> Reload {

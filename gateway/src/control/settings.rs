@@ -98,6 +98,11 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
         set("tun", gateway.tun.clone(), "s2s0"),
         set("mtu", gateway.mtu.map_or(json!("auto"), |mtu| json!(mtu)), "auto"),
         set("control", gateway.control.display().to_string(), "/run/s2s-gw/control.sock"),
+        set(
+            "state",
+            gateway.state.as_ref().map_or("off".to_owned(), |path| path.display().to_string()),
+            "/var/lib/s2s-gw/state.json",
+        ),
         set("management_ip", gateway.management_ip.map(|ip| ip.to_string()), Value::Null),
         set("workers", gateway.workers, 1),
         set("cookie_threshold", gateway.cookie_threshold, 64),

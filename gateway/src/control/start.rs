@@ -22,6 +22,7 @@ use zeroize::Zeroize as _;
 
 use super::connection::Connection;
 use super::install::{self, Installer};
+use super::memory::Memory;
 use super::path_mtu::Listener;
 use super::reload::Reloading;
 use super::resolver::Resolver;
@@ -117,10 +118,15 @@ pub(super) fn start(
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
-    let resolver = Resolver::start(names(&config.connections), waker, now)
+    let mut resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
-
-    let connections = connections(config.connections, now)?;
+    let memory = Memory::open(gateway.state.as_deref(), !config.left_out_files.is_empty());
+    let mut connections = connections(config.connections, now)?;
+    for connection in &mut connections {
+        let Some(kept) = memory.of(&connection.config.name) else { continue };
+        connection.recall(kept);
+        kept.addresses.iter().for_each(|(name, address)| resolver.recall(name, *address));
+    }
     let mut control = Control {
         endpoint: endpoint(&gateway)?,
         devices: Devices {
@@ -139,6 +145,7 @@ pub(super) fn start(
         connections,
         places: std::collections::BTreeMap::new(),
         resolver,
+        memory,
         publication: super::competition::Publication::default(),
         questions: std::collections::BTreeMap::new(),
         monitors,

@@ -74,6 +74,9 @@ pub const ALL: &[Id] = &[
         "a thread could not drop the privileges that it does not need",
     ),
     id("gateway", "notify-failed", "debug", "systemd could not be told how we are"),
+    id("gateway", "recalled", "info", "what a command decided about a connection before this start; `decision`, `endpoint`"),
+    id("gateway", "state-ignored", "warn", "the `file` of what outlives a restart is broken (W0604)"),
+    id("gateway", "state-unwritten", "warn", "the `file` of what outlives a restart cannot be written (W0604)"),
     id("gateway", "log-level", "info", "another `filter` is in force for the log, for so long"),
     id(
         "gateway",
@@ -97,6 +100,7 @@ pub const ALL: &[Id] = &[
     id("gateway", "tun-too-large", "warn", "a TUN device that was handed over takes larger packets (`have`) than the tunnels (`fits`)"),
     id("gateway", "resolved", "info", "the addresses of a `name` are others than before"),
     id("gateway", "resolve-failed", "warn", "a `name` has no address now; the last ones stay"),
+    id("gateway", "former-address", "warn", "a `name` has no address at this start; the last one at which the peer was is used"),
     id("gateway", "route-added", "info", "a network of a connection is routed into the tunnel"),
     id("gateway", "route-removed", "info", "no connection needs this route any more"),
     id("gateway", "route-failed", "error", "a route could not be set"),

@@ -20,6 +20,8 @@ crate::codes::codes! {
         "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
     ReloadFailed "W0603" "the last reload was refused"
         "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
+    NoState "W0604" "what outlives a restart cannot be read or written"
+        "The file of `state` in [gateway], /var/lib/s2s-gw/state.json by default, keeps over a restart what commands decided (`up`, `down`, `failover`) and the last good address of each peer that has a name. It could not be read when the gateway started, and was ignored, or it cannot be written now; the log lines `state-ignored` and `state-unwritten` say why. Tunnels are not affected. The service has the directory by StateDirectory=; elsewhere the user of the gateway has to be allowed to write there. `state = \"off\"` keeps nothing, without a warning. It has no secret in it.";
     OnStandby "W0702" "the connection runs over a standby endpoint"
         "The SAs are not with the first endpoint in `peer` but with a later one, because the first did not answer or because `s2s-gw failover` wanted it so. Packets pass. With `failover.failback` the gateway goes back by itself when the first one answers again; otherwise `s2s-gw failover NAME --to ENDPOINT` does it, without losing a packet. `s2s-gw status NAME` shows which endpoints answer.";
     Closed "E1000" "closed on purpose"

@@ -25,6 +25,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         tun: "s2s0".into(),
         mtu: None,
         control: "/run/s2s-gw/control.sock".into(),
+        state: Some("/var/lib/s2s-gw/state.json".into()),
         workers: 1,
         cookie_threshold: 64,
         max_half_open: 1000,
