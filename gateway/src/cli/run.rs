@@ -35,9 +35,7 @@ impl Run {
             say(&report.render(colour));
             Failure::silent(Code::Usage)
         })?;
-        let filter = self.log.as_deref().unwrap_or(&config.log.level);
-        let levels = config.connections.iter().filter_map(|one| Some((one.name.clone(), one.log?)));
-        log::start(filter, config.log.format, levels)
+        log::start(self.log.as_deref(), &config.log, log::levels(&config.connections))
             .map_err(|error| Failure::new(Code::Usage, error))?;
         say(&config.render_left_out(colour));
         say(&config.render_warnings(colour));

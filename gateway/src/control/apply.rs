@@ -32,7 +32,9 @@ impl Control {
         let keeps_others = !config.left_out_files.is_empty();
         self.memory.reconfigure(config.gateway.state.as_deref(), keeps_others);
         self.gateway = config.gateway;
+        let other = self.log != config.log;
         self.log = config.log;
+        self.relog(other, &config.connections);
         self.security = config.security;
         self.warnings = config.warnings.iter().map(Warning::of_config).collect();
         self.resolver.reconfigure(start::names(&config.connections), now);

@@ -28,6 +28,7 @@ use super::diff::{self, Side};
 use super::{Control, Run};
 use crate::config::{self, Config, Report, Severity};
 use crate::dataplane::SlotId;
+use crate::log;
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
 use crate::status::{Code, Warning};
@@ -222,12 +223,14 @@ impl Control {
         let old = Side {
             gateway: &self.gateway,
             log: &self.log,
+            log_is_pinned: log::is_pinned(),
             security: &self.security,
             connections: self.connections.iter().map(|c| &c.config).collect(),
         };
         let new = Side {
             gateway: &config.gateway,
             log: &config.log,
+            log_is_pinned: log::is_pinned(),
             security: &config.security,
             connections: config.connections.iter().collect(),
         };

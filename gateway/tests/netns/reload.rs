@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use testkit::gateway::Ours;
 use testkit::netns::Family;
-use testkit::peer::{Facts, pause, wait_for};
+use testkit::peer::{Daemon, Facts, pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, GAP, Pair};
@@ -35,6 +35,7 @@ pub(crate) fn list(list: &mut List) {
     add("key-rotated", key_rotated);
     add("algorithms", algorithms);
     add("signal", signal);
+    add("log", log);
     for pair in [Pair::OursToSwan, Pair::SwanToOurs] {
         list.tunnel("reload/in-place-and-removed", gcm(pair), with_swan);
     }
@@ -459,6 +460,65 @@ fn algorithms(case: &mut Case) -> Result<()> {
         })
     })?;
     at_rest(case, 1)
+}
+
+/// What is logged, and how, follows the file at once; not what the command line or the environment says.
+fn log(case: &mut Case) -> Result<()> {
+    case.right.start()?;
+    let ours_left = ours(case, true)?;
+    let config = ours_left.config().display().to_string();
+    let mut command = ours_left.command(&["run", "-c", &config]);
+    command.env_remove("S2S_GW_LOG");
+    let mut daemon = Daemon::new(case.dir.path().join("left.out"));
+    daemon.spawn(command)?;
+    case.wait_up(Duration::from_secs(10))?;
+    let since = |before: &str| -> Result<String> {
+        let log = case.left.log();
+        Ok(log.strip_prefix(before).context("the log grew")?.to_owned())
+    };
+
+    let said = change(ours_left, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
+    ensure!(said.contains("[log] level") && said.contains("in place"), "{said}");
+    let before = case.left.log();
+    ours_left.tell(&["down", "site"])?;
+    ensure!(!since(&before)?.contains("down-requested"), "{}", since(&before)?);
+    ensure!(ours_left.tell(&["events"])?.contains("down-requested"), "but it is an event");
+
+    let louder = replaced("level = \"error\"", "level = \"info\"\nformat = \"json\"");
+    let said = change(ours_left, &louder)?;
+    ensure!(said.contains("[log] level, [log] format"), "{said}");
+    let before = case.left.log();
+    ours_left.tell(&["up", "site"])?;
+    case.wait_up(Duration::from_secs(5))?;
+    let lines = since(&before)?;
+    let told: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let has = |told: &[Value], event: &str| told.iter().any(|line| line["event"] == event);
+    ensure!(has(&told, "up-requested") && has(&told, "up"), "{lines}");
+    ensure!(!told.iter().any(|line| line["level"] == "debug"), "{lines}");
+
+    let said = change(ours_left, &replaced("[connection.site]", "[connection.site]\nlog = \"debug\""))?;
+    ensure!(said.contains("log"), "{said}");
+    let before = case.left.log();
+    ours_left.tell(&["restart", "site"])?;
+    case.wait_up(Duration::from_secs(5))?;
+    wait_for("a line about details", Duration::from_secs(5), || {
+        let lines = since(&before)?;
+        let is_detail = |line: &str| line.contains("\"debug\"") && line.contains("\"site\"");
+        Ok(lines.lines().any(is_detail).then_some(()))
+    })?;
+
+    // This one was started with $S2S_GW_LOG.
+    let said = change(ours(case, false)?, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
+    ensure!(said.contains("goes before it"), "{said}");
+    let before = case.right.log();
+    ours(case, false)?.tell(&["rekey", "site"])?;
+    wait_for("the other to log as before", Duration::from_secs(5), || {
+        let log = case.right.log();
+        Ok(log.strip_prefix(&before).unwrap_or_default().contains("INFO").then_some(()))
+    })?;
+    let (status, _) = daemon.stop(Signal::TERM)?;
+    ensure!(status.success(), "{status}");
+    Ok(())
 }
 
 /// SIGHUP does the same, and the log says how it went.
