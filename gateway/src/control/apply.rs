@@ -200,6 +200,8 @@ impl Control {
         }
         connection.path_mtu.limit(config.mtu);
         connection.config = config;
+        // What is missed of it may depend on the routes.
+        connection.children.iter_mut().for_each(|child| child.narrowing.changed(now));
         let mut gone = Vec::new();
         for (config, child) in old.into_iter().flatten() {
             let new = |place: &usize| connection.config.children.get(*place);

@@ -256,6 +256,9 @@ impl Connection {
                     let (sent, silence) = one_way.next()?;
                     Some(reason::no_return_traffic(sent, silence))
                 };
+                let narrowed = || {
+                    self.children.iter().find_map(|child| child.narrowing.reason()).cloned()
+                };
                 let monitor = || {
                     let monitor = self.failed_monitor()?;
                     Some(reason::monitor_failed(&monitors::described(monitor)))
@@ -263,6 +266,7 @@ impl Connection {
                 failed
                     .or_else(|| self.lacks_route.then(reason::route_refused))
                     .or_else(one_way)
+                    .or_else(narrowed)
                     .or_else(monitor)
                     .or_else(|| self.standby_reason())
             }

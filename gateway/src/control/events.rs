@@ -360,7 +360,7 @@ impl Control {
             let alert = reason::code(why).alert;
             tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
         }
-        state.on_down(child);
+        state.on_down(child, now);
         self.on_standing(index, now);
         self.dismiss_dead(index);
     }

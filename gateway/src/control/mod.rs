@@ -19,7 +19,7 @@
 //!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
 //!   diff.rs       old and new configuration      reload.rs       reads it again
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
-//!   memory.rs     what outlives the daemon
+//!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
@@ -39,6 +39,7 @@ mod install;
 mod logs;
 mod memory;
 mod monitors;
+mod narrowing;
 mod path_mtu;
 mod paths;
 mod pfs;

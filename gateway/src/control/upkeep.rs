@@ -29,6 +29,7 @@ impl Control {
             self.endpoint.report_usage(now, child, usage);
             self.drain(now);
         }
+        self.look_at_narrowing(now);
         let wall = clock::wall();
         for connection in &mut self.connections {
             for child in &mut connection.children {

@@ -232,6 +232,8 @@ pub const ALL: &[Id] = &[
         "warn",
         "a peer did not agree to a child SA; `reason`, and when it is tried again",
     ),
+    id("child", "narrowed", "warn", "the peer left less of a child than was asked for (E1006)"),
+    id("child", "whole", "info", "a child carries again all that it was configured for"),
     id("child", "enough", "info", "the peer takes no more SAs for the workers; they share one"),
     id("child", "install-failed", "error", "a child SA could not be put to use"),
     id(

@@ -36,6 +36,8 @@ crate::codes::codes! {
         "IKE works and the peer is who it should be, but the two gateways have no complete set of algorithms for the tunnel itself in common. Compare `esp` in the policy with the peer's list. A group in it means perfect forward secrecy; the first tunnel comes up without one, so a difference in the group alone shows only when keys are replaced.";
     Selectors "E1005" "the two sides protect different networks"
         "No pair of networks is wanted by both sides (TS_UNACCEPTABLE). Our `local_subnets` have to be the peer's remote ones and our `remote_subnets` its local ones. Some peers take only one network on each side in one tunnel.";
+    Narrowed "E1006" "the peer carries less than we asked for"
+        "The two gateways agreed on a child SA, but the networks that both of them have are less than those that are configured here (RFC 7296 §2.9), so the peer took only these. They pass; packets to or from the rest are dropped here, and counted as selector-mismatch. `s2s-gw status NAME` shows what was asked for and what was left. Our `local_subnets` have to be the peer's remote ones and our `remote_subnets` its local ones. Of 0.0.0.0/0 or ::/0 only that is missed which `routes` leads into the tunnel.";
     RefusedByPeer "E1007" "the peer refuses our identity or our key"
         "The peer answered AUTHENTICATION_FAILED and, as it should, does not say why. Either the pre-shared keys differ, or the peer has no entry for the identity that we sent, or it looks for us at another address. Its log knows which; the message here names the identity that we sent, which has to be what the peer calls us.";
     WrongKey "E1008" "the peer has another key"

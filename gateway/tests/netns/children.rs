@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use testkit::gateway::Ours;
 use testkit::netns::Family;
 use testkit::peer::{ChildSa, ConnectionSpec, wait_for};
 
@@ -24,7 +25,7 @@ pub(crate) fn list(list: &mut List) {
         list.tunnel("children/one-rekeyed", two(pair), one_rekeyed);
     }
     list.every_pair("narrowing/asked-for-everything", everything, narrowed);
-    list.every_pair("narrowing/asked-for-more", wider, narrowed);
+    list.every_pair("narrowing/asked-for-more", wider, missed);
 }
 
 /// Two children: the right side has two networks, and each is a child.
@@ -125,6 +126,49 @@ fn wider(pair: Pair) -> Tunnel {
         left.remote_subnets = vec!["10.2.0.0/16".into()];
     };
     Tunnel { edit, ..gcm(pair) }
+}
+
+/// The one who asked for more says what it did not get; the one who has less on purpose does not.
+fn missed(case: &mut Case) -> Result<()> {
+    narrowed(case)?;
+    if let Some(right) = case.right.as_ours() {
+        ensure!(state(right)? == "up", "the right side has all that it wants");
+    }
+    let Some(ours) = case.left.as_ours() else { return Ok(()) };
+    wait_for("the left to miss something", Duration::from_secs(5), || {
+        Ok((state(ours)? == "degraded").then_some(()))
+    })?;
+    let status = ours.json()?;
+    for place in ["/connections/0/reason", "/connections/0/children/0/reason"] {
+        let reason = status.pointer(place).context("a reason")?;
+        let text = reason.to_string();
+        for word in ["E1006", "ts-narrowed", "asked ", "10.2.0.0/16", "left ", "10.2.0.0/24"] {
+            ensure!(text.contains(word), "no {word} in {place}: {text}");
+        }
+    }
+    let said = ours.tell(&["status", "site"])?;
+    ensure!(said.contains("E1006") || said.contains("ts-narrowed"), "{said}");
+    let events = ours.tell(&["events"])?;
+    ensure!(events.contains("event=narrowed conn=site"), "{events}");
+    // Of the whole world only what is routed is missed.
+    let text = std::fs::read_to_string(ours.config())?;
+    let world = text.replace("10.2.0.0/16", "0.0.0.0/0").replace("10.1.0.0/24", "0.0.0.0/0");
+    let world = world.replace("[connection.site]", "[connection.site]\nroutes = [\"10.2.0.0/24\"]");
+    std::fs::write(ours.config(), world)?;
+    ours.tell(&["reload"])?;
+    wait_for("the left to be content", Duration::from_secs(10), || {
+        Ok((state(ours)? == "up").then_some(()))
+    })?;
+    // It is not content for want of a look.
+    testkit::peer::pause(Duration::from_secs(4));
+    ensure!(state(ours)? == "up", "{}", ours.tell(&["status"])?);
+    case.ping_all()
+}
+
+fn state(ours: &Ours) -> Result<String> {
+    let status = ours.json()?;
+    let state = status.pointer("/connections/0/state").and_then(serde_json::Value::as_str);
+    Ok(state.context("a state")?.to_owned())
 }
 
 /// What the responder left of it passes; what it took off is dropped here, and counted.

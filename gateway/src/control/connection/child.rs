@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ikev2::{ChildId, Traffic};
 use jiff::Timestamp;
 
+use crate::control::narrowing::Narrowing;
 use crate::control::pfs::Pfs;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::show::Counted;
@@ -44,6 +45,8 @@ pub(in crate::control) struct Child {
     sent: u64,
     /// What was counted when somebody last reset the counters, and when that was.
     pub(in crate::control) baseline: Option<(Instant, Counted)>,
+    /// Whether the peer left less of it than it was to carry.
+    pub(in crate::control) narrowing: Narrowing,
     /// Whether both sides agree on PFS.
     pub(in crate::control) pfs: Pfs,
     pub(super) shown: State,
@@ -91,6 +94,7 @@ impl Child {
             last_sent: None,
             sent: 0,
             baseline: None,
+            narrowing: Narrowing::default(),
             pfs: Pfs::Unknown,
             shown: State::Down,
             since: now,
@@ -115,13 +119,16 @@ impl Child {
             self.answered = false;
         }
         self.live.push((id, traffic));
+        self.narrowing.changed(now);
     }
 
     /// A pair of SAs was removed.
-    pub(in crate::control) fn on_down(&mut self, id: ChildId) {
+    pub(in crate::control) fn on_down(&mut self, id: ChildId, now: Instant) {
         self.live.retain(|(live, _)| *live != id);
+        self.narrowing.changed(now);
         if self.live.is_empty() {
             self.heard = None;
+            self.narrowing.forget();
             self.pfs = Pfs::Unknown;
         }
     }
@@ -131,6 +138,7 @@ impl Child {
         self.failures.clear();
         self.asked = None;
         self.heard = None;
+        self.narrowing.forget();
         self.pfs = Pfs::Unknown;
     }
 
@@ -147,6 +155,11 @@ impl Child {
     /// What could not be made and is not there: a failed rekey leaves the old SAs in place.
     pub(in crate::control) fn missing(&self) -> impl Iterator<Item = &Failed> {
         self.failures.iter().filter(|failed| !self.carries(&failed.traffic))
+    }
+
+    /// Why it is not whole, if something of it is wrong.
+    pub(in crate::control) fn fault(&self) -> Option<&Reason> {
+        self.worst().map(|failed| &failed.reason).or(self.narrowing.reason())
     }
 
     /// Of all that went wrong, what is missing rather than what was not rekeyed.
@@ -173,7 +186,10 @@ impl Child {
     pub(in crate::control) fn state(&self, now: Instant) -> State {
         if self.live.is_empty() {
             State::Down
-        } else if self.failures.is_empty() && self.one_way(now).is_none() {
+        } else if self.failures.is_empty()
+            && self.one_way(now).is_none()
+            && self.narrowing.reason().is_none()
+        {
             State::Up
         } else {
             State::Degraded
