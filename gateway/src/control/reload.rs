@@ -45,6 +45,8 @@ pub(super) struct Reloading {
     failed: bool,
     /// What was read, as it was then.
     stamps: BTreeMap<PathBuf, Option<Stamp>>,
+    /// What was included: a file that fits and was not read is a difference, too.
+    patterns: Vec<PathBuf>,
     /// Since when files differ from that.
     differs_since: Option<Instant>,
 }
@@ -84,7 +86,8 @@ impl Reloading {
         let path = config.files.first().cloned().unwrap_or_default();
         let stamps = stamps(config.files.iter().chain(&config.left_out_files));
         let (job, again, failed, differs_since) = (None, false, false, None);
-        let mut this = Self { path, waker, job, again, failed, stamps, differs_since };
+        let patterns = config.patterns.clone();
+        let mut this = Self { path, waker, job, again, failed, stamps, patterns, differs_since };
         this.look(now);
         this
     }
@@ -131,7 +134,8 @@ impl Reloading {
 
     /// Looks whether files are others than those that were read.
     pub(super) fn look(&mut self, now: Instant) {
-        let differs = self.stamps.iter().any(|(file, then)| stamp(file) != *then);
+        let differs = self.stamps.iter().any(|(file, then)| stamp(file) != *then)
+            || Config::matching(&self.patterns).iter().any(|file| !self.stamps.contains_key(file));
         self.differs_since = differs.then(|| self.differs_since.unwrap_or(now));
     }
 
@@ -257,6 +261,7 @@ impl Control {
             log_plan(&answer);
             self.reloading.failed = false;
             self.reloading.stamps = stamps;
+            self.reloading.patterns.clone_from(&config.patterns);
             self.reloading.look(now);
             self.put_in_force(now, config, &plan, at_once);
         }

@@ -17,7 +17,7 @@ crate::codes::codes! {
     OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
         "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
     FileNewer "W0602" "the configuration file is newer than what runs"
-        "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
+        "A file that the gateway has read changed more than a minute ago, or a further one fits an `include`, and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
     ReloadFailed "W0603" "the last reload was refused"
         "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
     NoState "W0604" "what outlives a restart cannot be read or written"
