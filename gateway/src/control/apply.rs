@@ -91,6 +91,7 @@ impl Control {
         connection.leaving.clear();
         connection.redirect = None;
         for child in &mut connection.children {
+            child.down = false;
             child.index = None;
         }
     }
@@ -233,6 +234,7 @@ impl Control {
                 Some(number) => {
                     let _ = self.endpoint.reconfigure_child(now, peer, number, config);
                 }
+                None if child.down => {}
                 None => child.index = self.endpoint.add_child(now, peer, config).ok(),
             }
             self.drain(now);

@@ -68,21 +68,25 @@ impl Control {
     fn carry_out(&mut self, now: Instant, request: Request) -> Result<Response, Response> {
         Ok(match request {
             Request::Status => self.status(now),
-            Request::Up { name } => {
-                let index = self.whole(&name, "up")?;
-                self.up(now, index)
-            }
-            Request::Down { name } => {
-                let index = self.whole(&name, "down")?;
-                let answer = self.down(now, index);
-                self.remember();
-                answer
-            }
-            Request::Restart { name } => {
-                let index = self.whole(&name, "restart")?;
-                self.down(now, index);
-                self.up(now, index)
-            }
+            Request::Up { name } => match self.find(&name)? {
+                (index, None) => self.up(now, index),
+                (index, Some(place)) => self.up_child(now, index, place)?,
+            },
+            Request::Down { name } => match self.find(&name)? {
+                (index, None) => {
+                    let answer = self.down(now, index);
+                    self.remember();
+                    answer
+                }
+                (index, Some(place)) => self.down_child(now, index, place)?,
+            },
+            Request::Restart { name } => match self.find(&name)? {
+                (index, None) => {
+                    self.down(now, index);
+                    self.up(now, index)
+                }
+                (index, Some(place)) => self.restart_child(now, index, place)?,
+            },
             Request::Rekey { name, ike } => {
                 let (index, child) = self.find(&name)?;
                 self.rekey(now, index, child, ike)
@@ -137,7 +141,7 @@ impl Control {
             (_, Some(_)) => Err(refuse(
                 RefusalKind::NotSupported,
                 format!(
-                    "`{command}` of a single child is not supported yet; leave `/` and what follows out"
+                    "`{command}` works on whole connections; leave `/` and what follows out (up, down, restart and rekey take NAME/CHILD)"
                 ),
             )),
         }
@@ -151,6 +155,7 @@ impl Control {
             connection.decision = (!is_usual).then_some(Decision::Up);
         }
         self.remember();
+        self.lift_children(now, index);
         self.enable(now, index);
         self.publish_policy();
         let Some(connection) = self.connections.get(index) else { return gone() };

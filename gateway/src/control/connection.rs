@@ -198,16 +198,15 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
+                let wanted = || self.children.iter().filter(|child| !child.down);
+                let installed = wanted().filter(|child| !child.live.is_empty()).count();
                 let failed = self.children.iter().any(|child| !child.failures.is_empty());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
                     // What is wrong has a reason; what is not tried yet has none, and is missing nevertheless.
-                    _ if installed == self.children.len() && self.reason(now).is_none() => {
-                        State::Up
-                    }
+                    _ if installed == wanted().count() && self.reason(now).is_none() => State::Up,
                     _ => State::Degraded,
                 }
             }

@@ -12,7 +12,7 @@
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
-//!   logs.rs       events, levels of the log
+//!   logs.rs       events, levels of the log         one_child.rs   up, down, restart of a single child
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
 //!   show.rs       what `show` shows              settings.rs     the configuration in force
 //!   host.rs       what of this host is in the way  pfs.rs        whether the two sides agree on PFS
@@ -40,6 +40,7 @@ mod logs;
 mod memory;
 mod monitors;
 mod narrowing;
+mod one_child;
 mod path_mtu;
 mod paths;
 mod pfs;

@@ -24,6 +24,8 @@ pub(in crate::control) struct Child {
     pub(in crate::control) slot: SlotId,
     /// Its number in `ikev2`: its place, unless children came and went since the connection was enabled.
     pub(in crate::control) index: Option<usize>,
+    /// A command took it down by itself.
+    pub(in crate::control) down: bool,
     pub(in crate::control) counters: Arc<ChildCounters>,
     /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
     /// networks where the peer wants it so.
@@ -83,6 +85,7 @@ impl Child {
         Self {
             slot,
             index,
+            down: false,
             counters: Arc::new(ChildCounters::new(now)),
             live: Vec::new(),
             failures: Vec::new(),
@@ -175,7 +178,7 @@ impl Child {
     pub(super) fn may_acquire(&mut self, now: Instant) -> bool {
         let waits = self.failures.iter().any(|failed| failed.retry_at.is_some());
         let lately = self.asked.is_some_and(|at| now.saturating_duration_since(at) < ASK_PAUSE);
-        if waits || lately || !self.live.is_empty() {
+        if waits || lately || self.down || !self.live.is_empty() {
             return false;
         }
         self.asked = Some(now);
@@ -184,7 +187,9 @@ impl Child {
 
     /// The state of its packets.
     pub(in crate::control) fn state(&self, now: Instant) -> State {
-        if self.live.is_empty() {
+        if self.down {
+            State::Disabled
+        } else if self.live.is_empty() {
             State::Down
         } else if self.failures.is_empty()
             && self.one_way(now).is_none()
