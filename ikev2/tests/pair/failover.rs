@@ -94,6 +94,38 @@ fn when_an_endpoint_dies_the_next_one_is_called_and_not_the_dead_one() {
     }
 }
 
+/// Its operator stops it, or the connection there: it says so, and may not be there for long.
+#[test]
+fn an_endpoint_that_leaves_in_order_is_called_last() {
+    for seed in 0..10 {
+        let mut world = hubs(seed);
+        world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
+        world.run_for(MINUTE);
+        for (host, to) in [(RIGHT, OTHER_ADDRESS), (OTHER, RIGHT_ADDRESS)] {
+            let calls = |world: &World| world.left().count(|e| matches!(e, Event::Connecting { .. }));
+            let before = calls(&world);
+            let peer = world.host(host).peers[0];
+            world.command(host, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
+            world.command(host, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+            world.run_until(|world| world.left().up.is_empty(), MINUTE);
+            let took = world.run_until(|world| is_at(world, to), MINUTE);
+            assert!(took <= 3 * SECOND, "{took:?}\n{}", world.report());
+            assert_eq!(calls(&world), before + 1, "the other one first\n{}", world.report());
+            world.run_for(MINUTE);
+        }
+    }
+}
+
+/// The first turns it away: the second is tried before the first is asked again and again.
+#[test]
+fn an_endpoint_that_refuses_does_not_keep_the_other_from_being_called() {
+    let mut world = hubs(5);
+    let peer = world.host(RIGHT).peers[0];
+    world.command(RIGHT, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
+    let took = world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
+    assert!(took <= 5 * SECOND, "{took:?}\n{}", world.report());
+}
+
 #[test]
 fn a_probe_finds_who_answers_and_leaves_nothing_behind() {
     let mut world = hubs(1);
