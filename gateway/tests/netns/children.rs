@@ -24,6 +24,7 @@ pub(crate) fn list(list: &mut List) {
         list.tunnel("children/one-deleted", two(pair), one_deleted);
         list.tunnel("children/one-rekeyed", two(pair), one_rekeyed);
     }
+    list.tunnel("children/one-commanded", two(Pair::OursToOurs), one_commanded);
     list.every_pair("narrowing/asked-for-everything", everything, narrowed);
     list.every_pair("narrowing/asked-for-more", wider, missed);
 }
@@ -90,6 +91,60 @@ fn one_rekeyed(case: &mut Case) -> Result<()> {
     ensure!(now == second, "the second child changed: {second:?} {now:?}");
     at_rest(case, 2)?;
     both_answer(case)
+}
+
+/// Down, up and anew by command: the other one keeps its SPIs and loses nothing.
+fn one_commanded(case: &mut Case) -> Result<()> {
+    case.up()?;
+    at_rest(case, 2)?;
+    let ours = || case.left.as_ours().context("the left one is ours");
+    let spi = |child: usize| -> Result<String> {
+        let status = ours()?.json()?;
+        let spi = status.pointer(&format!("/connections/0/children/{child}/spi_in"));
+        Ok(spi.and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+    };
+    let answers = |index: u8| -> Result<u16> {
+        let to = case.sites.right.host_address(Family::V4, index);
+        case.sites.left.host.ping(to, 3, GAP)
+    };
+    let (first, second) = (spi(0)?, spi(1)?);
+    let said = ours()?.tell(&["down", "site/lan-2", "--wait", "5s"])?;
+    ensure!(said.contains("site/lan-2 is down until"), "{said}");
+    ensure!((answers(0)?, answers(1)?) == (3, 0), "the first passes and the second does not");
+    ensure!(state(ours()?)? == "up", "what was taken down is not missed");
+    let status = ours()?.json()?;
+    let child = status.pointer("/connections/0/children/1/state");
+    ensure!(child.is_some_and(|state| state == "disabled"), "{status}");
+    wait_for("the other side to lose it", Duration::from_secs(3), || {
+        let sas = case.right.sas()?;
+        Ok((sas.iter().map(|sa| sa.children.len()).sum::<usize>() == 1).then_some(()))
+    })?;
+    let said = ours()?.tell(&["down", "site/lan-1"]).expect_err("nothing would be left");
+    ensure!(said.to_string().contains("`s2s-gw down site`"), "{said}");
+    ours()?.tell(&["up", "site/lan-2", "--wait", "5s"])?;
+    at_rest(case, 2)?;
+    both_answer(case)?;
+    ensure!(spi(0)? == first && spi(1)? != second, "only the second is another one");
+    let second = spi(1)?;
+    let said = ours()?.tell(&["restart", "site/lan-2", "--wait", "5s"])?;
+    ensure!(said.contains("site/lan-2 is deleted and is asked for"), "{said}");
+    wait_for("the second to be another one", Duration::from_secs(5), || {
+        let now = spi(1)?;
+        Ok((!now.is_empty() && now != second).then_some(()))
+    })?;
+    at_rest(case, 2)?;
+    both_answer(case)?;
+    ensure!(spi(0)? == first, "the first one changed");
+    // The connection as a whole has them all.
+    ours()?.tell(&["down", "site/lan-1"])?;
+    ours()?.tell(&["up", "site"])?;
+    at_rest(case, 2)?;
+    both_answer(case)?;
+    let said = ours()?.tell(&["up", "site/lan-7"]).expect_err("no such child").to_string();
+    ensure!(said.contains("lan-1, lan-2"), "{said}");
+    let said = ours()?.tell(&["failover", "site/lan-1"]).expect_err("of the whole").to_string();
+    ensure!(said.contains("works on whole connections"), "{said}");
+    Ok(())
 }
 
 fn both_answer(case: &Case) -> Result<()> {

@@ -21,6 +21,8 @@ mod fragments;
 mod handed;
 mod host;
 mod hub;
+mod kept;
+mod killed;
 mod lifecycle;
 mod lifetimes;
 mod many;
@@ -88,6 +90,8 @@ fn main() -> ExitCode {
     operate::list(&mut list);
     service::list(&mut list);
     handed::list(&mut list);
+    kept::list(&mut list);
+    killed::list(&mut list);
     speed::list(&mut list);
     sizes::list(&mut list);
     datagrams::list(&mut list);

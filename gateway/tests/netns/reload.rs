@@ -42,7 +42,7 @@ pub(crate) fn list(list: &mut List) {
 }
 
 /// A change of the text of a configuration.
-type Edit<'e> = &'e dyn Fn(String) -> String;
+pub(crate) type Edit<'e> = &'e dyn Fn(String) -> String;
 
 fn ours(case: &Case, left: bool) -> Result<&Ours> {
     let peer = if left { &case.left } else { &case.right };
@@ -50,7 +50,7 @@ fn ours(case: &Case, left: bool) -> Result<&Ours> {
 }
 
 /// Writes another configuration, in one step, as an editor does.
-fn rewrite(ours: &Ours, edit: Edit<'_>) -> Result<()> {
+pub(crate) fn rewrite(ours: &Ours, edit: Edit<'_>) -> Result<()> {
     let file = ours.config();
     let text = edit(std::fs::read_to_string(&file)?);
     let beside = file.with_extension("new");
@@ -92,7 +92,7 @@ fn key_file(ours: &Ours, connection: &str) -> PathBuf {
 }
 
 /// A second connection between the same gateways, with the key of the first.
-fn other(ours: &Ours, left: bool) -> String {
+pub(crate) fn other(ours: &Ours, left: bool) -> String {
     let (here, there) = if left { (201, 202) } else { (202, 201) };
     let (us, them) = if left { ("left", "right") } else { ("right", "left") };
     let start = if left { "always" } else { "respond-only" };
@@ -150,7 +150,7 @@ fn answers(case: &Case, index: u8) -> Result<bool> {
     Ok(case.sites.left.host.ping(to, 1, GAP)? == 1)
 }
 
-fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
+pub(crate) fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     // The right site gets one network more.
     let (old, new) =
         (case.sites.right.subnet(Family::V4, 0), case.sites.right.subnet(Family::V4, 1));
@@ -158,7 +158,7 @@ fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     replaced(&format!("{key} = [{old:?}]"), &format!("{key} = [{old:?}, {new:?}]"))
 }
 
-fn less(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
+pub(crate) fn less(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     let (old, new) =
         (case.sites.right.subnet(Family::V4, 0), case.sites.right.subnet(Family::V4, 1));
     let key = if left { "remote_subnets" } else { "local_subnets" };
@@ -492,9 +492,9 @@ fn log(case: &mut Case) -> Result<()> {
     case.wait_up(Duration::from_secs(5))?;
     let lines = since(&before)?;
     let told: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let has = |told: &[Value], event: &str| told.iter().any(|line| line["event"] == event);
+    let has = |told: &[Value], event: &str| told.iter().any(|line| at(line, "/event") == event);
     ensure!(has(&told, "up-requested") && has(&told, "up"), "{lines}");
-    ensure!(!told.iter().any(|line| line["level"] == "debug"), "{lines}");
+    ensure!(!told.iter().any(|line| at(line, "/level") == "debug"), "{lines}");
 
     let said = change(ours_left, &replaced("[connection.site]", "[connection.site]\nlog = \"debug\""))?;
     ensure!(said.contains("log"), "{said}");
