@@ -527,6 +527,22 @@ fn tables_are_text_or_json_with_a_schema() {
 }
 
 #[test]
+fn descriptors_for_somebody_else_are_none_and_a_wrong_announcement_is_said() {
+    let started = |pid: &str, number: &str| {
+        let mut command = Command::new(program());
+        command.args(["run", "-c", "/nowhere/s2s-gw.toml"]);
+        command.env("LISTEN_PID", pid).env("LISTEN_FDS", number).env("LISTEN_FDNAMES", "ike:nat");
+        command.output().expect("the program runs")
+    };
+    let output = started("1", "2");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/nowhere/s2s-gw.toml"), "{}", stderr(&output));
+    let output = started("me", "2");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("LISTEN_FDS announces"), "{}", stderr(&output));
+}
+
+#[test]
 fn algorithms_need_no_daemon() {
     let output = run(&["show", "algorithms"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -27,6 +27,10 @@ pub(crate) fn take() -> io::Result<Vec<Descriptor>> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());
     }
+    if sd_notify::listen_fds()?.len() == 0 {
+        // Names alone are those of somebody else, whose environment we have.
+        return Ok(Vec::new());
+    }
     let announced = sd_notify::listen_fds_with_names()?;
     let each = announced.map(|(number, name)| {
         // SAFETY: LISTEN_PID names this process, so its starter gave it these descriptors; they are open, for their flags
