@@ -255,9 +255,8 @@ impl Connection {
                     let (sent, silence) = one_way.next()?;
                     Some(reason::no_return_traffic(sent, silence))
                 };
-                let narrowed = || {
-                    self.children.iter().find_map(|child| child.narrowing.reason()).cloned()
-                };
+                let narrowed =
+                    || self.children.iter().find_map(|child| child.narrowing.reason()).cloned();
                 let monitor = || {
                     let monitor = self.failed_monitor()?;
                     Some(reason::monitor_failed(&monitors::described(monitor)))

@@ -206,9 +206,8 @@ impl Connection {
             // The configuration says so by now.
             Some(Decision::Down) | None => {}
         }
-        self.decision = decision.filter(|decision| {
-            *decision == Decision::Up || self.config.enabled
-        });
+        self.decision =
+            decision.filter(|decision| *decision == Decision::Up || self.config.enabled);
         if self.decision.is_some() || endpoint.is_some() {
             let conn = &self.config.name;
             let decision = decision.map(|decision| match decision {
@@ -227,7 +226,8 @@ fn read(path: &Path) -> Result<State, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
         Err(error) => return Err(error.to_string()),
     };
-    let length = file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    let length =
+        file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
     if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
         return Err(format!("it has more than {LONGEST} octets"));
     }

@@ -93,7 +93,8 @@ fn look(configured: &config::Child, routes: &Routes, child: &Child) -> Option<Re
         all.dedup();
         all
     };
-    let (left_local, left_remote) = (left(|traffic| &traffic.local), left(|traffic| &traffic.remote));
+    let (left_local, left_remote) =
+        (left(|traffic| &traffic.local), left(|traffic| &traffic.remote));
     let all_hosts = |network: &&IpNet| network.prefix_len() == 0;
     let locals = configured.local.iter().filter(|network| !all_hosts(network));
     let remotes = configured.remote.iter().filter(|network| !all_hosts(network));
@@ -218,7 +219,11 @@ mod tests {
         let gap: &[&str] = &["10.2.0.0/18", "10.2.128.0/17"];
         assert!(found([A, B], Routes::Auto, &[[A, gap]]).is_some());
         let both: &[&str] = &["10.2.0.0/16", "10.3.0.0/16"];
-        assert_eq!(found([A, both], Routes::Auto, &[[A, B], [A, &both[1..]]]), None, "pair by pair");
+        assert_eq!(
+            found([A, both], Routes::Auto, &[[A, B], [A, &both[1..]]]),
+            None,
+            "pair by pair"
+        );
     }
 
     #[test]
@@ -237,7 +242,12 @@ mod tests {
         let now = clock::now();
         let mut one = connection(Start::Always, now);
         let child = &mut one.children[0];
-        child.on_up(ChildId(1), Traffic::new(selectors(A), selectors(&["10.2.0.0/24"])), false, now);
+        child.on_up(
+            ChildId(1),
+            Traffic::new(selectors(A), selectors(&["10.2.0.0/24"])),
+            false,
+            now,
+        );
         let failed = Failed {
             traffic: Traffic::new(selectors(A), selectors(B)),
             reason: reason::narrowed("x", "y"),

@@ -119,7 +119,8 @@ impl Control {
     /// Out of the endpoint, with its SAs.
     fn take_out(&mut self, now: Instant, index: usize, place: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        let (Some(peer), Some(child)) = (connection.peer, connection.children.get_mut(place)) else {
+        let (Some(peer), Some(child)) = (connection.peer, connection.children.get_mut(place))
+        else {
             return;
         };
         if let Some(number) = child.index {
@@ -127,7 +128,8 @@ impl Control {
             let _ = self.endpoint.remove_child(now, peer, number);
             self.drain(now);
         }
-        if let Some(child) = self.connections.get_mut(index).and_then(|c| c.children.get_mut(place)) {
+        if let Some(child) = self.connections.get_mut(index).and_then(|c| c.children.get_mut(place))
+        {
             child.index = None;
         }
     }

@@ -138,9 +138,9 @@ impl Server {
         registry: &Registry,
         token: Token,
     ) -> Result<Self, SocketError> {
-        registry.register(&mut listener, token, Interest::READABLE).map_err(|source| {
-            SocketError::Io { what: "watch", path: file.path.clone(), source }
-        })?;
+        registry
+            .register(&mut listener, token, Interest::READABLE)
+            .map_err(|source| SocketError::Io { what: "watch", path: file.path.clone(), source })?;
         let next_client = token.0 + 1;
         Ok(Self {
             listener,

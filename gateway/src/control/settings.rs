@@ -369,7 +369,8 @@ mod tests {
             one.config.policy.dpd = Some(ikev2::Dpd::default());
             one
         });
-        let told = |all: &[Connection]| of(&gateway(), &Log::default(), &Security::default(), all).0;
+        let told =
+            |all: &[Connection]| of(&gateway(), &Log::default(), &Security::default(), all).0;
         let same = told(&all);
         assert!(same["connection"]["berlin"].get("dpd").is_none(), "{same}");
         all[1].config.policy.dpd = None;
@@ -379,7 +380,10 @@ mod tests {
         assert!(told["policy"][name].get("ike").is_some(), "what all share stays there: {told}");
         let dpd = |name: &str| told["connection"][name]["dpd"].clone();
         assert_eq!(dpd("paris"), false);
-        assert_eq!((&dpd("berlin")["interval"], &dpd("rome")["interval"]), (&json!("30s"), &json!("30s")));
+        assert_eq!(
+            (&dpd("berlin")["interval"], &dpd("rome")["interval"]),
+            (&json!("30s"), &json!("30s"))
+        );
         assert!(told["connection"]["rome"].get("pfs_check").is_none(), "{told}");
     }
 

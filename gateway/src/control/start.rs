@@ -279,11 +279,7 @@ fn udp(handed: &mut Handed, gateway: &Gateway, port: Port) -> Result<Vec<UdpSock
 }
 
 /// The queues of every worker, and the MTU of what goes into them: those that were handed over, else our own.
-fn lanes(
-    handed: &mut Handed,
-    gateway: &Gateway,
-    mtu: u16,
-) -> Result<(Vec<Lanes>, u16), OpenError> {
+fn lanes(handed: &mut Handed, gateway: &Gateway, mtu: u16) -> Result<(Vec<Lanes>, u16), OpenError> {
     let (name, workers) = (&gateway.tun, gateway.workers);
     let (lanes, mtu) = match handed.queues(name, workers)? {
         None => (Tun::open_for(name, mtu, workers)?, mtu),

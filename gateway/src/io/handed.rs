@@ -167,8 +167,9 @@ impl Handed {
         let Some(descriptors) = self.all.remove(TUN) else { return Ok(None) };
         let have = descriptors.len();
         if have != workers && have != 2 * workers {
-            let is =
-                format!("{have} queues are handed over as `tun`, where {workers} are needed, one for each worker");
+            let is = format!(
+                "{have} queues are handed over as `tun`, where {workers} are needed, one for each worker"
+            );
             let mend = format!(
                 "attach {workers} descriptors of /dev/net/tun to {tun} (IFF_MULTI_QUEUE), or write `workers = {have}` in [gateway]"
             );
@@ -256,14 +257,13 @@ fn bound(socket: &Socket) -> Result<SocketAddr, Complaint> {
 }
 
 /// Whether a socket is where the configuration wants one.
-fn fits(
-    local: SocketAddr,
-    (port, key): (u16, &str),
-    listen: &[IpAddr],
-) -> Result<(), Complaint> {
+fn fits(local: SocketAddr, (port, key): (u16, &str), listen: &[IpAddr]) -> Result<(), Complaint> {
     if local.port() != port {
         let is = format!("is bound to port {}, not {port}", local.port());
-        return Err((is, format!("bind it to {port}, or write `{key} = {}` in [gateway]", local.port())));
+        return Err((
+            is,
+            format!("bind it to {port}, or write `{key} = {}` in [gateway]", local.port()),
+        ));
     }
     let address = local.ip();
     if listen.is_empty() && !address.is_unspecified() {
@@ -309,7 +309,8 @@ fn queue_of(file: &File, tun: &str, several: bool) -> Result<(), Complaint> {
         let is = "belongs to a device with one queue";
         return Err(complaint(is, again("IFF_MULTI_QUEUE")));
     }
-    let non_blocking = fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::NONBLOCK));
+    let non_blocking =
+        fcntl_getfl(file).and_then(|flags| fcntl_setfl(file, flags | OFlags::NONBLOCK));
     non_blocking.map_err(|error| (format!("cannot be prepared: {error}"), attach))
 }
 

@@ -313,7 +313,10 @@ fn hub_stops(stage: &mut Stage) -> Result<()> {
     let log = stage.left.log();
     let log = log.strip_prefix(&before).context("the log grew")?;
     ensure!(log.contains("reason=peer-deleted"), "{log}");
-    ensure!(!log.contains("event=connecting conn=site peer=192.0.2.2"), "it was asked again: {log}");
+    ensure!(
+        !log.contains("event=connecting conn=site peer=192.0.2.2"),
+        "it was asked again: {log}"
+    );
     Ok(())
 }
 
@@ -345,9 +348,7 @@ fn kept(stage: &mut Stage) -> Result<()> {
     pause(Duration::from_millis(1500));
     stage.left.daemon().kill()?;
     stage.left.start()?;
-    wait_for("the preferred endpoint", Duration::from_secs(5), || {
-        Ok(at(stage, "192.0.2.2").ok())
-    })
+    wait_for("the preferred endpoint", Duration::from_secs(5), || Ok(at(stage, "192.0.2.2").ok()))
 }
 
 /// In the midst of a failover: afterwards it is at one of the two, its packets pass, and its routes are right.

@@ -90,7 +90,8 @@ fn start(case: &Case, device: &str) -> Result<(Daemon, Handover)> {
     // Where this test was built may be a place that nobody may look into.
     let copy = dir.join("s2s-gw");
     fs::copy(program(), &copy)?;
-    for path in [dir.to_owned(), copy.clone(), in_dir(case, "left.toml"), in_dir(case, "left-site.psk")]
+    for path in
+        [dir.to_owned(), copy.clone(), in_dir(case, "left.toml"), in_dir(case, "left-site.psk")]
     {
         chown(path, Some(NOBODY), Some(NOBODY))?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testkit::gateway::Ours;
-use testkit::peer::{Peer as _, pause, wait_for};
+use testkit::peer::{pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, KEY, Pair};

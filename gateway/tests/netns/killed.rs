@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use testkit::gateway::Ours;
 use testkit::netns::{Family, Netns};
-use testkit::peer::{Peer as _, pause, wait_for};
+use testkit::peer::{pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, Pair};
@@ -28,10 +28,12 @@ pub(crate) const MOMENTS: [u64; 6] = [0, 3, 6, 10, 20, 60];
 
 fn reload(case: &mut Case) -> Result<()> {
     // The right one has all of it, and a second connection that is to come and go on the left.
-    let all = other(ours(case, false)?, false).replace("192.0.2.1", &case.sites.left.outer(Family::V4));
+    let all =
+        other(ours(case, false)?, false).replace("192.0.2.1", &case.sites.left.outer(Family::V4));
     rewrite(ours(case, false)?, &|text| more(case, false)(text) + &all)?;
     case.up()?;
-    let second = other(ours(case, true)?, true).replace("192.0.2.2", &case.sites.right.outer(Family::V4));
+    let second =
+        other(ours(case, true)?, true).replace("192.0.2.2", &case.sites.right.outer(Family::V4));
     for (turn, moment) in MOMENTS.into_iter().enumerate() {
         let grows = turn % 2 == 0;
         if grows {
@@ -66,9 +68,11 @@ fn reload(case: &mut Case) -> Result<()> {
         ensure!(found == expected, "{moment} ms: {found:?} instead of {expected:?}");
         let network = u8::from(grows);
         let to = case.sites.right.host_address(Family::V4, network);
-        wait_for(&format!("an answer from {to} after {moment} ms"), Duration::from_secs(5), || {
-            Ok((case.sites.left.host.ping(to, 1, crate::case::GAP)? == 1).then_some(()))
-        })?;
+        wait_for(
+            &format!("an answer from {to} after {moment} ms"),
+            Duration::from_secs(5),
+            || Ok((case.sites.left.host.ping(to, 1, crate::case::GAP)? == 1).then_some(())),
+        )?;
     }
     case.encrypted()
 }

@@ -465,44 +465,46 @@ fn algorithms(case: &mut Case) -> Result<()> {
 /// What is logged, and how, follows the file at once; not what the command line or the environment says.
 fn log(case: &mut Case) -> Result<()> {
     case.right.start()?;
-    let ours_left = ours(case, true)?;
-    let config = ours_left.config().display().to_string();
-    let mut command = ours_left.command(&["run", "-c", &config]);
+    let config = ours(case, true)?.config().display().to_string();
+    let mut command = ours(case, true)?.command(&["run", "-c", &config]);
     command.env_remove("S2S_GW_LOG");
     let mut daemon = Daemon::new(case.dir.path().join("left.out"));
     daemon.spawn(command)?;
     case.wait_up(Duration::from_secs(10))?;
-    let since = |before: &str| -> Result<String> {
+    let since = |case: &Case, before: &str| -> Result<String> {
         let log = case.left.log();
         Ok(log.strip_prefix(before).context("the log grew")?.to_owned())
     };
 
-    let said = change(ours_left, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
+    let said = change(ours(case, true)?, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
     ensure!(said.contains("[log] level") && said.contains("in place"), "{said}");
     let before = case.left.log();
-    ours_left.tell(&["down", "site"])?;
-    ensure!(!since(&before)?.contains("down-requested"), "{}", since(&before)?);
-    ensure!(ours_left.tell(&["events"])?.contains("down-requested"), "but it is an event");
+    ours(case, true)?.tell(&["down", "site"])?;
+    ensure!(!since(case, &before)?.contains("down-requested"), "{}", since(case, &before)?);
+    ensure!(ours(case, true)?.tell(&["events"])?.contains("down-requested"), "but it is an event");
 
     let louder = replaced("level = \"error\"", "level = \"info\"\nformat = \"json\"");
-    let said = change(ours_left, &louder)?;
+    let said = change(ours(case, true)?, &louder)?;
     ensure!(said.contains("[log] level, [log] format"), "{said}");
     let before = case.left.log();
-    ours_left.tell(&["up", "site"])?;
+    ours(case, true)?.tell(&["up", "site"])?;
     case.wait_up(Duration::from_secs(5))?;
-    let lines = since(&before)?;
+    let lines = since(case, &before)?;
     let told: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let has = |told: &[Value], event: &str| told.iter().any(|line| at(line, "/event") == event);
     ensure!(has(&told, "up-requested") && has(&told, "up"), "{lines}");
     ensure!(!told.iter().any(|line| at(line, "/level") == "debug"), "{lines}");
 
-    let said = change(ours_left, &replaced("[connection.site]", "[connection.site]\nlog = \"debug\""))?;
+    let said = change(
+        ours(case, true)?,
+        &replaced("[connection.site]", "[connection.site]\nlog = \"debug\""),
+    )?;
     ensure!(said.contains("log"), "{said}");
     let before = case.left.log();
-    ours_left.tell(&["restart", "site"])?;
+    ours(case, true)?.tell(&["restart", "site"])?;
     case.wait_up(Duration::from_secs(5))?;
     wait_for("a line about details", Duration::from_secs(5), || {
-        let lines = since(&before)?;
+        let lines = since(case, &before)?;
         let is_detail = |line: &str| line.contains("\"debug\"") && line.contains("\"site\"");
         Ok(lines.lines().any(is_detail).then_some(()))
     })?;

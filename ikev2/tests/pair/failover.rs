@@ -102,7 +102,8 @@ fn an_endpoint_that_leaves_in_order_is_called_last() {
         world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
         world.run_for(MINUTE);
         for (host, to) in [(RIGHT, OTHER_ADDRESS), (OTHER, RIGHT_ADDRESS)] {
-            let calls = |world: &World| world.left().count(|e| matches!(e, Event::Connecting { .. }));
+            let calls =
+                |world: &World| world.left().count(|e| matches!(e, Event::Connecting { .. }));
             let before = calls(&world);
             let peer = world.host(host).peers[0];
             world.command(host, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();

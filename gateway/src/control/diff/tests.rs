@@ -48,7 +48,13 @@ fn between(
         (gateway, connections.to_vec())
     };
     let ((old_gateway, old), (new_gateway, new)) = (side(before, old), side(after, new));
-    let of = |gateway, connections| Side { gateway, log: &log, log_is_pinned: false, security: &security, connections };
+    let of = |gateway, connections| Side {
+        gateway,
+        log: &log,
+        log_is_pinned: false,
+        security: &security,
+        connections,
+    };
     diff(&of(&old_gateway, old.iter().collect()), &of(&new_gateway, new.iter().collect()), false)
 }
 

@@ -73,7 +73,10 @@ fn a_socket_that_fits_is_taken_and_works() {
 
 #[test]
 fn what_is_no_udp_socket_is_said() {
-    says(&udp_error(file(), 500, &[]), &["descriptor 3", "`ike`", "is no socket", "ListenDatagram="]);
+    says(
+        &udp_error(file(), 500, &[]),
+        &["descriptor 3", "`ike`", "is no socket", "ListenDatagram="],
+    );
     let tcp = TcpListener::bind("127.0.0.1:0").expect("binds");
     says(&udp_error(tcp.into(), 500, &[]), &["is no UDP socket"]);
     let unix = UnixDatagram::unbound().expect("a socket");
