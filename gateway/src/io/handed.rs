@@ -26,6 +26,7 @@ use socket2::Socket;
 use crate::io::{Port, Tun, UdpSocket};
 use crate::sys::device;
 use crate::sys::handed::{self, Descriptor};
+use crate::sys::netlink::Netlink;
 
 /// A descriptor that was handed over cannot be used: what, why, and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -301,7 +302,9 @@ fn queue_of(file: &File, tun: &str, several: bool) -> Result<(), Complaint> {
         let is = "has no header for offloads before its packets";
         return Err(complaint(is, again("IFF_VNET_HDR")));
     }
-    if !Tun::has_flags(flags, libc::IFF_NO_PI) {
+    // TUNGETIFF has another meaning for the bit of IFF_NO_PI (IFF_NOFILTER).
+    let link = Netlink::open().ok().and_then(|mut netlink| netlink.link(tun).ok().flatten());
+    if link.is_some_and(|link| link.numbers_protocols) {
         let is = "has a protocol number before its packets";
         return Err(complaint(is, again("IFF_NO_PI")));
     }
