@@ -391,7 +391,7 @@ impl Connection {
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
         self.up_at = None;
-        self.release_endpoint(reason::code(why).gravity);
+        self.release_endpoint(why);
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
             self.phase = Phase::Idle;

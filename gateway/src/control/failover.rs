@@ -24,7 +24,7 @@ use super::Control;
 use super::connection::{Connection, Phase};
 use crate::config::{self, Failback};
 use crate::status::protocol::{RefusalKind, Response};
-use crate::status::reason::{self, Gravity};
+use crate::status::reason;
 use crate::status::{EndpointStatus, Reason, words};
 
 /// What is known of the endpoints of one connection.
@@ -414,8 +414,8 @@ impl Connection {
     }
 
     /// The peer is gone: where it was is no place to stay at.
-    pub(super) fn release_endpoint(&mut self, gravity: Gravity) {
-        if gravity != Gravity::Wanted {
+    pub(super) fn release_endpoint(&mut self, why: &CloseReason) {
+        if *why != CloseReason::Local {
             self.endpoints.held = None;
         }
     }

@@ -470,6 +470,9 @@ fn log(case: &mut Case) -> Result<()> {
     command.env_remove("S2S_GW_LOG");
     let mut daemon = Daemon::new(case.dir.path().join("left.out"));
     daemon.spawn(command)?;
+    wait_for("it to answer", Duration::from_secs(10), || {
+        Ok(ours(case, true)?.json().ok().map(drop))
+    })?;
     case.wait_up(Duration::from_secs(10))?;
     let since = |case: &Case, before: &str| -> Result<String> {
         let log = case.left.log();
