@@ -177,7 +177,6 @@ impl Control {
     fn down(&mut self, now: Instant, index: usize) -> Response {
         let Some(connection) = self.connections.get_mut(index) else { return gone() };
         connection.wanted = false;
-        connection.calls = false;
         connection.forgive();
         connection.decision = connection.config.enabled.then_some(Decision::Down);
         let name = connection.config.name.clone();

@@ -39,8 +39,6 @@ pub(super) struct Connection {
     pub(super) wanted: bool,
     /// What a command said, where the configuration says something else.
     pub(super) decision: Option<Decision>,
-    /// It is to be called as soon as there is a path, though nothing but a command calls it.
-    pub(super) calls: bool,
     /// Where each name of the peer led when the peer was last up there.
     pub(super) good: BTreeMap<String, IpAddr>,
     pub(super) phase: Phase,
@@ -160,7 +158,6 @@ impl Connection {
             peer: None,
             wanted: config.enabled,
             decision: None,
-            calls: false,
             good: BTreeMap::new(),
             phase: Phase::Idle,
             failure: None,

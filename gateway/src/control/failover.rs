@@ -22,6 +22,7 @@ use mio::Token;
 
 use super::Control;
 use super::connection::{Connection, Phase};
+use super::memory::Decision;
 use crate::config::{self, Failback};
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reason;
@@ -147,7 +148,7 @@ impl Control {
     pub(super) fn set_first_paths(&mut self, now: Instant, index: usize) {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let (Some(peer), paths) = (connection.peer, connection.paths.clone()) else { return };
-        let calls = !paths.is_empty() && std::mem::take(&mut connection.calls);
+        let calls = !paths.is_empty() && connection.decision == Some(Decision::Up);
         if let Some(held) = connection.held_path() {
             // With these it sets out at once, for the first of them.
             let others = paths.iter().copied().filter(|path| *path != held);

@@ -199,10 +199,7 @@ impl Connection {
         self.endpoints.held.clone_from(endpoint);
         match decision {
             Some(Decision::Down) if self.config.enabled => self.wanted = false,
-            Some(Decision::Up) => {
-                self.wanted = true;
-                self.calls = true;
-            }
+            Some(Decision::Up) => self.wanted = true,
             // The configuration says so by now.
             Some(Decision::Down) | None => {}
         }

@@ -70,12 +70,13 @@ impl Connection {
                 continue;
             }
             let child_name = &configured.name;
-            match &found {
-                Some(found) => tracing::warn!(
-                    target: "child", event = "narrowed", %conn, child = child_name, reason = found.alert,
-                    code = found.code, msg = found.message, fix = found.fix
-                ),
-                None => tracing::info!(target: "child", event = "whole", %conn, child = child_name),
+            if let Some(found) = &found {
+                tracing::warn!(
+                    target: "child", event = "narrowed", %conn, child = child_name,
+                    reason = found.alert, code = found.code, msg = found.message, fix = found.fix
+                );
+            } else {
+                tracing::info!(target: "child", event = "whole", %conn, child = child_name);
             }
             child.narrowing.found = found;
         }
@@ -99,15 +100,15 @@ fn look(configured: &config::Child, routes: &Routes, child: &Child) -> Option<Re
     let locals = configured.local.iter().filter(|network| !all_hosts(network));
     let remotes = configured.remote.iter().filter(|network| !all_hosts(network));
     let v4 = configured.remote.iter().any(|network| matches!(network, IpNet::V4(_)));
-    let routed: &[IpNet] = match routes {
+    let into_tunnel: &[IpNet] = match routes {
         _ if !configured.remote.iter().any(|network| all_hosts(&network)) => &[],
         Routes::Auto => &configured.remote,
         Routes::List(list) => list,
         Routes::None => &[],
     };
-    let routed = routed.iter().filter(|network| matches!(network, IpNet::V4(_)) == v4);
+    let into_tunnel = into_tunnel.iter().filter(|network| matches!(network, IpNet::V4(_)) == v4);
     let is_whole = locals.into_iter().all(|network| is_covered(network, &left_local))
-        && remotes.chain(routed).all(|network| is_covered(network, &left_remote));
+        && remotes.chain(into_tunnel).all(|network| is_covered(network, &left_remote));
     (!is_whole).then(|| {
         let text = |list: Vec<String>| list.join(",");
         let asked = format!(

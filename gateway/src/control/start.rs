@@ -95,16 +95,7 @@ pub(super) fn start(
         Some(listener) => Server::adopt(listener, &gateway.control, registry, CONTROL_SOCKET)?,
         None => Server::bind(&gateway.control, registry, CONTROL_SOCKET)?,
     };
-    let ike = udp(&mut handed, &gateway, Port::Ike)?;
-    let nat = udp(&mut handed, &gateway, Port::Nat)?;
-    watch(registry, &ike)?;
-    let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
-    let ike_sockets = ike.len();
-    let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
-    let sockets = UdpSockets(sockets.collect());
-    for socket in &sockets.0 {
-        tracing::info!(target: "gateway", event = "listening", local = %socket.local());
-    }
+    let Sockets { all: sockets, ike: ike_sockets, nat } = sockets(&mut handed, &gateway, registry)?;
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
     let fits = sizes(&config.connections);
@@ -122,11 +113,7 @@ pub(super) fn start(
         .map_err(failed("start the resolver"))?;
     let memory = Memory::open(gateway.state.as_deref(), !config.left_out_files.is_empty());
     let mut connections = connections(config.connections, now)?;
-    for connection in &mut connections {
-        let Some(kept) = memory.of(&connection.config.name) else { continue };
-        connection.recall(kept);
-        kept.addresses.iter().for_each(|(name, address)| resolver.recall(name, *address));
-    }
+    recall(&memory, &mut connections, &mut resolver);
     let mut control = Control {
         endpoint: endpoint(&gateway)?,
         devices: Devices {
@@ -173,6 +160,43 @@ pub(super) fn start(
     };
     control.set_out(now);
     Ok(control)
+}
+
+/// What is spoken on UDP.
+struct Sockets {
+    /// Those for plain IKE, then clones of those for the NAT port.
+    all: UdpSockets,
+    /// How many the first are.
+    ike: usize,
+    /// For the data plane.
+    nat: Vec<UdpSocket>,
+}
+
+fn sockets(
+    handed: &mut Handed,
+    gateway: &Gateway,
+    registry: &Registry,
+) -> Result<Sockets, StartError> {
+    let ike = udp(handed, gateway, Port::Ike)?;
+    let nat = udp(handed, gateway, Port::Nat)?;
+    watch(registry, &ike)?;
+    let number = ike.len();
+    let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
+    let all = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
+    let all = UdpSockets(all.collect());
+    for socket in &all.0 {
+        tracing::info!(target: "gateway", event = "listening", local = %socket.local());
+    }
+    Ok(Sockets { all, ike: number, nat })
+}
+
+/// What was known before this start.
+fn recall(memory: &Memory, connections: &mut [Connection], resolver: &mut Resolver) {
+    for connection in connections {
+        let Some(kept) = memory.of(&connection.config.name) else { continue };
+        connection.recall(kept);
+        kept.addresses.iter().for_each(|(name, address)| resolver.recall(name, *address));
+    }
 }
 
 /// Wakes the loop for what arrives on the sockets for plain IKE.

@@ -180,9 +180,8 @@ pub(super) fn link_from(answer: RouteNetlinkMessage) -> Option<Link> {
 }
 
 fn numbers_protocols(infos: &[LinkInfo]) -> bool {
-    let of_tun = infos.iter().filter_map(|info| match info {
-        LinkInfo::Data(InfoData::Tun(attributes)) => Some(attributes),
-        _ => None,
+    let of_tun = infos.iter().filter_map(|info| {
+        if let LinkInfo::Data(InfoData::Tun(attributes)) = info { Some(attributes) } else { None }
     });
     of_tun.flatten().any(|attribute| {
         let mut value = vec![0; attribute.value_len()];
