@@ -474,7 +474,7 @@ fn a_configuration_can_come_from_stdin() {
     let output = check(&good.replace("peer =", "pere ="));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("did you mean `peer`?"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("--> -:10:1"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--> -:11:1"), "{}", stderr(&output));
 }
 
 #[test]

@@ -504,8 +504,7 @@ fn log(case: &mut Case) -> Result<()> {
     )?;
     ensure!(said.contains("log"), "{said}");
     let before = case.left.log();
-    ours(case, true)?.tell(&["restart", "site"])?;
-    case.wait_up(Duration::from_secs(5))?;
+    ours(case, true)?.tell(&["rekey", "site"])?;
     wait_for("a line about details", Duration::from_secs(5), || {
         let lines = since(case, &before)?;
         let is_detail = |line: &str| line.contains("\"debug\"") && line.contains("\"site\"");
