@@ -36,7 +36,7 @@ impl Place {
         let config = self.path("s2s-gw.toml");
         let (psk, socket) = (psk.display(), self.path("control.sock"));
         let text = format!(
-            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = \"{}\"\nlisten = [\"127.0.0.1\"]\n\
+            "[gateway]\nname = \"fra1\"\ntun = \"s2scli0\"\ncontrol = \"{}\"\nstate = \"off\"\nlisten = [\"127.0.0.1\"]\n\
              ike_port = 20500\nnat_port = 24500\n\n\
              [connection.berlin]\npeer = \"127.0.0.2\"\npsk = {{ file = \"{psk}\" }}\n\
              local_subnets = [\"10.1.0.0/16\"]\nremote_subnets = [\"10.2.0.0/16\"]\n",
@@ -474,7 +474,7 @@ fn a_configuration_can_come_from_stdin() {
     let output = check(&good.replace("peer =", "pere ="));
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("did you mean `peer`?"), "{}", stderr(&output));
-    assert!(stderr(&output).contains("--> -:10:1"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--> -:11:1"), "{}", stderr(&output));
 }
 
 #[test]
@@ -524,6 +524,22 @@ fn tables_are_text_or_json_with_a_schema() {
     assert_eq!(daemon.ask(&["show", "moon"]).status.code(), Some(2));
     let output = daemon.ask(&["reset", "counters", "paris"]);
     assert_eq!(stdout(&output), "the counters of Some(\"paris\") begin anew\n");
+}
+
+#[test]
+fn descriptors_for_somebody_else_are_none_and_a_wrong_announcement_is_said() {
+    let started = |pid: &str, number: &str| {
+        let mut command = Command::new(program());
+        command.args(["run", "-c", "/nowhere/s2s-gw.toml"]);
+        command.env("LISTEN_PID", pid).env("LISTEN_FDS", number).env("LISTEN_FDNAMES", "ike:nat");
+        command.output().expect("the program runs")
+    };
+    let output = started("1", "2");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("/nowhere/s2s-gw.toml"), "{}", stderr(&output));
+    let output = started("me", "2");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("LISTEN_FDS announces"), "{}", stderr(&output));
 }
 
 #[test]

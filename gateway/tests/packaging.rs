@@ -75,6 +75,37 @@ fn systemd_takes_the_service() {
     assert!(output.status.success() && about_ours.is_empty(), "{said}");
 }
 
+/// systemd takes the units of the sockets, and the gateway knows the names that they give.
+#[test]
+fn systemd_takes_the_sockets() {
+    let place = tempfile::tempdir().expect("a directory");
+    let mut units = Vec::new();
+    for (name, port) in [("ike", ":500\n"), ("nat", ":4500\n"), ("control", "/control.sock\n")] {
+        let file = format!("s2s-gw-{name}.socket");
+        let unit = fs::read_to_string(packaging().join(&file)).expect("a unit");
+        assert!(unit.lines().any(|line| line == format!("FileDescriptorName={name}")), "{file}");
+        assert!(unit.contains(port) && unit.contains("Service=s2s-gw.service\n"), "{file}");
+        let path = place.path().join(&file);
+        // There is no such user on this machine.
+        fs::write(&path, unit.replace("=s2s-gw\n", "=root\n")).expect("writes");
+        units.push(path);
+    }
+    let service = format!("[Service]\nExecStart={} run\n", program());
+    fs::write(place.path().join("s2s-gw.service"), service).expect("writes");
+    let verified =
+        Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units).output();
+    let output = match verified {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("SKIPPED: no systemd-analyze here: {error}");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let about_ours: Vec<&str> = said.lines().filter(|line| line.contains("s2s-gw")).collect();
+    assert!(output.status.success() && about_ours.is_empty(), "{said}");
+}
+
 /// The daemon may do with the capabilities of the service all that it wants, and no more is given.
 #[test]
 fn the_service_is_closed() {

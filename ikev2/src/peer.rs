@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   silence          knock again at once, next path        a peer that returns is found within five seconds, for ever
-//!   refused          1 s, 2 s, 4 s ... 60 s, with jitter   asking faster would not change its mind
+//!   refused          1 s, 2 s, 4 s ... 60 s, with jitter   asking faster would not change its mind; next path
 //!   sent elsewhere   there, at once                        five times in five minutes; then as if refused
-//!   deleted by peer  1 s                                   so that the peer may come first
+//!   deleted by peer  1 s, next path                        so that the peer may come first; it leaves, so the path comes last
 //!   dead             by dpd.action: at once | not at all   Restart | Clear, Trap; the dead path comes last
 //! ```
 
@@ -164,9 +164,13 @@ impl Peer {
                 Some(Duration::from_millis(250))
             }
             CloseReason::Redirected { .. } if self.detour.is_some() => Some(Duration::ZERO),
-            CloseReason::PeerDeleted | CloseReason::InitialContact | CloseReason::Rekeyed => {
+            // Whoever leaves in order mostly has a reason to: its other endpoint is asked first, but not before this one had the
+            // time to come by itself.
+            CloseReason::PeerDeleted => {
+                self.next_path = self.past_the_dead();
                 Some(Duration::from_secs(1))
             }
+            CloseReason::InitialContact | CloseReason::Rekeyed => Some(Duration::from_secs(1)),
             CloseReason::IkeProposalMismatch { .. }
             | CloseReason::ChildProposalMismatch { .. }
             | CloseReason::SelectorMismatch { .. }
@@ -177,6 +181,8 @@ impl Peer {
             | CloseReason::Redirected { .. }
             | CloseReason::AuthExpired
             | CloseReason::Protocol(_) => {
+                // Another endpoint may know better.
+                self.next_path = self.next_path.wrapping_add(1);
                 let doublings = self.refusals.min(6);
                 self.refusals = self.refusals.saturating_add(1);
                 Some((Duration::from_secs(1) * (1 << doublings)).min(LONGEST_WAIT))

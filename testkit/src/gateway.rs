@@ -140,7 +140,9 @@ impl Ours {
     fn toml(&self) -> Result<String> {
         let GatewaySpec { name, listen, connections } = &self.spec;
         let sock = self.file("sock").display().to_string();
-        let mut toml = format!("[gateway]\nname = \"{name}\"\ncontrol = {sock:?}\n");
+        let state = self.file("state.json").display().to_string();
+        let mut toml =
+            format!("[gateway]\nname = \"{name}\"\ncontrol = {sock:?}\nstate = {state:?}\n");
         if !listen.is_empty() {
             writeln!(toml, "listen = {listen:?}")?;
         }

@@ -20,6 +20,7 @@ pub mod explore;
 pub mod flood;
 pub mod flow;
 pub mod gateway;
+pub mod handover;
 pub mod link;
 pub mod netns;
 pub mod peer;

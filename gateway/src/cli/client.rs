@@ -34,7 +34,8 @@ pub(super) struct Daemon {
 /// One connection to switch.
 #[derive(Debug, clap::Args)]
 struct Toggle {
-    /// The connection
+    /// The connection, or one child of it
+    #[arg(value_name = "NAME[/CHILD]")]
     name: String,
     /// Wait until that is so, for this long: 10s, 1m
     #[arg(long, value_name = "TIME", value_parser = span)]
@@ -75,7 +76,8 @@ impl Down {
     pub(super) fn run(self) -> Outcome {
         if !self.yes {
             let snapshot = snapshot(&self.one.daemon.control)?;
-            let found = snapshot.connections.iter().find(|c| c.name == self.one.name);
+            let connection = Target::of(&self.one.name).connection;
+            let found = snapshot.connections.iter().find(|c| c.name == connection);
             found.map_or(Ok(()), ssh::ask_before_down)?;
         }
         toggle(&self.one, &Request::Down { name: self.one.name.clone() }, State::Disabled)
@@ -179,12 +181,17 @@ fn toggle(one: &Toggle, request: &Request, goal: State) -> Outcome {
     let outcome = command(socket, request, one.json)?;
     let Some(patience) = one.wait else { return Ok(outcome) };
     wait(socket, patience, |snapshot| {
-        let found = snapshot.connections.iter().find(|connection| connection.name == one.name);
-        match found {
-            None => Err(unknown(&one.name, snapshot)),
-            Some(connection) if connection.state == goal => Ok(()),
-            Some(_) => Err(standing(snapshot, &one.name)),
-        }
+        let target = Target::of(&one.name);
+        let found = snapshot.connections.iter().find(|c| c.name == target.connection);
+        let Some(connection) = found else { return Err(unknown(target.connection, snapshot)) };
+        let state = match target.child {
+            None => connection.state,
+            Some(name) => {
+                let child = connection.children.iter().find(|child| child.name == name);
+                child.map_or(connection.state, |child| child.state)
+            }
+        };
+        if state == goal { Ok(()) } else { Err(standing(snapshot, target.connection)) }
     })
     .map(|()| outcome)
 }

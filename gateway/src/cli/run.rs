@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use super::output::{DONE, has_colour, say};
 use super::{Code, DEFAULT_CONFIG, Failure, Outcome};
 use crate::config::Config;
+use crate::io::Handed;
 use crate::{control, log};
 
 /// Run the gateway in the foreground
@@ -27,14 +28,14 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Outcome {
+        // Before this process opens anything itself.
+        let handed = Handed::of_process().map_err(|error| Failure::new(Code::Failed, error))?;
         let colour = has_colour(&io::stderr());
         let config = Config::load_to_run(&self.config).map_err(|report| {
             say(&report.render(colour));
             Failure::silent(Code::Usage)
         })?;
-        let filter = self.log.as_deref().unwrap_or(&config.log.level);
-        let levels = config.connections.iter().filter_map(|one| Some((one.name.clone(), one.log?)));
-        log::start(filter, config.log.format, levels)
+        log::start(self.log.as_deref(), &config.log, log::levels(&config.connections))
             .map_err(|error| Failure::new(Code::Usage, error))?;
         say(&config.render_left_out(colour));
         say(&config.render_warnings(colour));
@@ -44,7 +45,7 @@ impl Run {
                 fix = "s2s-gw check shows what is wrong in it; s2s-gw reload when it is mended"
             );
         }
-        control::run(config).map_err(|error| Failure::new(Code::Failed, error))?;
+        control::run(config, handed).map_err(|error| Failure::new(Code::Failed, error))?;
         DONE
     }
 }

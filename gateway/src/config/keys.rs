@@ -60,6 +60,7 @@ pub(super) const GATEWAY: &[Key] = &[
     key("tun"),
     key("mtu"),
     key("control"),
+    key("state"),
     key("workers"),
     key("cookie_threshold"),
     key("max_half_open"),

@@ -108,7 +108,7 @@ fn attempt(
 ) -> Result<Config, Failed> {
     let mut reading = Reading { left_out, ..Reading::default() };
     reading.main_file(path, text);
-    let Reading { raw, files, mut findings, unreadable, .. } = reading;
+    let Reading { raw, files, patterns, mut findings, unreadable, .. } = reading;
     let meaning = validate(&raw, surroundings, &mut findings);
     if surroundings.accept_unserved {
         findings.accept_unserved();
@@ -122,6 +122,7 @@ fn attempt(
             connections: meaning.connections,
             warnings: in_order(findings.into_diagnostics(), &files),
             files,
+            patterns,
             left_out_files: Vec::new(),
             left_out: Vec::new(),
         }),
@@ -229,6 +230,7 @@ impl Surroundings {
 struct Reading<'l> {
     raw: Raw,
     files: Vec<PathBuf>,
+    patterns: Vec<PathBuf>,
     findings: Findings,
     unreadable: Vec<(PathBuf, Diagnostic)>,
     /// Files not to read.
@@ -261,6 +263,7 @@ impl Reading<'_> {
             Diagnostic::at(Code::FileUnreadable, &pattern.place, message).label(plain_error(error))
         };
         let whole = directory.join(&pattern.value);
+        self.patterns.push(whole.clone());
         let paths = match expand(&whole) {
             Ok(paths) => paths,
             Err(error) => return self.findings.add(complaint(&whole, &error)),
@@ -313,7 +316,7 @@ const FILE_MAX: u64 = 4 << 20;
 
 /// The files that a pattern names, in the order of their names. `*` stands for any part of a file name, in the last
 /// component only; names that begin with a dot are left out. A pattern may match nothing, a plain path must exist.
-fn expand(pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(super) fn expand(pattern: &Path) -> std::io::Result<Vec<PathBuf>> {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !name.contains('*') {
         return Ok(vec![pattern.to_path_buf()]);

@@ -9,7 +9,7 @@
 //!           │     └─ children: [Child]     one CHILD_SA each, of one address family
 //!           ├─ log, security                what belongs to no connection either
 //!           ├─ warnings: [Diagnostic]      worth a look, no reason to refuse
-//!           └─ files: [PathBuf]            everything that was read
+//!           └─ files: [PathBuf]            everything that was read, and the patterns that named it
 //! ```
 //!
 //! Invariants (what `load` refused is not here): names are unique; every child has at least one network on each side and
@@ -23,6 +23,7 @@ use std::time::Duration;
 use ikev2::{Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Start};
 use ipnet::IpNet;
 
+use super::load::expand;
 use super::report::Diagnostic;
 use super::secret::PresharedKey;
 
@@ -41,6 +42,8 @@ pub struct Config {
     pub warnings: Vec<Diagnostic>,
     /// Every file that was read as configuration, the main one first. Key files are not in it.
     pub files: Vec<PathBuf>,
+    /// The patterns of `include`: a further file that fits one belongs to it.
+    pub patterns: Vec<PathBuf>,
     /// Included files with errors, which [`Config::load_to_run`] goes on without. Nothing of them is in force.
     pub left_out_files: Vec<PathBuf>,
     /// The errors in those.
@@ -48,6 +51,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The files that its patterns name at this moment, whether they were read or not.
+    #[must_use]
+    pub fn matching(patterns: &[PathBuf]) -> Vec<PathBuf> {
+        // What cannot be looked at does not differ.
+        patterns.iter().flat_map(|pattern| expand(pattern).unwrap_or_default()).collect()
+    }
+
     /// The connection of this name.
     #[must_use]
     pub fn connection(&self, name: &str) -> Option<&Connection> {
@@ -74,6 +84,8 @@ pub struct Gateway {
     pub mtu: Option<u16>,
     /// Path of the control socket. Default `/run/s2s-gw/control.sock`.
     pub control: PathBuf,
+    /// File of what is kept over a restart. Default `/var/lib/s2s-gw/state.json`. `None`: nothing is.
+    pub state: Option<PathBuf>,
     /// Pairs of data-plane threads, 1 to 64. Default 1.
     pub workers: usize,
     /// From how many half-open IKE SAs on newcomers have to show a cookie (RFC 7296 §2.6). 0: always. Default 64.

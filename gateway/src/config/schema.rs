@@ -95,9 +95,9 @@ fn value(chapter: &str, name: &str) -> Value {
                 span()
             }
         }
-        "name" | "id" | "tun" | "control" | "management_ip" | "extends" | "description"
-        | "peer_id" | "local_id" | "policy" | "log" | "level" | "file" | "credential"
-        | "inline" | "target" => text(),
+        "name" | "id" | "tun" | "control" | "state" | "management_ip" | "extends"
+        | "description" | "peer_id" | "local_id" | "policy" | "log" | "level" | "file"
+        | "credential" | "inline" | "target" => text(),
         // What does not exist yet has no shape yet.
         _ => json!({}),
     }

@@ -162,6 +162,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         tun: "s2s0".into(),
         mtu: None,
         control: PathBuf::from("/run/s2s-gw/control.sock"),
+        state: Some(PathBuf::from("/var/lib/s2s-gw/state.json")),
         workers: 1,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
@@ -177,6 +178,9 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     }
     if let Some(control) = checked(&first.control, socket_fault, findings) {
         gateway.control = control.into();
+    }
+    if let Some(state) = checked(&first.state, state_fault, findings) {
+        gateway.state = (state != STATE_OFF).then(|| state.into());
     }
     gateway.id = identity(&first.id, findings);
     gateway.listen = addresses("listen", &first.listen, findings);
@@ -272,6 +276,18 @@ fn socket_fault(path: &str) -> Option<Fault> {
         fix: "choose a shorter path, such as \"/run/s2s-gw/control.sock\"",
     })
 }
+
+/// What runs elsewhere than it was started would look for it elsewhere.
+fn state_fault(path: &str) -> Option<Fault> {
+    (path != STATE_OFF && !path.starts_with('/')).then_some(Fault {
+        code: Code::OutOfRange,
+        message: "this is neither a path from the root nor \"off\"",
+        fix: "write a whole path, such as \"/var/lib/s2s-gw/state.json\", or \"off\" to keep nothing over a restart",
+    })
+}
+
+/// In the place of a path: nothing is kept.
+const STATE_OFF: &str = "off";
 
 /// `sun_path` without its closing NUL.
 const SOCKET_PATH_MAX: usize = 107;

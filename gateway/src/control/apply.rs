@@ -29,8 +29,12 @@ impl Control {
         plan: &Plan,
         at_once: bool,
     ) {
+        let keeps_others = !config.left_out_files.is_empty();
+        self.memory.reconfigure(config.gateway.state.as_deref(), keeps_others);
         self.gateway = config.gateway;
+        let other = self.log != config.log;
         self.log = config.log;
+        self.relog(other, &config.connections);
         self.security = config.security;
         self.warnings = config.warnings.iter().map(Warning::of_config).collect();
         self.resolver.reconfigure(start::names(&config.connections), now);
@@ -71,6 +75,7 @@ impl Control {
         };
         let Some(connection) = self.connections.get_mut(index) else { return };
         connection.wanted = false;
+        connection.decision = None;
         connection.forgive();
         if let Some(peer) = connection.peer {
             // Its SAs end in events that need to know whose they are.
@@ -86,6 +91,7 @@ impl Control {
         connection.leaving.clear();
         connection.redirect = None;
         for child in &mut connection.children {
+            child.down = false;
             child.index = None;
         }
     }
@@ -113,7 +119,12 @@ impl Control {
                 connection
             } else {
                 let count = config.children.len();
-                Connection::new(config, slots.by_ref().take(count), now, wall)
+                let mut fresh = Connection::new(config, slots.by_ref().take(count), now, wall);
+                if let Some(kept) = self.memory.of(&fresh.config.name) {
+                    // Its file was left out when the gateway started.
+                    fresh.recall(kept);
+                }
+                fresh
             };
             self.connections.push(connection);
         }
@@ -126,6 +137,7 @@ impl Control {
                     self.change(now, index, config, changed, &mut slots);
                     if let Some(connection) = self.connections.get_mut(index) {
                         connection.wanted = true;
+                        connection.decision = None;
                     }
                 }
                 Some(Difference::Changed(changed)) => {
@@ -189,6 +201,8 @@ impl Control {
         }
         connection.path_mtu.limit(config.mtu);
         connection.config = config;
+        // What is missed of it may depend on the routes.
+        connection.children.iter_mut().for_each(|child| child.narrowing.changed(now));
         let mut gone = Vec::new();
         for (config, child) in old.into_iter().flatten() {
             let new = |place: &usize| connection.config.children.get(*place);
@@ -220,6 +234,7 @@ impl Control {
                 Some(number) => {
                     let _ = self.endpoint.reconfigure_child(now, peer, number, config);
                 }
+                None if child.down => {}
                 None => child.index = self.endpoint.add_child(now, peer, config).ok(),
             }
             self.drain(now);

@@ -11,9 +11,10 @@
 
 use std::time::Instant;
 
-use ikev2::GatewayId;
+use ikev2::{GatewayId, Start};
 
 use super::connection::Phase;
+use super::memory::Decision;
 use super::{Control, ROUND, Run};
 use crate::clock;
 use crate::status::protocol::{RefusalKind, Request, Response, Target};
@@ -67,19 +68,25 @@ impl Control {
     fn carry_out(&mut self, now: Instant, request: Request) -> Result<Response, Response> {
         Ok(match request {
             Request::Status => self.status(now),
-            Request::Up { name } => {
-                let index = self.whole(&name, "up")?;
-                self.up(now, index)
-            }
-            Request::Down { name } => {
-                let index = self.whole(&name, "down")?;
-                self.down(now, index)
-            }
-            Request::Restart { name } => {
-                let index = self.whole(&name, "restart")?;
-                self.down(now, index);
-                self.up(now, index)
-            }
+            Request::Up { name } => match self.find(&name)? {
+                (index, None) => self.up(now, index),
+                (index, Some(place)) => self.up_child(now, index, place)?,
+            },
+            Request::Down { name } => match self.find(&name)? {
+                (index, None) => {
+                    let answer = self.down(now, index);
+                    self.remember();
+                    answer
+                }
+                (index, Some(place)) => self.down_child(now, index, place)?,
+            },
+            Request::Restart { name } => match self.find(&name)? {
+                (index, None) => {
+                    self.down(now, index);
+                    self.up(now, index)
+                }
+                (index, Some(place)) => self.restart_child(now, index, place)?,
+            },
             Request::Rekey { name, ike } => {
                 let (index, child) = self.find(&name)?;
                 self.rekey(now, index, child, ike)
@@ -134,7 +141,7 @@ impl Control {
             (_, Some(_)) => Err(refuse(
                 RefusalKind::NotSupported,
                 format!(
-                    "`{command}` of a single child is not supported yet; leave `/` and what follows out"
+                    "`{command}` works on whole connections; leave `/` and what follows out (up, down, restart and rekey take NAME/CHILD)"
                 ),
             )),
         }
@@ -144,7 +151,11 @@ impl Control {
         if let Some(connection) = self.connections.get_mut(index) {
             connection.wanted = true;
             connection.forgive();
+            let is_usual = connection.config.enabled && connection.config.start != Start::Manual;
+            connection.decision = (!is_usual).then_some(Decision::Up);
         }
+        self.remember();
+        self.lift_children(now, index);
         self.enable(now, index);
         self.publish_policy();
         let Some(connection) = self.connections.get(index) else { return gone() };
@@ -167,6 +178,7 @@ impl Control {
         let Some(connection) = self.connections.get_mut(index) else { return gone() };
         connection.wanted = false;
         connection.forgive();
+        connection.decision = connection.config.enabled.then_some(Decision::Down);
         let name = connection.config.name.clone();
         tracing::info!(target: "ike", event = "down-requested", conn = name);
         if let Some(peer) = connection.peer {

@@ -11,6 +11,8 @@
 
 mod child;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ikev2::{CloseReason, GatewayId, IkeSaInfo, Path, PeerId, Start};
@@ -19,6 +21,7 @@ use jiff::Timestamp;
 pub(super) use child::{Child, Failed};
 
 use super::failover::Endpoints;
+use super::memory::Decision;
 use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
 use crate::config;
@@ -34,6 +37,10 @@ pub(super) struct Connection {
     pub(super) peer: Option<PeerId>,
     /// Whether the operator lets it live: `enabled` in the configuration, then `up` and `down`.
     pub(super) wanted: bool,
+    /// What a command said, where the configuration says something else.
+    pub(super) decision: Option<Decision>,
+    /// Where each name of the peer led when the peer was last up there.
+    pub(super) good: BTreeMap<String, IpAddr>,
     pub(super) phase: Phase,
     /// Why the last attempt failed; forgotten when one succeeds.
     failure: Option<Failure>,
@@ -150,6 +157,8 @@ impl Connection {
         let mut connection = Self {
             peer: None,
             wanted: config.enabled,
+            decision: None,
+            good: BTreeMap::new(),
             phase: Phase::Idle,
             failure: None,
             paths: Vec::new(),
@@ -186,16 +195,15 @@ impl Connection {
         }
         match &self.phase {
             Phase::Up { .. } => {
-                let installed = self.children.iter().filter(|child| !child.live.is_empty()).count();
+                let wanted = || self.children.iter().filter(|child| !child.down);
+                let installed = wanted().filter(|child| !child.live.is_empty()).count();
                 let failed = self.children.iter().any(|child| !child.failures.is_empty());
                 match installed {
                     // No packet passes, whatever the IKE SA says.
                     0 if failed => State::Down,
                     0 => State::Connecting,
                     // What is wrong has a reason; what is not tried yet has none, and is missing nevertheless.
-                    _ if installed == self.children.len() && self.reason(now).is_none() => {
-                        State::Up
-                    }
+                    _ if installed == wanted().count() && self.reason(now).is_none() => State::Up,
                     _ => State::Degraded,
                 }
             }
@@ -244,6 +252,8 @@ impl Connection {
                     let (sent, silence) = one_way.next()?;
                     Some(reason::no_return_traffic(sent, silence))
                 };
+                let narrowed =
+                    || self.children.iter().find_map(|child| child.narrowing.reason()).cloned();
                 let monitor = || {
                     let monitor = self.failed_monitor()?;
                     Some(reason::monitor_failed(&monitors::described(monitor)))
@@ -251,6 +261,7 @@ impl Connection {
                 failed
                     .or_else(|| self.lacks_route.then(reason::route_refused))
                     .or_else(one_way)
+                    .or_else(narrowed)
                     .or_else(monitor)
                     .or_else(|| self.standby_reason())
             }
@@ -377,7 +388,7 @@ impl Connection {
     pub(super) fn on_down(&mut self, why: &CloseReason, retry_at: Option<Instant>, now: Instant) {
         self.keepalive_at = None;
         self.up_at = None;
-        self.release_endpoint(reason::code(why).gravity);
+        self.release_endpoint(why);
         let gravity = reason::code(why).gravity;
         if gravity == Gravity::Wanted {
             self.phase = Phase::Idle;

@@ -25,6 +25,8 @@ use crate::status::reload::{Action, Change, ConnectionPlan, Step};
 pub(super) struct Side<'c> {
     pub(super) gateway: &'c Gateway,
     pub(super) log: &'c Log,
+    /// The command line has said what is logged.
+    pub(super) log_is_pinned: bool,
     pub(super) security: &'c Security,
     pub(super) connections: Vec<&'c config::Connection>,
 }
@@ -137,6 +139,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         max_half_open,
         name: _,
         id: _,
+        state: _,
         management_ip: _,
         public_addresses: _,
     } = new;
@@ -160,13 +163,15 @@ fn of_gateway(old: &Side<'_>, new: &Side<'_>) -> Vec<Step> {
     let (before, now) = (old.gateway, new.gateway);
     steps.of(Action::InPlace, "[gateway] name", before.name != now.name);
     steps.of(Action::InPlace, "[gateway] id", before.id != now.id);
+    steps.of(Action::InPlace, "[gateway] state", before.state != now.state);
     let differs = before.management_ip != now.management_ip;
     steps.of(Action::InPlace, "[gateway] management_ip", differs);
     let differs = before.public_addresses != now.public_addresses;
     steps.of(Action::InPlace, "[gateway] public_addresses", differs);
     let Log { level, format } = new.log;
-    steps.of(Action::NextStart, "[log] level", old.log.level != *level);
-    steps.of(Action::NextStart, "[log] format", old.log.format != *format);
+    let heard = if new.log_is_pinned { Action::Overridden } else { Action::InPlace };
+    steps.of(heard, "[log] level", old.log.level != *level);
+    steps.of(Action::InPlace, "[log] format", old.log.format != *format);
     let Security { warn, forbid } = new.security;
     steps.of(Action::InPlace, "[security] warn", old.security.warn != *warn);
     steps.of(Action::InPlace, "[security] forbid", old.security.forbid != *forbid);

@@ -110,6 +110,7 @@ impl Control {
             nat_local = info.nat_local, nat_remote = info.nat_remote
         );
         self.folding.forget(&format!("{conn} "));
+        self.memory.stale |= connection.note_good(&info);
         connection.on_up(info, now);
         if !connection.wanted {
             self.unwanted.push(peer);
@@ -185,6 +186,7 @@ impl Control {
             self.hurry_names(index, now);
         }
         if let Some(connection) = self.connections.get_mut(index) {
+            self.memory.stale |= connection.endpoints.held.is_some();
             connection.on_down(why, retry_at, now);
         }
     }
@@ -358,7 +360,7 @@ impl Control {
             let alert = reason::code(why).alert;
             tracing::info!(target: "child", event = "down", %conn, child = name, reason = alert);
         }
-        state.on_down(child);
+        state.on_down(child, now);
         self.on_standing(index, now);
         self.dismiss_dead(index);
     }

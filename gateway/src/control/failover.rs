@@ -22,9 +22,10 @@ use mio::Token;
 
 use super::Control;
 use super::connection::{Connection, Phase};
+use super::memory::Decision;
 use crate::config::{self, Failback};
 use crate::status::protocol::{RefusalKind, Response};
-use crate::status::reason::{self, Gravity};
+use crate::status::reason;
 use crate::status::{EndpointStatus, Reason, words};
 
 /// What is known of the endpoints of one connection.
@@ -38,8 +39,8 @@ pub(super) struct Endpoints {
     probe_at: Option<Instant>,
     /// An attempt to go elsewhere failed, or runs: no other before this, unless somebody commands it.
     rest_until: Option<Instant>,
-    /// Somebody wants us where we are, though it is not the preferred one.
-    held: bool,
+    /// The host that somebody wants, as the configuration writes it, if it is not the preferred one.
+    pub(super) held: Option<String>,
     /// The host that was in use last, and where it was.
     last: Option<(usize, SocketAddr)>,
 }
@@ -142,6 +143,27 @@ impl Control {
         let _ = self.endpoint.switch_to(now, peer, path);
     }
 
+    /// Tells the endpoint the first paths of a connection that is not up. They are tried in their order, but begun with the one
+    /// that somebody wanted before this start, or called at all if somebody did.
+    pub(super) fn set_first_paths(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let (Some(peer), paths) = (connection.peer, connection.paths.clone()) else { return };
+        let calls = !paths.is_empty() && connection.decision == Some(Decision::Up);
+        if let Some(held) = connection.held_path() {
+            // With these it sets out at once, for the first of them.
+            let others = paths.iter().copied().filter(|path| *path != held);
+            let first: Vec<Path> = std::iter::once(held).chain(others).collect();
+            let _ = self.endpoint.set_paths(now, peer, &first);
+            let _ = self.endpoint.set_paths(now, peer, &paths);
+            let _ = self.endpoint.switch_to(now, peer, held);
+        } else {
+            let _ = self.endpoint.set_paths(now, peer, &paths);
+        }
+        if calls {
+            let _ = self.endpoint.connect(now, peer);
+        }
+    }
+
     /// `failover NAME`: asks the endpoint first, so the answer comes later, unless there is nothing to ask.
     pub(super) fn begin_failover(
         &mut self,
@@ -202,7 +224,7 @@ impl Control {
         let Some(connection) = self.connections.get_mut(index) else {
             return Response::Done { message: String::new() };
         };
-        let (name, remote) = (&connection.config.name, path.remote);
+        let (name, remote) = (connection.config.name.clone(), path.remote);
         let Some(rtt) = rtt else {
             let stays = match connection.active() {
                 Some(active) => format!("{name} stays at {active}"),
@@ -216,16 +238,18 @@ impl Control {
             return Response::Done { message: format!("{remote} answers, {took}") };
         }
         if connection.active().is_some_and(|active| active.ip() == remote.ip()) {
-            connection.endpoints.held = true;
+            connection.hold(path);
+            self.remember();
             return Response::Done { message: format!("{name} is at {remote} already") };
         }
-        connection.endpoints.held = connection.rank(remote.ip()) != Some(0);
+        connection.hold(path);
         connection.endpoints.rest_until = Some(now + REST);
         tracing::info!(target: "ike", event = "failover-requested", conn = %name, to = %remote);
         let message = format!("{name} goes to {remote}, which answered in {took}");
         if let Some(peer) = connection.peer {
             let _ = self.endpoint.switch_to(now, peer, path);
         }
+        self.remember();
         Response::Done { message }
     }
 
@@ -245,7 +269,8 @@ impl Control {
             stays = connection.active().map(tracing::field::display)
         );
         connection.endpoints.rest_until = Some(now + REST);
-        connection.endpoints.held = false;
+        connection.endpoints.held = None;
+        self.memory.stale = true;
     }
 }
 
@@ -291,6 +316,28 @@ impl Connection {
         ))
     }
 
+    /// Stays at the host of this path, unless it is the preferred one, where it stays anyway.
+    fn hold(&mut self, path: Path) {
+        let config::Peer::Hosts(hosts) = &self.config.peer else { return };
+        let rank = self.rank(path.remote.ip()).filter(|rank| *rank > 0);
+        self.endpoints.held = rank.and_then(|rank| hosts.get(rank)).map(ToString::to_string);
+    }
+
+    /// The first path to the host that somebody wants, if it is not the preferred one.
+    fn held_path(&self) -> Option<Path> {
+        let config::Peer::Hosts(hosts) = &self.config.peer else { return None };
+        self.named(self.endpoints.held.as_ref()?, hosts)
+    }
+
+    /// Notes where the name of the host in use leads; true if that is news.
+    pub(super) fn note_good(&mut self, info: &IkeSaInfo) -> bool {
+        let config::Peer::Hosts(hosts) = &self.config.peer else { return false };
+        let address = info.path.remote.ip();
+        let host = self.rank(address).filter(|_| info.initiator).and_then(|rank| hosts.get(rank));
+        let Some(config::HostName::Dns(name)) = host.map(|host| &host.name) else { return false };
+        self.good.insert(name.clone(), address) != Some(address)
+    }
+
     /// The paths to hosts that are not in use, while one is.
     fn standbys(&self) -> Vec<Path> {
         let Some(active) = self.active().and_then(|active| self.rank(active.ip())) else {
@@ -305,7 +352,7 @@ impl Connection {
         let failback = self.config.failover.as_ref()?.failback;
         let endpoints = &self.endpoints;
         let active = self.standby()?;
-        if endpoints.held || endpoints.rest_until.is_some_and(|until| now < until) {
+        if endpoints.held.is_some() || endpoints.rest_until.is_some_and(|until| now < until) {
             return None;
         }
         let ranked = self.paths.iter().zip(&endpoints.ranks);
@@ -368,8 +415,10 @@ impl Connection {
     }
 
     /// The peer is gone: where it was is no place to stay at.
-    pub(super) fn release_endpoint(&mut self, gravity: Gravity) {
-        self.endpoints.held &= gravity == Gravity::Wanted;
+    pub(super) fn release_endpoint(&mut self, why: &CloseReason) {
+        if *why != CloseReason::Local {
+            self.endpoints.held = None;
+        }
     }
 
     /// Every endpoint, where there are several.

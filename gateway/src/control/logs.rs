@@ -12,6 +12,7 @@ use mio::Token;
 use super::Control;
 use super::commands::refuse;
 use super::server::{Follow, retain};
+use crate::config;
 use crate::log::{self, Cursor};
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::words;
@@ -66,6 +67,20 @@ impl Control {
         let lasting =
             lasting.map_or_else(|| "until the daemon ends".into(), |span| format!("for {span}"));
         Ok(Response::Done { message: format!("the log takes {filter}, {lasting}") })
+    }
+
+    /// Logs as another configuration says. Whatever somebody has asked for with `logs level` goes on, unless what the file
+    /// says of that differs from before; what was asked for a time goes on in any case.
+    pub(super) fn relog(&mut self, other: bool, connections: &[config::Connection]) {
+        log::set_connections(log::levels(connections));
+        if !other {
+            return;
+        }
+        log::set_format(self.log.format);
+        // The loader has looked at it.
+        if let Ok(Some(filter)) = log::rebase(&self.log.level, self.log_until.is_some()) {
+            tracing::info!(target: "gateway", event = "log-level", filter);
+        }
     }
 
     /// Returns to the old filter when its time has come.

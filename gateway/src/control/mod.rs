@@ -12,13 +12,14 @@
 //!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
 //!   resolver.rs   names of peers             tunnel.rs      kernel routes
 //!   commands.rs   up, down, rekey ..         server.rs      the control socket
-//!   logs.rs       events, levels of the log
+//!   logs.rs       events, levels of the log         one_child.rs   up, down, restart of a single child
 //!   upkeep.rs     once a second              snapshot.rs    what status shows
 //!   show.rs       what `show` shows              settings.rs     the configuration in force
 //!   host.rs       what of this host is in the way  pfs.rs        whether the two sides agree on PFS
 //!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
 //!   diff.rs       old and new configuration      reload.rs       reads it again
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
+//!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //! ```
 //!
@@ -36,7 +37,10 @@ mod folding;
 mod host;
 mod install;
 mod logs;
+mod memory;
 mod monitors;
+mod narrowing;
+mod one_child;
 mod path_mtu;
 mod paths;
 mod pfs;
@@ -68,6 +72,7 @@ use self::connection::{Child, Connection};
 use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
+use self::memory::Memory;
 use self::monitors::Monitors;
 use self::reload::Reloading;
 use self::resolver::Resolver;
@@ -76,7 +81,7 @@ use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
-use crate::io::UdpSockets;
+use crate::io::{Handed, UdpSockets};
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
@@ -97,11 +102,11 @@ pub enum RunError {
     Broken(String),
 }
 
-/// Runs the gateway in this thread until a signal ends it.
+/// Runs the gateway in this thread until a signal ends it. Of what it needs it opens what is not `handed` over.
 ///
 /// # Errors
 /// [`RunError`]; whatever it says, no route, device or socket is left behind.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config, handed: Handed) -> Result<(), RunError> {
     let now = clock::now();
     tracing::info!(
         target: "gateway", event = "starting", version = env!("CARGO_PKG_VERSION"),
@@ -109,7 +114,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     );
     let cannot = |what| move |source| StartError::System { what, source };
     privileges::close_up().map_err(cannot("give up what may leak keys"))?;
-    let control = start::start(config, now)?;
+    let control = start::start(config, handed, now)?;
     privileges::keep_for_control().map_err(cannot("drop privileges"))?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
@@ -129,6 +134,7 @@ struct Control {
     dataplane: Dataplane,
     tunnel: Tunnel,
     resolver: Resolver,
+    memory: Memory,
     publication: Publication,
     /// Probes of endpoints that have not ended.
     questions: BTreeMap<ProbeId, Question>,

@@ -28,6 +28,7 @@ use super::diff::{self, Side};
 use super::{Control, Run};
 use crate::config::{self, Config, Report, Severity};
 use crate::dataplane::SlotId;
+use crate::log;
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
 use crate::status::{Code, Warning};
@@ -44,6 +45,8 @@ pub(super) struct Reloading {
     failed: bool,
     /// What was read, as it was then.
     stamps: BTreeMap<PathBuf, Option<Stamp>>,
+    /// What was included: a file that fits and was not read is a difference, too.
+    patterns: Vec<PathBuf>,
     /// Since when files differ from that.
     differs_since: Option<Instant>,
 }
@@ -83,7 +86,8 @@ impl Reloading {
         let path = config.files.first().cloned().unwrap_or_default();
         let stamps = stamps(config.files.iter().chain(&config.left_out_files));
         let (job, again, failed, differs_since) = (None, false, false, None);
-        let mut this = Self { path, waker, job, again, failed, stamps, differs_since };
+        let patterns = config.patterns.clone();
+        let mut this = Self { path, waker, job, again, failed, stamps, patterns, differs_since };
         this.look(now);
         this
     }
@@ -130,7 +134,8 @@ impl Reloading {
 
     /// Looks whether files are others than those that were read.
     pub(super) fn look(&mut self, now: Instant) {
-        let differs = self.stamps.iter().any(|(file, then)| stamp(file) != *then);
+        let differs = self.stamps.iter().any(|(file, then)| stamp(file) != *then)
+            || Config::matching(&self.patterns).iter().any(|file| !self.stamps.contains_key(file));
         self.differs_since = differs.then(|| self.differs_since.unwrap_or(now));
     }
 
@@ -202,7 +207,8 @@ impl Control {
     pub(super) fn all_warnings(&self, now: Instant) -> Vec<Warning> {
         let of_files = self.reloading.warnings(now).map(Warning::of);
         let known = self.warnings.iter().chain(&self.host_warnings).cloned();
-        known.chain(self.host.warnings()).chain(of_files).collect()
+        let of_state = self.memory.warning().map(Warning::of);
+        known.chain(self.host.warnings()).chain(of_files).chain(of_state).collect()
     }
 
     fn reload(&mut self, now: Instant, loaded: Loaded, dry_run: bool, at_once: bool) -> Reload {
@@ -221,12 +227,14 @@ impl Control {
         let old = Side {
             gateway: &self.gateway,
             log: &self.log,
+            log_is_pinned: log::is_pinned(),
             security: &self.security,
             connections: self.connections.iter().map(|c| &c.config).collect(),
         };
         let new = Side {
             gateway: &config.gateway,
             log: &config.log,
+            log_is_pinned: log::is_pinned(),
             security: &config.security,
             connections: config.connections.iter().collect(),
         };
@@ -253,6 +261,7 @@ impl Control {
             log_plan(&answer);
             self.reloading.failed = false;
             self.reloading.stamps = stamps;
+            self.reloading.patterns.clone_from(&config.patterns);
             self.reloading.look(now);
             self.put_in_force(now, config, &plan, at_once);
         }

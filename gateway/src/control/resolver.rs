@@ -26,6 +26,10 @@ pub(super) struct Resolver {
     asked: BTreeSet<String>,
     queries: Sender<String>,
     answers: Receiver<Answer>,
+    /// Where names led before this start, of those that have had no answer since.
+    former: BTreeMap<String, IpAddr>,
+    /// When those are used without one.
+    patient_until: Instant,
     /// What the thread will need; it is started when there is the first name to ask for.
     idle: Option<Idle>,
 }
@@ -81,11 +85,38 @@ impl Resolver {
         let (queries, queries_out) = channel::<String>();
         let (answers_in, answers) = channel();
         let idle = Some(Idle { queries: queries_out, answers: answers_in, waker });
-        let mut resolver = Self { names, asked: BTreeSet::new(), queries, answers, idle };
+        let (former, patient_until) = (BTreeMap::new(), now + PATIENCE);
+        let asked = BTreeSet::new();
+        let mut resolver = Self { names, asked, queries, answers, former, patient_until, idle };
         if !resolver.names.is_empty() {
             resolver.run()?;
         }
         Ok(resolver)
+    }
+
+    /// Where a name led before this start: it is used when nobody can say, or says it soon, where it leads now.
+    pub(super) fn recall(&mut self, name: &str, address: IpAddr) {
+        self.former.insert(name.to_owned(), address);
+    }
+
+    /// Uses what was known before where there is nothing better; true if there was such a name.
+    fn fall_back(&mut self, now: Instant) -> bool {
+        let mut used = false;
+        let late = now >= self.patient_until;
+        self.former.retain(|name, address| {
+            let Some(state) = self.names.get_mut(name) else { return false };
+            if !state.addresses.is_empty() || !late && state.failure.is_none() {
+                return state.addresses.is_empty();
+            }
+            tracing::warn!(
+                target: "gateway", event = "former-address", name, %address,
+                msg = "a name has no address at this start; the last one at which the peer was is used"
+            );
+            state.addresses = vec![*address];
+            used = true;
+            false
+        });
+        used
     }
 
     /// Starts the thread, unless it runs.
@@ -186,7 +217,7 @@ impl Resolver {
                 }
             }
         }
-        changed
+        self.fall_back(now) || changed
     }
 
     /// Asks soon, because the address that we have does not answer.
@@ -224,6 +255,9 @@ fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
 
 /// A peer that moves to another address is followed within a minute.
 const REFRESH: Duration = Duration::from_secs(30);
+
+/// After the start: so long the last known addresses wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// After a failure: soon enough for a resolver that starts after us, rare enough for one that is broken.
 const RETRY: Duration = Duration::from_secs(5);
@@ -266,6 +300,38 @@ mod tests {
         assert!(resolver.take_answers(now));
         assert!(!resolver.addresses("localhost").is_empty(), "the last good address is gone");
         assert!(resolver.failure("localhost").is_some_and(|why| why.contains("is down")));
+    }
+
+    #[test]
+    fn a_name_without_an_answer_leads_where_it_led_before() {
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let now = clock::now();
+        let mut resolver = Resolver::start(std::iter::empty(), waker, now).expect("starts");
+        let (queries, _asked) = channel();
+        let (answering, answers) = channel();
+        (resolver.queries, resolver.answers, resolver.idle) = (queries, answers, None);
+        let names = ["good.test", "late.test", "lost.test", "new.test"].map(str::to_owned);
+        resolver.reconfigure(names.into_iter(), now);
+        let [former, fresh]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        for name in ["good.test", "late.test", "lost.test", "stranger.test"] {
+            resolver.recall(name, former);
+        }
+        let answer = |name: &str, result| Answer { name: name.to_owned(), result };
+        answering.send(answer("good.test", Ok(vec![fresh]))).expect("sends");
+        answering.send(answer("lost.test", Err(io::Error::other("no")))).expect("sends");
+        assert!(resolver.take_answers(now));
+        assert_eq!(resolver.addresses("good.test"), [fresh]);
+        assert_eq!(resolver.addresses("lost.test"), [former], "nobody knows better");
+        assert_eq!(resolver.addresses("late.test"), [] as [IpAddr; 0], "an answer may come");
+        assert!(!resolver.take_answers(now + PATIENCE / 2));
+        assert!(resolver.take_answers(now + PATIENCE));
+        assert_eq!(resolver.addresses("late.test"), [former]);
+        assert_eq!(resolver.addresses("new.test"), [] as [IpAddr; 0]);
+        answering.send(answer("late.test", Ok(vec![fresh]))).expect("sends");
+        assert!(resolver.take_answers(now + PATIENCE));
+        assert_eq!(resolver.addresses("late.test"), [fresh], "what is true now goes before");
+        assert!(resolver.former.is_empty());
     }
 
     #[test]

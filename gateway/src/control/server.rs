@@ -112,10 +112,35 @@ impl Server {
         let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let bound = UnixListener::bind(path);
         rustix::process::umask(mask);
-        let mut listener = bound.map_err(failed("listen on"))?;
+        let listener = bound.map_err(failed("listen on"))?;
         rights::open_to_group(path);
         let file = SocketFile::of(path).map_err(failed("look at"))?;
-        registry.register(&mut listener, token, Interest::READABLE).map_err(failed("watch"))?;
+        Self::serve(listener, file, registry, token)
+    }
+
+    /// Takes a socket that somebody else has made, who says by its mode who may open it, and removes it.
+    ///
+    /// # Errors
+    /// [`SocketError::Io`].
+    pub(super) fn adopt(
+        listener: std::os::unix::net::UnixListener,
+        path: &Path,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<Self, SocketError> {
+        let file = SocketFile { path: path.to_owned(), ours: None };
+        Self::serve(UnixListener::from_std(listener), file, registry, token)
+    }
+
+    fn serve(
+        mut listener: UnixListener,
+        file: SocketFile,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<Self, SocketError> {
+        registry
+            .register(&mut listener, token, Interest::READABLE)
+            .map_err(|source| SocketError::Io { what: "watch", path: file.path.clone(), source })?;
         let next_client = token.0 + 1;
         Ok(Self {
             listener,
@@ -294,22 +319,22 @@ impl Client {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Device and inode of what we made; `None` if somebody else did.
+    ours: Option<(u64, u64)>,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { path: path.to_owned(), ours: Some((metadata.dev(), metadata.ino())) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|there| there.dev() == self.device && there.ino() == self.inode);
-        if ours {
+        let Some(ours) = self.ours else { return };
+        let there = fs::symlink_metadata(&self.path).map(|there| (there.dev(), there.ino()));
+        if there.is_ok_and(|there| there == ours) {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -4,6 +4,7 @@
 //!   Gateway, Log, .. [Connection] ──► each key with its value and its default ──► effective: all      config: what is not the default
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
@@ -26,17 +27,37 @@ pub(super) fn of(
     both.table("gateway", gateway_keys(gateway));
     both.table("log", log_keys(log));
     both.table("security", security_keys(security));
+    let apart = apart(connections);
     for connection in connections {
         let policy = &connection.config.policy;
-        // Connections share a policy by its name, but each may override parts of it; what it overrides is told with it.
-        both.inner("policy", &policy.name, policy_keys(policy));
-        both.inner(
-            "connection",
-            &connection.config.name,
-            connection_keys(connection, gateway, connections),
-        );
+        let is_own = |setting: &Setting| {
+            apart.get(policy.name.as_str()).is_some_and(|keys| keys.contains(setting.0))
+        };
+        let (own, shared): (Vec<_>, Vec<_>) = policy_keys(policy).into_iter().partition(is_own);
+        both.inner("policy", &policy.name, shared);
+        let mut keys = connection_keys(connection, gateway, connections);
+        // One may say what the default is, where the policy says something else.
+        keys.extend(own.into_iter().map(|Setting(key, value, _)| always(key, value)));
+        both.inner("connection", &connection.config.name, keys);
     }
     (Value::Object(both.changed), Value::Object(both.all))
+}
+
+/// The keys of each policy that some of its connections have for themselves: what these say is told with each of them.
+fn apart(connections: &[Connection]) -> BTreeMap<&str, BTreeSet<&'static str>> {
+    let mut first: BTreeMap<&str, &Policy> = BTreeMap::new();
+    let mut apart: BTreeMap<&str, BTreeSet<&'static str>> = BTreeMap::new();
+    for Connection { config, .. } in connections {
+        let policy = &config.policy;
+        let known = first.entry(policy.name.as_str()).or_insert(policy);
+        if *known != policy {
+            let differing = policy_keys(known).into_iter().zip(policy_keys(policy));
+            let differing = differing.filter(|(one, other)| one.1 != other.1);
+            let keys = differing.map(|(one, _)| one.0);
+            apart.entry(policy.name.as_str()).or_default().extend(keys);
+        }
+    }
+    apart
 }
 
 /// A key, its value, and what it would be if nobody set it.
@@ -98,6 +119,11 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
         set("tun", gateway.tun.clone(), "s2s0"),
         set("mtu", gateway.mtu.map_or(json!("auto"), |mtu| json!(mtu)), "auto"),
         set("control", gateway.control.display().to_string(), "/run/s2s-gw/control.sock"),
+        set(
+            "state",
+            gateway.state.as_ref().map_or("off".to_owned(), |path| path.display().to_string()),
+            "/var/lib/s2s-gw/state.json",
+        ),
         set("management_ip", gateway.management_ip.map(|ip| ip.to_string()), Value::Null),
         set("workers", gateway.workers, 1),
         set("cookie_threshold", gateway.cookie_threshold, 64),
@@ -161,7 +187,7 @@ fn connection_keys(
         let own = |network: &&ipnet::IpNet| !relayed.contains(network);
         let mut all: Vec<String> =
             config.children.iter().flat_map(side).filter(own).map(ToString::to_string).collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         all.retain(|network| seen.insert(network.clone()));
         json!(all)
     };
@@ -333,6 +359,32 @@ mod tests {
         both[1].config.relay = false;
         let (changed, _) = split(connection_keys(&both[0], &gateway(), &both));
         assert_eq!(changed["local_subnets"], json!(["10.1.0.0/16", "10.3.0.0/16"]));
+    }
+
+    #[test]
+    fn what_connections_have_apart_from_their_policy_is_told_with_each() {
+        let mut all = ["berlin", "paris", "rome"].map(|name| {
+            let mut one = connection(Start::Always, clock::now());
+            one.config.name = name.into();
+            one.config.policy.dpd = Some(ikev2::Dpd::default());
+            one
+        });
+        let told =
+            |all: &[Connection]| of(&gateway(), &Log::default(), &Security::default(), all).0;
+        let same = told(&all);
+        assert!(same["connection"]["berlin"].get("dpd").is_none(), "{same}");
+        all[1].config.policy.dpd = None;
+        let told = told(&all);
+        let name = all[0].config.policy.name.as_str();
+        assert!(told["policy"][name].get("dpd").is_none(), "{told}");
+        assert!(told["policy"][name].get("ike").is_some(), "what all share stays there: {told}");
+        let dpd = |name: &str| told["connection"][name]["dpd"].clone();
+        assert_eq!(dpd("paris"), false);
+        assert_eq!(
+            (&dpd("berlin")["interval"], &dpd("rome")["interval"]),
+            (&json!("30s"), &json!("30s"))
+        );
+        assert!(told["connection"]["rome"].get("pfs_check").is_none(), "{told}");
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Control {
             since_seconds: Some(now.saturating_duration_since(child.since).as_secs()),
             pfs: child.pfs.word().map(str::to_owned),
             mss: newest.and_then(Installed::mss),
-            reason: child.worst().map(|failed| failed.reason.clone()),
+            reason: child.fault().cloned(),
             pairs: pairs(config, child, installed, now),
             sa: newest.map(|sa| self::sa(sa, now)),
             of_workers: of_workers.collect(),

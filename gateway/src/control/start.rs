@@ -1,6 +1,7 @@
 //! Opens everything that the gateway needs, in an order in which a failure leaves nothing behind.
 //!
 //! ```text
+//!   what was handed over, by name (io/handed.rs), in the place of each of these
 //!   control socket     first: it also tells whether another daemon runs
 //!   UDP 500 and 4500   raw ESP too, if a connection may do without UDP
 //!   TUN                MTU from the configuration or from the narrowest path
@@ -21,6 +22,7 @@ use zeroize::Zeroize as _;
 
 use super::connection::Connection;
 use super::install::{self, Installer};
+use super::memory::Memory;
 use super::path_mtu::Listener;
 use super::reload::Reloading;
 use super::resolver::Resolver;
@@ -30,7 +32,7 @@ use super::{Control, Devices, Run};
 use crate::clock;
 use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
-use crate::io::{Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
 use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
@@ -76,7 +78,11 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Opens everything and brings every enabled connection under way.
-pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError> {
+pub(super) fn start(
+    config: Config,
+    mut handed: Handed,
+    now: Instant,
+) -> Result<Control, StartError> {
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
@@ -84,35 +90,30 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     let signals = signals(registry).map_err(failed("watch for signals"))?;
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
-    let server = Server::bind(&config.gateway.control, registry, CONTROL_SOCKET)?;
-
     let gateway = config.gateway;
-    let ike = UdpSocket::bind_all(&gateway.listen, gateway.ike_port, Port::Ike)?;
-    let nat = UdpSocket::bind_all(&gateway.listen, gateway.nat_port, Port::Nat)?;
-    watch(registry, &ike)?;
-    let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
-    let ike_sockets = ike.len();
-    let sockets = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
-    let sockets = UdpSockets(sockets.collect());
-    for socket in &sockets.0 {
-        tracing::info!(target: "gateway", event = "listening", local = %socket.local());
-    }
+    let server = match handed.control(&gateway.control).map_err(OpenError::from)? {
+        Some(listener) => Server::adopt(listener, &gateway.control, registry, CONTROL_SOCKET)?,
+        None => Server::bind(&gateway.control, registry, CONTROL_SOCKET)?,
+    };
+    let Sockets { all: sockets, ike: ike_sockets, nat } = sockets(&mut handed, &gateway, registry)?;
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
     let fits = sizes(&config.connections);
     let mtu = gateway.mtu.unwrap_or_else(|| narrowest(&fits));
+    let (lanes, mtu) = lanes(&mut handed, &gateway, mtu)?;
     let too_large = too_large(&config.connections, &fits, mtu);
-    let equipment = equip(&gateway, mtu, nat, raw)?;
+    let equipment = Equipment::share_out(lanes, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
-    let resolver = Resolver::start(names(&config.connections), waker, now)
+    let mut resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
-
-    let connections = connections(config.connections, now)?;
+    let memory = Memory::open(gateway.state.as_deref(), !config.left_out_files.is_empty());
+    let mut connections = connections(config.connections, now)?;
+    recall(&memory, &mut connections, &mut resolver);
     let mut control = Control {
         endpoint: endpoint(&gateway)?,
         devices: Devices {
@@ -131,6 +132,7 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         connections,
         places: std::collections::BTreeMap::new(),
         resolver,
+        memory,
         publication: super::competition::Publication::default(),
         questions: std::collections::BTreeMap::new(),
         monitors,
@@ -158,6 +160,43 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
     };
     control.set_out(now);
     Ok(control)
+}
+
+/// What is spoken on UDP.
+struct Sockets {
+    /// Those for plain IKE, then clones of those for the NAT port.
+    all: UdpSockets,
+    /// How many the first are.
+    ike: usize,
+    /// For the data plane.
+    nat: Vec<UdpSocket>,
+}
+
+fn sockets(
+    handed: &mut Handed,
+    gateway: &Gateway,
+    registry: &Registry,
+) -> Result<Sockets, StartError> {
+    let ike = udp(handed, gateway, Port::Ike)?;
+    let nat = udp(handed, gateway, Port::Nat)?;
+    watch(registry, &ike)?;
+    let number = ike.len();
+    let clones: Result<Vec<_>, _> = nat.iter().map(UdpSocket::try_clone).collect();
+    let all = ike.into_iter().chain(clones.map_err(failed("share a UDP socket"))?);
+    let all = UdpSockets(all.collect());
+    for socket in &all.0 {
+        tracing::info!(target: "gateway", event = "listening", local = %socket.local());
+    }
+    Ok(Sockets { all, ike: number, nat })
+}
+
+/// What was known before this start.
+fn recall(memory: &Memory, connections: &mut [Connection], resolver: &mut Resolver) {
+    for connection in connections {
+        let Some(kept) = memory.of(&connection.config.name) else { continue };
+        connection.recall(kept);
+        kept.addresses.iter().for_each(|(name, address)| resolver.recall(name, *address));
+    }
 }
 
 /// Wakes the loop for what arrives on the sockets for plain IKE.
@@ -251,15 +290,35 @@ pub(super) fn names(connections: &[crate::config::Connection]) -> impl Iterator<
     })
 }
 
-/// Queues and sockets for every worker.
-fn equip(
-    gateway: &Gateway,
-    mtu: u16,
-    nat: Vec<UdpSocket>,
-    raw: Vec<RawEsp>,
-) -> Result<Vec<Equipment>, StartError> {
-    let workers = gateway.workers;
-    let lanes = Tun::open_for(&gateway.tun, mtu, workers)?;
+/// The sockets of a port: those that were handed over, else our own.
+fn udp(handed: &mut Handed, gateway: &Gateway, port: Port) -> Result<Vec<UdpSocket>, OpenError> {
+    let (number, of_each) = match port {
+        Port::Ike => (gateway.ike_port, 1),
+        Port::Nat => (gateway.nat_port, gateway.workers),
+    };
+    match handed.udp(port, number, &gateway.listen, of_each)? {
+        Some(sockets) => Ok(sockets),
+        None => UdpSocket::bind_all(&gateway.listen, number, port),
+    }
+}
+
+/// The queues of every worker, and the MTU of what goes into them: those that were handed over, else our own.
+fn lanes(handed: &mut Handed, gateway: &Gateway, mtu: u16) -> Result<(Vec<Lanes>, u16), OpenError> {
+    let (name, workers) = (&gateway.tun, gateway.workers);
+    let (lanes, mtu) = match handed.queues(name, workers)? {
+        None => (Tun::open_for(name, mtu, workers)?, mtu),
+        Some(files) => {
+            let (lanes, have) = Tun::adopt(files, name, (mtu, gateway.mtu.is_some()), workers)?;
+            if have > mtu {
+                tracing::warn!(
+                    target: "gateway", event = "tun-too-large", have, fits = mtu,
+                    msg = "the TUN device that was handed over takes larger packets than fit into the tunnels; those are dropped",
+                    fix = %format!("ip link set dev {name} mtu {mtu}")
+                );
+            }
+            (lanes, mtu.min(have))
+        }
+    };
     if let Some(Lanes { bulk, urgent }) = lanes.first() {
         // Where it may not be set the kernel's own length is too long, no more.
         if let Err(error) = bulk.set_queue_len(QUEUE_LEN) {
@@ -268,7 +327,7 @@ fn equip(
         let (offloads, urgent) = (bulk.offloads(), urgent.is_some());
         tracing::info!(target: "gateway", event = "offloads", %offloads, workers, urgent);
     }
-    Ok(Equipment::share_out(lanes, nat, raw)?)
+    Ok((lanes, mtu))
 }
 
 /// The largest inner packet that fits each configured connection, whatever is negotiated, octets.

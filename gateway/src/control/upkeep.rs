@@ -29,6 +29,7 @@ impl Control {
             self.endpoint.report_usage(now, child, usage);
             self.drain(now);
         }
+        self.look_at_narrowing(now);
         let wall = clock::wall();
         for connection in &mut self.connections {
             for child in &mut connection.children {
@@ -53,6 +54,7 @@ impl Control {
         self.follow_names(now);
         self.resolver.handle_timeout(now);
         self.tell_manager(now);
+        self.remember_changes();
         if self.refused_this_second > 0 {
             let count = std::mem::take(&mut self.refused_this_second);
             tracing::debug!(target: "ike", event = "refused-last-second", count);
@@ -110,13 +112,14 @@ impl Control {
         connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
         connection.on_paths(found);
         let workers = self.dataplane.workers();
-        let config = paths::peer_config(&connection.config, connection.paths.clone(), workers);
+        let config = paths::peer_config(&connection.config, Vec::new(), workers);
         let peer = self.endpoint.add_peer(now, config);
         connection.peer = Some(peer);
         for (index, child) in connection.children.iter_mut().enumerate() {
             child.index = Some(index);
         }
         self.places.insert(peer, index);
+        self.set_first_paths(now, index);
         self.drain(now);
     }
 
@@ -132,6 +135,7 @@ impl Control {
             self.tunnel.install(connection, &found.usable);
             connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
             let was_known = connection.is_at_a_configured_address();
+            let had_none = connection.paths.is_empty();
             if !connection.on_paths(found) {
                 continue;
             }
@@ -144,6 +148,8 @@ impl Control {
                 let workers = self.dataplane.workers();
                 let config = paths::peer_config(&connection.config, paths, workers);
                 let _ = self.endpoint.reconfigure(now, peer, config);
+            } else if had_none {
+                self.set_first_paths(now, index);
             } else {
                 let _ = self.endpoint.set_paths(now, peer, &paths);
                 // Its name leads elsewhere now, where perhaps another machine is: make before break.

@@ -105,8 +105,16 @@ impl Equipment {
         let workers = lanes.len();
         let bare = |tun| Self { tun, nat: Vec::new(), raw: Vec::new() };
         let mut all: Vec<_> = lanes.into_iter().map(bare).collect();
-        for socket in nat {
-            let further = socket.join(workers)?;
+        let mut nat = nat.into_iter().peekable();
+        while let Some(socket) = nat.next() {
+            let of_same = |other: &UdpSocket| other.local() == socket.local();
+            let mut further = Vec::new();
+            further.extend(std::iter::from_fn(|| nat.next_if(of_same)));
+            if further.is_empty() {
+                further = socket.join(workers)?;
+            } else {
+                socket.steer(workers)?;
+            }
             for (worker, socket) in all.iter_mut().zip(once(socket).chain(further)) {
                 worker.nat.push(socket);
             }

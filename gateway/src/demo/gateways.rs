@@ -76,7 +76,8 @@ impl Gateway {
             "# {name}, written by s2s-gw demo\n\n\
              [gateway]\n\
              name    = \"{name}\"\n\
-             control = \"{}\"\n\n\
+             control = \"{}\"\n\
+             state   = \"off\"\n\n\
              {connection}",
             control.display(),
         );

@@ -6,10 +6,12 @@
 //!   raw.rs   IP protocol 50: ESP without UDP                                 many packets a call
 //!   icmp.rs  what routers say about packets that were too big for the path
 //!   holder.rs  who has a port that we want
+//!   handed.rs  what our starter has opened for us
 //! ```
 //!
 //! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
 
+pub mod handed;
 mod holder;
 pub(crate) mod icmp;
 pub(crate) mod question;
@@ -20,6 +22,7 @@ pub mod udp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+pub use handed::{Handed, HandedError};
 pub use raw::RawEsp;
 pub use tun::{Lanes, Tun};
 pub use udp::{Port, UdpSocket, UdpSockets, source_for};
@@ -28,6 +31,36 @@ pub use udp::{Port, UdpSocket, UdpSockets, source_for};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// Something that our starter has opened for us.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
+    /// The device that our starter has opened for us is down.
+    #[error(
+        "the TUN device {name} is handed over but down, and we may not switch it on: {cause}; `ip link set dev {name} up` first"
+    )]
+    TunDown {
+        /// The interface name.
+        name: String,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The device that our starter has opened for us has another MTU than it is to have.
+    #[error(
+        "the TUN device {name} is handed over with an MTU of {have}, and we may not change it: {cause}; \
+         `ip link set dev {name} mtu {wanted}` first, or write `mtu = {have}` in [gateway]"
+    )]
+    TunMtu {
+        /// The interface name.
+        name: String,
+        /// Octets.
+        have: u16,
+        /// Octets, by `mtu` in the configuration.
+        wanted: u16,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
     /// `/dev/net/tun` does not exist.
     #[error(
         "cannot open /dev/net/tun: it does not exist; load the kernel module (modprobe tun) or, in a container, pass the device in (--device /dev/net/tun)"
@@ -108,7 +141,7 @@ pub enum OpenError {
     },
     /// Raw sockets need a privilege.
     #[error(
-        "cannot open a raw ESP socket on {address}: permission denied; run as root, grant CAP_NET_RAW, or set encap = \"always\""
+        "cannot open a raw ESP socket on {address}: permission denied; run as root, grant CAP_NET_RAW, or set encap = \"force\""
     )]
     RawDenied {
         /// What we wanted to bind.

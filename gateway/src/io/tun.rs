@@ -89,13 +89,23 @@ impl Tun {
         for _ in 1..queues {
             files.push(attach(next)?);
         }
-        for file in &files {
-            device::set_header_len(file.as_fd(), HEADER_LEN).map_err(other("set the header of"))?;
-        }
         let links = Links::open().map_err(other("set up"))?;
         links.set_mtu(name, mtu).map_err(other("set the MTU of"))?;
         // No link-local address, so that the kernel asks no router in the tunnel; where /proc is read-only it may.
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode"), "1");
+        let tuns = Self::of_files(files, name, links)?;
+        if let Some(tun) = tuns.first() {
+            tun.device.links.up(name).map_err(other("bring up"))?;
+        }
+        Ok(tuns)
+    }
+
+    /// Queues with the headers and offloads that we want.
+    fn of_files(files: Vec<File>, name: &str, links: Links) -> Result<Vec<Self>, OpenError> {
+        let other = |what| move |cause| OpenError::Tun { what, name: name.to_owned(), cause };
+        for file in &files {
+            device::set_header_len(file.as_fd(), HEADER_LEN).map_err(other("set the header of"))?;
+        }
         let index = links.index(name).map_err(other("find the index of"))?;
         let device = Device { name: name.to_owned(), index, links, offloads: AtomicU32::default() };
         let device = Arc::new(device);
@@ -104,8 +114,57 @@ impl Tun {
         if let Some(tun) = tuns.first() {
             tun.set_offloads(Offloads::ALL).map_err(other("set the offloads of"))?;
         }
-        device.links.up(name).map_err(other("bring up"))?;
         Ok(tuns)
+    }
+
+    /// Takes the queues of a device that somebody else has made, non-blocking and with our flags: one for each of `workers`, or
+    /// two, of which the later ones become those that are read first. Gives it the MTU and switches it on, if it is not so
+    /// already. Says the MTU that it has, which is another one than wanted only if that may differ (not `exactly`).
+    ///
+    /// # Errors
+    /// [`OpenError`], one of the TUN kinds.
+    pub(crate) fn adopt(
+        files: Vec<File>,
+        name: &str,
+        (mtu, exactly): (u16, bool),
+        workers: usize,
+    ) -> Result<(Vec<Lanes>, u16), OpenError> {
+        let other = |what| move |cause| OpenError::Tun { what, name: name.to_owned(), cause };
+        let links = Links::open().map_err(other("look at"))?;
+        let mut have = links.mtu(name).map_err(other("find the MTU of"))?;
+        if have != mtu {
+            match links.set_mtu(name, mtu) {
+                Ok(()) => have = mtu,
+                Err(cause) if exactly => {
+                    let (name, wanted) = (name.to_owned(), mtu);
+                    return Err(OpenError::TunMtu { name, have, wanted, cause });
+                }
+                Err(_) => {}
+            }
+        }
+        if !links.is_up(name).map_err(other("look at"))? {
+            let down = |cause| OpenError::TunDown { name: name.to_owned(), cause };
+            links.up(name).map_err(down)?;
+        }
+        let mut queues = Self::of_files(files, name, links)?;
+        if queues.len() == workers {
+            let lanes = queues.into_iter().map(|bulk| Lanes { bulk, urgent: None });
+            return Ok((lanes.collect(), have));
+        }
+        if let Some(tun) = queues.first() {
+            let steered = u32::try_from(workers).unwrap_or(1);
+            steering::steer_tun(tun.as_fd(), steered)
+                .map_err(other("steer the queues, of which there are two for each worker, of"))?;
+        }
+        let urgent = queues.split_off(workers.min(queues.len()));
+        let lanes = queues.into_iter().zip(urgent);
+        let lanes = lanes.map(|(bulk, urgent)| Lanes { bulk, urgent: Some(urgent) });
+        Ok((lanes.collect(), have))
+    }
+
+    /// Whether all of `wanted` (`IFF_..`) are among the flags of a queue.
+    pub(crate) fn has_flags(flags: u16, wanted: libc::c_int) -> bool {
+        libc::c_int::from(flags) & wanted == wanted
     }
 
     /// As [`open_queues`](Self::open_queues), two queues for each worker: of the second one the worker reads first what others wait

@@ -74,7 +74,33 @@ struct Learned {
     overflowed: AtomicU32,
 }
 
+impl Learned {
+    /// A kernel before 5.0 knows no merging, one before 4.18 no cutting; setting the length to none asks for nothing else.
+    fn of(socket: &Socket, port: Port) -> Self {
+        let set = |option, value| {
+            message::set_option(socket.as_fd(), libc::SOL_UDP, option, value).is_ok()
+        };
+        Self {
+            merges: port == Port::Nat && set(libc::UDP_GRO, 1),
+            gso: AtomicBool::new(set(libc::UDP_SEGMENT, 0)),
+            segments_max: segments_max(rustix::system::uname().release().to_bytes()),
+            overflowed: AtomicU32::new(0),
+        }
+    }
+}
+
 impl UdpSocket {
+    /// Prepares a socket that somebody else has bound to `local`, IPv6 ones to IPv6 alone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn adopt(socket: Socket, local: SocketAddr, port: Port) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        prepare(&socket, local.is_ipv6())?;
+        let learned = Arc::new(Learned::of(&socket, port));
+        Ok(Self { socket, local, port, learned })
+    }
+
     /// Binds `local`; an unspecified address means all addresses of that family (IPv6 sockets never take IPv4).
     ///
     /// # Errors
@@ -96,17 +122,8 @@ impl UdpSocket {
         if beside {
             socket.set_reuse_port(true).map_err(other("share"))?;
         }
-        // Before it is bound, so that not one message comes unmerged. A kernel before 5.0 knows no merging, one before 4.18 no
-        // cutting; setting the length to none asks for nothing else.
-        let set = |option, value| {
-            message::set_option(socket.as_fd(), libc::SOL_UDP, option, value).is_ok()
-        };
-        let learned = Learned {
-            merges: port == Port::Nat && set(libc::UDP_GRO, 1),
-            gso: AtomicBool::new(set(libc::UDP_SEGMENT, 0)),
-            segments_max: segments_max(rustix::system::uname().release().to_bytes()),
-            overflowed: AtomicU32::new(0),
-        };
+        // Before it is bound, so that not one message comes unmerged.
+        let learned = Learned::of(&socket, port);
         socket.bind(&SockAddr::from(local)).map_err(|cause| match cause.raw_os_error() {
             Some(libc::EADDRINUSE) => {
                 OpenError::PortInUse { local, holder: holder::of_port(local.port()) }
@@ -154,9 +171,21 @@ impl UdpSocket {
         self.socket.set_reuse_port(true).map_err(other("share"))?;
         let further = (1..workers).map(|_| Self::bind_beside(local, self.port, true));
         let further = further.collect::<Result<Vec<_>, _>>()?;
-        let workers = u32::try_from(workers).unwrap_or(1);
-        steering::steer_udp(self.as_fd(), workers).map_err(other("steer"))?;
+        self.steer(workers)?;
         Ok(further)
+    }
+
+    /// Lets so many sockets that share this one's address get each the SPIs of its worker.
+    ///
+    /// # Errors
+    /// [`OpenError::Udp`].
+    pub(crate) fn steer(&self, workers: usize) -> Result<(), OpenError> {
+        let workers = u32::try_from(workers).unwrap_or(1);
+        steering::steer_udp(self.as_fd(), workers).map_err(|cause| OpenError::Udp {
+            what: "steer",
+            local: self.local,
+            cause,
+        })
     }
 
     /// Another descriptor of the same socket, for another thread to send on.

@@ -127,6 +127,15 @@ impl Filter {
         Ok(())
     }
 
+    /// Another filter to return to, and in force at once unless something else is for a time.
+    pub(super) fn rebase(&mut self, filter: &str, for_later: bool) -> Result<(), BadFilter> {
+        self.base = read(filter)?;
+        if !for_later {
+            self.restore();
+        }
+        Ok(())
+    }
+
     pub(super) fn keep(&mut self) {
         self.base.clone_from(&self.now);
     }
@@ -203,5 +212,12 @@ mod tests {
         filter.keep();
         filter.restore();
         assert_eq!(filter.to_string(), "debug");
+        filter.rebase("warn", true).expect("a filter");
+        assert_eq!(filter.to_string(), "debug", "while that lasts");
+        filter.restore();
+        assert_eq!(filter.to_string(), "warn");
+        filter.rebase("error", false).expect("a filter");
+        assert_eq!(filter.to_string(), "error");
+        assert!(filter.rebase("loud", false).is_err());
     }
 }

@@ -30,7 +30,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use self::filter::Filter;
 use self::journal::Journal;
 use self::ring::Rings;
-use crate::config::LogFormat;
+use crate::config::{self, LogFormat};
 
 pub use self::filter::BadFilter;
 pub(crate) use self::filter::check;
@@ -39,21 +39,18 @@ pub use self::record::{Record, Severity};
 pub use self::ring::Cursor;
 
 /// Sends what the process logs to stderr, or to the journal if that is where stderr goes. `filter` is a level or a list
-/// like `info,ike=debug`; each of `connections` has a level of its own.
+/// like `info,ike=debug` that goes before that of the configuration; each of `connections` has a level of its own.
 ///
 /// # Errors
 /// If `filter` cannot be understood.
 pub fn start(
-    filter: &str,
-    format: LogFormat,
+    filter: Option<&str>,
+    config: &config::Log,
     connections: impl IntoIterator<Item = (String, Level)>,
 ) -> Result<(), BadFilter> {
-    let filter = Filter::new(filter, connections)?;
-    let way = match format {
-        LogFormat::Json => Way::Json,
-        LogFormat::Text => Journal::of_stderr().map_or(Way::Text, Way::Journal),
-    };
-    let log = LOG.get_or_init(|| Log::new(filter, way));
+    let pinned = filter.is_some();
+    let filter = Filter::new(filter.unwrap_or(&config.level), connections)?;
+    let log = LOG.get_or_init(|| Log::new(filter, Way::of(config.format), pinned));
     // It fails only if the process logs already, which is as good.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(log));
     Ok(())
@@ -86,6 +83,36 @@ pub fn restore() -> String {
     .unwrap_or_default()
 }
 
+/// Takes another filter of the configuration for the one to return to, and puts it in force unless another one is for a time.
+/// Answers what is in force then; nothing if the command line goes before it.
+///
+/// # Errors
+/// If `filter` cannot be understood.
+pub fn rebase(filter: &str, for_later: bool) -> Result<Option<String>, BadFilter> {
+    if is_pinned() {
+        return Ok(None);
+    }
+    switch(|now| now.rebase(filter, for_later)).map(Some)
+}
+
+/// Whether the command line said what is logged, whatever the configuration does.
+#[must_use]
+pub fn is_pinned() -> bool {
+    LOG.get().is_some_and(|log| log.pinned)
+}
+
+/// Writes lines of this form from now on.
+pub fn set_format(format: LogFormat) {
+    if let Some(log) = LOG.get() {
+        *log.way.write().unwrap_or_else(PoisonError::into_inner) = Way::of(format);
+    }
+}
+
+/// The connections that have a level of their own.
+pub fn levels(connections: &[config::Connection]) -> impl Iterator<Item = (String, Level)> {
+    connections.iter().filter_map(|one| Some((one.name.clone(), one.log?)))
+}
+
 /// Gives other connections levels of their own, as a new configuration wants it.
 pub fn set_connections(levels: impl IntoIterator<Item = (String, Level)>) {
     let _ = switch(|now| {
@@ -116,7 +143,9 @@ static LOG: OnceLock<Log> = OnceLock::new();
 /// Where all events arrive.
 struct Log {
     filter: RwLock<Filter>,
-    way: Way,
+    /// The command line has said it.
+    pinned: bool,
+    way: RwLock<Way>,
     rings: Mutex<Rings>,
 }
 
@@ -127,9 +156,19 @@ enum Way {
     Journal(Journal),
 }
 
+impl Way {
+    fn of(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text => Journal::of_stderr().map_or(Self::Text, Self::Journal),
+        }
+    }
+}
+
 impl Log {
-    fn new(filter: Filter, way: Way) -> Self {
-        Self { filter: RwLock::new(filter), way, rings: Mutex::default() }
+    fn new(filter: Filter, way: Way, pinned: bool) -> Self {
+        let (filter, way) = (RwLock::new(filter), RwLock::new(way));
+        Self { filter, pinned, way, rings: Mutex::default() }
     }
 
     fn rings(&self) -> MutexGuard<'_, Rings> {
@@ -137,7 +176,7 @@ impl Log {
     }
 
     fn write(&self, record: &Record) {
-        let line = match &self.way {
+        let line = match &*self.way.read().unwrap_or_else(PoisonError::into_inner) {
             Way::Text => line::text(record),
             Way::Json => line::json(record),
             Way::Journal(journal) => match journal.send(record) {

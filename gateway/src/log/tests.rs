@@ -6,7 +6,7 @@ use super::*;
 fn log(filter: &str, connections: &[(&str, Level)]) -> &'static Log {
     let connections = connections.iter().map(|(name, level)| ((*name).to_owned(), *level));
     let filter = Filter::new(filter, connections).expect("a filter");
-    Box::leak(Box::new(Log::new(filter, Way::Text)))
+    Box::leak(Box::new(Log::new(filter, Way::Text, false)))
 }
 
 fn kept(log: &'static Log, tell: impl FnOnce()) -> Vec<Record> {

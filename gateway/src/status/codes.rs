@@ -17,9 +17,11 @@ crate::codes::codes! {
     OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
         "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
     FileNewer "W0602" "the configuration file is newer than what runs"
-        "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
+        "A file that the gateway has read changed more than a minute ago, or a further one fits an `include`, and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
     ReloadFailed "W0603" "the last reload was refused"
         "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
+    NoState "W0604" "what outlives a restart cannot be read or written"
+        "The file of `state` in [gateway], /var/lib/s2s-gw/state.json by default, keeps over a restart what commands decided (`up`, `down`, `failover`) and the last good address of each peer that has a name. It could not be read when the gateway started, and was ignored, or it cannot be written now; the log lines `state-ignored` and `state-unwritten` say why. Tunnels are not affected. The service has the directory by StateDirectory=; elsewhere the user of the gateway has to be allowed to write there. `state = \"off\"` keeps nothing, without a warning. It has no secret in it.";
     OnStandby "W0702" "the connection runs over a standby endpoint"
         "The SAs are not with the first endpoint in `peer` but with a later one, because the first did not answer or because `s2s-gw failover` wanted it so. Packets pass. With `failover.failback` the gateway goes back by itself when the first one answers again; otherwise `s2s-gw failover NAME --to ENDPOINT` does it, without losing a packet. `s2s-gw status NAME` shows which endpoints answer.";
     Closed "E1000" "closed on purpose"
@@ -34,6 +36,8 @@ crate::codes::codes! {
         "IKE works and the peer is who it should be, but the two gateways have no complete set of algorithms for the tunnel itself in common. Compare `esp` in the policy with the peer's list. A group in it means perfect forward secrecy; the first tunnel comes up without one, so a difference in the group alone shows only when keys are replaced.";
     Selectors "E1005" "the two sides protect different networks"
         "No pair of networks is wanted by both sides (TS_UNACCEPTABLE). Our `local_subnets` have to be the peer's remote ones and our `remote_subnets` its local ones. Some peers take only one network on each side in one tunnel.";
+    Narrowed "E1006" "the peer carries less than we asked for"
+        "The two gateways agreed on a child SA, but the networks that both of them have are less than those that are configured here (RFC 7296 §2.9), so the peer took only these. They pass; packets to or from the rest are dropped here, and counted as selector-mismatch. `s2s-gw status NAME` shows what was asked for and what was left. Our `local_subnets` have to be the peer's remote ones and our `remote_subnets` its local ones. Of 0.0.0.0/0 or ::/0 only that is missed which `routes` leads into the tunnel.";
     RefusedByPeer "E1007" "the peer refuses our identity or our key"
         "The peer answered AUTHENTICATION_FAILED and, as it should, does not say why. Either the pre-shared keys differ, or the peer has no entry for the identity that we sent, or it looks for us at another address. Its log knows which; the message here names the identity that we sent, which has to be what the peer calls us.";
     WrongKey "E1008" "the peer has another key"

@@ -413,6 +413,18 @@ pub fn no_return_traffic(sent: u64, silence: Duration) -> Reason {
     }
 }
 
+/// The peer left less of a child than it was to carry.
+#[must_use]
+pub fn narrowed(asked: &str, left: &str) -> Reason {
+    Reason {
+        code: Code::Narrowed.id().into(),
+        alert: "ts-narrowed".into(),
+        message: format!("the peer left {left} of {asked}; packets to the rest are dropped"),
+        fix: "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones".into(),
+        detail: vec![format!("asked  {asked}"), format!("left   {left}")],
+    }
+}
+
 /// The kernel refused a route into the tunnel.
 #[must_use]
 pub fn route_refused() -> Reason {

@@ -138,8 +138,8 @@ pub enum Action {
     BringUp,
     /// All its SAs are deleted, its routes removed.
     TakeDown,
-    /// Nothing, until the gateway starts again.
-    NextStart,
+    /// Nothing: what the gateway was started with goes before it.
+    Overridden,
 }
 
 /// What a step costs.
@@ -180,7 +180,7 @@ impl Action {
             Self::NextAuthentication => "used when the peer authenticates anew; it calls",
             Self::BringUp => "routes and policy installed, brought up as `start` says",
             Self::TakeDown => "all SAs deleted with DELETE, routes removed",
-            Self::NextStart => "used when the gateway starts again",
+            Self::Overridden => "not used: --log or $S2S_GW_LOG goes before it",
         }
     }
 
@@ -199,7 +199,7 @@ impl Action {
             | Self::Supersede
             | Self::NextAuthentication
             | Self::BringUp
-            | Self::NextStart => Loss::None,
+            | Self::Overridden => Loss::None,
         }
     }
 }
@@ -310,7 +310,7 @@ mod tests {
         let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
         let many: Vec<String> = (0..20).map(|n| format!("remote_subnets +10.{n}.0.0/16")).collect();
         Reload {
-            gateway: vec![Step::new(Action::NextStart, keys(&["[log] level"]))],
+            gateway: vec![Step::new(Action::Overridden, keys(&["[log] level"]))],
             connections: vec![
                 ConnectionPlan {
                     name: "berlin".into(),
@@ -341,7 +341,7 @@ mod tests {
 /etc/s2s-gw/s2s-gw.toml is valid; `s2s-gw reload` would do this:
 gateway: changed
   [log] level
-      used when the gateway starts again                         loss: none
+      not used: --log or $S2S_GW_LOG goes before it              loss: none
 berlin: changed
   description, dpd
       in place                                                   loss: none
@@ -370,7 +370,7 @@ paris: removed
             Action::NextAuthentication,
             Action::BringUp,
             Action::TakeDown,
-            Action::NextStart,
+            Action::Overridden,
         ] {
             assert!(action.words().chars().count() <= 58, "{action:?}");
         }

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   /dev/net/tun  TUNSETIFF         name, flags ─► the descriptor is a queue of that device
+//!                 TUNGETIFF         whose queue it is, and its flags
 //!                 TUNSETVNETHDRSZ   octets of the header before each packet
 //!                 TUNSETOFFLOAD     what the kernel may leave to us; all of it or, if it does not know a bit, nothing
 //!   a socket      SIOCSIF..         MTU, queue length, up, in the namespace that the socket was made in
 //! ```
 
-use std::ffi::{c_int, c_short};
+use std::ffi::{c_int, c_short, c_uint};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
@@ -33,6 +34,21 @@ pub(crate) fn attach(name: &str, flags: u16) -> io::Result<File> {
     // SAFETY: TUNSETIFF reads and writes one ifreq, which `request` is.
     unsafe { ioctl::ioctl(&file, Updater::<TUNSETIFF, libc::ifreq>::new(&mut request)) }?;
     Ok(file)
+}
+
+/// The device that a descriptor is a queue of, and its flags (`IFF_..`).
+///
+/// # Errors
+/// EBADFD for a descriptor of `/dev/net/tun` that was not attached, ENOTTY or the like for one of anything else.
+pub(crate) fn of_queue(queue: BorrowedFd<'_>) -> io::Result<(String, u16)> {
+    let mut answer = request_for("")?;
+    // SAFETY: TUNGETIFF writes one ifreq, which `answer` is.
+    unsafe { ioctl::ioctl(queue, Updater::<TUNGETIFF, libc::ifreq>::new(&mut answer)) }?;
+    let name = answer.ifr_name.iter().map(|octet| octet.to_ne_bytes()[0]);
+    let name: Vec<u8> = name.take_while(|octet| *octet != 0).collect();
+    // SAFETY: TUNGETIFF succeeded, so that it wrote this member.
+    let flags = unsafe { answer.ifr_ifru.ifru_flags };
+    Ok((String::from_utf8_lossy(&name).into_owned(), flags.cast_unsigned()))
 }
 
 /// Sets how many octets of virtio-net header precede each packet on a device with `IFF_VNET_HDR`.
@@ -84,6 +100,17 @@ impl Links {
         u32::try_from(index).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
+    /// The MTU, in octets.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn mtu(&self, name: &str) -> io::Result<u16> {
+        let answer = self.ask::<SIOCGIFMTU>(request_for(name)?)?;
+        // SAFETY: SIOCGIFMTU succeeded, so that it wrote this member.
+        let octets = unsafe { answer.ifr_ifru.ifru_mtu };
+        u16::try_from(octets).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
     /// Sets the MTU, in octets.
     ///
     /// # Errors
@@ -115,6 +142,17 @@ impl Links {
         // SAFETY: SIOCGIFTXQLEN succeeded, so that it wrote an int to where this member is.
         let packets = unsafe { answer.ifr_ifru.ifru_metric };
         u32::try_from(packets).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Whether the device is switched on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn is_up(&self, name: &str) -> io::Result<bool> {
+        let answer = self.ask::<SIOCGIFFLAGS>(request_for(name)?)?;
+        // SAFETY: SIOCGIFFLAGS succeeded, so that it wrote this member.
+        let flags = unsafe { answer.ifr_ifru.ifru_flags };
+        Ok(flags & IFF_UP != 0)
     }
 
     /// Switches the device on.
@@ -152,10 +190,12 @@ fn request_for(name: &str) -> io::Result<libc::ifreq> {
 }
 
 const TUNSETIFF: Opcode = ioctl::opcode::write::<c_int>(b'T', 202);
+const TUNGETIFF: Opcode = ioctl::opcode::read::<c_uint>(b'T', 210);
 const TUNSETOFFLOAD: Opcode = ioctl::opcode::write::<c_int>(b'T', 208);
 const TUNSETVNETHDRSZ: Opcode = ioctl::opcode::write::<c_int>(b'T', 216);
 const SIOCGIFFLAGS: Opcode = 0x8913;
 const SIOCSIFFLAGS: Opcode = 0x8914;
+const SIOCGIFMTU: Opcode = 0x8921;
 const SIOCSIFMTU: Opcode = 0x8922;
 const SIOCGIFINDEX: Opcode = 0x8933;
 const SIOCGIFTXQLEN: Opcode = 0x8942;
@@ -172,8 +212,10 @@ mod tests {
         same(TUNSETIFF, libc::TUNSETIFF);
         same(TUNSETOFFLOAD, libc::TUNSETOFFLOAD);
         same(TUNSETVNETHDRSZ, libc::TUNSETVNETHDRSZ);
+        same(TUNGETIFF, libc::TUNGETIFF);
         same(SIOCGIFFLAGS, libc::SIOCGIFFLAGS);
         same(SIOCSIFFLAGS, libc::SIOCSIFFLAGS);
+        same(SIOCGIFMTU, libc::SIOCGIFMTU);
         same(SIOCSIFMTU, libc::SIOCSIFMTU);
         same(SIOCGIFINDEX, libc::SIOCGIFINDEX);
         same(SIOCGIFTXQLEN, libc::SIOCGIFTXQLEN);

@@ -4,6 +4,7 @@
 //!   batch.rs     sendmmsg and recvmmsg, each message of many datagrams (UDP_SEGMENT, UDP_GRO)
 //!   changes.rs   that links, addresses or routes changed
 //!   device.rs    TUN devices, and what a link has (ioctl)
+//!   handed.rs    descriptors that our starter opened
 //!   label.rs     control messages: addresses, traffic class, segments, losses
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes
@@ -17,6 +18,7 @@
 pub(crate) mod batch;
 pub(crate) mod changes;
 pub(crate) mod device;
+pub(crate) mod handed;
 mod label;
 pub(crate) mod message;
 pub mod netlink;

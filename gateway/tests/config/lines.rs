@@ -244,6 +244,10 @@ const OF_CONNECTION: &[Line] = &[
 const OF_GATEWAY: &[Line] = &[
     Line("nmae = \"fra1\"", &[("E0101", 1, &["[gateway]", "did you mean `name`?"])]),
     Line(
+        "state = \"state.json\"",
+        &[("E0113", 9, &["a path from the root", "/var/lib/s2s-gw/state.json"])],
+    ),
+    Line(
         "management_ip = \"10.5.255.1\"",
         &[("E0402", 17, &["of every connection", "the peer agreed to"])],
     ),

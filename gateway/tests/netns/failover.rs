@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use testkit::gateway::Ours;
 use testkit::netns::{Between, Family, Netns, Sites};
 use testkit::peer::{ConnectionSpec, GatewaySpec, Peer, now, pause, wait_for};
@@ -47,6 +48,10 @@ pub(crate) fn list(list: &mut List) {
         stays,
     );
     add("failover/dns", || Hubs::Named, dns);
+    add("failover/hub-stops", || Hubs::OnePeer(""), hub_stops);
+    add("failover/kept", || Hubs::OnePeer(""), kept);
+    add("failover/killed", || Hubs::OnePeer(""), killed);
+    add("failover/started-without-dns", || Hubs::Named, without_dns);
 }
 
 /// How the left one knows the two others.
@@ -296,6 +301,104 @@ fn command(stage: &mut Stage) -> Result<()> {
     }
     ensure!(stage.left.log().contains("event=failback"), "no event");
     Ok(())
+}
+
+/// The operator of a hub stops it: it says so, and its spokes go to the other one without asking it again.
+fn hub_stops(stage: &mut Stage) -> Result<()> {
+    let before = stage.left.log();
+    let (status, _) = stage.right.daemon().stop(Signal::TERM)?;
+    ensure!(status.success(), "{status}");
+    wait_for("traffic by way of the other hub", Duration::from_secs(4), || ping(stage))?;
+    at(stage, "198.51.100.3")?;
+    let log = stage.left.log();
+    let log = log.strip_prefix(&before).context("the log grew")?;
+    ensure!(log.contains("reason=peer-deleted"), "{log}");
+    ensure!(
+        !log.contains("event=connecting conn=site peer=192.0.2.2"),
+        "it was asked again: {log}"
+    );
+    Ok(())
+}
+
+/// Where a command went is where the next start goes, and whence a command came back there nobody goes any more.
+fn kept(stage: &mut Stage) -> Result<()> {
+    for (to, state) in [("198.51.100.3", "degraded"), ("192.0.2.2", "up")] {
+        stage.left.tell(&["failover", "site", "--to", to])?;
+        at(stage, to)?;
+        stage.left.daemon().kill()?;
+        let before = stage.left.log();
+        stage.left.start()?;
+        wait_for(&format!("the connection to be at {to}"), Duration::from_secs(5), || {
+            Ok(at(stage, to).ok())
+        })?;
+        let log = stage.left.log();
+        let log = log.strip_prefix(&before).context("the log grew")?;
+        let calls = log.matches("event=connecting").count();
+        ensure!(calls == 1, "it called {calls} times: {log}");
+        let json = stage.left.json()?;
+        ensure!(json["connections"][0]["state"] == state, "{json}");
+        wait_for("a ping", Duration::from_secs(3), || ping(stage))?;
+    }
+    // What dies is no place to stay at: the preference of the file counts again.
+    stage.left.tell(&["failover", "site", "--to", "198.51.100.3"])?;
+    at(stage, "198.51.100.3")?;
+    stage.third.daemon().kill()?;
+    wait_for("traffic", DPD.1 + Duration::from_secs(2), || ping(stage))?;
+    stage.third.start()?;
+    pause(Duration::from_millis(1500));
+    stage.left.daemon().kill()?;
+    stage.left.start()?;
+    wait_for("the preferred endpoint", Duration::from_secs(5), || Ok(at(stage, "192.0.2.2").ok()))
+}
+
+/// In the midst of a failover: afterwards it is at one of the two, its packets pass, and its routes are right.
+fn killed(stage: &mut Stage) -> Result<()> {
+    for moment in crate::killed::MOMENTS {
+        let to = if stage.left.log().matches("event=starting").count() % 2 == 1 {
+            "198.51.100.3"
+        } else {
+            "192.0.2.2"
+        };
+        let mut command = stage.left.command(&["failover", "site", "--to", to, "--control"]);
+        command.arg(stage.left.config().with_extension("sock"));
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut client = command.spawn()?;
+        pause(Duration::from_millis(moment));
+        stage.left.daemon().kill()?;
+        client.wait()?;
+        let gateway = &stage.sites.left.gateway;
+        let left_over = crate::killed::routes(gateway)?;
+        ensure!(left_over.is_empty(), "{moment} ms: left over: {left_over:?}");
+        stage.left.start()?;
+        wait_for(&format!("a ping after {moment} ms"), Duration::from_secs(10), || ping(stage))?;
+        let found = crate::killed::routes(&stage.sites.left.gateway)?;
+        let expected = [stage.sites.right.subnet(Family::V4, 0)].into_iter().collect();
+        ensure!(found == expected, "{moment} ms: {found:?} instead of {expected:?}");
+        let json = stage.left.json()?;
+        ensure!(json["connections"][0]["ike"].is_object(), "{json}");
+        ensure!(!json["warnings"].to_string().contains("W0604"), "half a file: {json}");
+    }
+    Ok(())
+}
+
+/// Nobody can say where the name leads: it leads where the peer was last.
+fn without_dns(stage: &mut Stage) -> Result<()> {
+    let file = stage.left.config().with_extension("state.json");
+    wait_for("the address to be kept", Duration::from_secs(5), || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        Ok(text.contains("\"192.0.2.2\"").then_some(()))
+    })?;
+    stage.left.daemon().kill()?;
+    std::fs::write(stage.hosts.0.join("hosts"), "127.0.0.1 localhost\n")?;
+    stage.left.start()?;
+    wait_for("a ping without a name", Duration::from_secs(15), || ping(stage))?;
+    at(stage, "192.0.2.2")?;
+    ensure!(stage.left.log().contains("event=former-address"), "it found the name");
+    // When the name is known again it is followed.
+    stage.hosts.lead_to("198.51.100.3")?;
+    wait_for("the connection to follow the name", Duration::from_mins(1), || {
+        Ok(at(stage, "198.51.100.3").ok())
+    })
 }
 
 /// With `failback = "auto"`.

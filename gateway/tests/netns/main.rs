@@ -18,8 +18,11 @@ mod datagrams;
 mod dead_peer;
 mod failover;
 mod fragments;
+mod handed;
 mod host;
 mod hub;
+mod kept;
+mod killed;
 mod lifecycle;
 mod lifetimes;
 mod many;
@@ -48,6 +51,13 @@ use case::{Case, Pair, Tunnel};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
+    // This program again, as the one that starts a gateway in handed.rs.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == handed::STARTER) {
+        let Err(error) = testkit::handover::run(arguments);
+        eprintln!("{error:#}");
+        return ExitCode::FAILURE;
+    }
     if std::env::var("S2S_NETNS").is_ok_and(|value| value == "off") {
         return ExitCode::SUCCESS;
     }
@@ -79,6 +89,9 @@ fn main() -> ExitCode {
     host::list(&mut list);
     operate::list(&mut list);
     service::list(&mut list);
+    handed::list(&mut list);
+    kept::list(&mut list);
+    killed::list(&mut list);
     speed::list(&mut list);
     sizes::list(&mut list);
     datagrams::list(&mut list);

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use testkit::gateway::Ours;
 use testkit::netns::Family;
-use testkit::peer::{Facts, pause, wait_for};
+use testkit::peer::{Daemon, Facts, pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, GAP, Pair};
@@ -35,13 +35,14 @@ pub(crate) fn list(list: &mut List) {
     add("key-rotated", key_rotated);
     add("algorithms", algorithms);
     add("signal", signal);
+    add("log", log);
     for pair in [Pair::OursToSwan, Pair::SwanToOurs] {
         list.tunnel("reload/in-place-and-removed", gcm(pair), with_swan);
     }
 }
 
 /// A change of the text of a configuration.
-type Edit<'e> = &'e dyn Fn(String) -> String;
+pub(crate) type Edit<'e> = &'e dyn Fn(String) -> String;
 
 fn ours(case: &Case, left: bool) -> Result<&Ours> {
     let peer = if left { &case.left } else { &case.right };
@@ -49,7 +50,7 @@ fn ours(case: &Case, left: bool) -> Result<&Ours> {
 }
 
 /// Writes another configuration, in one step, as an editor does.
-fn rewrite(ours: &Ours, edit: Edit<'_>) -> Result<()> {
+pub(crate) fn rewrite(ours: &Ours, edit: Edit<'_>) -> Result<()> {
     let file = ours.config();
     let text = edit(std::fs::read_to_string(&file)?);
     let beside = file.with_extension("new");
@@ -91,7 +92,7 @@ fn key_file(ours: &Ours, connection: &str) -> PathBuf {
 }
 
 /// A second connection between the same gateways, with the key of the first.
-fn other(ours: &Ours, left: bool) -> String {
+pub(crate) fn other(ours: &Ours, left: bool) -> String {
     let (here, there) = if left { (201, 202) } else { (202, 201) };
     let (us, them) = if left { ("left", "right") } else { ("right", "left") };
     let start = if left { "always" } else { "respond-only" };
@@ -149,7 +150,7 @@ fn answers(case: &Case, index: u8) -> Result<bool> {
     Ok(case.sites.left.host.ping(to, 1, GAP)? == 1)
 }
 
-fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
+pub(crate) fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     // The right site gets one network more.
     let (old, new) =
         (case.sites.right.subnet(Family::V4, 0), case.sites.right.subnet(Family::V4, 1));
@@ -157,7 +158,7 @@ fn more(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     replaced(&format!("{key} = [{old:?}]"), &format!("{key} = [{old:?}, {new:?}]"))
 }
 
-fn less(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
+pub(crate) fn less(case: &Case, left: bool) -> impl Fn(String) -> String + use<> {
     let (old, new) =
         (case.sites.right.subnet(Family::V4, 0), case.sites.right.subnet(Family::V4, 1));
     let key = if left { "remote_subnets" } else { "local_subnets" };
@@ -459,6 +460,69 @@ fn algorithms(case: &mut Case) -> Result<()> {
         })
     })?;
     at_rest(case, 1)
+}
+
+/// What is logged, and how, follows the file at once; not what the command line or the environment says.
+fn log(case: &mut Case) -> Result<()> {
+    case.right.start()?;
+    let config = ours(case, true)?.config().display().to_string();
+    let mut command = ours(case, true)?.command(&["run", "-c", &config]);
+    command.env_remove("S2S_GW_LOG");
+    let mut daemon = Daemon::new(case.dir.path().join("left.out"));
+    daemon.spawn(command)?;
+    wait_for("it to answer", Duration::from_secs(10), || {
+        Ok(ours(case, true)?.json().ok().map(drop))
+    })?;
+    case.wait_up(Duration::from_secs(10))?;
+    let since = |case: &Case, before: &str| -> Result<String> {
+        let log = case.left.log();
+        Ok(log.strip_prefix(before).context("the log grew")?.to_owned())
+    };
+
+    let said = change(ours(case, true)?, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
+    ensure!(said.contains("[log] level") && said.contains("in place"), "{said}");
+    let before = case.left.log();
+    ours(case, true)?.tell(&["down", "site"])?;
+    ensure!(!since(case, &before)?.contains("down-requested"), "{}", since(case, &before)?);
+    ensure!(ours(case, true)?.tell(&["events"])?.contains("down-requested"), "but it is an event");
+
+    let louder = replaced("level = \"error\"", "level = \"info\"\nformat = \"json\"");
+    let said = change(ours(case, true)?, &louder)?;
+    ensure!(said.contains("[log] level, [log] format"), "{said}");
+    let before = case.left.log();
+    ours(case, true)?.tell(&["up", "site"])?;
+    case.wait_up(Duration::from_secs(5))?;
+    let lines = since(case, &before)?;
+    let told: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let has = |told: &[Value], event: &str| told.iter().any(|line| at(line, "/event") == event);
+    ensure!(has(&told, "up-requested") && has(&told, "up"), "{lines}");
+    ensure!(!told.iter().any(|line| at(line, "/level") == "debug"), "{lines}");
+
+    let said = change(
+        ours(case, true)?,
+        &replaced("[connection.site]", "[connection.site]\nlog = \"debug\""),
+    )?;
+    ensure!(said.contains("log"), "{said}");
+    let before = case.left.log();
+    ours(case, true)?.tell(&["rekey", "site"])?;
+    wait_for("a line about details", Duration::from_secs(5), || {
+        let lines = since(case, &before)?;
+        let is_detail = |line: &str| line.contains("\"debug\"") && line.contains("\"site\"");
+        Ok(lines.lines().any(is_detail).then_some(()))
+    })?;
+
+    // This one was started with $S2S_GW_LOG.
+    let said = change(ours(case, false)?, &|text| text + "\n[log]\nlevel = \"error\"\n")?;
+    ensure!(said.contains("goes before it"), "{said}");
+    let before = case.right.log();
+    ours(case, false)?.tell(&["rekey", "site"])?;
+    wait_for("the other to log as before", Duration::from_secs(5), || {
+        let log = case.right.log();
+        Ok(log.strip_prefix(&before).unwrap_or_default().contains("INFO").then_some(()))
+    })?;
+    let (status, _) = daemon.stop(Signal::TERM)?;
+    ensure!(status.success(), "{status}");
+    Ok(())
 }
 
 /// SIGHUP does the same, and the log says how it went.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ikev2::{CloseReason, Event, PeerConfig, ProbeId};
+use ikev2::{CloseReason, Event, Identity, PeerConfig, ProbeId};
 use testkit::world::{Datagram, LEFT, LEFT_ADDRESS, RIGHT, RIGHT_ADDRESS, World, path, psk_pair};
 
 use crate::MINUTE;
@@ -15,13 +15,18 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Left calls right, or else the other one, which has the same identity and key.
 fn hubs(seed: u64) -> World {
-    let [mut left, right] = psk_pair();
+    hubs_with(seed, |_| {})
+}
+
+fn hubs_with(seed: u64, edit: fn(&mut PeerConfig)) -> World {
+    let [mut left, mut right] = psk_pair();
     let mut world = World::new(seed);
     world.add_host("left", LEFT_ADDRESS);
     world.add_host("right", RIGHT_ADDRESS);
     world.add_host("other", OTHER_ADDRESS);
     let mut twin: PeerConfig = right.clone();
     twin.paths = vec![path(OTHER_ADDRESS, LEFT_ADDRESS)];
+    edit(&mut right);
     left.paths = vec![path(LEFT_ADDRESS, RIGHT_ADDRESS), path(LEFT_ADDRESS, OTHER_ADDRESS)];
     world.add_peer(RIGHT, right);
     world.add_peer(OTHER, twin);
@@ -92,6 +97,43 @@ fn when_an_endpoint_dies_the_next_one_is_called_and_not_the_dead_one() {
         let took = world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
         assert!(took <= 2 * SECOND, "{took:?}\n{}", world.report());
     }
+}
+
+/// Its operator stops it, or the connection there: it says so and then is silent, which would cost a quarter of a minute.
+#[test]
+fn an_endpoint_that_leaves_in_order_is_called_last() {
+    for seed in 0..10 {
+        let mut world = hubs(seed);
+        world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
+        world.run_for(MINUTE);
+        let peer = world.host(RIGHT).peers[0];
+        world.command(RIGHT, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
+        world.run_until(|world| world.left().up.is_empty(), MINUTE);
+        let took = world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
+        assert!(took <= 2 * SECOND, "{took:?}\n{}", world.report());
+    }
+}
+
+/// It has a second in which to come by itself: a connection that was restarted there stays there.
+#[test]
+fn an_endpoint_that_leaves_and_comes_back_at_once_is_not_left_for_another() {
+    let mut world = hubs(1);
+    world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
+    world.run_for(MINUTE);
+    let peer = world.host(RIGHT).peers[0];
+    world.command(RIGHT, |endpoint, now| endpoint.disconnect(now, peer)).unwrap();
+    world.command(RIGHT, |endpoint, now| endpoint.connect(now, peer)).unwrap();
+    world.run_for(MINUTE);
+    assert!(is_at(&world, RIGHT_ADDRESS) && downs(&world) == 1, "{}", world.report());
+    assert!(world.host(OTHER).up.is_empty(), "{}", world.report());
+}
+
+/// The first has another identity than it should: the second is tried before the first is asked again and again.
+#[test]
+fn an_endpoint_that_is_refused_does_not_keep_the_other_from_being_called() {
+    let mut world = hubs_with(5, |right| right.local_id = Some(Identity::Fqdn("else.test".into())));
+    let took = world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
+    assert!(took <= 5 * SECOND, "{took:?}\n{}", world.report());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ikev2::{ChildId, Traffic};
 use jiff::Timestamp;
 
+use crate::control::narrowing::Narrowing;
 use crate::control::pfs::Pfs;
 use crate::dataplane::{ChildCounters, SlotId};
 use crate::status::show::Counted;
@@ -23,6 +24,8 @@ pub(in crate::control) struct Child {
     pub(in crate::control) slot: SlotId,
     /// Its number in `ikev2`: its place, unless children came and went since the connection was enabled.
     pub(in crate::control) index: Option<usize>,
+    /// A command took it down by itself.
+    pub(in crate::control) down: bool,
     pub(in crate::control) counters: Arc<ChildCounters>,
     /// Installed SA pairs, oldest first, and what each carries: two while one replaces the other, and one for each pair of
     /// networks where the peer wants it so.
@@ -44,6 +47,8 @@ pub(in crate::control) struct Child {
     sent: u64,
     /// What was counted when somebody last reset the counters, and when that was.
     pub(in crate::control) baseline: Option<(Instant, Counted)>,
+    /// Whether the peer left less of it than it was to carry.
+    pub(in crate::control) narrowing: Narrowing,
     /// Whether both sides agree on PFS.
     pub(in crate::control) pfs: Pfs,
     pub(super) shown: State,
@@ -80,6 +85,7 @@ impl Child {
         Self {
             slot,
             index,
+            down: false,
             counters: Arc::new(ChildCounters::new(now)),
             live: Vec::new(),
             failures: Vec::new(),
@@ -91,6 +97,7 @@ impl Child {
             last_sent: None,
             sent: 0,
             baseline: None,
+            narrowing: Narrowing::default(),
             pfs: Pfs::Unknown,
             shown: State::Down,
             since: now,
@@ -115,13 +122,16 @@ impl Child {
             self.answered = false;
         }
         self.live.push((id, traffic));
+        self.narrowing.changed(now);
     }
 
     /// A pair of SAs was removed.
-    pub(in crate::control) fn on_down(&mut self, id: ChildId) {
+    pub(in crate::control) fn on_down(&mut self, id: ChildId, now: Instant) {
         self.live.retain(|(live, _)| *live != id);
+        self.narrowing.changed(now);
         if self.live.is_empty() {
             self.heard = None;
+            self.narrowing.forget();
             self.pfs = Pfs::Unknown;
         }
     }
@@ -131,6 +141,7 @@ impl Child {
         self.failures.clear();
         self.asked = None;
         self.heard = None;
+        self.narrowing.forget();
         self.pfs = Pfs::Unknown;
     }
 
@@ -149,6 +160,11 @@ impl Child {
         self.failures.iter().filter(|failed| !self.carries(&failed.traffic))
     }
 
+    /// Why it is not whole, if something of it is wrong.
+    pub(in crate::control) fn fault(&self) -> Option<&Reason> {
+        self.worst().map(|failed| &failed.reason).or(self.narrowing.reason())
+    }
+
     /// Of all that went wrong, what is missing rather than what was not rekeyed.
     pub(in crate::control) fn worst(&self) -> Option<&Failed> {
         self.missing().next().or(self.failures.first())
@@ -162,7 +178,7 @@ impl Child {
     pub(super) fn may_acquire(&mut self, now: Instant) -> bool {
         let waits = self.failures.iter().any(|failed| failed.retry_at.is_some());
         let lately = self.asked.is_some_and(|at| now.saturating_duration_since(at) < ASK_PAUSE);
-        if waits || lately || !self.live.is_empty() {
+        if waits || lately || self.down || !self.live.is_empty() {
             return false;
         }
         self.asked = Some(now);
@@ -171,9 +187,14 @@ impl Child {
 
     /// The state of its packets.
     pub(in crate::control) fn state(&self, now: Instant) -> State {
-        if self.live.is_empty() {
+        if self.down {
+            State::Disabled
+        } else if self.live.is_empty() {
             State::Down
-        } else if self.failures.is_empty() && self.one_way(now).is_none() {
+        } else if self.failures.is_empty()
+            && self.one_way(now).is_none()
+            && self.narrowing.reason().is_none()
+        {
             State::Up
         } else {
             State::Degraded

@@ -148,7 +148,7 @@ fn it_is_up_when_every_child_is() {
     connection.children[0].on_up(ChildId(1), whole(), false, now);
     assert_eq!(connection.state(now), State::Up);
     connection.children[0].on_up(ChildId(2), whole(), true, now);
-    connection.children[0].on_down(ChildId(1));
+    connection.children[0].on_down(ChildId(1), now);
     assert_eq!(connection.state(now), State::Up, "a rekey changes nothing");
     assert_eq!(connection.children[0].rekeys, 1);
     let reason = mismatch();
@@ -162,10 +162,10 @@ fn it_is_up_when_every_child_is() {
     assert!(connection.reason(now).is_some());
     connection.children[0].on_up(ChildId(3), whole(), true, now);
     assert_eq!(connection.state(now), State::Up, "the next one works");
-    connection.children[0].on_down(ChildId(3));
+    connection.children[0].on_down(ChildId(3), now);
     let reason = mismatch();
     connection.children[0].on_failed(Failed { traffic: whole(), reason, retry_at: Some(now) });
-    connection.children[0].on_down(ChildId(2));
+    connection.children[0].on_down(ChildId(2), now);
     assert_eq!(connection.state(now), State::Down, "the IKE SA alone carries nothing");
     assert_eq!(connection.retry_at(), Some(now));
 }

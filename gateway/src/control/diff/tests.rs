@@ -25,6 +25,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         tun: "s2s0".into(),
         mtu: None,
         control: "/run/s2s-gw/control.sock".into(),
+        state: Some("/var/lib/s2s-gw/state.json".into()),
         workers: 1,
         cookie_threshold: 64,
         max_half_open: 1000,
@@ -47,7 +48,13 @@ fn between(
         (gateway, connections.to_vec())
     };
     let ((old_gateway, old), (new_gateway, new)) = (side(before, old), side(after, new));
-    let of = |gateway, connections| Side { gateway, log: &log, security: &security, connections };
+    let of = |gateway, connections| Side {
+        gateway,
+        log: &log,
+        log_is_pinned: false,
+        security: &security,
+        connections,
+    };
     diff(&of(&old_gateway, old.iter().collect()), &of(&new_gateway, new.iter().collect()), false)
 }
 
@@ -118,6 +125,30 @@ fn every_line_of_the_matrix() {
         assert_eq!(actions(edit), [action], "{row}");
         assert_eq!(action.loss(), Loss::None, "{row}: the change itself costs nothing");
     }
+}
+
+#[test]
+fn what_is_logged_changes_in_place_unless_the_command_line_has_said_it() {
+    let (gateway, security) = (gateway(), Security::default());
+    let level = Log { level: "debug".into(), ..Log::default() };
+    let both = Log { format: config::LogFormat::Json, ..level.clone() };
+    let steps = |new: &Log, pinned: bool| {
+        let of = |log| Side {
+            gateway: &gateway,
+            log,
+            log_is_pinned: pinned,
+            security: &security,
+            connections: Vec::new(),
+        };
+        let plan = diff(&of(&Log::default()), &of(new), false).expect("no restart");
+        let told = plan.gateway.into_iter().map(|step| (step.action, step.keys.join(", ")));
+        told.collect::<Vec<_>>()
+    };
+    let (word, form) = ("[log] level".to_owned(), "[log] format".to_owned());
+    assert_eq!(steps(&both, false), [(Action::InPlace, format!("{word}, {form}"))]);
+    assert_eq!(steps(&level, true), [(Action::Overridden, word.clone())]);
+    assert_eq!(steps(&both, true), [(Action::Overridden, word), (Action::InPlace, form)]);
+    assert_eq!(steps(&Log::default(), false), []);
 }
 
 fn monitor() -> Monitor {

@@ -20,6 +20,7 @@ fn files_that_differ_for_a_minute_are_told() {
         again: false,
         failed: false,
         stamps: stamps([&main, &left_out].into_iter()),
+        patterns: vec![directory.path().join("conf.d/*.toml")],
         differs_since: None,
     };
     let mut warned = |seconds| {
@@ -36,6 +37,18 @@ fn files_that_differ_for_a_minute_are_told() {
     reloading.stamps = stamps([&left_out].into_iter());
     reloading.look(at(72));
     assert_eq!(reloading.warnings(at(500)).count(), 0, "it was loaded");
+    let further = directory.path().join("conf.d/new.toml");
+    fs::create_dir(directory.path().join("conf.d")).expect("makes it");
+    fs::write(directory.path().join("conf.d/new.toml~"), "no such name").expect("writes");
+    reloading.look(at(600));
+    assert_eq!(reloading.warnings(at(700)).count(), 0);
+    fs::write(&further, "x").expect("writes");
+    reloading.look(at(700));
+    assert_eq!(reloading.warnings(at(759)).count(), 0);
+    let told: Vec<_> = reloading.warnings(at(760)).map(Code::id).collect();
+    assert_eq!(told, ["W0602"], "a file that fits a pattern and was not read");
+    reloading.stamps = stamps([&left_out, &further].into_iter());
+    reloading.look(at(800));
     reloading.failed = true;
     assert_eq!(reloading.warnings(at(500)).map(Code::id).collect::<Vec<_>>(), ["W0603"]);
 }

@@ -10,7 +10,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, State};
+use netlink_packet_core::Nla as _;
+use netlink_packet_route::link::{InfoData, LinkAttribute, LinkInfo, LinkMessage, State};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
     RouteScope, RouteType, RouteVia,
@@ -30,6 +31,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether packets pass: switched on, plugged in, and the kernel has taken notice of both.
     pub operational: bool,
+    /// Of a TUN device: a protocol number precedes each packet (it was made without `IFF_NO_PI`).
+    pub numbers_protocols: bool,
 }
 
 /// A route, as far as this program sets and shows routes.
@@ -154,8 +157,14 @@ const LOCK_MTU: u32 = 1 << 2;
 pub(super) fn link_from(answer: RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = answer else { return None };
     let index = message.header.index;
-    let mut link =
-        Link { index, name: String::new(), address: Vec::new(), mtu: 0, operational: false };
+    let mut link = Link {
+        index,
+        name: String::new(),
+        address: Vec::new(),
+        mtu: 0,
+        operational: false,
+        numbers_protocols: false,
+    };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
@@ -163,11 +172,26 @@ pub(super) fn link_from(answer: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             // A loopback has no state to speak of (RFC 2863 §3.1.12 calls it unknown).
             LinkAttribute::OperState(State::Up | State::Unknown) => link.operational = true,
+            LinkAttribute::LinkInfo(infos) => link.numbers_protocols = numbers_protocols(&infos),
             _ => {}
         }
     }
     Some(link)
 }
+
+fn numbers_protocols(infos: &[LinkInfo]) -> bool {
+    let of_tun = infos.iter().filter_map(|info| {
+        if let LinkInfo::Data(InfoData::Tun(attributes)) = info { Some(attributes) } else { None }
+    });
+    of_tun.flatten().any(|attribute| {
+        let mut value = vec![0; attribute.value_len()];
+        attribute.emit_value(&mut value);
+        attribute.kind() == IFLA_TUN_PI && value == [1]
+    })
+}
+
+/// linux/if_link.h.
+const IFLA_TUN_PI: u16 = 4;
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the parser knows dozens of attributes")]
 pub(super) fn route_from(answer: RouteNetlinkMessage) -> Option<Route> {
