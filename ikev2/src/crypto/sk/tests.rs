@@ -8,23 +8,25 @@ use super::super::integ::Integ;
 use super::*;
 use crate::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
 use crate::wire::header::{Flags, IkeSpi, MessageId};
+use crate::wire::proposal::Transform;
 
 /// Every cipher with every key length, and every integrity algorithm.
-pub(super) fn suites() -> Vec<IkeSuite> {
-    let gcm = [128, 192, 256].map(|bits| (EncrId::AES_GCM_16, bits, None));
-    let cbc = [
-        (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
-        (EncrId::AES_CBC, 192, Some(IntegId::HMAC_SHA2_384_192)),
-        (EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_512_256)),
-    ];
-    let suite = |(encr, key_bits, integ)| IkeSuite {
-        encr,
-        key_bits,
-        prf: PrfId::HMAC_SHA2_256,
-        integ,
-        ke: KeMethod::CURVE25519,
-    };
-    gcm.into_iter().chain(cbc).map(suite).collect()
+pub(in crate::crypto) fn suites() -> Vec<IkeSuite> {
+    let integs = IntegId::ALL.iter().map(|(id, _)| *id).filter(|id| *id != IntegId::NONE);
+    let integs: Vec<Transform> = integs.map(Transform::Integ).collect();
+    let rest = [Transform::Prf(PrfId::HMAC_SHA2_256), Transform::Ke(KeMethod::CURVE25519)];
+    let mut suites = Vec::new();
+    for (encr, _) in EncrId::ALL {
+        for bits in [None, Some(128), Some(192), Some(256)] {
+            let encr = Transform::Encr(*encr, bits);
+            suites.extend(IkeSuite::from_transforms(&[&rest[..], &[encr]].concat()));
+            let with = |integ| IkeSuite::from_transforms(&[&rest[..], &[encr, integ]].concat());
+            suites.extend(integs.iter().copied().filter_map(with));
+        }
+    }
+    // AES-GCM and AES-CCM with three ICVs and three keys each, ChaCha20; AES-CBC, AES-CTR and 3DES with six MACs.
+    assert_eq!(suites.len(), 18 + 1 + (3 + 3 + 1) * 6);
+    suites
 }
 
 fn keys(suite: &IkeSuite) -> IkeKeys {
