@@ -504,16 +504,17 @@ mod tests {
             transforms: vec![
                 Transform::Encr(EncrId::TRIPLE_DES, None),
                 Transform::Encr(EncrId::CAMELLIA_CBC, Some(192)),
+                Transform::Encr(EncrId::CAMELLIA_CBC, Some(64)),
                 Transform::Integ(IntegId::HMAC_SHA1_96),
                 Transform::Prf(PrfId::HMAC_SHA1),
                 Transform::Ke(KeMethod::MODP_1024),
-                Transform::Ke(KeMethod(36)),
+                Transform::Ke(KeMethod(99)),
                 Transform::Unknown { kind: 6, id: 37 },
             ],
         };
         assert_eq!(
             offer.to_string(),
-            "TransformType(6)#37-3des-CAMELLIA_CBC_192-sha1-modp1024-KeMethod(36)"
+            "TransformType(6)#37-3des-camellia192-CAMELLIA_CBC_64-sha1-modp1024-KeMethod(99)"
         );
     }
 
