@@ -109,8 +109,12 @@ registry! {
         AES_GCM_8 = 18, "RFC 5282";
         AES_GCM_12 = 19, "RFC 5282";
         AES_GCM_16 = 20, "RFC 4106, RFC 5282";
+        NULL_AUTH_AES_GMAC = 21, "RFC 4543";
         CAMELLIA_CBC = 23, "RFC 5529";
         CHACHA20_POLY1305 = 28, "RFC 7634";
+        AES_CCM_8_IIV = 29, "RFC 8750";
+        AES_GCM_16_IIV = 30, "RFC 8750";
+        CHACHA20_POLY1305_IIV = 31, "RFC 8750";
     }
 }
 
@@ -150,6 +154,7 @@ registry! {
         HMAC_MD5_96 = 1, "RFC 2403";
         HMAC_SHA1_96 = 2, "RFC 2404";
         AES_XCBC_96 = 5, "RFC 3566";
+        AES_CMAC_96 = 8, "RFC 4494";
         HMAC_SHA2_256_128 = 12, "RFC 4868";
         HMAC_SHA2_384_192 = 13, "RFC 4868";
         HMAC_SHA2_512_256 = 14, "RFC 4868";
