@@ -11,8 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ikev2::keyword::{Algorithm, Allow, Level, Standing, TABLE, find, keywords};
-use ikev2::registry::{EncrId, IntegId, ProtocolId};
+use ikev2::keyword::{Algorithm, Allow, Level, Standing, TABLE, keywords};
 use ikev2::{Dpd, DpdAction, KeywordError, Lifetime, Proposal, Transform};
 
 use super::codes::Code;
@@ -210,11 +209,6 @@ fn proposals(
     for (index, text) in list.iter().enumerate() {
         match parse(&text.value, allow) {
             Ok(proposal) => {
-                let foreign = proposal.transforms.iter().find(|transform| !is_carried(transform));
-                if let (ProtocolId::ESP, Some(foreign)) = (proposal.protocol, foreign) {
-                    findings.add(not_carried(index + 1, text, foreign));
-                    continue;
-                }
                 security.check_text(text, &proposal, findings);
                 proposals.push(proposal);
             }
@@ -222,31 +216,6 @@ fn proposals(
         }
     }
     Some(proposals)
-}
-
-/// Whether `esp` can do an algorithm of IKE.
-fn is_carried(transform: &Transform) -> bool {
-    match *transform {
-        Transform::Encr(EncrId::AES_GCM_16, bits) => bits != Some(192),
-        Transform::Encr(id, _) => id == EncrId::AES_CBC,
-        Transform::Integ(id) => matches!(
-            id,
-            IntegId::HMAC_SHA2_256_128 | IntegId::HMAC_SHA2_384_192 | IntegId::HMAC_SHA2_512_256
-        ),
-        Transform::Prf(_) | Transform::Ke(_) | Transform::Sn(_) | Transform::Unknown { .. } => true,
-    }
-}
-
-fn not_carried(number: usize, text: &At<String>, transform: &Transform) -> Diagnostic {
-    let is_it = |word: &&str| find(word).is_some_and(|row| row.transform == *transform);
-    let word = text.value.split('-').find(is_it).unwrap_or("");
-    let start = text.value.find(word).unwrap_or(0);
-    let place = text.place.inside_quotes(&text.value, start..start + word.len());
-    let message = format!("algorithm `{word}` in `esp` proposal {number} is not offered");
-    Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
-        .label("for IKE only")
-        .why("the data plane does not have it")
-        .fix("write aes256gcm16 or aes256-sha256")
 }
 
 fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordError) -> Diagnostic {
@@ -411,10 +380,10 @@ const BUILT_IN: [BuiltIn; 5] = [
             "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc-prfsha512-prfsha384-prfsha256-prfaescmac-prfaesxcbc-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
         ],
         esp: &[
-            "aes256gcm16-aes128gcm16-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
-            "aes256gcm16-aes128gcm16",
-            "aes256-aes192-aes128-sha512-sha384-sha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
-            "aes256-aes192-aes128-sha512-sha384-sha256",
+            "aes256gcm16-chacha20poly1305-aes192gcm16-aes128gcm16-aes256ccm16-aes192ccm16-aes128ccm16-aes256gcm12-aes128gcm12-aes256ccm12-aes128ccm12-aes256gcm8-aes128gcm8-aes256ccm8-aes128ccm8-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
+            "aes256gcm16-chacha20poly1305-aes192gcm16-aes128gcm16-aes256ccm16-aes192ccm16-aes128ccm16-aes256gcm12-aes128gcm12-aes256ccm12-aes128ccm12-aes256gcm8-aes128gcm8-aes256ccm8-aes128ccm8",
+            "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
+            "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc",
         ],
         hours: (8, 1),
         dpd_seconds: (30, 120),

@@ -307,10 +307,6 @@ const OF_POLICY: &[Line] = &[
         "ike = \"aes256-sha256\"",
         &[("E0130", 7, &["key exchange", "aes256gcm16-prfsha384-ecp384"])],
     ),
-    Line(
-        "esp = [\"aes128gcm16\", \"aes192gcm16-ecp256\"]",
-        &[("E0132", 24, &["`aes192gcm16`", "proposal 2", "for IKE only", "aes256gcm16"])],
-    ),
     Line("esp = \"aes256\"", &[("E0130", 7, &["integrity"])]),
     Line("extends = \"weak\"", &[("E0133", 11, &["`extends` wants the name of a policy"])]),
     Line("extends = \"strong\"", &[("E0134", 11, &["`strong` extends `strong`", "delete one"])]),
