@@ -71,7 +71,7 @@ crate::codes::codes! {
     UnknownAlgorithm "E0131" "unknown algorithm"
         "No algorithm has this keyword. The keywords are those of strongSwan (`aes256gcm16`, `sha256`, `ecp384` ...), joined by `-`.";
     UnsupportedAlgorithm "E0132" "algorithm that is not offered"
-        "The algorithm exists, but this program does not offer it, mostly because it is too weak for new tunnels. Ask the peer for a stronger one; the message names what is at hand.";
+        "The algorithm exists, but this program does not have it: nobody should use it any more (MD5, a MODP group of 768 bits, those of RFC 5114), or nobody asks for it (Camellia, the Brainpool curves). Ask the peer for another one; the message names what is at hand.";
     UnknownPolicy "E0133" "unknown policy"
         "`policy` and `extends` name a table [policy.NAME] or a built-in policy, and there is none of this name.";
     ExtendsLoop "E0134" "policies extend each other in a circle"

@@ -340,12 +340,12 @@ const BUILT_IN: [BuiltIn; 5] = [
     BuiltIn {
         name: DEFAULT,
         ike: &[
-            "aes256gcm16-aes128gcm16-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
             "aes256-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
         ],
         esp: &[
-            "aes256gcm16-aes128gcm16-ecp384-curve25519-ecp256-modp3072-modp2048",
-            "aes256gcm16-aes128gcm16",
+            "aes256gcm16-aes128gcm16-chacha20poly1305-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16-chacha20poly1305",
             "aes256-sha512-sha384-sha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
             "aes256-sha512-sha384-sha256",
         ],
