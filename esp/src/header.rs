@@ -169,10 +169,11 @@ const NEXT_HEADER_NONE: u8 = 59;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::Sha2;
+    use crate::suite::{Aead, AesKey, Cipher, Integrity};
 
-    const GCM: Layout = Layout::of(Suite::AesGcm16 { key_bits: 128 });
-    const CBC: Layout = Layout::of(Suite::AesCbcHmacSha2 { key_bits: 128, hash: Sha2::Sha512 });
+    const GCM: Layout = Layout::of(Suite::Combined(Aead::AesGcm16(AesKey::Bits128)));
+    const CBC: Layout =
+        Layout::of(Suite::Separate(Cipher::AesCbc(AesKey::Bits128), Integrity::HmacSha2_512_256));
 
     #[test]
     fn padding_is_the_least_that_fills_a_block() {

@@ -12,13 +12,14 @@ use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 
 use crate::{
     cipher::OpeningKey,
-    header::{self, ESP_HEADER_LEN, Layout, Parts},
+    header::{self, ESP_HEADER_LEN, Layout},
     ip::View,
+    params::{KeyError, SaParams},
     reason::DropReason,
     replay::ReplayWindow,
     selector::Selectors,
     sequence,
-    suite::{KeyError, SaParams, Suite},
+    suite::Suite,
 };
 
 /// Opens packets of one inbound SA. Owned by one worker.
@@ -76,8 +77,7 @@ impl InboundSa {
         self.layout.check_len(packet.len())?;
         let candidate = self.window.check(sequence_low)?;
 
-        let mut parts = Parts::split(packet, self.layout).ok_or(DropReason::TooShort)?;
-        self.key.open(&mut parts, self.esn.then_some(sequence::high(candidate.number())))?;
+        self.key.open(packet, self.esn.then_some(sequence::high(candidate.number())))?;
         self.window.commit(candidate)?;
 
         let start = ESP_HEADER_LEN + self.layout.iv_len;

@@ -16,19 +16,21 @@
 //! - What else a tunnel does to inner packets: [`mss`] lowers what TCP announces, [`ecn`] carries congestion marks in
 //!   and out, [`too_big`] answers what does not fit, [`checksum`] keeps all of them right.
 //!
-//! Suites: AES-GCM-16 (RFC 4106), AES-CBC with HMAC-SHA2 (RFC 3602, RFC 4868); sequence numbers of 32 bits or
-//! extended ones of 64.
+//! Suites, with keys of 128, 192 and 256 bits where the cipher is AES: AES-GCM (RFC 4106), AES-CCM (RFC 4309),
+//! ChaCha20-Poly1305 (RFC 7634), each also with an implicit IV (RFC 8750), AES-GMAC (RFC 4543); AES-CBC (RFC 3602), AES-CTR
+//! (RFC 3686), NULL (RFC 2410) and, for old peers, 3DES-CBC (RFC 2451) with HMAC-SHA2 (RFC 4868), HMAC-SHA1 (RFC 2404),
+//! AES-XCBC (RFC 3566) or AES-CMAC (RFC 4494). Sequence numbers of 32 bits or extended ones of 64.
 //!
 //! # Example
 //! ```
 //! use std::{net::Ipv4Addr, num::NonZeroU32, sync::Arc};
-//! use esp::{DropReason, HEADROOM, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite, TAILROOM};
+//! use esp::{Aead, AesKey, DropReason, HEADROOM, InboundSa, OutboundSa, SaParams, Selector, Selectors, Suite, TAILROOM};
 //!
 //! let ours = Selector::addresses(Ipv4Addr::new(10, 1, 0, 0).into(), Ipv4Addr::new(10, 1, 255, 255).into());
 //! let theirs = Selector::addresses(Ipv4Addr::new(10, 2, 0, 0).into(), Ipv4Addr::new(10, 2, 255, 255).into());
 //! let params = |local, remote| SaParams {
 //!     spi: NonZeroU32::new(0x1234_5678).unwrap(),
-//!     suite: Suite::AesGcm16 { key_bits: 256 },
+//!     suite: Suite::Combined(Aead::AesGcm16(AesKey::Bits256)),
 //!     encr_key: &[7; 36], // from IKE: 32 octets of key, 4 of salt
 //!     integ_key: &[],
 //!     esn: true,
@@ -69,6 +71,7 @@ mod header;
 mod inbound;
 mod mtu;
 mod outbound;
+mod params;
 mod reason;
 mod segment;
 mod selector;
@@ -85,10 +88,11 @@ pub use mtu::{
     outer_len, overhead,
 };
 pub use outbound::OutboundSa;
+pub use params::{DEFAULT_REPLAY_WINDOW, KeyError, SaParams};
 pub use reason::DropReason;
 pub use segment::Segments;
 pub use selector::{ANY_PORT, OPAQUE_PORT, Selector, Selectors};
-pub use suite::{DEFAULT_REPLAY_WINDOW, KeyError, SaParams, Sha2, Suite};
+pub use suite::{Aead, AesKey, Cipher, Integrity, Suite};
 pub use train::{Train, TrainLimits};
 pub use vnet::{Gso, GsoKind, PartialChecksum, VNET_HEADER_LEN, VnetHeader};
 

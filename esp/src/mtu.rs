@@ -135,10 +135,11 @@ const UDP_HEADER_LEN: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::Sha2;
+    use crate::suite::{Aead, AesKey, Cipher, Integrity};
 
-    const GCM: Suite = Suite::AesGcm16 { key_bits: 256 };
-    const CBC: Suite = Suite::AesCbcHmacSha2 { key_bits: 128, hash: Sha2::Sha256 };
+    const GCM: Suite = Suite::Combined(Aead::AesGcm16(AesKey::Bits256));
+    const CBC: Suite =
+        Suite::Separate(Cipher::AesCbc(AesKey::Bits128), Integrity::HmacSha2_256_128);
 
     #[test]
     fn ethernet() {
@@ -147,12 +148,16 @@ mod tests {
         assert_eq!(inner_mtu(1500, true, true, GCM), 1418);
         assert_eq!(inner_mtu(1500, true, false, GCM), 1426);
         assert_eq!(inner_mtu(1500, false, true, CBC), 1422);
+        // What IIV saves, the IV, and NULL.
+        let implicit = Suite::Combined(Aead::AesGcm16Iiv(AesKey::Bits256));
+        assert_eq!(inner_mtu(1500, false, true, implicit), 1446);
+        let null = Suite::Separate(Cipher::Null, Integrity::HmacSha1_96);
+        assert_eq!(inner_mtu(1500, false, true, null), 1450);
     }
 
     #[test]
     fn largest_that_fits_and_no_larger() {
-        let suites = [GCM, CBC, Suite::AesCbcHmacSha2 { key_bits: 256, hash: Sha2::Sha512 }];
-        for suite in suites {
+        for suite in Suite::all() {
             for outer_mtu in (0..3000).chain([9000, u16::MAX]) {
                 for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
                     let headers = if v6 { 40 } else { 20 } + if udp { 8 } else { 0 };
@@ -174,7 +179,7 @@ mod tests {
         assert_eq!(outer_len(1438, false, true, GCM), 1500);
         assert_eq!(outer_len(1439, false, true, GCM), 1504);
         assert_eq!(outer_len(1426, true, false, GCM), 1500);
-        for suite in [GCM, CBC] {
+        for suite in Suite::all() {
             for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
                 for outer_mtu in 200..3000 {
                     let inner = usize::from(inner_mtu(outer_mtu, v6, udp, suite));

@@ -12,13 +12,14 @@
 use std::{fmt, num::NonZeroU32, ops::Range, sync::Arc};
 
 use crate::{
-    cipher::SealingKey,
+    cipher::{Run, SealingKey},
     header::{self, Layout, Parts},
     ip::{Version, View},
+    params::{KeyError, SaParams},
     reason::DropReason,
     selector::Selectors,
     sequence::{self, Sequence},
-    suite::{KeyError, SaParams, Suite},
+    suite::Suite,
 };
 
 /// Seals packets of one outbound SA. Owned by one worker; there is no way to copy it, for a copy would repeat nonces.
@@ -86,7 +87,8 @@ impl OutboundSa {
         let inner = inner.start..inner.start + view.total_len;
         let range = header::packet_range(self.layout, &inner, buffer.len())?;
         let packet = buffer.get_mut(range.clone()).ok_or(DropReason::NoRoom)?;
-        self.seal(packet, view.total_len, view.version())?;
+        let high = self.number(packet, view.total_len, view.version())?;
+        self.key.seal(&mut Run::one(packet, &high))?;
         Ok(range)
     }
 
@@ -105,21 +107,32 @@ impl OutboundSa {
         self.sequence.reserve(count as u64);
     }
 
-    /// Numbers and seals `packet`, of [`packet_len`](Self::packet_len) octets, in whose middle the inner packet lies already.
-    pub(crate) fn seal(
+    /// Numbers `packet`, of [`packet_len`](Self::packet_len) octets, in whose middle the inner packet lies already, and writes
+    /// what is around it but the ICV. Returns what [`seal_run`](Self::seal_run) has to know of it.
+    pub(crate) fn number(
         &mut self,
         packet: &mut [u8],
         inner_len: usize,
         version: Version,
-    ) -> Result<(), DropReason> {
-        let mut parts = Parts::split(packet, self.layout).ok_or(DropReason::NoRoom)?;
+    ) -> Result<Option<u32>, DropReason> {
+        let parts = Parts::split(packet, self.layout).ok_or(DropReason::NoRoom)?;
         let number = self.sequence.advance()?;
         header::write_header(parts.header, self.spi.get(), sequence::low(number));
         self.key.write_iv(parts.iv, number);
         if let Some(trailer) = parts.body.get_mut(inner_len..) {
             header::write_trailer(trailer, version);
         }
-        self.key.seal(&mut parts, self.esn.then_some(sequence::high(number)))
+        Ok(self.esn.then_some(sequence::high(number)))
+    }
+
+    /// Seals numbered packets behind one another, of `stride` octets each but the last.
+    pub(crate) fn seal_run(
+        &self,
+        packets: &mut [u8],
+        stride: usize,
+        highs: &[Option<u32>],
+    ) -> Result<(), DropReason> {
+        self.key.seal(&mut Run::new(packets, stride, highs))
     }
 
     /// Encapsulates a copy of `inner` at the start of `out`, which needs [`packet_len`](Self::packet_len) octets.

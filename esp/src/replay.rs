@@ -13,7 +13,7 @@
 //! [`ReplayWindow::commit`] takes it back after the ICV was found right. Nothing else can make one, so a number
 //! that is not authentic cannot move the window.
 
-use crate::{reason::DropReason, suite::KeyError};
+use crate::{params::KeyError, reason::DropReason};
 
 /// Which sequence numbers of one inbound SA were received.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 //! buffer    | 1472 | 1472 | 1472 | .. | 1472 | 604 |           a shorter one may come last, and closes the train
 //!           ^ start                                ^ end
 //!
-//! encap_segments    super-packet ─► segment ─► copied to its place ─► sealed there, until all are in or the train is full
+//! encap_segments    super-packet ─► segments ─► copied to their places ─► sealed there, until all are in or the train is full
+//!                                   └──────────── a run of at most 8 ───────────┘
 //! ```
 //!
 //! The packets of a super-packet have equal lengths but for the last, and so have the ESP packets around them: a super-packet
@@ -12,7 +13,7 @@
 
 use std::ops::Range;
 
-use crate::{outbound::OutboundSa, reason::DropReason, segment::Segments};
+use crate::{cipher::RUN, outbound::OutboundSa, reason::DropReason, segment::Segments};
 
 /// Where in a send buffer the packets of one train lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,23 +99,71 @@ impl OutboundSa {
         limits: TrainLimits,
     ) -> Result<(), DropReason> {
         self.admit(segments.view())?;
-        let version = segments.view().version();
         self.reserve(segments.left());
-        while let Some(inner_len) = segments.next_len() {
-            let len = self.packet_len(inner_len);
-            if !train.admits(len, limits) {
-                return if train.packets == 0 { Err(DropReason::TooBig) } else { Ok(()) };
+        loop {
+            let (before, mut highs) = (*train, [None; RUN]);
+            let mut stop = None;
+            for high in &mut highs {
+                match self.write_segment(segments, buffer, train, limits) {
+                    Ok(number) => *high = number,
+                    Err(why) => {
+                        stop = Some(why);
+                        break;
+                    }
+                }
             }
-            let packet = buffer.get_mut(train.end..train.end + len).ok_or(DropReason::NoRoom)?;
-            let place = self.inner_place(inner_len);
-            let inner = packet.get_mut(place).ok_or(DropReason::NoRoom)?;
-            if !segments.write_next(inner) {
-                return Err(DropReason::BadOffload);
+            // Whatever ends the train, what is in it is good.
+            let count = train.packets - before.packets;
+            let run = buffer.get_mut(before.end..train.end).unwrap_or_default();
+            let highs = highs.get(..count).unwrap_or_default();
+            let sealed = if count > 0 { self.seal_run(run, train.stride, highs) } else { Ok(()) };
+            if let Err(reason) = sealed {
+                *train = before;
+                return Err(reason);
             }
-            self.seal(packet, inner_len, version)?;
-            train.push(len, inner_len);
+            match stop {
+                Some(Stop::Done) => return Ok(()),
+                Some(Stop::Failed(reason)) => return Err(reason),
+                None => {}
+            }
         }
-        Ok(())
+    }
+
+    /// Writes the next segment behind the train, with a number and not sealed yet.
+    fn write_segment(
+        &mut self,
+        segments: &mut Segments<'_>,
+        buffer: &mut [u8],
+        train: &mut Train,
+        limits: TrainLimits,
+    ) -> Result<Option<u32>, Stop> {
+        let inner_len = segments.next_len().ok_or(Stop::Done)?;
+        let len = self.packet_len(inner_len);
+        if !train.admits(len, limits) {
+            let full = train.packets > 0;
+            return Err(if full { Stop::Done } else { Stop::Failed(DropReason::TooBig) });
+        }
+        let packet = buffer.get_mut(train.end..train.end + len).ok_or(DropReason::NoRoom)?;
+        let inner = packet.get_mut(self.inner_place(inner_len)).ok_or(DropReason::NoRoom)?;
+        if !segments.write_next(inner) {
+            return Err(Stop::Failed(DropReason::BadOffload));
+        }
+        let high = self.number(packet, inner_len, segments.view().version())?;
+        train.push(len, inner_len);
+        Ok(high)
+    }
+}
+
+/// Why a train takes no further segment.
+enum Stop {
+    /// All are in, or it is full.
+    Done,
+    Failed(DropReason),
+}
+
+impl From<DropReason> for Stop {
+    fn from(reason: DropReason) -> Self {
+        Self::Failed(reason)
     }
 }
 

@@ -550,9 +550,28 @@ fn algorithms_need_no_daemon() {
     for part in ["aes256gcm16", "AES_GCM_16_256", "ecp384", "key exchange group", "prfsha384"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    // One line for each algorithm: its words, where it may stand and how it is rated there, and what has to be allowed.
+    let line = |word: &str| {
+        let found: Vec<_> = said.lines().filter(|line| line.contains(word)).collect();
+        let [line] = found.as_slice() else { panic!("{word}: {found:?}") };
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let gcm = "cipher aes256gcm16, aes256gcm128, aes256gcm AES_GCM_16_256 SHOULD MUST";
+    assert_eq!(line("aes256gcm128"), gcm);
+    assert_eq!(line("3des"), "cipher 3des TRIPLE_DES MAY SHOULD NOT allow_legacy");
+    assert_eq!(
+        line("aes256gmac"),
+        "cipher aes256gmac NULL_AUTH_AES_GMAC_256 - MAY allow_unencrypted"
+    );
+    assert_eq!(line("prfsha1"), "PRF prfsha1, prfsha PRF_HMAC_SHA1 MUST- - allow_legacy");
+    assert!(!said.contains("md5"), "nobody can have it");
     let json: Value =
         serde_json::from_str(&stdout(&run(&["show", "algorithms", "--json"]))).expect("JSON");
     let all = json["algorithms"].as_array().expect("a list");
+    let gcm = all.iter().find(|row| row["keyword"] == "aes256gcm16").expect("a row");
+    assert_eq!(gcm["aliases"], serde_json::json!(["aes256gcm128", "aes256gcm"]));
+    assert_eq!(gcm["levels"], serde_json::json!({ "ike": "SHOULD", "esp": "MUST" }));
+    assert_eq!(all.iter().filter(|row| row["needs"] == "allow_legacy").count(), 5, "{json}");
     assert!(
         all.iter().any(|row| row["keyword"] == "esn" && row["proposals"][0] == "esp"),
         "{json}"

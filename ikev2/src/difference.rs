@@ -88,6 +88,7 @@ pub(crate) fn absence(kind: TransformType) -> Option<Transform> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyword::Allow;
 
     fn ike(words: &[&str]) -> Vec<Proposal> {
         words.iter().map(|words| Proposal::ike_from_keywords(words).unwrap()).collect()
@@ -125,6 +126,22 @@ mod tests {
             ("aes256-sha256-modp3072", TransformType::KE),
         ] {
             assert_eq!(kinds(&ike(&[cbc]), &ike(&[theirs])), Some((0, 0, vec![kind])), "{theirs}");
+        }
+        let weak = Proposal::ike_from_keywords_allowing("3des-sha1-modp1024", Allow::ALL).unwrap();
+        let all =
+            [TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE];
+        assert_eq!(kinds(&ike(&[cbc]), &[weak]), Some((0, 0, all.to_vec())));
+        // An AEAD cipher differs from another one in itself alone, from other ciphers in the integrity algorithm too.
+        let gcm = ike(&["aes256gcm16-prfsha256-ecp256"]);
+        for (theirs, differing) in [
+            ("chacha20poly1305-prfsha256-ecp256", vec![TransformType::ENCR]),
+            (
+                "aes256ccm16-prfaesxcbc-ecp521",
+                vec![TransformType::ENCR, TransformType::PRF, TransformType::KE],
+            ),
+            ("aes256ctr-sha256-ecp256", vec![TransformType::ENCR, TransformType::INTEG]),
+        ] {
+            assert_eq!(kinds(&gcm, &ike(&[theirs])), Some((0, 0, differing)), "{theirs}");
         }
         let numbers = kinds(&esp(&["aes256gcm16-esn"]), &esp(&["aes256gcm16-noesn"]));
         assert_eq!(numbers, Some((0, 0, vec![TransformType::SN])));

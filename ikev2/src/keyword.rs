@@ -9,114 +9,52 @@
 //!   + PRF ("prfsha256") in IKE; without one it follows INTEG, so AES-GCM has to say it
 //! ```
 //!
-//! One table serves both directions, so what is printed can be pasted into a configuration. It names algorithms that
+//! One [`table`] serves both directions, so what is printed can be pasted into a configuration. It names algorithms that
 //! we do not offer too: a peer's offer is printed in the same words, and a configuration that asks for one is told so.
+//!
+//! Not everything that we can compute is let into a proposal just so. What is broken or worn out, and ESP that leaves
+//! its packets readable, has to be let in by [`Allow`], so that nobody gets it by a word that an old guide gave him.
+
+mod error;
+pub mod table;
 
 use std::fmt;
-use std::ops::Range;
 
-use crate::registry::{EncrId, IntegId, KeMethod, PrfId, ProtocolId, SnId, TransformType};
+pub use self::error::KeywordError;
+pub use self::table::{Algorithm, Level, Standing, TABLE};
+use crate::registry::{EncrId, IntegId, PrfId, ProtocolId, SnId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
-/// Why text is not a proposal that we can make. Offsets count octets from the start of the text.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeywordError {
-    /// Nothing there.
-    #[error("the proposal is empty")]
-    Empty,
-    /// Not a word of the table; [`keywords`] has those that are.
-    #[error("`{word}` is not an algorithm")]
-    Unknown {
-        /// The word, perhaps empty.
-        word: String,
-        /// Where it begins.
-        offset: usize,
-    },
-    /// An algorithm that exists and that we do not offer, mostly because it is weak.
-    #[error("`{word}` is not supported")]
-    Unsupported {
-        /// The word.
-        word: String,
-        /// Where it begins.
-        offset: usize,
-    },
-    /// The same algorithm a second time.
-    #[error("`{word}` is there already")]
-    Repeated {
-        /// The second word.
-        word: String,
-        /// Where it begins.
-        offset: usize,
-    },
-    /// An algorithm that this protocol does not negotiate.
-    #[error("`{word}` has no place in an {protocol} proposal")]
-    Misplaced {
-        /// The word.
-        word: String,
-        /// Where it begins.
-        offset: usize,
-        /// IKE or ESP.
-        protocol: ProtocolId,
-    },
-    /// No cipher.
-    #[error("no cipher, such as `aes256gcm16`")]
-    NoCipher,
-    /// Ciphers with and without their own integrity protection in one proposal.
-    #[error("AES-GCM and AES-CBC cannot share a proposal; write two")]
-    MixedCiphers,
-    /// AES-GCM together with an integrity algorithm.
-    #[error("AES-GCM protects integrity itself; `{word}` must go{}", prf_hint(word))]
-    AeadWithIntegrity {
-        /// The integrity algorithm.
-        word: String,
-        /// Where it begins.
-        offset: usize,
-    },
-    /// AES-CBC without an integrity algorithm.
-    #[error("AES-CBC needs an integrity algorithm, such as `sha256`")]
-    NoIntegrity,
-    /// IKE with AES-GCM does not say its PRF.
-    #[error("AES-GCM in IKE needs a pseudorandom function, such as `prfsha256`")]
-    NoPrf,
-    /// IKE without a key exchange.
-    #[error("no key exchange, such as `ecp384`")]
-    NoKeyExchange,
+/// What a proposal may have beyond what is good enough for everybody. By default nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// Algorithms of [`Standing::Legacy`].
+    pub legacy: bool,
+    /// Algorithms of [`Standing::Unencrypted`].
+    pub unencrypted: bool,
 }
 
-impl KeywordError {
-    /// Which octets of the text are at fault; `None` if something is missing.
-    #[must_use]
-    pub fn span(&self) -> Option<Range<usize>> {
-        match self {
-            Self::Unknown { word, offset }
-            | Self::Unsupported { word, offset }
-            | Self::Repeated { word, offset }
-            | Self::Misplaced { word, offset, .. }
-            | Self::AeadWithIntegrity { word, offset } => Some(*offset..*offset + word.len()),
-            Self::Empty
-            | Self::NoCipher
-            | Self::MixedCiphers
-            | Self::NoIntegrity
-            | Self::NoPrf
-            | Self::NoKeyExchange => None,
-        }
-    }
+impl Allow {
+    /// Everything that we can compute.
+    pub const ALL: Self = Self { legacy: true, unencrypted: true };
 }
 
-/// In IKE people write `sha256` and mean the PRF.
-fn prf_hint(word: &str) -> String {
-    format!(" (for the pseudorandom function of IKE write `prf{}`)", word.to_ascii_lowercase())
-}
-
-/// Every word that a configuration may use, for suggestions. Aliases included.
+/// Every word that a configuration may use, for suggestions: aliases included, and without what only [`Allow`] lets in.
 pub fn keywords() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|row| row.offered).map(|row| row.word)
+    let offered = TABLE.iter().filter(|row| row.standing == Standing::Offered);
+    offered.flat_map(|row| row.words.iter().copied())
 }
 
-/// The same with what each of them asks for.
-pub fn algorithms() -> impl Iterator<Item = (&'static str, Transform)> {
-    TABLE.iter().filter(|row| row.offered).map(|row| (row.word, row.transform))
+/// The algorithm of a word, in either case; also of one that we do not have.
+#[must_use]
+pub fn find(word: &str) -> Option<&'static Algorithm> {
+    TABLE.iter().find(|row| row.words.iter().any(|known| known.eq_ignore_ascii_case(word)))
+}
+
+/// What the table says about a transform; `None` if it has no word.
+#[must_use]
+pub fn of(transform: &Transform) -> Option<&'static Algorithm> {
+    TABLE.iter().find(|row| row.transform == *transform)
 }
 
 /// The name of an algorithm in the registry of IANA, with the bits of its key.
@@ -134,12 +72,20 @@ pub fn iana_name(transform: &Transform) -> String {
 }
 
 impl Proposal {
-    /// Reads an IKE proposal.
+    /// Reads an IKE proposal of what is good enough for everybody.
     ///
     /// # Errors
     /// [`KeywordError`], with the place of the bad word or what is missing.
     pub fn ike_from_keywords(text: &str) -> Result<Self, KeywordError> {
-        let mut words = Words::parse(text, ProtocolId::IKE)?;
+        Self::ike_from_keywords_allowing(text, Allow::default())
+    }
+
+    /// The same, with what else is allowed.
+    ///
+    /// # Errors
+    /// [`KeywordError`], with the place of the bad word or what is missing.
+    pub fn ike_from_keywords_allowing(text: &str, allow: Allow) -> Result<Self, KeywordError> {
+        let mut words = Words::parse(text, ProtocolId::IKE, allow)?;
         let aead = words.is_aead()?;
         if !words.has(TransformType::PRF) {
             if aead {
@@ -153,12 +99,20 @@ impl Proposal {
         Ok(words.into_proposal(ProtocolId::IKE))
     }
 
-    /// Reads an ESP proposal.
+    /// Reads an ESP proposal of what is good enough for everybody.
     ///
     /// # Errors
     /// [`KeywordError`], with the place of the bad word or what is missing.
     pub fn esp_from_keywords(text: &str) -> Result<Self, KeywordError> {
-        let mut words = Words::parse(text, ProtocolId::ESP)?;
+        Self::esp_from_keywords_allowing(text, Allow::default())
+    }
+
+    /// The same, with what else is allowed.
+    ///
+    /// # Errors
+    /// [`KeywordError`], with the place of the bad word or what is missing.
+    pub fn esp_from_keywords_allowing(text: &str, allow: Allow) -> Result<Self, KeywordError> {
+        let mut words = Words::parse(text, ProtocolId::ESP, allow)?;
         words.is_aead()?;
         if !words.has(TransformType::SN) {
             words.transforms.extend(BOTH_SN);
@@ -174,8 +128,33 @@ struct Words<'t> {
     integrity: Option<(&'t str, usize)>,
 }
 
+impl Algorithm {
+    /// Whether the word may stand in a proposal.
+    fn admit(
+        &self,
+        word: &str,
+        offset: usize,
+        protocol: ProtocolId,
+        allow: Allow,
+    ) -> Result<(), KeywordError> {
+        let word = || word.to_string();
+        let level = if protocol == ProtocolId::IKE { self.ike } else { self.esp };
+        match self.standing {
+            Standing::Unsupported => Err(KeywordError::Unsupported { word: word(), offset }),
+            _ if level.is_none() => Err(KeywordError::Misplaced { word: word(), offset, protocol }),
+            Standing::Legacy { instead } if !allow.legacy => {
+                Err(KeywordError::Legacy { word: word(), offset, instead })
+            }
+            Standing::Unencrypted if !allow.unencrypted => {
+                Err(KeywordError::Unencrypted { word: word(), offset })
+            }
+            Standing::Offered | Standing::Legacy { .. } | Standing::Unencrypted => Ok(()),
+        }
+    }
+}
+
 impl<'t> Words<'t> {
-    fn parse(text: &'t str, protocol: ProtocolId) -> Result<Self, KeywordError> {
+    fn parse(text: &'t str, protocol: ProtocolId, allow: Allow) -> Result<Self, KeywordError> {
         if text.is_empty() {
             return Err(KeywordError::Empty);
         }
@@ -185,20 +164,9 @@ impl<'t> Words<'t> {
             let at = offset;
             offset += word.len() + 1;
             let owned = || word.to_string();
-            let row = TABLE
-                .iter()
-                .find(|row| row.word.eq_ignore_ascii_case(word))
-                .ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
-            if !row.offered {
-                return Err(KeywordError::Unsupported { word: owned(), offset: at });
-            }
-            let foreign = match protocol {
-                ProtocolId::IKE => TransformType::SN,
-                _ => TransformType::PRF,
-            };
-            if row.transform.kind() == foreign {
-                return Err(KeywordError::Misplaced { word: owned(), offset: at, protocol });
-            }
+            let row =
+                find(word).ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
+            row.admit(word, at, protocol, allow)?;
             if words.transforms.contains(&row.transform) {
                 return Err(KeywordError::Repeated { word: owned(), offset: at });
             }
@@ -244,6 +212,7 @@ fn prfs_of(transforms: &[Transform]) -> Vec<Transform> {
         IntegId::HMAC_MD5_96 => Some(PrfId::HMAC_MD5),
         IntegId::HMAC_SHA1_96 => Some(PrfId::HMAC_SHA1),
         IntegId::AES_XCBC_96 => Some(PrfId::AES128_XCBC),
+        IntegId::AES_CMAC_96 => Some(PrfId::AES128_CMAC),
         IntegId::HMAC_SHA2_256_128 => Some(PrfId::HMAC_SHA2_256),
         IntegId::HMAC_SHA2_384_192 => Some(PrfId::HMAC_SHA2_384),
         IntegId::HMAC_SHA2_512_256 => Some(PrfId::HMAC_SHA2_512),
@@ -280,8 +249,8 @@ impl fmt::Display for Proposal {
 /// The keyword, or the name or number in the registry where there is none.
 impl fmt::Display for Transform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(row) = TABLE.iter().find(|row| row.transform == *self) {
-            return f.write_str(row.word);
+        if let Some(row) = of(self) {
+            return f.write_str(row.word());
         }
         match self {
             Self::Encr(id, Some(bits)) => write!(f, "{id}_{bits}"),
@@ -307,93 +276,10 @@ const SHOWN: [TransformType; 5] = [
 /// ESP without a word about it: strongSwan's userspace ESP takes SHORT alone, so EXTENDED may be offered first.
 const BOTH_SN: [Transform; 2] = [Transform::Sn(SnId::EXTENDED), Transform::Sn(SnId::SHORT)];
 
-struct Row {
-    word: &'static str,
-    transform: Transform,
-    /// Whether a configuration may ask for it.
-    offered: bool,
-}
-
-const fn yes(word: &'static str, transform: Transform) -> Row {
-    Row { word, transform, offered: true }
-}
-
-const fn no(word: &'static str, transform: Transform) -> Row {
-    Row { word, transform, offered: false }
-}
-
-/// The first word of a transform is the one that is printed; the others are aliases.
-const TABLE: &[Row] = &{
-    use Transform::{Encr, Integ, Ke, Prf, Sn};
-    [
-        yes("aes256gcm16", Encr(EncrId::AES_GCM_16, Some(256))),
-        yes("aes256gcm128", Encr(EncrId::AES_GCM_16, Some(256))),
-        yes("aes256gcm", Encr(EncrId::AES_GCM_16, Some(256))),
-        yes("aes192gcm16", Encr(EncrId::AES_GCM_16, Some(192))),
-        yes("aes192gcm128", Encr(EncrId::AES_GCM_16, Some(192))),
-        yes("aes192gcm", Encr(EncrId::AES_GCM_16, Some(192))),
-        yes("aes128gcm16", Encr(EncrId::AES_GCM_16, Some(128))),
-        yes("aes128gcm128", Encr(EncrId::AES_GCM_16, Some(128))),
-        yes("aes128gcm", Encr(EncrId::AES_GCM_16, Some(128))),
-        yes("aes256", Encr(EncrId::AES_CBC, Some(256))),
-        yes("aes192", Encr(EncrId::AES_CBC, Some(192))),
-        yes("aes128", Encr(EncrId::AES_CBC, Some(128))),
-        no("aes256gcm8", Encr(EncrId::AES_GCM_8, Some(256))),
-        no("aes128gcm8", Encr(EncrId::AES_GCM_8, Some(128))),
-        no("aes256gcm12", Encr(EncrId::AES_GCM_12, Some(256))),
-        no("aes128gcm12", Encr(EncrId::AES_GCM_12, Some(128))),
-        no("aes256ccm16", Encr(EncrId::AES_CCM_16, Some(256))),
-        no("aes128ccm16", Encr(EncrId::AES_CCM_16, Some(128))),
-        no("aes256ctr", Encr(EncrId::AES_CTR, Some(256))),
-        no("aes128ctr", Encr(EncrId::AES_CTR, Some(128))),
-        no("chacha20poly1305", Encr(EncrId::CHACHA20_POLY1305, None)),
-        no("camellia256", Encr(EncrId::CAMELLIA_CBC, Some(256))),
-        no("camellia128", Encr(EncrId::CAMELLIA_CBC, Some(128))),
-        no("3des", Encr(EncrId::TRIPLE_DES, None)),
-        no("null", Encr(EncrId::NULL, None)),
-        yes("sha256", Integ(IntegId::HMAC_SHA2_256_128)),
-        yes("sha2_256", Integ(IntegId::HMAC_SHA2_256_128)),
-        yes("sha384", Integ(IntegId::HMAC_SHA2_384_192)),
-        yes("sha2_384", Integ(IntegId::HMAC_SHA2_384_192)),
-        yes("sha512", Integ(IntegId::HMAC_SHA2_512_256)),
-        yes("sha2_512", Integ(IntegId::HMAC_SHA2_512_256)),
-        no("sha1", Integ(IntegId::HMAC_SHA1_96)),
-        no("sha", Integ(IntegId::HMAC_SHA1_96)),
-        no("md5", Integ(IntegId::HMAC_MD5_96)),
-        no("aesxcbc", Integ(IntegId::AES_XCBC_96)),
-        yes("prfsha256", Prf(PrfId::HMAC_SHA2_256)),
-        yes("prfsha2_256", Prf(PrfId::HMAC_SHA2_256)),
-        yes("prfsha384", Prf(PrfId::HMAC_SHA2_384)),
-        yes("prfsha2_384", Prf(PrfId::HMAC_SHA2_384)),
-        yes("prfsha512", Prf(PrfId::HMAC_SHA2_512)),
-        yes("prfsha2_512", Prf(PrfId::HMAC_SHA2_512)),
-        no("prfsha1", Prf(PrfId::HMAC_SHA1)),
-        no("prfmd5", Prf(PrfId::HMAC_MD5)),
-        no("prfaesxcbc", Prf(PrfId::AES128_XCBC)),
-        yes("curve25519", Ke(KeMethod::CURVE25519)),
-        yes("x25519", Ke(KeMethod::CURVE25519)),
-        yes("ecp384", Ke(KeMethod::ECP_384)),
-        yes("ecp256", Ke(KeMethod::ECP_256)),
-        yes("modp4096", Ke(KeMethod::MODP_4096)),
-        yes("modp3072", Ke(KeMethod::MODP_3072)),
-        yes("modp2048", Ke(KeMethod::MODP_2048)),
-        no("curve448", Ke(KeMethod::CURVE448)),
-        no("x448", Ke(KeMethod::CURVE448)),
-        no("ecp521", Ke(KeMethod::ECP_521)),
-        no("modp8192", Ke(KeMethod::MODP_8192)),
-        no("modp6144", Ke(KeMethod::MODP_6144)),
-        no("modp1536", Ke(KeMethod::MODP_1536)),
-        no("modp1024", Ke(KeMethod::MODP_1024)),
-        no("modp768", Ke(KeMethod::MODP_768)),
-        no("modpnone", Ke(KeMethod::NONE)),
-        yes("esn", Sn(SnId::EXTENDED)),
-        yes("noesn", Sn(SnId::SHORT)),
-    ]
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::KeMethod;
 
     #[test]
     fn ike_proposals() {
@@ -447,7 +333,8 @@ mod tests {
         let error = ike("aes256--modp2048");
         assert_eq!(error, KeywordError::Unknown { word: String::new(), offset: 7 });
         let error = ike("3des-sha1-modp1024");
-        assert_eq!(error, KeywordError::Unsupported { word: "3des".into(), offset: 0 });
+        let instead = "aes256";
+        assert_eq!(error, KeywordError::Legacy { word: "3des".into(), offset: 0, instead });
         let error = ike("aes256-sha256-sha2_256-modp2048");
         assert_eq!(error, KeywordError::Repeated { word: "sha2_256".into(), offset: 14 });
         let error = ike("aes256-sha256-modp2048-esn");
@@ -477,6 +364,8 @@ mod tests {
             "aes256-aes128-sha384-sha256-modp3072-modp4096",
             "aes256-sha256-prfsha512-curve25519",
             "aes256gcm16-aes128gcm16-prfsha384-ecp384-ecp256",
+            "chacha20poly1305-aes256ccm16-aes128gcm8-prfaesxcbc-prfaescmac-ecp521-modp8192",
+            "aes256ctr-aes128-aesxcbc-aescmac-modp6144",
         ] {
             let proposal = Proposal::ike_from_keywords(text).unwrap();
             assert_eq!(proposal.to_string(), text);
@@ -503,30 +392,70 @@ mod tests {
             transforms: vec![
                 Transform::Encr(EncrId::TRIPLE_DES, None),
                 Transform::Encr(EncrId::CAMELLIA_CBC, Some(192)),
+                Transform::Encr(EncrId::CAMELLIA_CBC, Some(64)),
                 Transform::Integ(IntegId::HMAC_SHA1_96),
                 Transform::Prf(PrfId::HMAC_SHA1),
                 Transform::Ke(KeMethod::MODP_1024),
-                Transform::Ke(KeMethod(36)),
+                Transform::Ke(KeMethod(99)),
                 Transform::Unknown { kind: 6, id: 37 },
             ],
         };
         assert_eq!(
             offer.to_string(),
-            "TransformType(6)#37-3des-CAMELLIA_CBC_192-sha1-modp1024-KeMethod(36)"
+            "TransformType(6)#37-3des-camellia192-CAMELLIA_CBC_64-sha1-modp1024-KeMethod(99)"
         );
     }
 
     #[test]
-    fn every_word_is_lower_case_and_there_once() {
-        for (position, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.word, row.word.to_ascii_lowercase());
-            assert!(
-                TABLE.iter().skip(position + 1).all(|other| other.word != row.word),
-                "{}",
-                row.word
-            );
+    fn what_is_weak_needs_to_be_allowed_and_says_what_is_better() {
+        let weak = Allow { legacy: true, ..Allow::default() };
+        let text = "3des-sha1-modp1024";
+        let proposal = Proposal::ike_from_keywords_allowing(text, weak).unwrap();
+        assert_eq!(proposal.to_string(), text);
+        assert!(proposal.transforms.contains(&Transform::Prf(PrfId::HMAC_SHA1)));
+        for (text, word, instead) in [
+            ("3des-sha256-modp2048", "3des", "aes256"),
+            ("aes256-sha1-modp2048", "sha1", "sha256"),
+            ("aes256gcm16-prfsha1-modp2048", "prfsha1", "prfsha256"),
+            ("aes256-sha256-modp1536", "modp1536", "modp2048"),
+        ] {
+            let error = Proposal::ike_from_keywords(text).unwrap_err();
+            let offset = text.find(word).unwrap();
+            let expected = KeywordError::Legacy { word: word.into(), offset, instead };
+            assert_eq!(error, expected);
+            assert!(error.to_string().contains(instead), "{error}");
+            assert!(Proposal::ike_from_keywords_allowing(text, weak).is_ok(), "{text}");
         }
-        assert!(keywords().any(|word| word == "aes256gcm16"));
-        assert!(keywords().all(|word| word != "3des"));
+        // Nobody gets these.
+        for word in ["md5", "modp768", "camellia256"] {
+            let text = format!("{word}-aes256-sha256-modp2048");
+            let error = Proposal::ike_from_keywords_allowing(&text, Allow::ALL).unwrap_err();
+            assert_eq!(error, KeywordError::Unsupported { word: word.into(), offset: 0 });
+        }
+    }
+
+    #[test]
+    fn readable_packets_need_to_be_allowed_and_are_for_esp() {
+        let readable = Allow { unencrypted: true, ..Allow::default() };
+        for text in ["null-sha256", "aes256gmac"] {
+            let word = text.split('-').next().unwrap();
+            let error = Proposal::esp_from_keywords(text).unwrap_err();
+            assert_eq!(error, KeywordError::Unencrypted { word: word.into(), offset: 0 });
+            let proposal = Proposal::esp_from_keywords_allowing(text, readable).unwrap();
+            assert_eq!(proposal.to_string(), text);
+            let ike = format!("{text}-prfsha256-modp2048");
+            let error = Proposal::ike_from_keywords_allowing(&ike, Allow::ALL).unwrap_err();
+            let protocol = ProtocolId::IKE;
+            assert_eq!(error, KeywordError::Misplaced { word: word.into(), offset: 0, protocol });
+        }
+        assert_eq!(
+            Proposal::esp_from_keywords_allowing("null", readable),
+            Err(KeywordError::NoIntegrity)
+        );
+        let iiv = Proposal::esp_from_keywords("aes256gcm16iiv-chacha20poly1305iiv").unwrap();
+        assert!(iiv.transforms.contains(&Transform::Encr(EncrId::AES_GCM_16_IIV, Some(256))));
+        assert!(iiv.transforms.contains(&Transform::Encr(EncrId::CHACHA20_POLY1305_IIV, None)));
+        let error = Proposal::ike_from_keywords("aes256gcm16iiv-prfsha256-modp2048").unwrap_err();
+        assert_eq!(error.to_string(), "`aes256gcm16iiv` has no place in an IKE proposal");
     }
 }

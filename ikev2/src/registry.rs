@@ -109,8 +109,12 @@ registry! {
         AES_GCM_8 = 18, "RFC 5282";
         AES_GCM_12 = 19, "RFC 5282";
         AES_GCM_16 = 20, "RFC 4106, RFC 5282";
+        NULL_AUTH_AES_GMAC = 21, "RFC 4543";
         CAMELLIA_CBC = 23, "RFC 5529";
         CHACHA20_POLY1305 = 28, "RFC 7634";
+        AES_CCM_8_IIV = 29, "RFC 8750";
+        AES_GCM_16_IIV = 30, "RFC 8750";
+        CHACHA20_POLY1305_IIV = 31, "RFC 8750";
     }
 }
 
@@ -126,8 +130,66 @@ impl EncrId {
                 | Self::AES_GCM_8
                 | Self::AES_GCM_12
                 | Self::AES_GCM_16
+                | Self::NULL_AUTH_AES_GMAC
                 | Self::CHACHA20_POLY1305
+                | Self::AES_CCM_8_IIV
+                | Self::AES_GCM_16_IIV
+                | Self::CHACHA20_POLY1305_IIV
         )
+    }
+
+    /// Whether what it protects stays readable: ESP with NULL (RFC 2410) or GMAC (RFC 4543).
+    #[must_use]
+    pub const fn leaves_readable(self) -> bool {
+        matches!(self, Self::NULL | Self::NULL_AUTH_AES_GMAC)
+    }
+
+    /// Whether it is for ESP alone. The SK payload is always encrypted (RFC 7296 §5), and has an explicit IV (RFC 8750 §2).
+    #[must_use]
+    pub const fn is_for_esp_alone(self) -> bool {
+        self.leaves_readable()
+            || matches!(
+                self,
+                Self::AES_CCM_8_IIV | Self::AES_GCM_16_IIV | Self::CHACHA20_POLY1305_IIV
+            )
+    }
+
+    /// Bits of the key where the Key Length attribute has this value, or is absent. `None` if that is not as the cipher
+    /// wants it: AES must say how long its key is, the ciphers with one length must not (RFC 7296 §3.3.5).
+    #[must_use]
+    pub const fn key_bits(self, attribute: Option<u16>) -> Option<u16> {
+        match (self, attribute) {
+            (Self::NULL, None) => Some(0),
+            (Self::TRIPLE_DES, None) => Some(192),
+            (Self::CHACHA20_POLY1305 | Self::CHACHA20_POLY1305_IIV, None) => Some(256),
+            (
+                Self::NULL
+                | Self::TRIPLE_DES
+                | Self::CHACHA20_POLY1305
+                | Self::CHACHA20_POLY1305_IIV,
+                _,
+            ) => None,
+            (_, Some(bits @ (128 | 192 | 256))) => Some(bits),
+            _ => None,
+        }
+    }
+
+    /// The Key Length attribute that says this many bits: the reverse of [`Self::key_bits`].
+    #[must_use]
+    pub const fn key_length_attribute(self, key_bits: u16) -> Option<u16> {
+        if self.key_bits(None).is_some() { None } else { Some(key_bits) }
+    }
+
+    /// Octets that follow the key in the keying material and begin every nonce (RFC 4106 §8.1, RFC 4309 §7.1, RFC 3686
+    /// §5.1, RFC 4543 §5.3, RFC 7634 §2).
+    #[must_use]
+    pub const fn salt_len(self) -> usize {
+        match self {
+            Self::AES_CCM_8 | Self::AES_CCM_12 | Self::AES_CCM_16 | Self::AES_CCM_8_IIV => 3,
+            Self::AES_CTR => 4,
+            _ if self.is_aead() => 4,
+            _ => 0,
+        }
     }
 }
 
@@ -140,6 +202,7 @@ registry! {
         HMAC_SHA2_256 = 5, "RFC 4868";
         HMAC_SHA2_384 = 6, "RFC 4868";
         HMAC_SHA2_512 = 7, "RFC 4868";
+        AES128_CMAC = 8, "RFC 4615";
     }
 }
 
@@ -150,6 +213,7 @@ registry! {
         HMAC_MD5_96 = 1, "RFC 2403";
         HMAC_SHA1_96 = 2, "RFC 2404";
         AES_XCBC_96 = 5, "RFC 3566";
+        AES_CMAC_96 = 8, "RFC 4494";
         HMAC_SHA2_256_128 = 12, "RFC 4868";
         HMAC_SHA2_384_192 = 13, "RFC 4868";
         HMAC_SHA2_512_256 = 14, "RFC 4868";
@@ -171,6 +235,15 @@ registry! {
         ECP_256 = 19, "RFC 5903 §3.1";
         ECP_384 = 20, "RFC 5903 §3.2";
         ECP_521 = 21, "RFC 5903 §3.3";
+        MODP_1024_160 = 22, "RFC 5114 §2.1";
+        MODP_2048_224 = 23, "RFC 5114 §2.2";
+        MODP_2048_256 = 24, "RFC 5114 §2.3";
+        ECP_192 = 25, "RFC 5114 §2.4";
+        ECP_224 = 26, "RFC 5114 §2.5";
+        BRAINPOOL_224 = 27, "RFC 6954 §2";
+        BRAINPOOL_256 = 28, "RFC 6954 §2";
+        BRAINPOOL_384 = 29, "RFC 6954 §2";
+        BRAINPOOL_512 = 30, "RFC 6954 §2";
         CURVE25519 = 31, "RFC 8031 §2";
         CURVE448 = 32, "RFC 8031 §2";
     }
@@ -326,7 +399,51 @@ mod tests {
     #[test]
     fn only_combined_modes_are_aead() {
         assert!(EncrId::AES_GCM_16.is_aead());
+        assert!(EncrId::CHACHA20_POLY1305_IIV.is_aead());
+        assert!(EncrId::NULL_AUTH_AES_GMAC.is_aead());
         assert!(!EncrId::AES_CBC.is_aead());
         assert!(!EncrId::AES_CTR.is_aead());
+        assert!(!EncrId::NULL.is_aead());
+    }
+
+    #[test]
+    fn a_key_length_stands_where_there_is_a_choice_and_only_there() {
+        for (id, name) in EncrId::ALL {
+            let fixed = matches!(
+                *id,
+                EncrId::NULL
+                    | EncrId::TRIPLE_DES
+                    | EncrId::CHACHA20_POLY1305
+                    | EncrId::CHACHA20_POLY1305_IIV
+            );
+            assert_eq!(id.key_bits(None).is_some(), fixed, "{name}");
+            for bits in [0, 1, 64, 127, 129, 512, u16::MAX] {
+                assert_eq!(id.key_bits(Some(bits)), None, "{name} {bits}");
+            }
+            for bits in [128, 192, 256] {
+                assert_eq!(id.key_bits(Some(bits)), (!fixed).then_some(bits), "{name} {bits}");
+                assert_eq!(id.key_length_attribute(bits), (!fixed).then_some(bits), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_salt_is_that_of_the_rfc_of_each_cipher() {
+        let salts = [
+            (EncrId::AES_CBC, 0),
+            (EncrId::TRIPLE_DES, 0),
+            (EncrId::NULL, 0),
+            (EncrId::AES_CTR, 4),
+            (EncrId::AES_CCM_8, 3),
+            (EncrId::AES_CCM_16, 3),
+            (EncrId::AES_CCM_8_IIV, 3),
+            (EncrId::AES_GCM_16, 4),
+            (EncrId::AES_GCM_16_IIV, 4),
+            (EncrId::NULL_AUTH_AES_GMAC, 4),
+            (EncrId::CHACHA20_POLY1305, 4),
+        ];
+        for (id, salt) in salts {
+            assert_eq!(id.salt_len(), salt, "{id}");
+        }
     }
 }

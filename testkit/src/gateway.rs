@@ -162,6 +162,8 @@ impl Ours {
 [policy.{name}]
 ike = [{ike:?}]
 esp = [{esp:?}]
+allow_legacy = true
+allow_unencrypted = true
 dpd = {{ interval = \"{}s\", timeout = \"{}s\", action = \"restart\" }}
 
 [connection.{name}]

@@ -370,6 +370,7 @@ const CHARON: &str = "/usr/sbin/charon-systemd";
 const SWANCTL: &str = "/usr/sbin/swanctl";
 /// Named one by one, so that neither bypass rules nor a software GCM get in the way.
 const PLUGINS: &str = "openssl aesni random nonce aes sha1 sha2 hmac kdf pem pkcs1 x509 pubkey gcm curve25519 chapoly \
+                       ccm cmac ctr xcbc \
                        kernel-libipsec kernel-netlink socket-default vici updown";
 
 #[cfg(test)]

@@ -1,235 +1,110 @@
-//! AES-CBC (RFC 3602) with HMAC-SHA2 over header, IV and ciphertext (RFC 4868, RFC 4303 §3.3.2.1).
+//! CBC with AES (RFC 3602) or 3DES (RFC 2451).
 //!
 //! ```text
-//! IV    = AES(key, 0 (8 octets) | sequence number (8 octets))
-//! body  = CBC(key, IV, body)
-//! ICV   = left half of HMAC(SPI | seq low | IV | body [| seq high, with ESN])
+//! IV     = cipher(key, 0 .. | sequence number (8 octets))        one block
+//!
+//! decrypt   every block by itself: the crate takes many at a time
+//! encrypt   a block waits for the one before it, so that several packets go side by side:
+//!
+//!           packet 0   IV -> 0 -> 1 -> 2 ..
+//!           packet 1   IV -> 0 -> 1 -> 2 ..      one row of blocks for each step
+//!           packet 2   IV -> 0 -> 1              the shorter last one ends before the others
 //! ```
 //!
 //! The IV of CBC must not be predictable (RFC 3602 §3). Enciphering a nonce under the same key is the first method
 //! of NIST SP 800-38A App. C; the nonce is the sequence number, so that no packet needs a random number.
-//! The two keyed halves of the HMAC are computed once and cloned for each packet.
 
-use aes::{
-    Aes128Dec, Aes128Enc, Aes192Dec, Aes192Enc, Aes256Dec, Aes256Enc,
-    cipher::{
-        Array, Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt,
-        BlockSizeUser, InnerIvInit, KeyInit, consts::U16,
-    },
+use std::array;
+
+use aes::cipher::{
+    Array, Block, BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt,
+    BlockSizeUser, InnerIvInit,
 };
 use cbc::{Decryptor, Encryptor};
-use hmac::{Hmac, Mac};
-use sha2::{Sha256, Sha384, Sha512};
 
-use crate::{header::Parts, reason::DropReason, suite::Sha2};
+use super::{RUN, Run};
+use crate::{
+    header::{Layout, Parts},
+    reason::DropReason,
+};
 
-/// Expanded keys of an outbound SA.
-pub(crate) struct CbcSealingKey {
-    aes: EncryptingAes,
-    mac: MacKey,
+/// Fills `iv`, one block, for the packet with this number.
+pub(super) fn write_iv<C: BlockCipherEncrypt>(cipher: &C, iv: &mut [u8], sequence: u64) {
+    let mut block = Block::<C>::default();
+    if let Some(number) = block.last_chunk_mut() {
+        *number = sequence.to_be_bytes();
+    }
+    cipher.encrypt_block(&mut block);
+    iv.copy_from_slice(&block);
 }
 
-/// Expanded keys of an inbound SA.
-pub(crate) struct CbcOpeningKey {
-    aes: DecryptingAes,
-    mac: MacKey,
-}
-
-impl CbcSealingKey {
-    /// `None` if a key has a size that AES or the suite does not have.
-    pub(crate) fn new(encr: &[u8], hash: Sha2, integ: &[u8]) -> Option<Self> {
-        Some(Self { aes: EncryptingAes::new(encr)?, mac: MacKey::new(hash, integ)? })
-    }
-
-    pub(crate) fn write_iv(&self, iv: &mut [u8], sequence: u64) {
-        let mut block = Block::<Aes128Enc>::default();
-        let (_, number) = block.split_at_mut(8);
-        number.copy_from_slice(&sequence.to_be_bytes());
-        match &self.aes {
-            EncryptingAes::Bits128(aes) => aes.encrypt_block(&mut block),
-            EncryptingAes::Bits192(aes) => aes.encrypt_block(&mut block),
-            EncryptingAes::Bits256(aes) => aes.encrypt_block(&mut block),
-        }
-        iv.copy_from_slice(&block);
-    }
-
-    pub(crate) fn seal(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
-        let (iv, body) = (&*parts.iv, &mut *parts.body);
-        match &self.aes {
-            EncryptingAes::Bits128(aes) => encrypt(aes, iv, body),
-            EncryptingAes::Bits192(aes) => encrypt(aes, iv, body),
-            EncryptingAes::Bits256(aes) => encrypt(aes, iv, body),
-        }?;
-        match &self.mac {
-            MacKey::Sha256(mac) => write_icv(mac, parts, high),
-            MacKey::Sha384(mac) => write_icv(mac, parts, high),
-            MacKey::Sha512(mac) => write_icv(mac, parts, high),
-        }
-    }
-}
-
-impl CbcOpeningKey {
-    /// `None` if a key has a size that AES or the suite does not have.
-    pub(crate) fn new(encr: &[u8], hash: Sha2, integ: &[u8]) -> Option<Self> {
-        Some(Self { aes: DecryptingAes::new(encr)?, mac: MacKey::new(hash, integ)? })
-    }
-
-    pub(crate) fn open(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
-        match &self.mac {
-            MacKey::Sha256(mac) => verify_icv(mac, parts, high),
-            MacKey::Sha384(mac) => verify_icv(mac, parts, high),
-            MacKey::Sha512(mac) => verify_icv(mac, parts, high),
-        }?;
-        match &self.aes {
-            DecryptingAes::Bits128(aes) => decrypt(aes, parts.iv, parts.body),
-            DecryptingAes::Bits192(aes) => decrypt(aes, parts.iv, parts.body),
-            DecryptingAes::Bits256(aes) => decrypt(aes, parts.iv, parts.body),
-        }
-    }
-}
-
-fn encrypt<C>(aes: &C, iv: &[u8], body: &mut [u8]) -> Result<(), DropReason>
+/// Encrypts the bodies of all packets.
+pub(super) fn encrypt<C>(cipher: &C, run: &mut Run<'_>, layout: Layout) -> Result<(), DropReason>
 where
-    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+    C: BlockCipherEncrypt,
 {
-    let (iv, blocks) = blocks(iv, body)?;
-    Encryptor::inner_iv_init(aes, iv).encrypt_blocks(blocks);
+    for group in run.groups() {
+        // The block before, and the rest of its packet.
+        let mut chains: [Block<C>; RUN] = array::from_fn(|_| Block::<C>::default());
+        let mut bodies: [&mut [Block<C>]; RUN] = array::from_fn(|_| Default::default());
+        let mut count = 0;
+        for ((packet, chain), body) in group.zip(&mut chains).zip(&mut bodies) {
+            let parts = Parts::split(packet, layout).ok_or(DropReason::TooShort)?;
+            let (iv, blocks) = blocks::<C>(parts.iv, parts.body)?;
+            (*chain, *body) = (iv.clone(), blocks);
+            count += 1;
+        }
+        match &mut bodies[..] {
+            [body, ..] if count == 1 => {
+                Encryptor::inner_iv_init(cipher, &chains[0]).encrypt_blocks(body)
+            }
+            bodies => encrypt_rows(cipher, &mut chains, bodies),
+        }
+    }
     Ok(())
 }
 
-fn decrypt<C>(aes: &C, iv: &[u8], body: &mut [u8]) -> Result<(), DropReason>
-where
-    C: BlockCipherDecrypt + BlockSizeUser<BlockSize = U16>,
-{
-    let (iv, blocks) = blocks(iv, body)?;
-    Decryptor::inner_iv_init(aes, iv).decrypt_blocks(blocks);
-    Ok(())
+/// Row by row; no body is longer than the one before it.
+fn encrypt_rows<C: BlockCipherEncrypt>(
+    cipher: &C,
+    chains: &mut [Block<C>],
+    bodies: &mut [&mut [Block<C>]],
+) {
+    let rows = bodies.first().map_or(0, |body| body.len());
+    for row in 0..rows {
+        let mut width = 0;
+        for (chain, plain) in chains.iter_mut().zip(bodies.iter().map_while(|body| body.get(row))) {
+            chain.iter_mut().zip(plain).for_each(|(octet, plain)| *octet ^= plain);
+            width += 1;
+        }
+        let (chains, _) = chains.split_at_mut(width);
+        cipher.encrypt_blocks(chains);
+        for (body, chain) in bodies.iter_mut().zip(chains) {
+            if let Some(place) = body.get_mut(row) {
+                place.clone_from(chain);
+            }
+        }
+    }
 }
 
-type AesBlock = Array<u8, U16>;
+/// Decrypts the body of one packet.
+pub(super) fn decrypt<C>(cipher: &C, parts: &mut Parts<'_>) -> Result<(), DropReason>
+where
+    C: BlockCipherDecrypt,
+{
+    let (iv, blocks) = blocks::<C>(parts.iv, parts.body)?;
+    Decryptor::inner_iv_init(cipher, iv).decrypt_blocks(blocks);
+    Ok(())
+}
 
 /// IV and body as blocks; refuses a body that is not a whole number of them.
-fn blocks<'a>(
+fn blocks<'a, C: BlockSizeUser>(
     iv: &'a [u8],
     body: &'a mut [u8],
-) -> Result<(&'a AesBlock, &'a mut [AesBlock]), DropReason> {
+) -> Result<(&'a Block<C>, &'a mut [Block<C>]), DropReason> {
     let iv = iv.try_into().map_err(|_| DropReason::TooShort)?;
     match Array::slice_as_chunks_mut(body) {
         (blocks, []) => Ok((iv, blocks)),
         _ => Err(DropReason::BadLength),
-    }
-}
-
-fn write_icv<M: Mac + Clone>(
-    mac: &M,
-    parts: &mut Parts<'_>,
-    high: Option<u32>,
-) -> Result<(), DropReason> {
-    let whole = feed(mac, parts, high).finalize().into_bytes();
-    let icv = whole.get(..parts.icv.len()).ok_or(DropReason::TooShort)?;
-    parts.icv.copy_from_slice(icv);
-    Ok(())
-}
-
-/// Compares in constant time.
-fn verify_icv<M: Mac + Clone>(
-    mac: &M,
-    parts: &Parts<'_>,
-    high: Option<u32>,
-) -> Result<(), DropReason> {
-    feed(mac, parts, high).verify_truncated_left(parts.icv).map_err(|_| DropReason::BadIcv)
-}
-
-fn feed<M: Mac + Clone>(mac: &M, parts: &Parts<'_>, high: Option<u32>) -> M {
-    let mut mac = mac.clone();
-    mac.update(parts.header);
-    mac.update(parts.iv);
-    mac.update(parts.body);
-    if let Some(high) = high {
-        mac.update(&high.to_be_bytes());
-    }
-    mac
-}
-
-enum EncryptingAes {
-    Bits128(Aes128Enc),
-    Bits192(Aes192Enc),
-    Bits256(Aes256Enc),
-}
-
-impl EncryptingAes {
-    fn new(key: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Aes128Enc::new_from_slice(key).ok().map(Self::Bits128),
-            24 => Aes192Enc::new_from_slice(key).ok().map(Self::Bits192),
-            32 => Aes256Enc::new_from_slice(key).ok().map(Self::Bits256),
-            _ => None,
-        }
-    }
-}
-
-enum DecryptingAes {
-    Bits128(Aes128Dec),
-    Bits192(Aes192Dec),
-    Bits256(Aes256Dec),
-}
-
-impl DecryptingAes {
-    fn new(key: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Aes128Dec::new_from_slice(key).ok().map(Self::Bits128),
-            24 => Aes192Dec::new_from_slice(key).ok().map(Self::Bits192),
-            32 => Aes256Dec::new_from_slice(key).ok().map(Self::Bits256),
-            _ => None,
-        }
-    }
-}
-
-enum MacKey {
-    Sha256(Hmac<Sha256>),
-    Sha384(Hmac<Sha384>),
-    Sha512(Hmac<Sha512>),
-}
-
-impl MacKey {
-    fn new(hash: Sha2, key: &[u8]) -> Option<Self> {
-        match hash {
-            Sha2::Sha256 => Hmac::new_from_slice(key).ok().map(Self::Sha256),
-            Sha2::Sha384 => Hmac::new_from_slice(key).ok().map(Self::Sha384),
-            Sha2::Sha512 => Hmac::new_from_slice(key).ok().map(Self::Sha512),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::vectors;
-
-    /// RFC 4868 §2.7.2. The data is split as a packet would be; HMAC does not see the seams.
-    #[test]
-    fn icv_of_rfc_4868() {
-        let cases = vectors::load("rfc4868.txt");
-        assert_eq!(cases.len(), 12);
-        for case in cases {
-            let (key, icv) = (case.field("key"), case.field("icv"));
-            let hash = match icv.len() {
-                16 => Sha2::Sha256,
-                24 => Sha2::Sha384,
-                _ => Sha2::Sha512,
-            };
-            let mut data = case.field("data").to_vec();
-            let (header, rest) = data.split_first_chunk_mut().unwrap();
-            let (iv, body) = rest.split_at_mut(rest.len().min(16));
-            let mut made = vec![0; hash.icv_len()];
-            let mut parts = Parts { header, iv, body, icv: &mut made };
-            match MacKey::new(hash, key).unwrap() {
-                MacKey::Sha256(mac) => write_icv(&mac, &mut parts, None),
-                MacKey::Sha384(mac) => write_icv(&mac, &mut parts, None),
-                MacKey::Sha512(mac) => write_icv(&mac, &mut parts, None),
-            }
-            .unwrap();
-            assert_eq!(made, icv, "{}", case.name);
-        }
     }
 }

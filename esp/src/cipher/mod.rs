@@ -1,83 +1,81 @@
-//! The ciphers of an SA: sealing and opening the parts of one packet in place.
+//! The ciphers of an SA: sealing and opening packets in place.
 //!
 //! ```text
-//!              IV                        covered by the ICV
-//! GCM          the sequence number       SPI | [seq high |] seq low   as AAD, and the body
-//! CBC + HMAC   AES(sequence number)      SPI | seq low | IV | body [| seq high]
+//!                  IV                      covered by the ICV
+//! combined   AEAD  the sequence number     SPI | [seq high |] seq low as AAD, and the body             aead/
+//!            GMAC  the sequence number     SPI | [seq high |] seq low | IV | body, which stays clear   gmac.rs
+//! separate   CBC   cipher(sequence number) SPI | seq low | IV | body [| seq high]                      separate.rs, cbc.rs
+//!            CTR   the sequence number     the same                                                    ctr.rs
+//!            NULL  none                    the same
+//!                                          by HMAC, CMAC or XCBC                                       mac.rs, xcbc.rs
 //! ```
 //!
-//! Keys are scheduled once, when the SA is made. The enums are matched once per call, so that a burst can match once
-//! and run the arm for each of its packets. Everything is encrypt-then-authenticate; opening verifies first.
+//! Keys are scheduled once, when the SA is made. The enums are matched once for a [`Run`] of packets.
+//! Everything is encrypt-then-authenticate; opening verifies first.
 
+mod aead;
 mod cbc;
-mod gcm;
+mod ctr;
+mod gmac;
+mod mac;
+mod run;
+mod separate;
+mod xcbc;
 
+pub(crate) use self::run::{RUN, Run};
 use self::{
-    cbc::{CbcOpeningKey, CbcSealingKey},
-    gcm::GcmKey,
+    aead::AeadKey, gmac::GmacKey, separate::SeparateOpeningKey, separate::SeparateSealingKey,
 };
 use crate::{
-    header::Parts,
+    params::KeyError,
     reason::DropReason,
-    suite::{KeyError, Suite},
+    suite::{Aead, Suite},
 };
 
 /// Key of an outbound SA.
-#[cfg_attr(
-    feature = "aws-lc",
-    expect(
-        clippy::large_enum_variant,
-        reason = "one in each SA, never moved; the smaller one is a pointer to C"
-    )
-)]
 pub(crate) enum SealingKey {
-    Gcm(GcmKey),
-    Cbc(CbcSealingKey),
+    Aead(AeadKey),
+    Gmac(GmacKey),
+    Separate(SeparateSealingKey),
 }
 
 /// Key of an inbound SA.
-#[cfg_attr(
-    feature = "aws-lc",
-    expect(
-        clippy::large_enum_variant,
-        reason = "one in each SA, never moved; the smaller one is a pointer to C"
-    )
-)]
 pub(crate) enum OpeningKey {
-    Gcm(GcmKey),
-    Cbc(CbcOpeningKey),
+    Aead(AeadKey),
+    Gmac(GmacKey),
+    Separate(SeparateOpeningKey),
 }
 
 impl SealingKey {
     pub(crate) fn new(suite: Suite, encr: &[u8], integ: &[u8]) -> Result<Self, KeyError> {
         suite.check_keys(encr, integ)?;
-        let unsupported = KeyError::Unsupported { suite };
-        Ok(match suite {
-            Suite::AesGcm16 { .. } => Self::Gcm(GcmKey::new(encr).ok_or(unsupported)?),
-            Suite::AesCbcHmacSha2 { hash, .. } => {
-                Self::Cbc(CbcSealingKey::new(encr, hash, integ).ok_or(unsupported)?)
-            }
-        })
+        let key = match suite {
+            Suite::Combined(Aead::AesGmac(size)) => GmacKey::new(size, encr).map(Self::Gmac),
+            Suite::Combined(aead) => AeadKey::new(aead, encr).map(Self::Aead),
+            Suite::Separate(..) => SeparateSealingKey::new(suite, encr, integ).map(Self::Separate),
+        };
+        key.ok_or(KeyError::Unsupported { suite })
     }
 
     /// Fills `iv`, of the suite's length, for the packet with this number: unique for each number, and for CBC not
     /// to be predicted (RFC 3602 §3).
     pub(crate) fn write_iv(&self, iv: &mut [u8], sequence: u64) {
         match self {
-            Self::Gcm(_) => gcm::write_iv(iv, sequence),
-            Self::Cbc(key) => key.write_iv(iv, sequence),
+            Self::Aead(_) | Self::Gmac(_) => write_counter(iv, sequence),
+            Self::Separate(key) => key.write_iv(iv, sequence),
         }
     }
 
-    /// Encrypts the body and fills in the ICV; header and IV are written. `high` is the high half of the sequence
-    /// number of an SA with ESN.
+    /// Encrypts the bodies and fills in the ICVs; headers and IVs are written.
     ///
     /// # Errors
-    /// `TooBig` for a body beyond what the cipher takes, far larger than any IP packet.
-    pub(crate) fn seal(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
+    /// `TooBig` for a body beyond what the cipher takes, far larger than any IP packet; `TooShort` and `BadLength` for
+    /// packets that no [`Layout`](crate::header::Layout) makes. Then none of the packets may be sent.
+    pub(crate) fn seal(&self, run: &mut Run<'_>) -> Result<(), DropReason> {
         match self {
-            Self::Gcm(key) => key.seal(parts, high),
-            Self::Cbc(key) => key.seal(parts, high),
+            Self::Aead(key) => key.seal(run),
+            Self::Gmac(key) => key.seal(run),
+            Self::Separate(key) => key.seal(run),
         }
     }
 }
@@ -85,24 +83,32 @@ impl SealingKey {
 impl OpeningKey {
     pub(crate) fn new(suite: Suite, encr: &[u8], integ: &[u8]) -> Result<Self, KeyError> {
         suite.check_keys(encr, integ)?;
-        let unsupported = KeyError::Unsupported { suite };
-        Ok(match suite {
-            Suite::AesGcm16 { .. } => Self::Gcm(GcmKey::new(encr).ok_or(unsupported)?),
-            Suite::AesCbcHmacSha2 { hash, .. } => {
-                Self::Cbc(CbcOpeningKey::new(encr, hash, integ).ok_or(unsupported)?)
-            }
-        })
+        let key = match suite {
+            Suite::Combined(Aead::AesGmac(size)) => GmacKey::new(size, encr).map(Self::Gmac),
+            Suite::Combined(aead) => AeadKey::new(aead, encr).map(Self::Aead),
+            Suite::Separate(..) => SeparateOpeningKey::new(suite, encr, integ).map(Self::Separate),
+        };
+        key.ok_or(KeyError::Unsupported { suite })
     }
 
-    /// Verifies the ICV and decrypts the body. After a failure the body is unspecified.
+    /// Verifies the ICV and decrypts the body. `high` is the high half of the sequence number of an SA with ESN. After a
+    /// failure the body is unspecified.
     ///
     /// # Errors
-    /// `BadIcv`.
-    pub(crate) fn open(&self, parts: &mut Parts<'_>, high: Option<u32>) -> Result<(), DropReason> {
+    /// `BadIcv`; `TooShort` and `BadLength` for what [`Layout::check_len`](crate::header::Layout::check_len) refuses.
+    pub(crate) fn open(&self, packet: &mut [u8], high: Option<u32>) -> Result<(), DropReason> {
         match self {
-            Self::Gcm(key) => key.open(parts, high),
-            Self::Cbc(key) => key.open(parts, high),
+            Self::Aead(key) => key.open(packet, high),
+            Self::Gmac(key) => key.open(packet, high),
+            Self::Separate(key) => key.open(packet, high),
         }
+    }
+}
+
+/// The sequence number, big-endian; `iv` has 8 octets, or none where it is not sent.
+fn write_counter(iv: &mut [u8], sequence: u64) {
+    if let Some(place) = iv.as_mut_array() {
+        *place = sequence.to_be_bytes();
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::{Candidate, ReplayWindow};
-use crate::{reason::DropReason, suite::KeyError, tests::vectors};
+use crate::{params::KeyError, reason::DropReason, tests::vectors};
 
 /// The window as a mathematician would write it.
 struct Model {

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 
 use super::packets::{Shape, super_packet};
 use crate::{
-    Coalescer, DropReason, Gathered, InboundSa, Mergeable, OutboundSa, Segments, Selector,
-    Selectors, Suite, Train, TrainLimits, VnetHeader, ip::View,
+    Aead, AesKey, Coalescer, DropReason, Gathered, InboundSa, Mergeable, OutboundSa, Segments,
+    Selector, Selectors, Suite, Train, TrainLimits, VnetHeader, ip::View,
 };
 
 const LIMITS: TrainLimits = TrainLimits { octets: 65_507, packets: 64 };
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn bursts_are_what_single_packets_are(
-        suite in prop::sample::select(&super::SUITES[..3]),
+        suite in prop::sample::select(&super::FAMILIES[..]),
         shapes in prop::collection::vec((Shape::any(), 1..1500_u16, 1..8000_usize), 1..4),
         fates in prop::collection::vec(fate(), 64),
         swaps in prop::collection::vec((0..64_usize, 0..64_usize), 0..6),
@@ -207,7 +207,7 @@ fn batches() -> u32 {
 
 #[test]
 fn what_no_train_takes_is_too_big_and_uses_no_number() {
-    let mut sa = outbound(Suite::AesGcm16 { key_bits: 256 });
+    let mut sa = outbound(Suite::Combined(Aead::AesGcm16(AesKey::Bits256)));
     let (vnet, packet) = super_packet(&Shape::default(), &[7; 3000], 1400);
     let mut all = Segments::new(&vnet, &packet).unwrap();
     let (mut buffer, mut train) = (vec![0; 10_000], Train::at(0));
@@ -220,7 +220,7 @@ fn what_no_train_takes_is_too_big_and_uses_no_number() {
 
 #[test]
 fn a_super_packet_outside_the_selectors_is_refused_as_a_whole() {
-    let mut sa = outbound(Suite::AesGcm16 { key_bits: 256 });
+    let mut sa = outbound(Suite::Combined(Aead::AesGcm16(AesKey::Bits256)));
     let (vnet, mut packet) = super_packet(&Shape::default(), &[7; 3000], 1400);
     packet[17] = 3;
     let mut all = Segments::new(&vnet, &packet).unwrap();
@@ -231,12 +231,18 @@ fn a_super_packet_outside_the_selectors_is_refused_as_a_whole() {
 
 #[test]
 fn an_sa_that_ends_within_a_super_packet_leaves_what_is_sealed() {
-    let suite = Suite::AesGcm16 { key_bits: 256 };
-    let mut sa = OutboundSa::new(super::params(suite, false, selectors(false))).unwrap();
-    sa.skip_to(u64::from(u32::MAX) - 2);
-    let (vnet, packet) = super_packet(&Shape::default(), &[7; 3000], 1000);
-    let mut all = Segments::new(&vnet, &packet).unwrap();
-    let (mut buffer, mut train) = (vec![0; 10_000], Train::at(0));
-    let result = sa.encap_segments(&mut all, &mut buffer, &mut train, LIMITS);
-    assert_eq!((result, train.packets()), (Err(DropReason::SequenceExhausted), 2));
+    for suite in super::FAMILIES {
+        let mut sa = OutboundSa::new(super::params(suite, false, selectors(false))).unwrap();
+        let mut receiver = InboundSa::new(super::params(suite, false, selectors(true))).unwrap();
+        sa.skip_to(u64::from(u32::MAX) - 2);
+        receiver.skip_to(u64::from(u32::MAX) - 2);
+        let (vnet, packet) = super_packet(&Shape::default(), &[7; 3000], 1000);
+        let mut all = Segments::new(&vnet, &packet).unwrap();
+        let (mut buffer, mut train) = (vec![0; 10_000], Train::at(0));
+        let result = sa.encap_segments(&mut all, &mut buffer, &mut train, LIMITS);
+        assert_eq!((result, train.packets()), (Err(DropReason::SequenceExhausted), 2));
+        for packet in buffer[train.range()].chunks_mut(train.stride()) {
+            assert!(receiver.decap(packet).is_ok(), "{suite:?}");
+        }
+    }
 }

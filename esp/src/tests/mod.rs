@@ -13,25 +13,34 @@ pub(crate) mod vectors;
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
-use crate::{InboundSa, OutboundSa, SaParams, Selector, Selectors, Sha2, Suite};
+use crate::{
+    Aead, AesKey, Cipher, InboundSa, Integrity, OutboundSa, SaParams, Selector, Selectors, Suite,
+};
 
 /// Every suite.
-pub(crate) const SUITES: [Suite; 11] = {
-    const fn cbc(key_bits: u16, hash: Sha2) -> Suite {
-        Suite::AesCbcHmacSha2 { key_bits, hash }
-    }
+pub(crate) fn suites() -> Vec<Suite> {
+    Suite::all().collect()
+}
+
+/// One suite of each family, and of those where packets go side by side several.
+pub(crate) const FAMILIES: [Suite; 15] = {
+    use AesKey::{Bits128, Bits192, Bits256};
     [
-        Suite::AesGcm16 { key_bits: 128 },
-        Suite::AesGcm16 { key_bits: 256 },
-        cbc(128, Sha2::Sha256),
-        cbc(128, Sha2::Sha384),
-        cbc(128, Sha2::Sha512),
-        cbc(192, Sha2::Sha256),
-        cbc(192, Sha2::Sha384),
-        cbc(192, Sha2::Sha512),
-        cbc(256, Sha2::Sha256),
-        cbc(256, Sha2::Sha384),
-        cbc(256, Sha2::Sha512),
+        Suite::Combined(Aead::AesGcm16(Bits256)),
+        Suite::Combined(Aead::AesGcm16(Bits192)),
+        Suite::Combined(Aead::AesGcm8(Bits128)),
+        Suite::Combined(Aead::AesGcm16Iiv(Bits128)),
+        Suite::Combined(Aead::AesCcm16(Bits256)),
+        Suite::Combined(Aead::AesCcm8Iiv(Bits128)),
+        Suite::Combined(Aead::AesGmac(Bits256)),
+        Suite::Combined(Aead::ChaCha20Poly1305),
+        Suite::Separate(Cipher::AesCbc(Bits256), Integrity::HmacSha2_512_256),
+        Suite::Separate(Cipher::AesCbc(Bits192), Integrity::AesXcbc96),
+        Suite::Separate(Cipher::AesCbc(Bits128), Integrity::HmacSha2_256_128),
+        Suite::Separate(Cipher::AesCtr(Bits256), Integrity::HmacSha2_384_192),
+        Suite::Separate(Cipher::AesCtr(Bits128), Integrity::AesCmac96),
+        Suite::Separate(Cipher::Null, Integrity::HmacSha1_96),
+        Suite::Separate(Cipher::TripleDesCbc, Integrity::HmacSha1_96),
     ]
 };
 
@@ -107,6 +116,11 @@ pub(crate) fn udp_packet(source: &str, destination: &str, payload: usize) -> Vec
     let mut packet = Vec::new();
     builder.udp(5000, 53).write(&mut packet, &payload).unwrap();
     packet
+}
+
+/// Whether nobody can read the packets of the suite.
+pub(crate) fn encrypts(suite: Suite) -> bool {
+    !matches!(suite, Suite::Combined(Aead::AesGmac(_)) | Suite::Separate(Cipher::Null, _))
 }
 
 /// Seals a copy of `inner`.

@@ -1,7 +1,7 @@
 //! Known answers: the files in `vectors/` of the workspace, and the large sets beside it.
 //!
 //! ```text
-//! vectors/rfcNNNN.txt                          in the tree: # comment, `name = ..`, `field = hex`, empty line
+//! vectors/rfcNNNN.txt                          in the tree: # comment, `name = ..`, `field = hex`, or nothing, empty line
 //! $IPSEC_VECTORS or ../shared/vectors/*.json   not in the tree: a test that misses one says so and passes
 //! ```
 
@@ -25,7 +25,8 @@ pub(crate) fn load(file: &str) -> Vec<Case> {
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut cases: Vec<Case> = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let (field, value) = line.split_once(" = ").unwrap_or_else(|| panic!("{file}: {line}"));
+        let (field, value) = line.split_once(" =").unwrap_or_else(|| panic!("{file}: {line}"));
+        let value = value.trim();
         if field == "name" {
             cases.push(Case { name: value.to_owned(), fields: BTreeMap::new() });
         } else {

@@ -1,6 +1,7 @@
 //! `show` and `reset`: the tables of what the gateway holds.
 
 use clap::ValueEnum;
+use ikev2::keyword::{Standing, TABLE};
 
 use super::client::{Daemon, answer, command};
 use super::output::{json_line, print};
@@ -42,7 +43,7 @@ enum What {
     Counters,
     /// The configuration in force, without secrets
     Config,
-    /// Keywords for proposals; needs no daemon
+    /// What proposals may have, and how the RFCs rate it; needs no daemon
     Algorithms,
     /// Sockets
     Listeners,
@@ -87,22 +88,29 @@ impl Show {
     }
 }
 
-/// Every keyword, those of one kind together.
+/// Every algorithm that a proposal may have, those of one kind together.
 fn algorithms() -> Table {
     let mut rows: Vec<(usize, AlgorithmRow)> = Vec::new();
-    for (keyword, transform) in ikev2::keyword::algorithms() {
-        let kind = Kind::of(&transform);
-        let proposals: &[&str] = match kind {
-            Kind::Prf => &["ike"],
-            Kind::Sn => &["esp"],
-            Kind::Encr | Kind::Integ | Kind::Ke | Kind::Unknown => &["ike", "esp"],
-        };
+    for algorithm in TABLE.iter().filter(|row| row.standing != Standing::Unsupported) {
+        let kind = Kind::of(&algorithm.transform);
+        let levels = [("ike", algorithm.ike), ("esp", algorithm.esp)];
+        let levels = levels.into_iter().filter_map(|(proposal, level)| Some((proposal, level?)));
         let place = Kind::ALL.iter().position(|other| *other == kind).unwrap_or(Kind::ALL.len());
+        let needs = match algorithm.standing {
+            Standing::Legacy { .. } => Some("allow_legacy"),
+            Standing::Unencrypted => Some("allow_unencrypted"),
+            Standing::Offered | Standing::Unsupported => None,
+        };
         let row = AlgorithmRow {
             kind: kind.word().to_owned(),
-            keyword: keyword.to_owned(),
-            name: ikev2::keyword::iana_name(&transform),
-            proposals: proposals.iter().map(|it| (*it).to_owned()).collect(),
+            keyword: algorithm.word().to_owned(),
+            aliases: algorithm.words.iter().skip(1).map(|word| (*word).to_owned()).collect(),
+            name: ikev2::keyword::iana_name(&algorithm.transform),
+            proposals: levels.clone().map(|(proposal, _)| proposal.to_owned()).collect(),
+            levels: levels
+                .map(|(proposal, level)| (proposal.to_owned(), level.to_string()))
+                .collect(),
+            needs: needs.map(str::to_owned),
         };
         rows.push((place, row));
     }

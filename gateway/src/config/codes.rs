@@ -71,7 +71,7 @@ crate::codes::codes! {
     UnknownAlgorithm "E0131" "unknown algorithm"
         "No algorithm has this keyword. The keywords are those of strongSwan (`aes256gcm16`, `sha256`, `ecp384` ...), joined by `-`.";
     UnsupportedAlgorithm "E0132" "algorithm that is not offered"
-        "The algorithm exists, but this program does not offer it, mostly because it is too weak for new tunnels. Ask the peer for a stronger one; the message names what is at hand.";
+        "The algorithm exists, but this program does not have it: nobody should use it any more (MD5, a MODP group of 768 bits, those of RFC 5114), or nobody asks for it (Camellia, the Brainpool curves). Ask the peer for another one; the message names what is at hand.";
     UnknownPolicy "E0133" "unknown policy"
         "`policy` and `extends` name a table [policy.NAME] or a built-in policy, and there is none of this name.";
     ExtendsLoop "E0134" "policies extend each other in a circle"
@@ -82,6 +82,10 @@ crate::codes::codes! {
         "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
     Forbidden "E0137" "forbidden algorithm"
         "`forbid` in [security] names an algorithm that no proposal of this gateway may have, so that nobody puts it into a policy by mistake. Take it out of the proposal. A built-in policy that has it cannot be used: list `ike` and `esp` in a policy of your own.";
+    LegacyAlgorithm "E0138" "legacy algorithm"
+        "The algorithm is kept for peers that have nothing better, and is worn out: 3DES has blocks of 64 bits, SHA-1 has collisions, and a MODP group of 1024 or 1536 bits is within reach of those who record traffic today (RFC 8247 §2.4). The message names what is better and nearly as common: ask whoever runs the peer for it. If it must be, write `allow_legacy = true` into the policy, so that everybody who reads it sees it; `s2s-gw show algorithms` lists what that lets in.";
+    Unencrypted "E0139" "algorithm that does not encrypt"
+        "`null` and the `gmac` ciphers authenticate packets and leave them readable (RFC 2410, RFC 4543): whoever is on the way reads along. Take a cipher such as `aes256gcm16`. If that is what you want, as where the law or a probe on the way asks for it, write `allow_unencrypted = true` into the policy.";
     AnyNeedsId "E0140" "peer \"any\" needs a peer_id"
         "With `peer = \"any\"` the address says nothing about who is calling, so the identity has to: set `peer_id`. Such a peer cannot be called either, so `start` can only be `respond-only`, and `any` stands alone.";
     SamePeer "E0141" "two connections for the same peer"

@@ -78,6 +78,8 @@ pub(super) const POLICY: &[Key] = &[
     key("esp_lifepackets"),
     key("dpd"),
     key("pfs_check"),
+    key("allow_legacy"),
+    key("allow_unencrypted"),
 ];
 
 pub(super) const DPD: &[Key] = &[key("interval"), key("timeout"), key("action")];

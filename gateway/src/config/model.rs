@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ikev2::keyword::Allow;
 use ikev2::{Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Start};
 use ipnet::IpNet;
 
@@ -336,6 +337,8 @@ pub struct Policy {
     pub restart_peer: bool,
     /// Whether a child is rekeyed soon after its start to see that both sides agree on PFS. Default `true`.
     pub pfs_check: bool,
+    /// What its proposals may have beyond what is good enough for everybody. Default nothing.
+    pub allow: Allow,
 }
 
 /// One CHILD_SA to have.

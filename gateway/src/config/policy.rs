@@ -11,8 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ikev2::keyword::keywords;
-use ikev2::registry::{EncrId, ProtocolId};
+use ikev2::keyword::{Algorithm, Allow, Level, Standing, TABLE, keywords};
 use ikev2::{Dpd, DpdAction, KeywordError, Lifetime, Proposal, Transform};
 
 use super::codes::Code;
@@ -145,8 +144,9 @@ fn derive(
     security: &Security,
     findings: &mut Findings,
 ) -> Option<Policy> {
-    let ike = proposals("ike", &raw.ike, (Proposal::ike_from_keywords, security), findings);
-    let esp = proposals("esp", &raw.esp, (Proposal::esp_from_keywords, security), findings);
+    let allow = allowed(raw, base.as_ref());
+    let ike = proposals("ike", &raw.ike, (allow, security), findings);
+    let esp = proposals("esp", &raw.esp, (allow, security), findings);
     for (key, life) in [("ike_lifetime", &raw.ike_lifetime), ("esp_lifetime", &raw.esp_lifetime)] {
         if let Some(at) = life.given().filter(|at| at.value.as_secs() < 60) {
             findings.add(
@@ -158,6 +158,7 @@ fn derive(
     }
     let mut policy = base?;
     policy.name.clone_from(&raw.name.value);
+    policy.allow = allow;
     policy.ike = ike.unwrap_or(policy.ike);
     policy.esp = esp.unwrap_or(policy.esp);
     if let Some(&time) = raw.ike_lifetime.value() {
@@ -175,22 +176,38 @@ fn derive(
     Some(policy)
 }
 
+/// What the proposals of a policy may have; what it does not say, the one that it extends says.
+fn allowed(raw: &RawPolicy, base: Option<&Policy>) -> Allow {
+    let base = base.map(|policy| policy.allow).unwrap_or_default();
+    let said = |field: &Field<bool>, base| field.value().copied().unwrap_or(base);
+    Allow {
+        legacy: said(&raw.allow_legacy, base.legacy),
+        unencrypted: said(&raw.allow_unencrypted, base.unencrypted),
+    }
+}
+
 /// Text to an IKE proposal, or to one of ESP.
-type Parse = fn(&str) -> Result<Proposal, KeywordError>;
+type Parse = fn(&str, Allow) -> Result<Proposal, KeywordError>;
+
+/// What reads the proposals of a key.
+fn parse_of(key: &str) -> Parse {
+    match key {
+        "ike" => Proposal::ike_from_keywords_allowing,
+        _ => Proposal::esp_from_keywords_allowing,
+    }
+}
 
 fn proposals(
     key: &str,
     field: &Field<Vec<At<String>>>,
-    (parse, security): (Parse, &Security),
+    (allow, security): (Allow, &Security),
     findings: &mut Findings,
 ) -> Option<Vec<Proposal>> {
+    let parse = parse_of(key);
     let list = field.value()?;
     let mut proposals = Vec::with_capacity(list.len());
     for (index, text) in list.iter().enumerate() {
-        match parse(&text.value) {
-            Ok(proposal) if proposal.protocol == ProtocolId::ESP && !is_carried(&proposal) => {
-                findings.add(not_carried(index + 1, text));
-            }
+        match parse(&text.value, allow) {
             Ok(proposal) => {
                 security.check_text(text, &proposal, findings);
                 proposals.push(proposal);
@@ -199,22 +216,6 @@ fn proposals(
         }
     }
     Some(proposals)
-}
-
-/// Whether `esp` can do every cipher of the proposal; it has no AES-GCM with 192 bits, which IKE has.
-fn is_carried(proposal: &Proposal) -> bool {
-    !proposal.transforms.contains(&Transform::Encr(EncrId::AES_GCM_16, Some(192)))
-}
-
-fn not_carried(number: usize, text: &At<String>) -> Diagnostic {
-    let word = text.value.split('-').find(|word| word.starts_with("aes192")).unwrap_or("");
-    let start = text.value.find(word).unwrap_or(0);
-    let place = text.place.inside_quotes(&text.value, start..start + word.len());
-    let message = format!("algorithm `{word}` in `esp` proposal {number} is not offered");
-    Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
-        .label("for IKE only")
-        .why("the data plane has AES-GCM with 128 and 256 bits")
-        .fix("write aes128gcm16 or aes256gcm16")
 }
 
 fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordError) -> Diagnostic {
@@ -234,8 +235,22 @@ fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordErro
         let message = format!("algorithm `{word}` {wherein} is not offered");
         return Diagnostic::at(Code::UnsupportedAlgorithm, &place, message)
             .label("it exists, but not here")
-            .why("it is too weak for a new tunnel, or this version does not have it yet")
+            .why("nobody should use it any more, or nobody asks for it")
             .fix(format!("write one of {}", offered()));
+    }
+    if let KeywordError::Legacy { word, instead, .. } = error {
+        let message = format!("legacy algorithm `{word}` {wherein}");
+        return Diagnostic::at(Code::LegacyAlgorithm, &place, message)
+            .label("it is too weak for a new tunnel")
+            .why("this policy does not allow legacy algorithms")
+            .fix(format!("write `{instead}` on both sides; if the peer can do no better, write `allow_legacy = true` in the policy"));
+    }
+    if let KeywordError::Unencrypted { word, .. } = error {
+        let message = format!("algorithm `{word}` {wherein} does not encrypt");
+        return Diagnostic::at(Code::Unencrypted, &place, message)
+            .label("packets stay readable on their way")
+            .why("this policy does not allow that")
+            .fix("write a cipher such as `aes256gcm16`; if packets are to stay readable, write `allow_unencrypted = true` in the policy");
     }
     let is_ike = key == "ike";
     let example = if is_ike { "aes256gcm16-prfsha384-ecp384" } else { "aes256gcm16-ecp384" };
@@ -244,11 +259,15 @@ fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordErro
         .fix(format!("write a complete set, such as \"{example}\""))
 }
 
-/// The words that a proposal may use, without their aliases.
+/// The words that most proposals use, without their aliases, and where all of them are.
 fn offered() -> String {
-    let alias =
-        |word: &&str| word.contains('_') || word.ends_with("gcm") || word.ends_with("gcm128");
-    keywords().filter(|word| !alias(word)).collect::<Vec<_>>().join(", ")
+    let common = |row: &&Algorithm| {
+        row.standing == Standing::Offered
+            && (row.ike.max(row.esp) > Some(Level::May)
+                || matches!(row.transform, Transform::Ke(_)))
+    };
+    let words: Vec<_> = TABLE.iter().filter(common).map(Algorithm::word).collect();
+    format!("{} (all of them: s2s-gw show algorithms)", words.join(", "))
 }
 
 /// Puts `dpd = ..` on top of what is inherited.
@@ -315,17 +334,18 @@ struct BuiltIn {
 ///
 /// The second and fourth ESP proposals of `default` are the first and third without a key exchange, so that a peer
 /// without PFS can rekey with us. Azure wants one algorithm of each kind, the same on both sides. `cnsa` is RFC 9206 §5 and
-/// §6 with what §7 allows besides. `compat` is all that this program has, the best first, for peers of which nothing is known.
+/// §6 with what §7 allows besides. `compat` is all that this program has but for what has to be allowed, the best first, for peers of which
+/// nothing is known.
 const BUILT_IN: [BuiltIn; 5] = [
     BuiltIn {
         name: DEFAULT,
         ike: &[
-            "aes256gcm16-aes128gcm16-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16-chacha20poly1305-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
             "aes256-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
         ],
         esp: &[
-            "aes256gcm16-aes128gcm16-ecp384-curve25519-ecp256-modp3072-modp2048",
-            "aes256gcm16-aes128gcm16",
+            "aes256gcm16-aes128gcm16-chacha20poly1305-ecp384-curve25519-ecp256-modp3072-modp2048",
+            "aes256gcm16-aes128gcm16-chacha20poly1305",
             "aes256-sha512-sha384-sha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
             "aes256-sha512-sha384-sha256",
         ],
@@ -356,14 +376,14 @@ const BUILT_IN: [BuiltIn; 5] = [
     BuiltIn {
         name: "compat",
         ike: &[
-            "aes256gcm16-aes192gcm16-aes128gcm16-prfsha512-prfsha384-prfsha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
-            "aes256-aes192-aes128-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
+            "aes256gcm16-chacha20poly1305-aes192gcm16-aes128gcm16-aes256ccm16-aes192ccm16-aes128ccm16-aes256gcm12-aes128gcm12-aes256ccm12-aes128ccm12-aes256gcm8-aes128gcm8-aes256ccm8-aes128ccm8-prfsha512-prfsha384-prfsha256-prfaescmac-prfaesxcbc-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
+            "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc-prfsha512-prfsha384-prfsha256-prfaescmac-prfaesxcbc-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
         ],
         esp: &[
-            "aes256gcm16-aes128gcm16-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
-            "aes256gcm16-aes128gcm16",
-            "aes256-aes192-aes128-sha512-sha384-sha256-curve25519-ecp384-ecp256-modp4096-modp3072-modp2048",
-            "aes256-aes192-aes128-sha512-sha384-sha256",
+            "aes256gcm16-chacha20poly1305-aes192gcm16-aes128gcm16-aes256ccm16-aes192ccm16-aes128ccm16-aes256gcm12-aes128gcm12-aes256ccm12-aes128ccm12-aes256gcm8-aes128gcm8-aes256ccm8-aes128ccm8-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
+            "aes256gcm16-chacha20poly1305-aes192gcm16-aes128gcm16-aes256ccm16-aes192ccm16-aes128ccm16-aes256gcm12-aes128gcm12-aes256ccm12-aes128ccm12-aes256gcm8-aes128gcm8-aes256ccm8-aes128ccm8",
+            "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc-curve25519-ecp384-ecp256-ecp521-modp4096-modp3072-modp2048-modp6144-modp8192",
+            "aes256-aes192-aes128-aes256ctr-aes192ctr-aes128ctr-sha512-sha384-sha256-aescmac-aesxcbc",
         ],
         hours: (8, 1),
         dpd_seconds: (30, 120),
@@ -373,12 +393,13 @@ const BUILT_IN: [BuiltIn; 5] = [
 fn built_in() -> BTreeMap<String, Option<Policy>> {
     let invariant = "invariant: built-in proposals are valid";
     let parse_all = |texts: &[&str], parse: Parse| {
-        texts.iter().map(|text| parse(text).expect(invariant)).collect::<Vec<_>>()
+        let parsed = texts.iter().map(|text| parse(text, Allow::default()).expect(invariant));
+        parsed.collect::<Vec<_>>()
     };
     let policy = |built_in: BuiltIn| Policy {
         name: built_in.name.to_owned(),
-        ike: parse_all(built_in.ike, Proposal::ike_from_keywords),
-        esp: parse_all(built_in.esp, Proposal::esp_from_keywords),
+        ike: parse_all(built_in.ike, parse_of("ike")),
+        esp: parse_all(built_in.esp, parse_of("esp")),
         ike_lifetime: Lifetime::of(Duration::from_hours(built_in.hours.0)),
         esp_lifetime: Lifetime::of(Duration::from_hours(built_in.hours.1)),
         dpd: Some(Dpd {
@@ -389,6 +410,7 @@ fn built_in() -> BTreeMap<String, Option<Policy>> {
         forbidden: Vec::new(),
         restart_peer: false,
         pfs_check: true,
+        allow: Allow::default(),
     };
     BUILT_IN.into_iter().map(policy).map(|policy| (policy.name.clone(), Some(policy))).collect()
 }

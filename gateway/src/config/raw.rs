@@ -94,6 +94,8 @@ pub(super) struct RawPolicy {
     pub(super) esp_lifepackets: Field<u64>,
     pub(super) dpd: Field<RawDpd>,
     pub(super) pfs_check: Field<bool>,
+    pub(super) allow_legacy: Field<bool>,
+    pub(super) allow_unencrypted: Field<bool>,
 }
 
 /// `dpd = ..`.
@@ -308,6 +310,8 @@ impl RawPolicy {
             esp_lifepackets: section.integer("esp_lifepackets", 64..=u64::MAX, findings),
             dpd: read_dpd(section, findings),
             pfs_check: section.boolean("pfs_check", findings),
+            allow_legacy: section.boolean("allow_legacy", findings),
+            allow_unencrypted: section.boolean("allow_unencrypted", findings),
         }
     }
 }

@@ -84,7 +84,8 @@ fn value(chapter: &str, name: &str) -> Value {
         "format" => one_of(&["text", "json"]),
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),
         "kind" => one_of(&["icmp", "tcp"]),
-        "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" => flag(),
+        "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" | "allow_legacy"
+        | "allow_unencrypted" => flag(),
         "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
         | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),
         "ike_lifetime" | "esp_lifetime" | "interval" | "timeout" | "probe" | "max_latency"

@@ -6,7 +6,8 @@
 //!                             of a built-in policy: at the connection that uses it
 //! ```
 
-use ikev2::{KeywordError, Proposal};
+use ikev2::Proposal;
+use ikev2::keyword::{self, Algorithm};
 
 use super::codes::Code;
 use super::keys::did_you_mean;
@@ -32,7 +33,7 @@ impl Security {
             let mut at = 0;
             let mut place = text.place.clone();
             for part in text.value.split('-') {
-                if canonical(part) == word {
+                if canonical(part) == Some(word.as_str()) {
                     place = text.place.inside_quotes(&text.value, at..at + part.len());
                 }
                 at += part.len() + 1;
@@ -93,7 +94,7 @@ fn words(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<String>
     let mut known = Vec::new();
     for text in field.value().into_iter().flatten() {
         let word = text.value.as_str();
-        if let Err(KeywordError::Unknown { .. }) = Proposal::esp_from_keywords(word) {
+        let Some(algorithm) = keyword::find(word) else {
             findings.add(
                 Diagnostic::at(
                     Code::UnknownAlgorithm,
@@ -102,51 +103,16 @@ fn words(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<String>
                 )
                 .label("no algorithm has this name")
                 .fix("write one keyword of strongSwan in each text, such as \"modp1024\"")
-                .help(did_you_mean(word, ikev2::keyword::keywords())),
+                .help(did_you_mean(word, keyword::keywords())),
             );
             continue;
-        }
-        known.push(canonical(word));
+        };
+        known.push(algorithm.word().to_owned());
     }
     known
 }
 
 /// The word that is printed for what any of its aliases means.
-fn canonical(word: &str) -> String {
-    let word = word.to_ascii_lowercase().replace("sha2_", "sha");
-    match word.as_str() {
-        "x25519" => "curve25519".into(),
-        "x448" => "curve448".into(),
-        "sha" => "sha1".into(),
-        _ => match word.strip_suffix("gcm128").or_else(|| word.strip_suffix("gcm")) {
-            Some(cipher) => format!("{cipher}gcm16"),
-            None => word,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_alias_becomes_the_word_that_is_printed() {
-        for word in ikev2::keyword::keywords() {
-            let texts = [
-                (word.to_owned(), true),
-                (format!("{word}-sha256"), true),
-                (format!("aes256-{word}"), true),
-                (format!("aes256gcm16-{word}"), true),
-                (format!("aes256gcm16-{word}-ecp384"), false),
-            ];
-            let proposal = texts.iter().find_map(|(text, is_esp)| {
-                let parse =
-                    if *is_esp { Proposal::esp_from_keywords } else { Proposal::ike_from_keywords };
-                parse(text).ok()
-            });
-            let proposal = proposal.unwrap_or_else(|| panic!("no proposal has `{word}`"));
-            let printed: Vec<_> = proposal.transforms.iter().map(ToString::to_string).collect();
-            assert!(printed.contains(&canonical(word)), "{word}: {printed:?}");
-        }
-    }
+fn canonical(word: &str) -> Option<&'static str> {
+    keyword::find(word).map(Algorithm::word)
 }

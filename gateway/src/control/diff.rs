@@ -310,6 +310,7 @@ fn of_policy(old: &Policy, new: &Policy, steps: &mut Steps) -> (bool, bool) {
         forbidden,
         restart_peer,
         pfs_check,
+        allow,
     } = new;
     steps.of(Action::InPlace, "policy", old.name != *name);
     let differs = old.dpd != *dpd || old.restart_peer != *restart_peer;
@@ -317,6 +318,9 @@ fn of_policy(old: &Policy, new: &Policy, steps: &mut Steps) -> (bool, bool) {
     steps.of(Action::InPlace, "ike_lifetime", old.ike_lifetime != *ike_lifetime);
     steps.of(Action::InPlace, "esp_lifetime", old.esp_lifetime.time != esp_lifetime.time);
     steps.of(Action::InPlace, "pfs_check", old.pfs_check != *pfs_check);
+    // What they let in is in `ike` and `esp`.
+    steps.of(Action::InPlace, "allow_legacy", old.allow.legacy != allow.legacy);
+    steps.of(Action::InPlace, "allow_unencrypted", old.allow.unencrypted != allow.unencrypted);
     steps.of(Action::InPlace, "forbid", old.forbidden != *forbidden);
     // What an SA may carry the data plane is told when it begins.
     let octets = old.esp_lifetime.octets != esp_lifetime.octets;

@@ -1,4 +1,4 @@
-//! Where negotiated SAs become installed ones: the one file that knows both `ikev2` and `esp`.
+//! Where negotiated SAs become installed ones: the one place that knows both `ikev2` and `esp`.
 //!
 //! ```text
 //!   ikev2::ChildSa ──► esp::InboundSa  ──RxCommand::Install──► rx pump      first: the peer may send as soon as it has our answer,
@@ -11,13 +11,14 @@
 //!   path MTU       ──► TxCommand::Mtu, RxCommand::Mtu for every child whose packets have another room now
 //! ```
 
+mod suite;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use esp::{InboundSa, OutboundSa, Quote, SaParams, Selector, Selectors, Sha2, Suite};
-use ikev2::registry::{EncrId, IntegId};
+use esp::{InboundSa, OutboundSa, Quote, SaParams, Selector, Selectors, Suite};
 use ikev2::{
     ChildId, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId, SendWhen,
     TrafficSelector,
@@ -29,6 +30,8 @@ use crate::config::MssClamp;
 use crate::dataplane::{
     ChildCounters, Dataplane, Destination, RxCommand, SaUsage, SlotId, Transport, TxCommand,
 };
+
+pub(super) use suite::possible_suites;
 
 /// An SA pair could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +137,7 @@ impl Installer {
         child: ChildSa,
         place: &Place<'_>,
     ) -> Result<(), InstallError> {
-        let suite = suite(&child.suite)?;
+        let suite = suite::of(&child.suite).ok_or(InstallError::Suite(child.suite))?;
         let selectors = Arc::new(selectors(&child.local_ts, &child.remote_ts));
         let inbound = SaParams {
             spi: child.spi_in.0,
@@ -385,41 +388,6 @@ fn of<K: Copy + Ord>(
     index.range((key, ChildId(0))..=(key, ChildId(u64::MAX))).map(|(_, child)| *child)
 }
 
-/// The data plane's word for negotiated algorithms.
-fn suite(suite: &ChildSuite) -> Result<Suite, InstallError> {
-    let key_bits = suite.key_bits;
-    match (suite.encr, suite.integ) {
-        (EncrId::AES_GCM_16, None) => Ok(Suite::AesGcm16 { key_bits }),
-        (EncrId::AES_CBC, Some(integ)) => {
-            let hash = match integ {
-                IntegId::HMAC_SHA2_256_128 => Sha2::Sha256,
-                IntegId::HMAC_SHA2_384_192 => Sha2::Sha384,
-                IntegId::HMAC_SHA2_512_256 => Sha2::Sha512,
-                _ => return Err(InstallError::Suite(*suite)),
-            };
-            Ok(Suite::AesCbcHmacSha2 { key_bits, hash })
-        }
-        _ => Err(InstallError::Suite(*suite)),
-    }
-}
-
-/// The data plane's word for every suite that a configured ESP proposal can end in; for sizes.
-pub(super) fn possible_suites(proposal: &ikev2::Proposal) -> Vec<Suite> {
-    let mut suites = Vec::new();
-    for transform in &proposal.transforms {
-        let ikev2::Transform::Encr(encr, Some(key_bits)) = *transform else { continue };
-        let integs = proposal.transforms.iter().filter_map(|transform| {
-            let ikev2::Transform::Integ(id) = *transform else { return None };
-            (id != IntegId::NONE).then_some(Some(id))
-        });
-        for integ in integs.chain([None]) {
-            let chosen = ChildSuite { encr, key_bits, integ, esn: false, ke: None };
-            suites.extend(suite(&chosen));
-        }
-    }
-    suites
-}
-
 fn selectors(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Selectors {
     Selectors {
         local: local.iter().map(selector).collect(),
@@ -453,52 +421,6 @@ const RECENT: u32 = 1 << 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ikev2::registry::{KeMethod, ProtocolId, SnId};
-    use ikev2::{Proposal, Transform};
-
-    fn child(encr: EncrId, key_bits: u16, integ: Option<IntegId>) -> ChildSuite {
-        ChildSuite { encr, key_bits, integ, esn: true, ke: None }
-    }
-
-    #[test]
-    fn every_suite_that_we_offer_has_its_word() {
-        let cbc = |hash| Suite::AesCbcHmacSha2 { key_bits: 256, hash };
-        let cases = [
-            (child(EncrId::AES_GCM_16, 128, None), Suite::AesGcm16 { key_bits: 128 }),
-            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_256_128)), cbc(Sha2::Sha256)),
-            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_384_192)), cbc(Sha2::Sha384)),
-            (child(EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_512_256)), cbc(Sha2::Sha512)),
-        ];
-        for (negotiated, expected) in cases {
-            assert_eq!(suite(&negotiated).expect("known"), expected);
-        }
-        for unknown in [
-            child(EncrId::AES_CBC, 256, None),
-            child(EncrId::AES_GCM_16, 256, Some(IntegId::HMAC_SHA2_256_128)),
-            child(EncrId(28), 256, None),
-            child(EncrId::AES_CBC, 128, Some(IntegId(2))),
-        ] {
-            assert!(suite(&unknown).is_err(), "{unknown:?}");
-        }
-    }
-
-    #[test]
-    fn a_proposal_lists_every_suite_that_it_can_end_in() {
-        let proposal = Proposal {
-            number: 1,
-            protocol: ProtocolId::ESP,
-            spi: Vec::new(),
-            transforms: vec![
-                Transform::Encr(EncrId::AES_CBC, Some(128)),
-                Transform::Encr(EncrId::AES_CBC, Some(256)),
-                Transform::Integ(IntegId::HMAC_SHA2_256_128),
-                Transform::Integ(IntegId::HMAC_SHA2_512_256),
-                Transform::Ke(KeMethod::ECP_256),
-                Transform::Sn(SnId::EXTENDED),
-            ],
-        };
-        assert_eq!(possible_suites(&proposal).len(), 4);
-    }
 
     #[test]
     fn an_index_gives_the_children_of_one_key_oldest_first() {

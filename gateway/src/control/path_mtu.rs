@@ -331,7 +331,7 @@ const REST: Duration = Duration::from_millis(20);
 mod tests {
     use super::*;
 
-    const GCM: Suite = Suite::AesGcm16 { key_bits: 256 };
+    const GCM: Suite = Suite::Combined(esp::Aead::AesGcm16(esp::AesKey::Bits256));
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

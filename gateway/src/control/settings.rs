@@ -145,7 +145,7 @@ fn security_keys(security: &Security) -> Vec<Setting> {
 }
 
 fn policy_keys(policy: &Policy) -> Vec<Setting> {
-    let Policy { ike, esp, ike_lifetime, esp_lifetime, dpd, pfs_check, .. } = policy;
+    let Policy { ike, esp, ike_lifetime, esp_lifetime, dpd, pfs_check, allow, .. } = policy;
     let action = |action| match action {
         DpdAction::Restart => "restart",
         DpdAction::Clear => "clear",
@@ -164,6 +164,8 @@ fn policy_keys(policy: &Policy) -> Vec<Setting> {
         set("esp_lifepackets", esp_lifetime.packets.map_or(Value::Null, |n| json!(n)), Value::Null),
         set("dpd", dpd, usual),
         set("pfs_check", *pfs_check, true),
+        set("allow_legacy", allow.legacy, false),
+        set("allow_unencrypted", allow.unencrypted, false),
     ]
 }
 

@@ -400,7 +400,7 @@ mod tests {
         let all = || vec![Selector::addresses([0; 4].into(), [255; 4].into())];
         let sa = OutboundSa::new(SaParams {
             spi: NonZeroU32::new(0x101).unwrap(),
-            suite: Suite::AesGcm16 { key_bits: 256 },
+            suite: Suite::Combined(esp::Aead::AesGcm16(esp::AesKey::Bits256)),
             encr_key: &[0x5a; 36],
             integ_key: &[],
             esn: true,

@@ -317,7 +317,7 @@ mod tests {
     fn params(number: u32) -> SaParams<'static> {
         SaParams {
             spi: spi(number),
-            suite: Suite::AesGcm16 { key_bits: 128 },
+            suite: Suite::Combined(esp::Aead::AesGcm16(esp::AesKey::Bits128)),
             encr_key: &[7; 20],
             integ_key: &[],
             esn: false,

@@ -260,7 +260,7 @@ fn ranges(networks: &[&str]) -> Vec<Selector> {
 fn params<'k>(spi: u32, selectors: &Arc<Selectors>) -> SaParams<'k> {
     SaParams {
         spi: NonZeroU32::new(spi).unwrap(),
-        suite: Suite::AesGcm16 { key_bits: 256 },
+        suite: Suite::Combined(esp::Aead::AesGcm16(esp::AesKey::Bits256)),
         encr_key: &[0x5a; 36],
         integ_key: &[],
         esn: true,

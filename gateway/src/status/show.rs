@@ -7,7 +7,7 @@
 //!   counters    packets, octets, drops; those of people begin at the last reset, those of programs never
 //!   config      the configuration in force, secrets masked
 //!   listeners   sockets
-//!   algorithms  keywords for proposals; needs no daemon
+//!   algorithms  what proposals may have, and how the RFCs rate it; needs no daemon
 //! ```
 //!
 //! As with the status, fields are only ever added.
@@ -69,7 +69,7 @@ pub enum Table {
     /// Algorithms.
     #[serde(rename = "s2s-gw/show-algorithms/1")]
     Algorithms {
-        /// One row for each keyword.
+        /// One row for each.
         algorithms: Vec<AlgorithmRow>,
     },
 }
@@ -201,15 +201,25 @@ pub struct ListenerRow {
     pub address: String,
 }
 
-/// A keyword of proposals.
+/// An algorithm that proposals may have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlgorithmRow {
     /// What it decides: `cipher`, `integrity`, `PRF`, `key exchange group`, `sequence numbers`.
     pub kind: String,
     /// The keyword.
     pub keyword: String,
+    /// Other keywords for the same.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// The IANA name.
     pub name: String,
     /// Where it may stand: `ike`, `esp`.
     pub proposals: Vec<String>,
+    /// There, how much an implementation has to have it, in the words of RFC 8247 (`ike`) and RFC 8221 (`esp`): `MUST`,
+    /// `SHOULD NOT` ..
+    #[serde(default)]
+    pub levels: BTreeMap<String, String>,
+    /// What the policy has to say before it may be used: `allow_legacy` or `allow_unencrypted`; `None`: nothing.
+    #[serde(default)]
+    pub needs: Option<String>,
 }

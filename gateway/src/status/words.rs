@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use ikev2::registry::{IntegId, SnId, TransformType};
-use ikev2::{Identity, Proposal, Transform};
+use ikev2::{Identity, Proposal, Transform, keyword};
 
 /// A proposal in the keywords of the configuration: ciphers, integrity, PRF, key exchange, sequence numbers.
 /// A PRF with the hash of the integrity algorithm is left out, as it is when configured.
@@ -28,20 +28,18 @@ pub fn proposal(proposal: &Proposal) -> String {
     words.join("-")
 }
 
-/// One transform in the keywords of the configuration.
+/// One transform in the keywords of the configuration, or with its number where there is none.
 #[must_use]
 pub fn transform(transform: Transform) -> String {
+    if let Some(algorithm) = keyword::of(&transform) {
+        return algorithm.word().to_owned();
+    }
     match transform {
-        Transform::Encr(id, bits) => cipher(id.0, bits),
-        Transform::Prf(id) => {
-            hash(id.0, &PRFS).map_or_else(|| format!("prf{}", id.0), |word| format!("prf{word}"))
-        }
-        Transform::Integ(id) => {
-            hash(id.0, &INTEGRITY).map_or_else(|| format!("integ{}", id.0), str::to_owned)
-        }
-        Transform::Ke(id) => key_exchange(id.0),
-        Transform::Sn(SnId::EXTENDED) => "esn".to_owned(),
-        Transform::Sn(SnId::SHORT) => "noesn".to_owned(),
+        Transform::Encr(id, Some(bits)) => format!("cipher{}_{bits}", id.0),
+        Transform::Encr(id, None) => format!("cipher{}", id.0),
+        Transform::Prf(id) => format!("prf{}", id.0),
+        Transform::Integ(id) => format!("integ{}", id.0),
+        Transform::Ke(id) => format!("group{}", id.0),
         Transform::Sn(id) => format!("sn{}", id.0),
         Transform::Unknown { kind, id } => format!("transform{kind}:{id}"),
     }
@@ -109,70 +107,21 @@ impl Kind {
     }
 }
 
-/// Whether a transform goes without saying: the PRF of the integrity hash, "no integrity" beside an AEAD cipher, and
+/// Whether a transform goes without saying: the PRF of the integrity algorithm, "no integrity" beside an AEAD cipher, and
 /// 32-bit sequence numbers.
 fn implied(transform: Transform, proposal: &Proposal) -> bool {
     match transform {
-        Transform::Prf(prf) => proposal.transforms.iter().any(|other| {
-            let Transform::Integ(integ) = *other else { return false };
-            hash(integ.0, &INTEGRITY).is_some_and(|word| hash(prf.0, &PRFS) == Some(word))
-        }),
+        Transform::Prf(_) => {
+            let prf = self::transform(transform);
+            let integrity =
+                proposal.transforms.iter().filter(|other| Kind::of(other) == Kind::Integ);
+            integrity.map(|other| self::transform(*other)).any(|word| prf == format!("prf{word}"))
+        }
         Transform::Integ(id) => id == IntegId::NONE,
         Transform::Sn(id) => id == SnId::SHORT,
         Transform::Encr(..) | Transform::Ke(_) | Transform::Unknown { .. } => false,
     }
 }
-
-fn cipher(id: u16, bits: Option<u16>) -> String {
-    let bits = bits.map(|bits| bits.to_string()).unwrap_or_default();
-    match id {
-        3 => "3des".to_owned(),
-        12 => format!("aes{bits}"),
-        13 => format!("aes{bits}ctr"),
-        14 => format!("aes{bits}ccm8"),
-        15 => format!("aes{bits}ccm12"),
-        16 => format!("aes{bits}ccm16"),
-        18 => format!("aes{bits}gcm8"),
-        19 => format!("aes{bits}gcm12"),
-        20 => format!("aes{bits}gcm16"),
-        23 => format!("camellia{bits}"),
-        28 => "chacha20poly1305".to_owned(),
-        other => format!("cipher{other}"),
-    }
-}
-
-fn key_exchange(id: u16) -> String {
-    let word = match id {
-        0 => "none",
-        1 => "modp768",
-        2 => "modp1024",
-        5 => "modp1536",
-        14 => "modp2048",
-        15 => "modp3072",
-        16 => "modp4096",
-        17 => "modp6144",
-        18 => "modp8192",
-        19 => "ecp256",
-        20 => "ecp384",
-        21 => "ecp521",
-        25 => "ecp192",
-        26 => "ecp224",
-        31 => "curve25519",
-        32 => "curve448",
-        other => return format!("group{other}"),
-    };
-    word.to_owned()
-}
-
-fn hash(id: u16, table: &[(u16, &'static str)]) -> Option<&'static str> {
-    table.iter().find(|(number, _)| *number == id).map(|(_, word)| *word)
-}
-
-/// Also names what we never accept: a message about a mismatch has to name what the peer wants.
-const PRFS: [(u16, &str); 6] =
-    [(1, "md5"), (2, "sha1"), (5, "sha256"), (6, "sha384"), (7, "sha512"), (4, "aesxcbc")];
-const INTEGRITY: [(u16, &str); 6] =
-    [(1, "md5"), (2, "sha1"), (12, "sha256"), (13, "sha384"), (14, "sha512"), (5, "aesxcbc")];
 
 /// An identity as the configuration writes it, in at most 256 characters.
 #[must_use]

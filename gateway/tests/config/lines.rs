@@ -294,15 +294,22 @@ const OF_POLICY: &[Line] = &[
     Line("esp = [\"aes256\\u0067cm17\"]", &[("E0131", 8, &["`aes256gcm17`"])]),
     Line(
         "ike = \"aes256-sha256-modp1024\"",
-        &[("E0132", 22, &["`modp1024`", "too weak", "modp2048"])],
+        &[("E0138", 22, &["`modp1024`", "too weak", "`modp2048`", "allow_legacy = true"])],
+    ),
+    Line("allow_legacy = true\nike = \"3des-sha1-modp1024\"\nesp = \"aes256-sha256\"", &[]),
+    Line("allow_legacy = true\nike = \"aes256-md5-modp1024\"", &[("E0132 3:15", 0, &["`md5`"])]),
+    Line("allow_legacy = \"yes\"", &[("E0106", 16, &["allow_legacy"])]),
+    Line(
+        "esp = \"null-sha256\"",
+        &[("E0139", 8, &["`null`", "readable", "aes256gcm16", "allow_unencrypted = true"])],
+    ),
+    Line(
+        "ike = \"aes256gmac-prfsha256-ecp256\"",
+        &[("E0130", 8, &["no place in an IKE proposal"])],
     ),
     Line(
         "ike = \"aes256-sha256\"",
         &[("E0130", 7, &["key exchange", "aes256gcm16-prfsha384-ecp384"])],
-    ),
-    Line(
-        "esp = [\"aes128gcm16\", \"aes192gcm16-ecp256\"]",
-        &[("E0132", 24, &["`aes192gcm16`", "proposal 2", "for IKE only", "aes256gcm16"])],
     ),
     Line("esp = \"aes256\"", &[("E0130", 7, &["integrity"])]),
     Line("extends = \"weak\"", &[("E0133", 11, &["`extends` wants the name of a policy"])]),

@@ -41,6 +41,7 @@ mod reload;
 mod service;
 mod sizes;
 mod speed;
+mod suites;
 mod traffic;
 mod workers;
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     arguments.test_threads = arguments.test_threads.or(Some(2));
     let mut list = List { trials: Vec::new(), ours: reasons(false), swan: reasons(true) };
     traffic::list(&mut list);
+    suites::list(&mut list);
     rekey::list(&mut list);
     collide::list(&mut list);
     children::list(&mut list);
@@ -101,7 +103,9 @@ fn main() -> ExitCode {
         // What an earlier run left after kill -9; a failure shows soon enough.
         let _ = testkit::netns::sweep();
     }
-    libtest_mimic::run(&arguments, list.trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, list.trials);
+    suites::report();
+    conclusion.exit_code()
 }
 
 /// The tests so far, and why some cannot run here.

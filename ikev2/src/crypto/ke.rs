@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   method        public value                          g^ir                      checks (RFC 6989 §2)
-//!   MODP 14-16    y, padded to the prime's length       the same, padded          1 < y < p-1
-//!   ECP 256/384   x | y, no 0x04 before it (RFC 5903)   x coordinate              on the curve, not infinity
+//!   MODP 2-18     y, padded to the prime's length       the same, padded          1 < y < p-1
+//!   ECP 256-521   x | y, no 0x04 before it (RFC 5903)   x coordinate              on the curve, not infinity
 //!   Curve25519    u, 32 octets (RFC 8031)               u coordinate, 32 octets   g^ir is not zero
 //! ```
 //!
@@ -45,45 +45,37 @@ enum Private {
     Modp(Group, Zeroizing<Vec<u8>>),
     Ecp256(p256::SecretKey),
     Ecp384(p384::SecretKey),
+    Ecp521(p521::SecretKey),
     Curve25519(StaticSecret),
 }
 
 /// Whether [`KeSecret::generate`] knows the method.
 pub(crate) const fn supported(method: KeMethod) -> bool {
-    matches!(
-        method,
-        KeMethod::MODP_2048
-            | KeMethod::MODP_3072
-            | KeMethod::MODP_4096
-            | KeMethod::ECP_256
-            | KeMethod::ECP_384
-            | KeMethod::CURVE25519
-    )
+    Group::of(method).is_some()
+        || matches!(
+            method,
+            KeMethod::ECP_256 | KeMethod::ECP_384 | KeMethod::ECP_521 | KeMethod::CURVE25519
+        )
 }
 
 /// The prime of a MODP group, most significant octet first.
 #[cfg(test)]
 pub(crate) fn modp_prime(method: KeMethod) -> Option<Vec<u8>> {
-    let group = match method {
-        KeMethod::MODP_2048 => Group::Modp2048,
-        KeMethod::MODP_3072 => Group::Modp3072,
-        KeMethod::MODP_4096 => Group::Modp4096,
-        _ => return None,
-    };
-    Some(group.prime())
+    Group::of(method).map(Group::prime)
 }
 
 impl KeSecret {
     /// Draws a key pair. `None` if we do not have the method.
     pub(crate) fn generate(method: KeMethod, rng: &mut impl CryptoRng) -> Option<Self> {
         let private = match method {
-            KeMethod::MODP_2048 => Private::Modp(Group::Modp2048, Group::Modp2048.exponent(rng)),
-            KeMethod::MODP_3072 => Private::Modp(Group::Modp3072, Group::Modp3072.exponent(rng)),
-            KeMethod::MODP_4096 => Private::Modp(Group::Modp4096, Group::Modp4096.exponent(rng)),
             KeMethod::ECP_256 => Private::Ecp256(p256::SecretKey::generate_from_rng(rng)),
             KeMethod::ECP_384 => Private::Ecp384(p384::SecretKey::generate_from_rng(rng)),
+            KeMethod::ECP_521 => Private::Ecp521(p521::SecretKey::generate_from_rng(rng)),
             KeMethod::CURVE25519 => Private::Curve25519(StaticSecret::random_from_rng(rng)),
-            _ => return None,
+            _ => {
+                let group = Group::of(method)?;
+                Private::Modp(group, group.exponent(rng))
+            }
         };
         Some(Self::new(method, private))
     }
@@ -112,6 +104,8 @@ impl KeSecret {
                 .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
             Private::Ecp384(secret) => uncompressed(peer, p384::PublicKey::from_sec1_bytes)
                 .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
+            Private::Ecp521(secret) => uncompressed(peer, p521::PublicKey::from_sec1_bytes)
+                .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
             Private::Curve25519(secret) => curve25519(secret, peer),
         };
         shared.ok_or(KeError::InvalidPublicValue(self.method))
@@ -126,13 +120,16 @@ impl KeSecret {
             Private::Ecp384(secret) => {
                 without_form(secret.public_key().to_sec1_point(false).as_bytes())
             }
+            Private::Ecp521(secret) => {
+                without_form(secret.public_key().to_sec1_point(false).as_bytes())
+            }
             Private::Curve25519(secret) => x25519_dalek::PublicKey::from(secret).to_bytes().into(),
         };
         Self { method, private, public }
     }
 }
 
-/// Reads `x | y` as the uncompressed point `0x04 | x | y`. The parsers of p256 and p384 refuse what is not on the curve;
+/// Reads `x | y` as the uncompressed point `0x04 | x | y`. The parsers of p256, p384 and p521 refuse what is not on the curve;
 /// infinity has no such encoding.
 fn uncompressed<P, E>(peer: &[u8], parse: impl Fn(&[u8]) -> Result<P, E>) -> Option<P> {
     let mut point = Vec::with_capacity(1 + peer.len());

@@ -1,7 +1,7 @@
 //! Keying material (RFC 7296 §2.14, §2.17, §2.18).
 //!
 //! ```text
-//!   initial    SKEYSEED = prf(Ni | Nr, g^ir)
+//!   initial    SKEYSEED = prf(Ni | Nr, g^ir)                                  of each nonce 8 octets with an AES PRF
 //!   rekeyed    SKEYSEED = prf(SK_d of the old SA, g^ir | Ni | Nr)            with the PRF of the old SA
 //!
 //!   { SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr } = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)
@@ -10,8 +10,8 @@
 //!   { encr, integ of initiator to responder | encr, integ of responder to initiator }
 //! ```
 //!
-//! Initiator and responder are those of the exchange that makes the SA. An AEAD cipher has no SK_a, and a salt of four
-//! octets after each of its keys (RFC 5282 §7.1).
+//! Initiator and responder are those of the exchange that makes the SA. An AEAD cipher has no SK_a, and a salt of three or
+//! four octets after each of its keys (RFC 5282 §7.1).
 
 use zeroize::Zeroizing;
 
@@ -107,9 +107,13 @@ pub(crate) fn child_keys(
 }
 
 fn initial_skeyseed(prf: Prf, g_ir: &[u8], ni: &[u8], nr: &[u8]) -> Zeroizing<Vec<u8>> {
-    // The rule for PRFs with keys of fixed length (§2.14) does not matter: HMAC takes both nonces whole.
-    let key = Zeroizing::new([ni, nr].concat());
+    let key = Zeroizing::new([key_share(prf, ni), key_share(prf, nr)].concat());
     prf.compute(&key, &[g_ir])
+}
+
+/// What a nonce gives to the key of the first SKEYSEED. None is shorter than that (RFC 7296 §2.10).
+fn key_share(prf: Prf, nonce: &[u8]) -> &[u8] {
+    prf.nonce_len_in_key().and_then(|len| nonce.get(..len)).unwrap_or(nonce)
 }
 
 fn rekeyed_skeyseed(
@@ -198,6 +202,25 @@ mod tests {
                 let known = DKM_LEN.min(stream.len());
                 assert_eq!(stream[..known], field(answer)[..known], "{name} {answer}");
             }
+        }
+    }
+
+    /// RFC 7296 §2.14: of an AES PRF the key of the first SKEYSEED is 8 octets of each nonce; the nonces are whole everywhere
+    /// else, and so is the key of the next SKEYSEED.
+    #[test]
+    fn an_aes_prf_takes_half_a_key_of_each_nonce_and_only_there() {
+        let (ni, nr) = ([0xa1; 32], [0xb2; 24]);
+        for prf in [Prf::Aes128Xcbc, Prf::Aes128Cmac] {
+            let skeyseed = initial_skeyseed(prf, b"g", &ni, &nr);
+            let halves = [[0xa1; 8], [0xb2; 8]].concat();
+            assert_eq!(skeyseed, prf.compute(&halves, &[b"g"]), "{prf:?}");
+            assert_ne!(skeyseed, prf.compute(&[&ni[..], &nr[..]].concat(), &[b"g"]), "{prf:?}");
+            let rekeyed = rekeyed_skeyseed(prf, &skeyseed, b"g", &ni, &nr);
+            assert_eq!(rekeyed, prf.compute(&skeyseed, &[b"g", &ni, &nr]), "{prf:?}");
+        }
+        for prf in [Prf::HmacSha1, Prf::HmacSha2_256, Prf::HmacSha2_384, Prf::HmacSha2_512] {
+            let whole = [&ni[..], &nr[..]].concat();
+            assert_eq!(initial_skeyseed(prf, b"g", &ni, &nr), prf.compute(&whole, &[b"g"]));
         }
     }
 

@@ -26,7 +26,7 @@
 
 mod fragments;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use rand_core::CryptoRng;
 

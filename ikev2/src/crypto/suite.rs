@@ -1,10 +1,12 @@
 //! Negotiated algorithms: what is left of a proposal once one transform of each type was chosen (RFC 7296 §2.7, §3.3).
 //!
 //! ```text
-//!            ENCR                    PRF          INTEG                       KE            SN
-//!   IKE      AES-CBC-128/192/256     HMAC-SHA-2   HMAC-SHA-2                  one of ke::supported
-//!            AES-GCM-16-128/192/256  HMAC-SHA-2   absent or NONE (RFC 5282 §8)  "
-//!   ESP      as for IKE                           as for IKE                  none, or "    with or without ESN
+//!            ENCR                             PRF                   INTEG                       KE            SN
+//!   IKE      AEAD: AES-GCM, AES-CCM, ChaCha20 HMAC-SHA-1, -SHA-2,   absent or NONE (RFC 5282 §8) one of ke::supported
+//!            AES-CBC, AES-CTR, 3DES           AES-XCBC, AES-CMAC    HMAC-SHA-1, -SHA-2,           "
+//!                                                                   AES-XCBC, AES-CMAC
+//!   ESP      as for IKE, and GMAC, NULL,                            as for IKE                  none, or "    with or without ESN
+//!            ciphers with implicit IV
 //! ```
 //!
 //! A suite that `from_transforms` made can be computed; there is no other way to make one inside this crate.
@@ -12,8 +14,8 @@
 use std::fmt;
 
 use super::integ::Integ;
-use super::ke;
 use super::prf::Prf;
+use super::{cipher, ke};
 use crate::registry::{EncrId, IntegId, KeMethod, PrfId, SnId};
 use crate::wire::proposal::Transform;
 
@@ -24,7 +26,7 @@ use crate::wire::proposal::Transform;
 pub struct IkeSuite {
     /// Cipher.
     pub encr: EncrId,
-    /// Cipher key length.
+    /// Bits of its key, also where the cipher has one length only and the Key Length attribute is absent.
     pub key_bits: u16,
     /// PRF.
     pub prf: PrfId,
@@ -41,7 +43,7 @@ pub struct IkeSuite {
 pub struct ChildSuite {
     /// Cipher.
     pub encr: EncrId,
-    /// Cipher key length.
+    /// Bits of its key, also where the cipher has one length only and the Key Length attribute is absent.
     pub key_bits: u16,
     /// Integrity; `None` for AEAD ciphers.
     pub integ: Option<IntegId>,
@@ -57,14 +59,17 @@ impl IkeSuite {
     pub(crate) fn from_transforms(transforms: &[Transform]) -> Option<Self> {
         let chosen = Chosen::sort(transforms)?;
         let (encr, key_bits, integ) = chosen.protection()?;
+        if encr.is_for_esp_alone() {
+            return None;
+        }
         let prf = chosen.prf.filter(|&id| Prf::from_id(id).is_some())?;
         let ke = chosen.ke.filter(|&method| ke::supported(method))?;
         chosen.sn.is_none().then_some(Self { encr, key_bits, prf, integ, ke })
     }
 
-    /// Octets of SK_ei and SK_er; for AES-GCM with the 4-octet salt (RFC 5282 §7.1).
+    /// Octets of SK_ei and SK_er, with the salt or nonce that follows the key (RFC 5282 §7.1, RFC 5930 §2).
     pub(crate) fn encr_key_len(&self) -> usize {
-        encr_key_len(self.encr, self.key_bits)
+        usize::from(self.key_bits / 8) + self.encr.salt_len()
     }
 
     /// Octets of SK_ai and SK_ar; zero for AEAD ciphers.
@@ -97,9 +102,9 @@ impl ChildSuite {
         Some(Self { encr, key_bits, integ, esn, ke })
     }
 
-    /// Octets of the cipher key of one direction; for AES-GCM with the 4-octet salt (RFC 4106 §8.1).
+    /// Octets of the cipher key of one direction, with the salt or nonce that follows the key (RFC 4106 §8.1).
     pub(crate) fn encr_key_len(&self) -> usize {
-        encr_key_len(self.encr, self.key_bits)
+        usize::from(self.key_bits / 8) + self.encr.salt_len()
     }
 
     /// Octets of the integrity key of one direction; zero for AEAD ciphers.
@@ -137,24 +142,22 @@ impl Chosen {
         Some(chosen)
     }
 
-    /// Cipher, key length and integrity, if they make sense together: an AEAD cipher alone or with NONE, any other with
-    /// an integrity algorithm (RFC 7296 §3.3.3, RFC 5282 §8).
+    /// Cipher, bits of its key and integrity, if they make sense together: an AEAD cipher alone or with NONE, any other
+    /// with an integrity algorithm (RFC 7296 §3.3.3, RFC 5282 §8).
     fn protection(&self) -> Option<(EncrId, u16, Option<IntegId>)> {
-        let (encr, key_bits) = self.encr?;
-        let key_bits = key_bits.filter(|bits| matches!(bits, 128 | 192 | 256))?;
-        match (encr, self.integ) {
-            (EncrId::AES_GCM_16, None | Some(IntegId::NONE)) => Some((encr, key_bits, None)),
-            (EncrId::AES_CBC, Some(id)) if Integ::from_id(id).is_some() => {
+        let (encr, attribute) = self.encr?;
+        if !cipher::is_known(encr) {
+            return None;
+        }
+        let key_bits = encr.key_bits(attribute)?;
+        match self.integ {
+            None | Some(IntegId::NONE) if encr.is_aead() => Some((encr, key_bits, None)),
+            Some(id) if !encr.is_aead() && Integ::from_id(id).is_some() => {
                 Some((encr, key_bits, Some(id)))
             }
             _ => None,
         }
     }
-}
-
-fn encr_key_len(encr: EncrId, key_bits: u16) -> usize {
-    let salt = if encr == EncrId::AES_GCM_16 { GCM_SALT_LEN } else { 0 };
-    usize::from(key_bits / 8) + salt
 }
 
 fn integ_key_len(integ: Option<IntegId>) -> usize {
@@ -163,7 +166,7 @@ fn integ_key_len(integ: Option<IntegId>) -> usize {
 
 impl fmt::Display for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.encr, self.key_bits)?;
+        write_encr(f, self.encr, self.key_bits)?;
         if let Some(integ) = self.integ {
             write!(f, "/{integ}")?;
         }
@@ -173,7 +176,7 @@ impl fmt::Display for IkeSuite {
 
 impl fmt::Display for ChildSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.encr, self.key_bits)?;
+        write_encr(f, self.encr, self.key_bits)?;
         if let Some(integ) = self.integ {
             write!(f, "/{integ}")?;
         }
@@ -184,13 +187,18 @@ impl fmt::Display for ChildSuite {
     }
 }
 
+/// The cipher, with its key length where it has a choice of them.
+fn write_encr(f: &mut fmt::Formatter<'_>, encr: EncrId, key_bits: u16) -> fmt::Result {
+    match encr.key_length_attribute(key_bits) {
+        Some(bits) => write!(f, "{encr}_{bits}"),
+        None => write!(f, "{encr}"),
+    }
+}
+
 /// The name that operators know from strongSwan, which differs from ours for one method.
 fn ke_name(method: KeMethod) -> String {
     if method == KeMethod::CURVE25519 { "CURVE_25519".into() } else { method.to_string() }
 }
-
-/// Octets of the salt that follows an AES-GCM key in the keying material (RFC 4106 §8.1, RFC 5282 §7.1).
-pub(super) const GCM_SALT_LEN: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -271,34 +279,79 @@ mod tests {
         for encr in [
             Transform::Encr(EncrId::AES_GCM_16, None),
             Transform::Encr(EncrId::AES_GCM_16, Some(512)),
-            // ENCR_3DES, ENCR_CHACHA20_POLY1305.
-            Transform::Encr(EncrId(3), None),
-            Transform::Encr(EncrId(28), None),
+            Transform::Encr(EncrId::CHACHA20_POLY1305, Some(256)),
+            // ENCR_DES, ENCR_KUZNYECHIK_MGM_KTREE.
+            Transform::Encr(EncrId(2), None),
+            Transform::Encr(EncrId(32), None),
+            Transform::Encr(EncrId(32), Some(256)),
         ] {
-            assert_eq!(ike(&[encr, PRF, KE]), None);
-            assert_eq!(child(&[encr, ESN]), None);
+            assert_eq!(ike(&[encr, PRF, KE]), None, "{encr}");
+            assert_eq!(child(&[encr, ESN]), None, "{encr}");
         }
-        // PRF_HMAC_SHA1, AUTH_HMAC_SHA1_96, 1024-bit MODP.
-        assert_eq!(ike(&[GCM, Transform::Prf(PrfId(2)), KE]), None);
-        assert_eq!(ike(&[CBC, PRF, Transform::Integ(IntegId(2)), KE]), None);
-        assert_eq!(ike(&[GCM, PRF, Transform::Ke(KeMethod(2))]), None);
-        assert_eq!(child(&[GCM, ESN, Transform::Ke(KeMethod(2))]), None);
+        for encr in [
+            Transform::Encr(EncrId::TRIPLE_DES, Some(192)),
+            Transform::Encr(EncrId::NULL, Some(128)),
+            Transform::Encr(EncrId::AES_CTR, None),
+            Transform::Encr(EncrId::CAMELLIA_CBC, Some(256)),
+        ] {
+            assert_eq!(ike(&[encr, PRF, INTEG, KE]), None, "{encr}");
+            assert_eq!(child(&[encr, INTEG, ESN]), None, "{encr}");
+        }
+        // PRF_HMAC_MD5, AUTH_HMAC_MD5_96, 768-bit MODP.
+        assert_eq!(ike(&[GCM, Transform::Prf(PrfId(1)), KE]), None);
+        assert_eq!(ike(&[CBC, PRF, Transform::Integ(IntegId(1)), KE]), None);
+        assert_eq!(ike(&[GCM, PRF, Transform::Ke(KeMethod(1))]), None);
+        assert_eq!(child(&[GCM, ESN, Transform::Ke(KeMethod(1))]), None);
+    }
+
+    #[test]
+    fn what_is_for_esp_alone_makes_no_ike_suite() {
+        for (encr, name) in [
+            (Transform::Encr(EncrId::NULL_AUTH_AES_GMAC, Some(256)), "NULL_AUTH_AES_GMAC_256"),
+            (Transform::Encr(EncrId::AES_GCM_16_IIV, Some(128)), "AES_GCM_16_IIV_128"),
+            (Transform::Encr(EncrId::CHACHA20_POLY1305_IIV, None), "CHACHA20_POLY1305_IIV"),
+        ] {
+            assert_eq!(ike(&[encr, PRF, KE]), None, "{name}");
+            assert_eq!(child(&[encr, NO_ESN]).as_deref(), Some(name));
+            assert_eq!(child(&[encr, INTEG, NO_ESN]), None, "{name}");
+        }
+        let null = Transform::Encr(EncrId::NULL, None);
+        assert_eq!(ike(&[null, PRF, INTEG, KE]), None);
+        assert_eq!(child(&[null, INTEG, NO_ESN]).as_deref(), Some("NULL/HMAC_SHA2_256_128"));
+        assert_eq!(child(&[null, NO_ESN]), None, "NULL twice protects nothing (RFC 8221 §6)");
+        assert_eq!(child(&[null, NO_INTEG, NO_ESN]), None);
     }
 
     #[test]
     fn key_lengths_count_the_salt_in() {
-        for (bits, len) in [(128, 16), (192, 24), (256, 32)] {
-            let gcm = Transform::Encr(EncrId::AES_GCM_16, Some(bits));
-            let cbc = Transform::Encr(EncrId::AES_CBC, Some(bits));
-            let suite = IkeSuite::from_transforms(&[gcm, PRF, KE]).unwrap();
-            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len + 4, 0));
-            let suite = ChildSuite::from_transforms(&[gcm, ESN]).unwrap();
-            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len + 4, 0));
-            let suite = IkeSuite::from_transforms(&[cbc, PRF, INTEG, KE]).unwrap();
-            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len, 32));
-            let integ = Transform::Integ(IntegId::HMAC_SHA2_512_256);
-            let suite = ChildSuite::from_transforms(&[cbc, integ, ESN]).unwrap();
-            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (len, 64));
+        let aead = |encr, bits, len| (Transform::Encr(encr, bits), None, (len, 0));
+        let other = |encr, bits, integ, lens| {
+            (Transform::Encr(encr, bits), Some(Transform::Integ(integ)), lens)
+        };
+        for (encr, integ, lens) in [
+            aead(EncrId::AES_GCM_16, Some(128), 20),
+            aead(EncrId::AES_GCM_12, Some(192), 28),
+            aead(EncrId::AES_GCM_8, Some(256), 36),
+            aead(EncrId::AES_CCM_16, Some(128), 19),
+            aead(EncrId::AES_CCM_8, Some(256), 35),
+            aead(EncrId::CHACHA20_POLY1305, None, 36),
+            other(EncrId::AES_CBC, Some(128), IntegId::HMAC_SHA2_256_128, (16, 32)),
+            other(EncrId::AES_CBC, Some(192), IntegId::HMAC_SHA2_512_256, (24, 64)),
+            other(EncrId::AES_CTR, Some(256), IntegId::HMAC_SHA1_96, (36, 20)),
+            other(EncrId::AES_CBC, Some(256), IntegId::AES_XCBC_96, (32, 16)),
+            other(EncrId::TRIPLE_DES, None, IntegId::AES_CMAC_96, (24, 16)),
+        ] {
+            let rest = [integ.as_slice(), &[encr]].concat();
+            let suite = IkeSuite::from_transforms(&[&rest[..], &[PRF, KE]].concat()).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), lens, "{suite}");
+            let suite = ChildSuite::from_transforms(&[&rest[..], &[ESN]].concat()).unwrap();
+            assert_eq!((suite.encr_key_len(), suite.integ_key_len()), lens, "{suite}");
         }
+        let null = [Transform::Encr(EncrId::NULL, None), INTEG, ESN];
+        let suite = ChildSuite::from_transforms(&null).unwrap();
+        assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (0, 32));
+        let gmac = [Transform::Encr(EncrId::NULL_AUTH_AES_GMAC, Some(256)), ESN];
+        let suite = ChildSuite::from_transforms(&gmac).unwrap();
+        assert_eq!((suite.encr_key_len(), suite.integ_key_len()), (36, 0));
     }
 }

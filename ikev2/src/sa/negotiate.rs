@@ -15,7 +15,7 @@
 
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::difference::{absence, allows_absence};
-use crate::registry::{EncrId, IntegId, KeMethod, ProtocolId, SnId, TransformType};
+use crate::registry::{IntegId, KeMethod, ProtocolId, SnId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
 /// Picks an IKE suite: the chosen proposal (numbered as the peer's) and what it means. A suite with the method `sent`
@@ -76,7 +76,9 @@ fn with_ke(proposals: &[Proposal], method: KeMethod) -> Vec<Proposal> {
 pub(super) fn only(proposals: &[Proposal], suite: &ChildSuite) -> Vec<Proposal> {
     let sn = if suite.esn { SnId::EXTENDED } else { SnId::SHORT };
     let fits = |transform: &Transform| match *transform {
-        Transform::Encr(id, bits) => (id, bits) == (suite.encr, Some(suite.key_bits)),
+        Transform::Encr(id, bits) => {
+            (id, bits) == (suite.encr, suite.encr.key_length_attribute(suite.key_bits))
+        }
         Transform::Integ(id) => id == suite.integ.unwrap_or(IntegId::NONE),
         Transform::Sn(id) => id == sn,
         Transform::Prf(_) | Transform::Ke(_) | Transform::Unknown { .. } => true,
@@ -178,7 +180,7 @@ fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
             return None;
         }
     }
-    let aead = chosen.iter().any(|t| matches!(t, Transform::Encr(EncrId::AES_GCM_16, _)));
+    let aead = chosen.iter().any(|t| matches!(t, Transform::Encr(id, _) if id.is_aead()));
     let integ = chosen.iter().any(|t| matches!(t, Transform::Integ(id) if *id != IntegId::NONE));
     (aead != integ).then_some(chosen)
 }
@@ -194,13 +196,15 @@ mod table;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyword::Allow;
+    use crate::registry::EncrId;
 
     fn ike(words: &str) -> Proposal {
-        Proposal::ike_from_keywords(words).unwrap()
+        Proposal::ike_from_keywords_allowing(words, Allow::ALL).unwrap()
     }
 
     fn esp(words: &str) -> Proposal {
-        Proposal::esp_from_keywords(words).unwrap()
+        Proposal::esp_from_keywords_allowing(words, Allow::ALL).unwrap()
     }
 
     #[test]
@@ -256,6 +260,34 @@ mod tests {
         let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
         let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, Fresh::No).unwrap();
         assert!(suite.esn);
+    }
+
+    /// Every cipher of ESP with one length and with several, as a rekey that may not change the suite sees it.
+    #[test]
+    fn a_suite_without_a_key_length_is_found_again() {
+        for word in
+            ["chacha20poly1305", "3des-sha1", "null-sha256", "aes256gmac", "aes128ctr-aescmac"]
+        {
+            let ours = [esp(word)];
+            let theirs = offer(&ours, &[1, 2, 3, 4]);
+            let (_, suite) = choose_esp(&ours, &theirs, Fresh::No).unwrap();
+            let left = only(&[esp("aes256gcm16"), esp(word)], &suite);
+            assert_eq!(left.len(), 1, "{word}");
+            let (_, again) = choose_esp(&left, &theirs, Fresh::No).unwrap();
+            assert_eq!(again, suite, "{word}");
+        }
+    }
+
+    /// A policy is what we accept: a peer that offers something weak first does not get it.
+    #[test]
+    fn what_only_the_peer_offers_is_not_taken() {
+        let ours = [ike("aes256-sha256-modp2048")];
+        let weak = ike("3des-sha1-modp1024");
+        assert!(choose_ike(&ours, &offer(std::slice::from_ref(&weak), &[]), None).is_none());
+        let (chosen, _) = choose_ike(&ours, &offer(&[weak, ours[0].clone()], &[]), None).unwrap();
+        assert_eq!(chosen.number, 2);
+        let null = offer(&[esp("null-sha256")], &[1, 2, 3, 4]);
+        assert!(choose_esp(&[esp("aes256gcm16")], &null, Fresh::No).is_none());
     }
 
     #[test]

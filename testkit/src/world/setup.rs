@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ikev2::keyword::Allow;
 use ikev2::{
     ChildConfig, Identity, Path, PeerConfig, Proposal, Psk, RemoteId, Start, TrafficSelector,
 };
@@ -46,7 +47,8 @@ pub fn psk_pair() -> [PeerConfig; 2] {
 #[must_use]
 pub fn pair_of(ike: &str, esp: &str) -> [PeerConfig; 2] {
     let side = |name: &str, own: &str, other: &str, way: Path| {
-        let proposal = Proposal::ike_from_keywords(ike).expect("keywords of an IKE proposal");
+        let proposal = Proposal::ike_from_keywords_allowing(ike, Allow::ALL)
+            .expect("keywords of an IKE proposal");
         let psk = Psk::new(b"correct horse battery staple".to_vec());
         let mut config = PeerConfig::new(name, psk, vec![proposal]);
         config.paths = vec![way];
@@ -68,6 +70,7 @@ pub fn pair_of(ike: &str, esp: &str) -> [PeerConfig; 2] {
 /// If the keywords are not understood.
 #[must_use]
 pub fn child_of(name: &str, local: u8, remote: u8, esp: &str) -> ChildConfig {
-    let proposal = Proposal::esp_from_keywords(esp).expect("keywords of an ESP proposal");
+    let proposal =
+        Proposal::esp_from_keywords_allowing(esp, Allow::ALL).expect("keywords of an ESP proposal");
     ChildConfig::new(name, vec![subnet(local)], vec![subnet(remote)], vec![proposal])
 }

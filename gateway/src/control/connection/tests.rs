@@ -31,6 +31,7 @@ fn configured(start: Start) -> config::Connection {
             forbidden: Vec::new(),
             restart_peer: false,
             pfs_check: true,
+            allow: ikev2::keyword::Allow::default(),
         },
         children: vec![ConfiguredChild {
             name: "lan-1".into(),

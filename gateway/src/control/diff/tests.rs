@@ -85,7 +85,7 @@ fn child(name: &str, local: &[&str], remote: &[&str]) -> Child {
 #[test]
 fn every_line_of_the_matrix() {
     type Edit = fn(&mut config::Connection);
-    let rows: [(&str, Edit, Action); 26] = [
+    let rows: [(&str, Edit, Action); 28] = [
         ("description", |c| c.description = Some("x".into()), Action::InPlace),
         ("monitors", |c| c.monitors.push(monitor()), Action::InPlace),
         ("failover", |c| c.failover = Some(failover()), Action::InPlace),
@@ -94,6 +94,8 @@ fn every_line_of_the_matrix() {
         ("ike_lifetime", |c| c.policy.ike_lifetime.time *= 2, Action::InPlace),
         ("esp_lifetime", |c| c.policy.esp_lifetime.time *= 2, Action::InPlace),
         ("pfs_check", |c| c.policy.pfs_check = false, Action::InPlace),
+        ("allow_legacy", |c| c.policy.allow.legacy = true, Action::InPlace),
+        ("allow_unencrypted", |c| c.policy.allow.unencrypted = true, Action::InPlace),
         ("log", |c| c.log = Some(tracing::Level::DEBUG), Action::InPlace),
         ("mtu", |c| c.mtu = Some(1300), Action::InPlace),
         ("mss_clamp", |c| c.mss_clamp = MssClamp::Off, Action::InPlace),

@@ -105,9 +105,14 @@ pub fn table(table: &Table, columns: Option<usize>) -> String {
         }
         Table::Algorithms { algorithms } => {
             let row = |row: &AlgorithmRow| {
-                [row.kind.clone(), row.keyword.clone(), row.name.clone(), row.proposals.join(", ")]
+                let words = [std::slice::from_ref(&row.keyword), &row.aliases].concat();
+                let level =
+                    |proposal| row.levels.get(proposal).map_or("-", String::as_str).to_owned();
+                let needs = row.needs.clone().unwrap_or_default();
+                let (kind, name) = (row.kind.clone(), row.name.clone());
+                [kind, words.join(", "), name, level("ike"), level("esp"), needs]
             };
-            let heads = ["KIND", "KEYWORD", "NAME", "IN"];
+            let heads = ["KIND", "KEYWORDS", "NAME", "IKE", "ESP", "NEEDS"];
             grid(heads, &algorithms.iter().map(row).collect::<Vec<_>>(), columns, "none")
         }
         Table::Config { config, .. } => toml(config),

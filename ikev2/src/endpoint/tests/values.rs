@@ -12,15 +12,19 @@
 use super::letter::rebuilt;
 use super::*;
 use crate::crypto::ke::modp_prime;
+use crate::keyword::Allow;
 use crate::registry::{KeMethod, ProtocolId};
 
-const GROUPS: [(&str, KeMethod); 6] = [
+const GROUPS: [(&str, KeMethod); 9] = [
     ("curve25519", KeMethod::CURVE25519),
     ("ecp256", KeMethod::ECP_256),
     ("ecp384", KeMethod::ECP_384),
+    ("ecp521", KeMethod::ECP_521),
+    ("modp1536", KeMethod::MODP_1536),
     ("modp2048", KeMethod::MODP_2048),
     ("modp3072", KeMethod::MODP_3072),
     ("modp4096", KeMethod::MODP_4096),
+    ("modp8192", KeMethod::MODP_8192),
 ];
 
 /// Points of X25519 whose order divides eight, in every encoding below 2^255.
@@ -52,9 +56,8 @@ fn bad_values(method: KeMethod) -> Vec<Vec<u8>> {
         KeMethod::CURVE25519 => 32,
         KeMethod::ECP_256 => 64,
         KeMethod::ECP_384 => 96,
-        KeMethod::MODP_2048 => 256,
-        KeMethod::MODP_3072 => 384,
-        _ => 512,
+        KeMethod::ECP_521 => 132,
+        _ => modp_prime(method).unwrap().len(),
     };
     // Of another length: none, short, long, with a form octet or compressed as SEC 1 has it.
     let lengths = [0, 1, len / 2, len / 2 + 1, len - 1, len + 1, 2 * len, 4000];
@@ -87,9 +90,10 @@ fn pair_of(group: &str) -> Pair {
     for end in [B, A] {
         let mut config = config(end);
         let ike = format!("aes256gcm16-prfsha256-{group}");
-        config.proposals = vec![Proposal::ike_from_keywords(&ike).unwrap()];
+        config.proposals = vec![Proposal::ike_from_keywords_allowing(&ike, Allow::ALL).unwrap()];
         let esp = format!("aes256gcm16-{group}-noesn");
-        config.children[0].proposals = vec![Proposal::esp_from_keywords(&esp).unwrap()];
+        config.children[0].proposals =
+            vec![Proposal::esp_from_keywords_allowing(&esp, Allow::ALL).unwrap()];
         pair.ends[end].add_peer(pair.now, config);
     }
     pair.drain();
@@ -113,7 +117,7 @@ fn with_ke(octets: &[u8], method: KeMethod, value: &[u8]) -> Vec<u8> {
 
 fn ike_chain(group: &str, method: KeMethod, value: &[u8]) -> Chain {
     let words = format!("aes256gcm16-prfsha256-{group}");
-    let mut proposal = Proposal::ike_from_keywords(&words).unwrap();
+    let mut proposal = Proposal::ike_from_keywords_allowing(&words, Allow::ALL).unwrap();
     (proposal.spi, proposal.number) = (vec![7; 8], 1);
     let mut chain = Chain::new();
     chain.sa(&[proposal]).nonce(&[7; 32]).ke(method, value);
@@ -122,7 +126,8 @@ fn ike_chain(group: &str, method: KeMethod, value: &[u8]) -> Chain {
 
 /// The payloads about a child; with `rekeyed` in place of that one.
 fn child_chain(group: &str, method: KeMethod, value: &[u8], rekeyed: Option<u32>) -> Chain {
-    let mut proposal = Proposal::esp_from_keywords(&format!("aes256gcm16-{group}-noesn")).unwrap();
+    let words = format!("aes256gcm16-{group}-noesn");
+    let mut proposal = Proposal::esp_from_keywords_allowing(&words, Allow::ALL).unwrap();
     (proposal.spi, proposal.number) = (vec![0, 0, 0x12, 0x34], 1);
     let mut chain = Chain::new();
     if let Some(spi) = rekeyed {

@@ -89,7 +89,7 @@ fn ike_chosen(theirs: &[Offered<'_>]) -> String {
 
 #[test]
 fn esp_offers() {
-    let ours = ["aes256gcm16", "aes256-sha256-noesn"];
+    let ours = ["aes256gcm16", "aes256-sha256-noesn", "chacha20poly1305-noesn"];
     let gcm_esn = "1: AES_GCM_16_256/ESN";
     let gcm = "1: AES_GCM_16_256";
     let cbc = "1: AES_CBC_256/HMAC_SHA2_256_128";
@@ -115,6 +115,10 @@ fn esp_offers() {
         (&[(1, 21, BITS_256), SHORT], "none", "GMAC (RFC 4543), which encrypts nothing"),
         (&[(1, 21, BITS_0), GCM, SHORT], gcm, "GMAC beside what we want"),
         (&[(1, 20, BITS_128), GCM, SHORT], gcm, "two key lengths are two transforms"),
+        (&[(1, 21, BITS_0), SHORT], "none", "GMAC with key length 0"),
+        (&[(1, 28, &[]), SHORT], "1: CHACHA20_POLY1305", "a cipher with one key length"),
+        (&[(1, 28, BITS_256), SHORT], "none", "a cipher with one key length that says it"),
+        (&[(1, 3, &[]), SHA256, SHORT], "none", "3DES, which we have and do not want"),
         (&[(1, 20, STRANGE), SHORT], "none", "an unknown attribute"),
         (&[(1, 20, STRANGE), GCM, SHORT], gcm, "an unknown attribute, then without"),
         (&[(1, 20, LONG_FORM), SHORT], "none", "the key length in the long form (§3.3.5)"),
@@ -147,7 +151,7 @@ fn ike_offers() {
             "1: AES_CBC_256/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/MODP_2048",
             "the second of ours",
         ),
-        (&[GCM, (2, 4, &[]), X25519], "none", "a PRF that we lack (AES-XCBC)"),
+        (&[GCM, (2, 4, &[]), X25519], "none", "a PRF that we have and do not want (AES-XCBC)"),
         (&[GCM, (2, 5, BITS_256), X25519], "none", "a PRF with a key length"),
         (&[GCM, PRF, X25519, SHORT], gcm, "sequence numbers, which IKE has not: they may be short"),
         (&[GCM, PRF, X25519, FOREIGN], "none", "a transform type that we do not know"),
