@@ -176,6 +176,8 @@ impl Peer {
             | CloseReason::SelectorMismatch { .. }
             | CloseReason::AuthRefusedByPeer { .. }
             | CloseReason::WrongKey { .. }
+            | CloseReason::NotProved { .. }
+            | CloseReason::CannotSign { .. }
             | CloseReason::WrongIdentity { .. }
             | CloseReason::Notified(_)
             | CloseReason::Redirected { .. }

@@ -9,6 +9,8 @@
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
 //!                       └─ strongswan: charon-systemd          datagrams ── UDP, in bursts   requests ── many short TCP
 //!
+//!   both         pki ── certification authorities
+//!
 //!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
 //!                wireguard ── WireGuard's programs
 //! ```
@@ -25,6 +27,7 @@ pub mod link;
 pub mod netns;
 pub mod peer;
 pub mod ping;
+pub mod pki;
 pub mod relay;
 pub mod requests;
 pub mod strongswan;

@@ -12,7 +12,8 @@
 //!     │                                       │    └────┬───┘    │
 //!     ├── sk        header + payloads ◄── seal / open ──┘        │   maker of `Authentic`
 //!     │    └─ cipher  AEAD, or a cipher and a MAC                │
-//!     └── auth      AUTH of a pre-shared key ◄───────────────────┘   maker of `PeerAuthenticated`
+//!     └── auth      AUTH of a pre-shared key, or signed ◄────────┘   maker of `PeerAuthenticated`
+//!          └─ signature  RSA, ECDSA, Ed25519
 //!
 //!   natd     NAT detection hashes          rng     SPIs and nonces
 //! ```
@@ -20,7 +21,7 @@
 //! Everything random is drawn from a generator that the caller passes in, so a seed decides every octet. That is why
 //! the key pairs come from `p256`, `p384`, `p521` and `x25519-dalek`: ring, which is six times as fast on P-256, draws its own
 //! private keys and cannot be seeded. Half a millisecond once in hours does not matter to a tunnel; that a test, a failure
-//! and a recorded negotiation can be run again does.
+//! and a recorded negotiation can be run again does. (The salt of RSASSA-PSS is the exception: see `signature`.)
 //! Secrets live in `Zeroizing`, have no `Debug`, and are compared in constant time.
 
 pub(crate) mod auth;
@@ -31,6 +32,7 @@ pub(crate) mod keymat;
 pub(crate) mod natd;
 pub(crate) mod prf;
 pub(crate) mod rng;
+pub(crate) mod signature;
 pub(crate) mod sk;
 pub(crate) mod suite;
 #[cfg(test)]

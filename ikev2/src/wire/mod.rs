@@ -10,10 +10,12 @@
 //! The module is public so that fuzzers and tools can read messages; an [`Endpoint`](crate::Endpoint) does it all by
 //! itself. Whatever the octets, parsing does not panic and needs no more memory than a small multiple of their number.
 
+pub mod certificate;
 pub mod cursor;
 pub mod header;
 pub mod identity;
 pub mod message;
+pub mod name;
 pub mod payload;
 pub mod proposal;
 pub mod redirect;
