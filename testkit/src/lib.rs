@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod datagrams;
 pub mod explore;
 pub mod flood;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   dir/NAME.strongswan.conf   which plugins, where the log and the control socket are
-//!   dir/NAME.swanctl.conf      the connections
+//!   dir/NAME.swanctl/           swanctl.conf: the connections; private, x509 and so on: keys and certificates
 //!   dir/NAME.vici              control socket        swanctl --load-all | --list-sas --raw | --rekey | --terminate
 //!   dir/NAME.log               what charon logs
 //! ```
@@ -46,8 +46,14 @@ impl StrongSwan {
         // By another process: a file that we have open for writing is one that a fork on another thread keeps open, and
         // then it cannot be run ("Text file busy").
         succeed(Command::new("cp").args([CHARON, SWANCTL]).arg(this.programs()))?;
+        std::fs::create_dir(this.file("swanctl"))?;
+        for (directory, file) in this.spec.connections.iter().flat_map(credentials) {
+            let directory = this.file("swanctl").join(directory);
+            std::fs::create_dir_all(&directory)?;
+            std::fs::copy(file, directory.join(file.file_name().context("a file")?))?;
+        }
         std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
-        std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
+        std::fs::write(this.conf(), swanctl_conf(&this.spec)?)?;
         Ok(this)
     }
 
@@ -70,6 +76,11 @@ impl StrongSwan {
     /// The directory with this instance's copies of the programs.
     fn programs(&self) -> PathBuf {
         self.file("bin")
+    }
+
+    /// The connections; keys and certificates are looked for beside it.
+    fn conf(&self) -> PathBuf {
+        self.file("swanctl").join("swanctl.conf")
     }
 
     fn file(&self, what: &str) -> PathBuf {
@@ -138,7 +149,7 @@ impl Peer for StrongSwan {
             }
             Ok(vici.exists().then_some(()))
         })?;
-        let file = self.file("swanctl.conf").display().to_string();
+        let file = self.conf().display().to_string();
         let loaded = self.swanctl(&["--load-all", "--file", &file])?;
         let wanted = format!("successfully loaded {} connections", self.spec.connections.len());
         ensure!(loaded.contains(&wanted), "swanctl --load-all: {loaded}");
@@ -206,6 +217,7 @@ pub fn missing() -> Vec<&'static str> {
         ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
+        (crate::certificates::PROGRAM, "strongswan-pki"),
     ];
     wanted
         .into_iter()
@@ -214,12 +226,21 @@ pub fn missing() -> Vec<&'static str> {
         .collect()
 }
 
+/// Keys and certificates, each with the directory that it belongs into.
+fn credentials(connection: &ConnectionSpec) -> impl Iterator<Item = &(&'static str, PathBuf)> {
+    connection.proofs.iter().flat_map(|proofs| &proofs.swan_files)
+}
+
 fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     let mut conf = String::from("connections {\n");
     for connection in &spec.connections {
         let ConnectionSpec { name, local, ike, esp, local_id, remote_id, .. } = connection;
         let remote = connection.remote.as_deref().unwrap_or("%any");
         let (delay, extra) = (connection.dpd.0.as_secs(), &connection.swan_connection);
+        let (proof, wanted) = match &connection.proofs {
+            None => ("auth = psk", "auth = psk"),
+            Some(proofs) => (proofs.swan.0.as_str(), proofs.swan.1.as_str()),
+        };
         let (start, again) =
             if connection.initiate { ("start", "restart") } else { ("none", "clear") };
         write!(
@@ -234,11 +255,11 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     rekey_time = 1h
     {extra}
     local {{
-      auth = psk
+      {proof}
       id = {local_id:?}
     }}
     remote {{
-      auth = psk
+      {wanted}
       id = {remote_id:?}
     }}
     children {{
@@ -370,7 +391,7 @@ const CHARON: &str = "/usr/sbin/charon-systemd";
 const SWANCTL: &str = "/usr/sbin/swanctl";
 /// Named one by one, so that neither bypass rules nor a software GCM get in the way.
 const PLUGINS: &str = "openssl aesni random nonce aes sha1 sha2 hmac kdf pem pkcs1 x509 pubkey gcm curve25519 chapoly \
-                       ccm cmac ctr xcbc \
+                       ccm cmac ctr xcbc pkcs8 revocation \
                        kernel-libipsec kernel-netlink socket-default vici updown";
 
 #[cfg(test)]

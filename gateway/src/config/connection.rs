@@ -21,10 +21,12 @@ use std::time::Duration;
 
 use ikev2::{Encap, Identity, Pairing, Start};
 use ipnet::IpNet;
-use zeroize::Zeroizing;
 
 use super::address::{host, network};
+use super::auth::{Auth, TheirProof};
 use super::codes::Code;
+use super::credentials::{self, Defaults};
+use super::identities::{self, identity, local_id};
 use super::keys::did_you_mean;
 use super::load::{Connected, Surroundings};
 use super::model::{
@@ -49,6 +51,7 @@ pub(super) struct Context<'c> {
     pub(super) networks: &'c Networks,
     pub(super) policies: &'c Policies,
     pub(super) security: &'c Security,
+    pub(super) auth: &'c Defaults,
     pub(super) surroundings: &'c Surroundings,
 }
 
@@ -64,7 +67,7 @@ pub(super) struct Draft {
     pub(super) local_id: Option<Identity>,
     pub(super) peer_id: Option<Identity>,
     pub(super) psk_place: Option<Place>,
-    pub(super) key: Option<Zeroizing<Vec<u8>>>,
+    pub(super) auth: Option<Auth>,
     policy: Option<Policy>,
     pub(super) local: Vec<At<IpNet>>,
     pub(super) remote: Vec<At<IpNet>>,
@@ -121,6 +124,9 @@ impl Draft {
             let built_in = built_in_proposals(policy);
             context.security.check_built_in(policy, &built_in, place, findings);
         }
+        let auth = read_auth(raw, context, findings);
+        let local_id = local_id(raw, context.gateway, auth.as_ref(), findings);
+        let peer_id = identity(&raw.peer_id, findings);
         let monitors = monitors(raw, remote_complete.then_some(&remote), findings);
         let mut draft = Self {
             name: raw.name.clone(),
@@ -132,10 +138,10 @@ impl Draft {
                 .given()
                 .map_or_else(|| raw.name.place.clone(), |at| at.place.clone()),
             hosts,
-            local_id: identity(&raw.local_id, findings).or_else(|| context.gateway.id.clone()),
-            peer_id: identity(&raw.peer_id, findings),
+            local_id,
+            peer_id,
             psk_place: raw.psk.given().map(|at| at.place.clone()),
-            key: raw.psk.value().and_then(|source| fetch(source, context.surroundings, findings)),
+            auth,
             policy,
             local,
             remote,
@@ -160,11 +166,21 @@ impl Draft {
         draft.management_ip = draft.read_management_ip(raw, context.gateway, findings);
         if any && raw.peer_id.is_absent() {
             findings.add(any_needs_id(&draft.peer_place));
+        } else {
+            identities::check_peer_id(raw, &draft, findings);
         }
         draft.compare_sides(findings);
         draft.compare_peer_with_routes(findings);
         draft.compare_with_host(context, findings);
         draft
+    }
+
+    /// The pre-shared key that the peer is known by.
+    pub(super) fn key(&self) -> Option<&PresharedKey> {
+        match &self.auth.as_ref()?.theirs {
+            TheirProof::Psk(key) => Some(key),
+            TheirProof::Certificate(_) | TheirProof::PublicKey(_) => None,
+        }
     }
 
     /// That of the connection, which has to fit it, or that of the gateway, where it fits.
@@ -281,7 +297,7 @@ impl Draft {
             peer,
             local_id: self.local_id,
             peer_id: self.peer_id,
-            psk: PresharedKey::new(self.key?),
+            auth: self.auth?,
             policy: self.policy?,
             children: self.children,
             pairing: self.pairing,
@@ -301,6 +317,15 @@ impl Draft {
             monitors: self.monitors,
         })
     }
+}
+
+fn read_auth(raw: &RawConnection, context: &Context<'_>, findings: &mut Findings) -> Option<Auth> {
+    let surroundings = context.surroundings;
+    let psk = raw.psk.clone().and_then(|at| {
+        let key = fetch(&at.value, surroundings, findings)?;
+        Some(At::new(PresharedKey::new(key), at.place))
+    });
+    credentials::auth(raw, &psk, context.auth, surroundings, findings)
 }
 
 /// Of this connection; more than what the device was given can never come.
@@ -421,25 +446,6 @@ fn read_start(raw: &RawConnection, any: bool, findings: &mut Findings) -> Start 
                 );
             }
             at.value
-        }
-    }
-}
-
-pub(super) fn identity(field: &Field<String>, findings: &mut Findings) -> Option<Identity> {
-    let at = field.given()?;
-    match at.value.parse() {
-        Ok(identity) => Some(identity),
-        Err(error) => {
-            findings.add(
-                Diagnostic::at(
-                    Code::BadIdentity,
-                    &at.place,
-                    format!("`{}` is not an identity", at.value),
-                )
-                .label(error.to_string())
-                .fix("write an address, a DNS name, a mail address, or keyid:TEXT"),
-            );
-            None
         }
     }
 }

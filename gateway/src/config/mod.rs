@@ -12,18 +12,23 @@
 //! that this version does not support are errors of their own kind, and no message contains a key.
 
 mod address;
+mod auth;
 mod codes;
 mod connection;
+mod credentials;
 mod document;
 mod foreign;
 mod genpsk;
+mod identities;
 mod keys;
 mod load;
 mod model;
 mod monitor;
 mod overlap;
+mod pem;
 mod policy;
 mod raw;
+mod raw_auth;
 mod raw_connection;
 mod relay;
 mod report;
@@ -33,8 +38,10 @@ mod section;
 mod security;
 mod source;
 mod validate;
+pub(crate) mod validity;
 mod value;
 
+pub use auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 pub use codes::Code;
 pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};

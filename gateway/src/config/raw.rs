@@ -17,6 +17,7 @@ use super::codes::Code;
 use super::document::Document;
 use super::keys;
 use super::model::LogFormat;
+use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
 use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
@@ -29,6 +30,8 @@ pub(super) struct Raw {
     pub(super) include: Vec<At<String>>,
     /// `[gateway]`, of every file that has one.
     pub(super) gateways: Vec<RawGateway>,
+    /// There may be one under another spelling, or that is no table.
+    pub(super) lost_gateway: bool,
     /// `[log]`, the same.
     pub(super) logs: Vec<RawLog>,
     /// `[security]`, the same.
@@ -56,6 +59,7 @@ pub(super) struct RawGateway {
     pub(super) max_half_open: Field<u64>,
     pub(super) management_ip: Field<String>,
     pub(super) public_addresses: Field<Vec<At<String>>>,
+    pub(super) auth: RawAuth,
 }
 
 /// `[log]`.
@@ -127,7 +131,9 @@ impl Raw {
                 findings.add(nested_include(&patterns.place));
             }
         }
-        if let Field::Given(value) = file.raw("gateway")
+        let gateway = file.raw("gateway");
+        self.lost_gateway |= matches!(gateway, Field::Wrong);
+        if let Field::Given(value) = gateway
             && let Some(section) = titled(&value, "gateway", "[gateway]", keys::GATEWAY, findings)
         {
             self.gateways.push(RawGateway::read(&section, findings));
@@ -270,6 +276,7 @@ impl RawGateway {
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
             management_ip: section.text("management_ip", findings),
             public_addresses: section.texts("public_addresses", findings),
+            auth: RawAuth::of_gateway(section, findings),
         }
     }
 }
