@@ -78,6 +78,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
             prf: PrfId::HMAC_SHA2_384,
             integ: None,
             ke: KeMethod::ECP_384,
+            additional: ikev2::AdditionalKe::NONE,
         },
         path: path(),
         nat_local: false,
@@ -86,6 +87,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         mobike: true,
         redirect: false,
         message_id_sync: true,
+        ppk: None,
         spis: (1, 2),
         rekey_at: now,
     })
