@@ -62,9 +62,8 @@ fn config(side: usize, words: &[&str]) -> PeerConfig {
     peer.paths = vec![Path { local: address(side), remote: address(other) }];
     peer.local_id = Some(Identity::Fqdn(SIDES[side].0.into()));
     peer.remote_id = RemoteId::Exact(Identity::Fqdn(SIDES[other].0.into()));
-    let net = |side: usize| {
-        vec![TrafficSelector::subnet(IpAddr::from([10, SIDES[side].1, 0, 0]), 16)]
-    };
+    let net =
+        |side: usize| vec![TrafficSelector::subnet(IpAddr::from([10, SIDES[side].1, 0, 0]), 16)];
     let esp = vec![Proposal::esp_from_keywords("aes256gcm16").unwrap()];
     peer.children = vec![ChildConfig::new("net", net(side), net(other), esp)];
     peer.start = if side == 0 { Start::Always } else { Start::RespondOnly };
@@ -119,7 +118,10 @@ fn count(run: &mut Run, side: usize, path: Path, payload: &[u8]) {
 }
 
 fn main() {
-    println!("{:<26}{:>10}{:>10}{:>8}  {:<14}IKE_INTERMEDIATE", "key exchange", "initiator", "responder", "/s", "IKE_SA_INIT");
+    println!(
+        "{:<26}{:>10}{:>10}{:>8}  {:<14}IKE_INTERMEDIATE",
+        "key exchange", "initiator", "responder", "/s", "IKE_SA_INIT"
+    );
     for (name, words) in ROWS {
         let mut sizes = Run::default();
         handshake(words, 0, &mut sizes);

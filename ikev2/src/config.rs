@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::event::{EspSpi, Path};
 use crate::wire::identity::Identity;
+use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;

@@ -190,8 +190,8 @@ impl<'t> Words<'t> {
             let at = offset;
             offset += word.len() + 1;
             let owned = || word.to_string();
-            let Meaning { transform, offered } = meaning(word)
-                .ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
+            let Meaning { transform, offered } =
+                meaning(word).ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
             if !offered {
                 return Err(KeywordError::Unsupported { word: owned(), offset: at });
             }

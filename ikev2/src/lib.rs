@@ -108,8 +108,8 @@ pub use event::{
     Limits, Path, PeerId, ProbeId, SendWhen, Transmit,
 };
 pub use keyword::KeywordError;
-pub use wire::ppk::PpkId;
 pub use wire::identity::{Identity, IdentityError};
+pub use wire::ppk::PpkId;
 pub use wire::proposal::{Proposal, Transform};
 pub use wire::redirect::GatewayId;
 pub use wire::selector::TrafficSelector;

@@ -197,8 +197,7 @@ fn connection_keys(
     };
     let lifetime = config.extensions.auth_lifetime.map(span);
     let ppk = config.ppk.as_ref();
-    let ppk =
-        ppk.map(|ppk| json!({ "file": HIDDEN, "id": ppk.id, "required": ppk.required }));
+    let ppk = ppk.map(|ppk| json!({ "file": HIDDEN, "id": ppk.id, "required": ppk.required }));
     let mut keys = vec![
         set("description", config.description.clone(), Value::Null),
         set("enabled", config.enabled, true),

@@ -133,9 +133,9 @@ pub const fn trouble(reason: &CloseReason) -> Trouble {
         CloseReason::ChildProposalMismatch { theirs, .. } => ("esp-proposal", !theirs.is_empty()),
         CloseReason::SelectorMismatch { theirs, .. } => (code(reason).code, !theirs.is_empty()),
         CloseReason::AuthRefusedByPeer { .. } => ("auth", false),
-        CloseReason::WrongKey { .. }
-        | CloseReason::Ppk(_)
-        | CloseReason::WrongIdentity { .. } => ("auth", true),
+        CloseReason::WrongKey { .. } | CloseReason::Ppk(_) | CloseReason::WrongIdentity { .. } => {
+            ("auth", true)
+        }
         CloseReason::Local
         | CloseReason::Rekeyed
         | CloseReason::NoAnswer
@@ -460,7 +460,9 @@ fn ppk(problem: &PpkProblem, connection: &str) -> (String, String) {
     // The name came from a peer and ends in terminals and logs.
     let name = |id: &PpkId| id.to_string().chars().take(256).collect::<String>();
     let message = match problem {
-        PpkProblem::Absent => "the peer has no post-quantum key, and `ppk` here requires one".into(),
+        PpkProblem::Absent => {
+            "the peer has no post-quantum key, and `ppk` here requires one".into()
+        }
         PpkProblem::Unnamed => "the peer announced a post-quantum key and named none".into(),
         PpkProblem::Unknown(Some(id)) => {
             format!("the peer named the post-quantum key `{}`, which is not ours", name(id))

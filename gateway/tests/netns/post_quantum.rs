@@ -27,8 +27,14 @@ pub(crate) fn list(list: &mut List) {
 }
 
 /// Ours with a built-in policy as it is, strongSwan with what it is made to offer elsewhere.
-fn policy(pair: Pair, edit: fn(&mut testkit::peer::ConnectionSpec, &mut testkit::peer::ConnectionSpec)) -> Tunnel {
-    Tunnel { edit, ..Tunnel::new(pair).suite("aes256gcm16-prfsha384-curve25519", "aes256gcm16-curve25519") }
+fn policy(
+    pair: Pair,
+    edit: fn(&mut testkit::peer::ConnectionSpec, &mut testkit::peer::ConnectionSpec),
+) -> Tunnel {
+    Tunnel {
+        edit,
+        ..Tunnel::new(pair).suite("aes256gcm16-prfsha384-curve25519", "aes256gcm16-curve25519")
+    }
 }
 
 type Side = testkit::peer::ConnectionSpec;

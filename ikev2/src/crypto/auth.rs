@@ -61,8 +61,13 @@ const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 mod tests {
     use super::*;
 
-    const SIGNED: SignedOctets<'_> =
-        SignedOctets { message: b"message", peer_nonce: b"nonce", sk_p: b"key", id_body: b"id", int_auth: b"" };
+    const SIGNED: SignedOctets<'_> = SignedOctets {
+        message: b"message",
+        peer_nonce: b"nonce",
+        sk_p: b"key",
+        id_body: b"id",
+        int_auth: b"",
+    };
 
     fn psk(octets: &[u8]) -> Psk {
         Psk::new(octets.to_vec())

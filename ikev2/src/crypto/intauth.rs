@@ -109,7 +109,8 @@ mod tests {
     use super::*;
 
     /// Message 1 of an IKE SA: IKE_INTERMEDIATE, from the initiator, SK with KE inside, 60 octets of SK payload.
-    const WHOLE: &str = "0102030405060708 1112131415161718 2e 20 2b 08 00000001 00000058 22 00 003c";
+    const WHOLE: &str =
+        "0102030405060708 1112131415161718 2e 20 2b 08 00000001 00000058 22 00 003c";
     /// Its first of two fragments, with another length, and a reserved bit set.
     const FRAGMENT: &str =
         "0102030405060708 1112131415161718 35 20 2b 08 00000001 00000050 22 01 0034 0001 0002";

@@ -202,14 +202,27 @@ mod tests {
             (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
             (EncrId::AES_CBC, 192, Some(IntegId::HMAC_SHA2_512_256)),
         ] {
-            let suite =
-                IkeSuite { encr, key_bits: bits, prf: prf_id, integ, ke: KeMethod::MODP_2048, additional: AdditionalKe::NONE };
+            let suite = IkeSuite {
+                encr,
+                key_bits: bits,
+                prf: prf_id,
+                integ,
+                ke: KeMethod::MODP_2048,
+                additional: AdditionalKe::NONE,
+            };
             let keys = IkeKeys::initial(&suite, &g_ir, &ni, &nr, spi("SPIi"), spi("SPIr"));
             let stream = concatenated(&keys);
             let known = DKM_LEN.min(stream.len());
             assert_eq!(stream[..known], dkm[..known], "{name}");
 
-            let child = ChildSuite { encr, key_bits: bits, integ, esn: true, ke: None, additional: AdditionalKe::NONE };
+            let child = ChildSuite {
+                encr,
+                key_bits: bits,
+                integ,
+                esn: true,
+                ke: None,
+                additional: AdditionalKe::NONE,
+            };
             for (g_ir, answer) in [(None, "DKM(Child SA)"), (Some(&g_ir_new), "DKM(Child SA D-H)")]
             {
                 let g_ir = g_ir.map(Vec::as_slice);

@@ -26,8 +26,8 @@
 pub(crate) mod additional;
 pub(crate) mod auth;
 mod cipher;
-mod integ;
 pub(crate) mod intauth;
+mod integ;
 pub(crate) mod ke;
 pub(crate) mod keymat;
 pub(crate) mod natd;

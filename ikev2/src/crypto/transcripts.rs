@@ -228,7 +228,14 @@ impl Transcript {
             // strongSwan logs g^ir | Ni | Nr; its nonces have 32 octets.
             let nonces = &seed[g_ir.map_or(0, <[u8]>::len)..];
             let (ni, nr) = nonces.split_at(32);
-            let suite = ChildSuite { encr, key_bits, integ, esn: false, ke: g_ir.map(|_| ke), additional: AdditionalKe::NONE };
+            let suite = ChildSuite {
+                encr,
+                key_bits,
+                integ,
+                esn: false,
+                ke: g_ir.map(|_| ke),
+                additional: AdditionalKe::NONE,
+            };
             let (to_r, to_i) = child_keys(self.suite.prf(), &keys.sk_d, g_ir, ni, nr, &[], &suite);
             for (label, key) in [
                 ("encryption initiator key", to_r.encr),

@@ -133,7 +133,8 @@ impl Established {
         };
         // One that the peer has replaced while our own rekey of it waits cannot be replaced by it once more.
         // One that we are replacing, and are past the first exchange, by us alone.
-        let ours = matches!(&self.pending, Some(Pending::FollowUp(ours)) if ours.rekeys() == Some(id));
+        let ours =
+            matches!(&self.pending, Some(Pending::FollowUp(ours)) if ours.rekeys() == Some(id));
         if phase != Phase::Up || self.has_successor(id) || ours {
             return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
         }

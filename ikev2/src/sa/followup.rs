@@ -258,8 +258,7 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         let body = &message.body;
-        let (Some(notify), Some(ke)) =
-            (body.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE), &body.ke)
+        let (Some(notify), Some(ke)) = (body.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE), &body.ke)
         else {
             self.refuse_incomplete(message, cx);
             return self.pump(cx);

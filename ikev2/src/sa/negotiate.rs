@@ -79,10 +79,9 @@ pub(super) fn only(proposals: &[Proposal], suite: &ChildSuite) -> Vec<Proposal> 
         Transform::Encr(id, bits) => (id, bits) == (suite.encr, Some(suite.key_bits)),
         Transform::Integ(id) => id == suite.integ.unwrap_or(IntegId::NONE),
         Transform::Sn(id) => id == sn,
-        Transform::Prf(_)
-        | Transform::Ke(_)
-        | Transform::AddKe(..)
-        | Transform::Unknown { .. } => true,
+        Transform::Prf(_) | Transform::Ke(_) | Transform::AddKe(..) | Transform::Unknown { .. } => {
+            true
+        }
     };
     let mut fitting = proposals.to_vec();
     for proposal in &mut fitting {
@@ -112,7 +111,9 @@ pub(super) fn without_additional(proposals: &[Proposal]) -> Vec<Proposal> {
     let is_further = |t: &Transform| matches!(t, Transform::AddKe(_, id) if *id != KeMethod::NONE);
     let optional = |proposal: &Proposal| {
         let further = proposal.transforms.iter().filter(|t| is_further(t));
-        further.map(|t| absence(t.kind())).all(|none| none.is_none_or(|none| proposal.transforms.contains(&none)))
+        further
+            .map(|t| absence(t.kind()))
+            .all(|none| none.is_none_or(|none| proposal.transforms.contains(&none)))
     };
     let mut without = proposals.to_vec();
     without.retain(optional);
@@ -371,7 +372,8 @@ mod tests {
         assert_eq!(pick(&[BASE], &[&optional]), Some((1, 5, vec![])), "NONE is said");
         assert_eq!(pick(&[&optional], &[&optional]), Some((1, 5, vec![(1, a)])));
         // The example of RFC 9370 §2.2.1.
-        let theirs = with("ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512-ke5_mlkem1024-ke5_none");
+        let theirs =
+            with("ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512-ke5_mlkem1024-ke5_none");
         let ours = with("ke2_mlkem512-ke2_mlkem768-ke3_mlkem768-ke3_mlkem512");
         assert_eq!(pick(&[&ours], &[&theirs]), Some((1, 7, vec![(2, b), (3, a)])));
     }
@@ -381,7 +383,10 @@ mod tests {
         let all = ["ke1_mlkem768", "ke1_mlkem768-ke1_none", "ke1_none-ke2_mlkem512", "ke3_none"];
         let all = all.map(|more| ike(&format!("aes256-sha256-x25519-{more}")));
         let left: Vec<String> = without_additional(&all).iter().map(ToString::to_string).collect();
-        assert_eq!(left, ["aes256-sha256-curve25519-ke1_none", "aes256-sha256-curve25519-ke3_none"]);
+        assert_eq!(
+            left,
+            ["aes256-sha256-curve25519-ke1_none", "aes256-sha256-curve25519-ke3_none"]
+        );
         assert!(has_additional(&all) && !has_additional(&without_additional(&all)));
         assert!(without_ke(&all).iter().all(|proposal| proposal.transforms.len() == 3));
     }

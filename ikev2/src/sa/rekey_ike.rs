@@ -165,7 +165,8 @@ impl Established {
     /// Derives the keys of a new SA whose key exchanges are all made.
     pub(super) fn made_of(&self, draft: IkeDraft) -> Rival {
         let lowest_nonce = draft.lowest_nonce().to_vec();
-        let IkeDraft { origin, spis: (ours, theirs), suite, g_ir, nonces: (ni, nr), rounds } = draft;
+        let IkeDraft { origin, spis: (ours, theirs), suite, g_ir, nonces: (ni, nr), rounds } =
+            draft;
         let (spi_i, spi_r) = match origin {
             Origin::Local => (ours, theirs),
             Origin::Remote => (theirs, ours),

@@ -26,7 +26,7 @@ use super::create_child::{Next, Refused};
 use super::established::Established;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
-use super::{Cx, Message, Origin, negotiate};
+use super::{Cx, Origin, negotiate};
 use crate::config::ChildConfig;
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;

@@ -40,6 +40,8 @@ use crate::wire::proposal::Proposal;
 /// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
 const MOST_NAMED: usize = 16;
 
+const TOO_EARLY: &str = "the peer's IKE_AUTH came before the key exchanges that were agreed on";
+
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
     pub(crate) header: &'a Header,
@@ -221,8 +223,10 @@ impl AuthAwaited {
         {
             return self.on_intermediate(message, cx);
         }
-        let due = message.exchange == ExchangeType::IKE_AUTH && self.intermediate.next().is_none();
-        if !due {
+        if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.next().is_some() {
+            return self.refuse_syntax(CloseReason::Protocol(TOO_EARLY), message, cx);
+        }
+        if message.exchange != ExchangeType::IKE_AUTH {
             return self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
         }
         if let Some(kind) = message.body.unsupported_critical {
@@ -334,31 +338,31 @@ impl AuthAwaited {
         known.sort_by_key(|(_, peer)| !meant(peer));
         let mut problem = None;
         for (peer, config) in known {
-            let (proof, ppk) = match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data)
-            {
-                Choice::Without(data) => (verify(&config.psk, plain, data), None),
-                Choice::With(ppk) => {
-                    let sk_p = mixed(prf, ppk.key.octets(), plain);
-                    let proof = verify(&config.psk, &sk_p, auth.data);
-                    if proof.is_none() {
-                        // What comes along without the key tells which of the two it is.
-                        let without = body.notify(NotifyType::NO_PPK_AUTH);
-                        let other =
-                            without.map(|data| verify(&config.psk, plain, data.data).is_some());
-                        let id = ppk.id.clone();
-                        problem = problem.or(match other {
-                            Some(true) => Some(PpkProblem::Differs(id)),
-                            Some(false) => None,
-                            None => Some(PpkProblem::DiffersOrOther(id)),
-                        });
+            let (proof, ppk) =
+                match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
+                    Choice::Without(data) => (verify(&config.psk, plain, data), None),
+                    Choice::With(ppk) => {
+                        let sk_p = mixed(prf, ppk.key.octets(), plain);
+                        let proof = verify(&config.psk, &sk_p, auth.data);
+                        if proof.is_none() {
+                            // What comes along without the key tells which of the two it is.
+                            let without = body.notify(NotifyType::NO_PPK_AUTH);
+                            let other =
+                                without.map(|data| verify(&config.psk, plain, data.data).is_some());
+                            let id = ppk.id.clone();
+                            problem = problem.or(match other {
+                                Some(true) => Some(PpkProblem::Differs(id)),
+                                Some(false) => None,
+                                None => Some(PpkProblem::DiffersOrOther(id)),
+                            });
+                        }
+                        (proof, Some(ppk.clone()))
                     }
-                    (proof, Some(ppk.clone()))
-                }
-                Choice::Refused(why) => {
-                    problem = problem.or(Some(why));
-                    continue;
-                }
-            };
+                    Choice::Refused(why) => {
+                        problem = problem.or(Some(why));
+                        continue;
+                    }
+                };
             if let Some(proof) = proof {
                 let config = Arc::clone(config);
                 return Ok(Proved { peer, config, remote_id: claimed, proof, ppk });

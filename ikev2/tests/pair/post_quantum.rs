@@ -291,7 +291,12 @@ fn a_child_is_made_before_the_old_one_is_broken() {
     }
 }
 
-fn collide(seed: u64, pair: [PeerConfig; 2], left: fn(&mut World, usize), right: fn(&mut World, usize)) {
+fn collide(
+    seed: u64,
+    pair: [PeerConfig; 2],
+    left: fn(&mut World, usize),
+    right: fn(&mut World, usize),
+) {
     let link = Link::default().delay_ms(5..80).loss(200).reorder(50);
     let mut world = World::new(seed).link(link).peers(pair);
     world.run_until(World::both_up, 3 * MINUTE);
@@ -317,7 +322,9 @@ fn collide(seed: u64, pair: [PeerConfig; 2], left: fn(&mut World, usize), right:
 
 #[test]
 fn both_replace_the_child_at_once() {
-    for_each_seed(150, |seed| collide(seed, pair_of(CLASSICAL, ESP_TWICE), rekey_child, rekey_child));
+    for_each_seed(150, |seed| {
+        collide(seed, pair_of(CLASSICAL, ESP_TWICE), rekey_child, rekey_child)
+    });
 }
 
 #[test]
@@ -384,7 +391,7 @@ fn a_delete_in_between_leaves_one_child() {
             rekey_child(&mut world, LEFT);
             world.run_for(Duration::from_millis(30 + seed * 11 % 160));
             let old = child(world.host(host)).id;
-            world.command(host, |endpoint, now| endpoint.expire_child(now, old));
+            world.command(host, |endpoint, now| endpoint.expire_child(now, old)).unwrap();
             world.run_for(MINUTE);
             world.run_until_quiet(10 * MINUTE);
             assert_healthy(&world, 1);

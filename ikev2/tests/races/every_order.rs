@@ -72,7 +72,9 @@ fn every_pair_of_operations_with_further_key_exchanges() {
     let pairs = pairs.filter(|(left, right)| ops.contains(left) && ops.contains(right));
     let losses = |seed| move |(l, r)| Race::new(l, r, seed).further().budget(ONE[0]);
     let mut races: Vec<Race> = pairs.clone().map(losses(1)).collect();
-    let both = |pair: &(Op, Op)| matches!(pair, (Op::RekeyChild, Op::RekeyChild) | (Op::RekeyIke, Op::RekeyIke));
+    let both = |pair: &(Op, Op)| {
+        matches!(pair, (Op::RekeyChild, Op::RekeyChild) | (Op::RekeyIke, Op::RekeyIke))
+    };
     for seed in 2..=4 {
         races.extend(pairs.clone().filter(both).map(losses(seed)));
     }

@@ -16,7 +16,7 @@
 //! §6.3), and the next protected message does not open. Every exchange has a fresh key.
 
 use ml_kem::kem::{Decapsulate, Encapsulate, Kem, Key, KeyExport, TryKeyInit};
-use ml_kem::{Ciphertext, DecapsulationKey, FromSeed, MlKem512, MlKem768, MlKem1024, Seed};
+use ml_kem::{Ciphertext, DecapsulationKey, MlKem512, MlKem768, MlKem1024, Seed};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -123,7 +123,7 @@ pub(super) fn encapsulate(
 fn encapsulate_to<K>(key: &[u8], rng: &mut impl CryptoRng) -> Option<Encapsulated>
 where
     K: Kem,
-    K::EncapsulationKey: TryKeyInit + Encapsulate<K>,
+    K::EncapsulationKey: TryKeyInit,
 {
     let key = Key::<K::EncapsulationKey>::try_from(key).ok()?;
     let key = <K::EncapsulationKey as TryKeyInit>::new(&key).ok()?;

