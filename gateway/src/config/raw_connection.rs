@@ -336,7 +336,7 @@ const PPK_ID_MAX: usize = 255;
 
 /// The table that says where a key is.
 fn key_table<'s>(
-    key: &str,
+    key: &'static str,
     section: &Section<'s>,
     at: At<&'s DeValue<'s>>,
     findings: &mut Findings,

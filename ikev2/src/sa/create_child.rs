@@ -62,6 +62,8 @@ impl Established {
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
         offer.write(&mut chain);
         self.pending = Some(Pending::RekeyChild(id, offer));
+        // The peer began before us, and may not have our answer yet: for it the two cross.
+        self.note_crossing(id);
         self.channel.request(ExchangeType::CREATE_CHILD_SA, &chain, cx);
     }
 
