@@ -21,6 +21,7 @@ fn configured(start: Start) -> config::Connection {
         local_id: None,
         peer_id: None,
         psk: PresharedKey::new(b"sixteen octets..".to_vec().into()),
+        ppk: None,
         policy: Policy {
             name: "default".into(),
             ike: Vec::<Proposal>::new(),

@@ -111,6 +111,14 @@ fn every_line_of_the_matrix() {
             |c| c.psk = PresharedKey::new(b"another key.....".to_vec().into()),
             Action::Supersede,
         ),
+        (
+            "ppk",
+            |c| {
+                let key = PresharedKey::new(b"another key.....".to_vec().into());
+                c.ppk = Some(config::Ppk { id: "a".into(), key, required: true });
+            },
+            Action::Supersede,
+        ),
         ("pairing", |c| c.pairing = Pairing::Combined, Action::Supersede),
         ("mobike", |c| c.extensions.mobike = false, Action::Supersede),
     ];
