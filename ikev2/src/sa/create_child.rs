@@ -9,11 +9,11 @@
 //! made it, and the maker of the other deletes the old pair. With further key exchanges: followup.rs.
 
 use super::child::{
-    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Crossing, Draft, Phase, Refusal, answer,
-    is_for_ike,
+    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Phase, Refusal, answer, is_for_ike,
 };
 use super::closing::REPLACED;
 use super::collision::ours_goes;
+use super::draft::{Crossing, Draft};
 use super::established::{Doom, Established};
 use super::followup::{PassiveWork, Work};
 use super::resources::announced;

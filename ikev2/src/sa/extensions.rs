@@ -24,6 +24,7 @@ use crate::wire::ppk::PpkId;
 
 /// What the peer announced in IKE_SA_INIT.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Announced {
     /// It follows redirects.
     pub(super) redirect: bool,

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
-use super::child::{BAD_PUBLIC_VALUE, Draft};
+use super::child::BAD_PUBLIC_VALUE;
 use super::create_child::{Asking, Next, Refused};
+use super::draft::Draft;
 use super::established::{Doom, Established};
 use super::rekey_ike::IkeDraft;
 use super::tasks::{Pending, Task};

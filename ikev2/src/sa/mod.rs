@@ -19,6 +19,7 @@ pub(crate) mod collision;
 mod create_child;
 mod established;
 mod extensions;
+mod draft;
 mod followup;
 mod fragments;
 mod inform;

@@ -344,6 +344,7 @@ mod tests {
 
     #[test]
     fn further_key_exchanges_are_chosen_place_by_place_and_never_twice() {
+        const BASE: &str = "aes256-sha256-x25519";
         let pick = |ours: &[&str], theirs: &[&str]| {
             let ours: Vec<_> = ours.iter().map(|words| ike(words)).collect();
             let theirs: Vec<_> = theirs.iter().map(|words| ike(words)).collect();
@@ -352,7 +353,6 @@ mod tests {
             let further: Vec<_> = suite.additional.iter().map(|(at, m)| (at, m.0)).collect();
             Some((chosen.number, chosen.transforms.len(), further))
         };
-        const BASE: &str = "aes256-sha256-x25519";
         let with = |more: &str| format!("{BASE}-{more}");
         let both = with("ke1_mlkem768-ke1_mlkem512-ke2_mlkem768-ke2_mlkem512");
         let (a, b) = (36, 35);
