@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::event::{EspSpi, Path};
 use crate::pki::{CertificateTrust, Credential, PublicKey};
 use crate::wire::identity::Identity;
+use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
@@ -59,6 +60,8 @@ pub struct PeerConfig {
     pub local_auth: LocalAuth,
     /// How the peer has to prove its own. The two sides may differ (RFC 7296 §2.15).
     pub remote_auth: RemoteAuth,
+    /// The post-quantum pre-shared key (RFC 8784), beside whatever authenticates. Default `None`.
+    pub ppk: Option<Ppk>,
     /// IKE proposals, in order of preference.
     pub proposals: Vec<Proposal>,
     /// The child SAs to have with this peer. The first is negotiated in IKE_AUTH, the others after it.
@@ -112,6 +115,7 @@ impl PeerConfig {
             remote_id: RemoteId::PeerAddress,
             local_auth,
             remote_auth,
+            ppk: None,
             proposals,
             children: Vec::new(),
             start: Start::Always,
@@ -283,6 +287,18 @@ pub enum RemoteAuth {
     Certificate(Arc<CertificateTrust>),
     /// By a signature with this very key (RFC 7670), whatever certificates it sends.
     PublicKey(PublicKey),
+}
+
+/// A key that both sides were given and that is mixed into SK_d (RFC 8784), so that whoever records the traffic and breaks the
+/// key exchange one day, say with a quantum computer, still cannot read it. It should have 256 bits of entropy.
+#[derive(Debug, Clone)]
+pub struct Ppk {
+    /// Its name, which the initiator sends in IKE_AUTH.
+    pub id: PpkId,
+    /// The key.
+    pub key: Psk,
+    /// Whether a peer that has no key of this name is refused. If not, the SA is made without.
+    pub required: bool,
 }
 
 /// The identity that a peer has to prove.

@@ -4,6 +4,7 @@
 //!   "aes256gcm16-aes128gcm16-ecp384-esn"          words of one type are alternatives, the favourite first
 //!      │           │           │      └ SN        ESP only; neither esn nor noesn: both, esn preferred
 //!      └─ ENCR ────┘           └ KE               IKE must have one; in ESP it asks for a fresh exchange on rekey
+//!   + ADDKE1 to ADDKE7 ("ke1_mlkem768", "ke2_none")  further exchanges after the first (RFC 9370); `none`: may be left out
 //!
 //!   + INTEG ("sha256") with AES-CBC, never with AES-GCM (RFC 7296 §3.3: those go into separate proposals)
 //!   + PRF ("prfsha256") in IKE; without one it follows INTEG, so AES-GCM has to say it
@@ -22,7 +23,7 @@ use std::fmt;
 
 pub use self::error::KeywordError;
 pub use self::table::{Algorithm, Level, Standing, TABLE};
-use crate::registry::{EncrId, IntegId, PrfId, ProtocolId, SnId, TransformType};
+use crate::registry::{EncrId, IntegId, KeMethod, PrfId, ProtocolId, SnId, TransformType};
 use crate::wire::proposal::{Proposal, Transform};
 
 /// What a proposal may have beyond what is good enough for everybody. By default nothing.
@@ -67,6 +68,7 @@ pub fn iana_name(transform: &Transform) -> String {
         Transform::Integ(id) => id.to_string(),
         Transform::Ke(id) => id.to_string(),
         Transform::Sn(id) => id.to_string(),
+        Transform::AddKe(place, id) => format!("KE{place}_{id}"),
         Transform::Unknown { kind, id } => format!("{kind}:{id}"),
     }
 }
@@ -114,6 +116,9 @@ impl Proposal {
     pub fn esp_from_keywords_allowing(text: &str, allow: Allow) -> Result<Self, KeywordError> {
         let mut words = Words::parse(text, ProtocolId::ESP, allow)?;
         words.is_aead()?;
+        if !words.has(TransformType::KE) && words.has_further_ke() {
+            return Err(KeywordError::NoKeyExchange);
+        }
         if !words.has(TransformType::SN) {
             words.transforms.extend(BOTH_SN);
         }
@@ -164,22 +169,28 @@ impl<'t> Words<'t> {
             let at = offset;
             offset += word.len() + 1;
             let owned = || word.to_string();
-            let row =
-                find(word).ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
-            row.admit(word, at, protocol, allow)?;
-            if words.transforms.contains(&row.transform) {
+            let (row, transform) =
+                meaning(word).ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
+            if let Some(row) = row {
+                row.admit(word, at, protocol, allow)?;
+            }
+            if words.transforms.contains(&transform) {
                 return Err(KeywordError::Repeated { word: owned(), offset: at });
             }
-            if row.transform.kind() == TransformType::INTEG {
+            if transform.kind() == TransformType::INTEG {
                 words.integrity.get_or_insert((word, at));
             }
-            words.transforms.push(row.transform);
+            words.transforms.push(transform);
         }
         Ok(words)
     }
 
     fn has(&self, kind: TransformType) -> bool {
         self.transforms.iter().any(|transform| transform.kind() == kind)
+    }
+
+    fn has_further_ke(&self) -> bool {
+        self.transforms.iter().any(|transform| matches!(transform, Transform::AddKe(..)))
     }
 
     /// Whether the ciphers are AEAD, after making sure that they and the integrity algorithms go together.
@@ -205,6 +216,26 @@ impl<'t> Words<'t> {
         Proposal { number: 0, protocol, spi: Vec::new(), transforms }
     }
 }
+
+/// What a word stands for, and its row in the table. `ke1_mlkem768` is the method of `mlkem768` in the place ADDKE1;
+/// `ke1_none`, which has no row, says that the place may stay empty (RFC 9370 §2.2.1).
+fn meaning(word: &str) -> Option<(Option<&'static Algorithm>, Transform)> {
+    let lower = word.to_ascii_lowercase();
+    let further = lower.strip_prefix("ke").and_then(|rest| rest.split_once('_'));
+    let place = further.and_then(|(place, method)| Some((place.parse::<u8>().ok()?, method)));
+    match place {
+        Some((place @ 1..=7, NONE)) => Some((None, Transform::AddKe(place, KeMethod::NONE))),
+        Some((place @ 1..=7, method)) => {
+            let row = find(method)?;
+            let Transform::Ke(id) = row.transform else { return None };
+            Some((Some(row), Transform::AddKe(place, id)))
+        }
+        _ => find(word).map(|row| (Some(row), row.transform)),
+    }
+}
+
+/// The method of a further key exchange that may be left out.
+const NONE: &str = "none";
 
 /// The PRFs that go with the integrity algorithms when none are named.
 fn prfs_of(transforms: &[Transform]) -> Vec<Transform> {
@@ -253,6 +284,8 @@ impl fmt::Display for Transform {
             return f.write_str(row.word());
         }
         match self {
+            Self::AddKe(place, KeMethod::NONE) => write!(f, "ke{place}_{NONE}"),
+            Self::AddKe(place, id) => write!(f, "ke{place}_{}", Self::Ke(*id)),
             Self::Encr(id, Some(bits)) => write!(f, "{id}_{bits}"),
             Self::Encr(id, None) => write!(f, "{id}"),
             Self::Prf(id) => write!(f, "PRF_{id}"),
@@ -265,11 +298,18 @@ impl fmt::Display for Transform {
 }
 
 /// The order in which types are shown; unknown types come first, `None` before `Some`, where they are noticed.
-const SHOWN: [TransformType; 5] = [
+const SHOWN: [TransformType; 12] = [
     TransformType::ENCR,
     TransformType::INTEG,
     TransformType::PRF,
     TransformType::KE,
+    TransformType::ADDKE1,
+    TransformType::ADDKE2,
+    TransformType::ADDKE3,
+    TransformType::ADDKE4,
+    TransformType::ADDKE5,
+    TransformType::ADDKE6,
+    TransformType::ADDKE7,
     TransformType::SN,
 ];
 
@@ -366,6 +406,8 @@ mod tests {
             "aes256gcm16-aes128gcm16-prfsha384-ecp384-ecp256",
             "chacha20poly1305-aes256ccm16-aes128gcm8-prfaesxcbc-prfaescmac-ecp521-modp8192",
             "aes256ctr-aes128-aesxcbc-aescmac-modp6144",
+            "aes256gcm16-prfsha384-curve25519-ke1_mlkem768-ke1_none-ke3_ecp384-ke7_mlkem512",
+            "aes256gcm16-prfsha384-mlkem1024",
         ] {
             let proposal = Proposal::ike_from_keywords(text).unwrap();
             assert_eq!(proposal.to_string(), text);
@@ -376,11 +418,34 @@ mod tests {
             "aes192-sha512-noesn",
             "aes256gcm16-ecp384-esn",
             "aes256gcm16-noesn-esn",
+            "aes256gcm16-ecp384-ke1_mlkem1024-esn",
         ] {
             let proposal = Proposal::esp_from_keywords(text).unwrap();
             assert_eq!(proposal.to_string(), text);
             assert_eq!(Proposal::esp_from_keywords(&proposal.to_string()), Ok(proposal));
         }
+    }
+
+    #[test]
+    fn further_key_exchanges_have_a_place_and_a_method() {
+        let proposal = Proposal::ike_from_keywords("aes256-sha256-x25519-KE1_MLKEM768-ke2_none");
+        let all = proposal.unwrap().transforms;
+        assert!(all.ends_with(&[
+            Transform::AddKe(1, KeMethod::ML_KEM_768),
+            Transform::AddKe(2, KeMethod::NONE)
+        ]));
+        let error = |word: &str| {
+            Proposal::ike_from_keywords(&format!("aes256-sha256-x25519-{word}")).unwrap_err()
+        };
+        for word in ["ke0_mlkem768", "ke8_mlkem768", "ke1_sha256", "ke1_", "ke1", "ke_mlkem768"] {
+            assert!(matches!(error(word), KeywordError::Unknown { .. }), "{word}");
+        }
+        assert!(matches!(error("ke1_modp1024"), KeywordError::Unsupported { .. }));
+        assert!(matches!(error("ke1_mlkem768-ke1_mlkem768"), KeywordError::Repeated { .. }));
+        let alone = Proposal::ike_from_keywords("aes256-sha256-ke1_mlkem768");
+        assert_eq!(alone, Err(KeywordError::NoKeyExchange));
+        let alone = Proposal::esp_from_keywords("aes256-sha256-ke1_mlkem768");
+        assert_eq!(alone, Err(KeywordError::NoKeyExchange));
     }
 
     #[test]
@@ -397,12 +462,14 @@ mod tests {
                 Transform::Prf(PrfId::HMAC_SHA1),
                 Transform::Ke(KeMethod::MODP_1024),
                 Transform::Ke(KeMethod(99)),
-                Transform::Unknown { kind: 6, id: 37 },
+                Transform::AddKe(2, KeMethod(99)),
+                Transform::AddKe(3, KeMethod::ML_KEM_768),
+                Transform::Unknown { kind: 13, id: 37 },
             ],
         };
         assert_eq!(
             offer.to_string(),
-            "TransformType(6)#37-3des-camellia192-CAMELLIA_CBC_64-sha1-modp1024-KeMethod(99)"
+            "TransformType(13)#37-3des-camellia192-CAMELLIA_CBC_64-sha1-modp1024-KeMethod(99)-ke2_KeMethod(99)-ke3_mlkem768"
         );
     }
 

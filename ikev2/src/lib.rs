@@ -97,18 +97,20 @@ pub mod wire;
 
 pub use config::{
     ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, FragmentSizes, Fragmentation,
-    Lifetime, LocalAuth, Pairing, PeerConfig, Psk, RemoteAuth, RemoteId, Start,
+    Lifetime, LocalAuth, Pairing, PeerConfig, Ppk, Psk, RemoteAuth, RemoteId, Start,
 };
+pub use crypto::additional::AdditionalKe;
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
-pub use error::{CloseReason, DropReason, Unknown};
+pub use error::{CloseReason, DropReason, PpkProblem, Unknown};
 pub use event::{
     ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo,
     Limits, Path, PeerId, ProbeId, SendWhen, Transmit,
 };
 pub use keyword::KeywordError;
 pub use wire::identity::{Identity, IdentityError};
+pub use wire::ppk::PpkId;
 pub use wire::proposal::{Proposal, Transform};
 pub use wire::redirect::GatewayId;
 pub use wire::selector::TrafficSelector;

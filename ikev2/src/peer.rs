@@ -178,6 +178,7 @@ impl Peer {
             | CloseReason::WrongKey { .. }
             | CloseReason::NotProved { .. }
             | CloseReason::CannotSign { .. }
+            | CloseReason::Ppk(_)
             | CloseReason::WrongIdentity { .. }
             | CloseReason::Notified(_)
             | CloseReason::Redirected { .. }

@@ -5,7 +5,7 @@
 //!          ├─ [gateway], [log], [security]
 //!          ├─ [networks]            NAME = [..]
 //!          ├─ [policy.NAME] ──────── dpd = {..}
-//!          └─ [connection.NAME] ──┬─ dpd, psk, key, failover = {..}
+//!          └─ [connection.NAME] ──┬─ dpd, psk, ppk, key, failover = {..}
 //!                                 └─ [[monitor]]
 //! ```
 //!
@@ -120,6 +120,7 @@ pub(super) const CONNECTION: &[Key] = &[
     key("crl_policy"),
     key("peer_cert"),
     key("peer_key"),
+    key("ppk"),
     key("policy"),
     key("local_subnets"),
     key("remote_subnets"),
@@ -164,6 +165,8 @@ pub(super) fn names_a_file(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-@".contains(c);
     text.chars().all(plain) && endings.iter().any(|ending| text.ends_with(ending))
 }
+pub(super) const PPK: &[Key] =
+    &[key("file"), key("credential"), key("inline"), key("id"), key("required")];
 
 /// Whether a key of this name, or what may be a misspelling of one, holds a secret, so that its value is never shown.
 pub(super) fn may_hold_secret(name: &str) -> bool {
@@ -243,6 +246,7 @@ mod tests {
             ("`[connection.NAME]`", CONNECTION, "", None),
             ("`[connection.NAME]`", PSK, "psk.", None),
             ("`[connection.NAME]`", PRIVATE_KEY, "key.", None),
+            ("`[connection.NAME]`", PPK, "ppk.", None),
             ("`[connection.NAME]`", FAILOVER, "failover.", Some("failover")),
             ("`[connection.NAME]`", MONITOR, "monitor.", Some("monitor")),
         ];
@@ -273,7 +277,7 @@ mod tests {
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
         let harmless = harmless.chain(LOG).chain(SECURITY).chain(FAILOVER).chain(MONITOR);
-        let paths = |key: &&Key| key.name == "psk" || PATHS_OF_KEYS.contains(&key.name);
+        let paths = |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {
             assert!(!may_hold_secret(key.name), "{}", key.name);
         }

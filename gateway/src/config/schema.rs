@@ -67,6 +67,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "dpd" => either(&[json!({ "enum": [false, "off"] }), table(POLICY, "dpd.", keys::DPD)]),
         "psk" => table(CONNECTION, "psk.", keys::PSK),
         "key" => either(&[text(), table(CONNECTION, "key.", keys::PRIVATE_KEY)]),
+        "ppk" => table(CONNECTION, "ppk.", keys::PPK),
         "failover" => table(CONNECTION, "failover.", keys::FAILOVER),
         "monitor" => {
             json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
@@ -88,7 +89,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "crl_policy" => one_of(&["if-present", "require"]),
         "rsa_padding" => one_of(&["pss", "pkcs1"]),
         "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" | "allow_legacy"
-        | "allow_unencrypted" => flag(),
+        | "allow_unencrypted" | "required" => flag(),
         "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
         | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),
         "ike_lifetime" | "esp_lifetime" | "interval" | "timeout" | "probe" | "max_latency"

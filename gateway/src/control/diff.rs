@@ -6,7 +6,7 @@
 //!                            shrank is both, the new one first
 //!   esp, pfs, replay_window  child SAs rekeyed now
 //!   ike                      at the next IKE rekey, or now
-//!   peer, ids, keys, certificates, and what is announced when an SA begins  a new IKE SA beside the old one
+//!   peer, ids, keys, ppk, certificates, and what is announced when an SA begins  a new IKE SA beside the old one
 //!   listen, ports, tun, workers, control                     nothing at all is changed before a restart
 //! ```
 //!
@@ -225,6 +225,7 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         local_id,
         peer_id,
         auth,
+        ppk,
         policy,
         children: _,
         pairing,
@@ -270,6 +271,7 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         ("peer", old.peer != *peer),
         ("local_id", old.local_id != *local_id),
         ("peer_id", old.peer_id != *peer_id),
+        ("ppk", old.ppk != *ppk),
         ("selectors", old.pairing != *pairing),
         ("encap", old.encap != *encap),
         ("mobike", old.extensions.mobike != extensions.mobike),

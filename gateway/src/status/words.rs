@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use ikev2::registry::{IntegId, SnId, TransformType};
+use ikev2::registry::{IntegId, KeMethod, SnId, TransformType};
 use ikev2::{Identity, Proposal, Transform, keyword};
 
 /// A proposal in the keywords of the configuration: ciphers, integrity, PRF, key exchange, sequence numbers.
@@ -41,6 +41,8 @@ pub fn transform(transform: Transform) -> String {
         Transform::Integ(id) => format!("integ{}", id.0),
         Transform::Ke(id) => format!("group{}", id.0),
         Transform::Sn(id) => format!("sn{}", id.0),
+        Transform::AddKe(place, KeMethod::NONE) => format!("ke{place}_none"),
+        Transform::AddKe(place, id) => format!("ke{place}_{}", self::transform(Transform::Ke(id))),
         Transform::Unknown { kind, id } => format!("transform{kind}:{id}"),
     }
 }
@@ -56,6 +58,8 @@ pub enum Kind {
     Prf,
     /// Key exchange.
     Ke,
+    /// The key exchanges after the first.
+    AddKe,
     /// Sequence numbers.
     Sn,
     /// A transform type that we do not know.
@@ -64,8 +68,8 @@ pub enum Kind {
 
 impl Kind {
     /// In the order in which they are written.
-    pub const ALL: [Self; 6] =
-        [Self::Encr, Self::Integ, Self::Prf, Self::Ke, Self::Sn, Self::Unknown];
+    pub const ALL: [Self; 7] =
+        [Self::Encr, Self::Integ, Self::Prf, Self::Ke, Self::AddKe, Self::Sn, Self::Unknown];
 
     /// The kind of a transform.
     #[must_use]
@@ -75,6 +79,7 @@ impl Kind {
             Transform::Prf(_) => Self::Prf,
             Transform::Integ(_) => Self::Integ,
             Transform::Ke(_) => Self::Ke,
+            Transform::AddKe(..) => Self::AddKe,
             Transform::Sn(_) => Self::Sn,
             Transform::Unknown { .. } => Self::Unknown,
         }
@@ -89,6 +94,7 @@ impl Kind {
             TransformType::PRF => Self::Prf,
             TransformType::KE => Self::Ke,
             TransformType::SN => Self::Sn,
+            kind if kind.additional_ke().is_some() => Self::AddKe,
             _ => Self::Unknown,
         }
     }
@@ -101,6 +107,7 @@ impl Kind {
             Self::Integ => "integrity",
             Self::Prf => "PRF",
             Self::Ke => "key exchange group",
+            Self::AddKe => "further key exchange",
             Self::Sn => "sequence numbers",
             Self::Unknown => "an unknown transform",
         }
@@ -119,7 +126,10 @@ fn implied(transform: Transform, proposal: &Proposal) -> bool {
         }
         Transform::Integ(id) => id == IntegId::NONE,
         Transform::Sn(id) => id == SnId::SHORT,
-        Transform::Encr(..) | Transform::Ke(_) | Transform::Unknown { .. } => false,
+        Transform::Encr(..)
+        | Transform::Ke(_)
+        | Transform::AddKe(..)
+        | Transform::Unknown { .. } => false,
     }
 }
 

@@ -4,7 +4,8 @@
 //!   suite    the negotiated algorithms
 //!     │
 //!     ├── ke        our key pair + the peer's public value ──► g^ir
-//!     │    └─ modp    groups 2, 5, 14 to 18                     │
+//!     │    ├─ modp    groups 2, 5, 14 to 18                     │
+//!     │    └─ kem     ML-KEM                                    │
 //!     ├── prf       HMAC, AES-CMAC, prf+                        │
 //!     │    ├─ xcbc    AES-XCBC                                  │
 //!     │    └─ integ   the same, truncated                       ▼
@@ -12,6 +13,8 @@
 //!     │                                       │    └────┬───┘    │
 //!     ├── sk        header + payloads ◄── seal / open ──┘        │   maker of `Authentic`
 //!     │    └─ cipher  AEAD, or a cipher and a MAC                │
+//!     ├── ppk       SK_d and SK_p with a post-quantum key mixed in   │
+//!     ├── intauth   what IKE_INTERMEDIATE leaves for AUTH            │
 //!     └── auth      AUTH of a pre-shared key, or signed ◄────────┘   maker of `PeerAuthenticated`
 //!          └─ signature  RSA, ECDSA, Ed25519
 //!
@@ -24,12 +27,15 @@
 //! and a recorded negotiation can be run again does. (The salt of RSASSA-PSS is the exception: see `signature`.)
 //! Secrets live in `Zeroizing`, have no `Debug`, and are compared in constant time.
 
+pub(crate) mod additional;
 pub(crate) mod auth;
 mod cipher;
+pub(crate) mod intauth;
 mod integ;
 pub(crate) mod ke;
 pub(crate) mod keymat;
 pub(crate) mod natd;
+pub(crate) mod ppk;
 pub(crate) mod prf;
 pub(crate) mod rng;
 pub(crate) mod signature;

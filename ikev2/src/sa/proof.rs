@@ -13,6 +13,8 @@
 //! What a stranger can make us do is bounded: at most [`Credential::MAX_CHAIN`](crate::pki::Credential::MAX_CHAIN) certificates of 16 KiB together are read, and
 //! [`MOST_TRIED`] configurations held against them.
 
+use zeroize::Zeroizing;
+
 use super::extensions::Announced;
 use crate::config::{LocalAuth, PeerConfig, RemoteAuth};
 use crate::crypto::auth::{
@@ -88,10 +90,30 @@ pub(super) fn prove(
     prf: Prf,
     signed: SignedOctets<'_>,
 ) -> Result<&'static str, CloseReason> {
+    let data = data(auth, peer, prf, signed)?;
+    chain.auth(data.method, &data.octets);
+    Ok(data.name)
+}
+
+/// What an AUTH payload says.
+pub(super) struct Data {
+    pub(super) method: AuthMethod,
+    pub(super) octets: Zeroizing<Vec<u8>>,
+    /// The method, for people.
+    pub(super) name: &'static str,
+}
+
+/// What our AUTH payload says.
+pub(super) fn data(
+    auth: &LocalAuth,
+    peer: Announced,
+    prf: Prf,
+    signed: SignedOctets<'_>,
+) -> Result<Data, CloseReason> {
     let credential = match auth {
         LocalAuth::Psk(psk) => {
-            chain.auth(AuthMethod::SHARED_KEY, &psk_auth(prf, psk, signed));
-            return Ok(PSK);
+            let octets = psk_auth(prf, psk, signed);
+            return Ok(Data { method: AuthMethod::SHARED_KEY, octets, name: PSK });
         }
         LocalAuth::Signature(credential) => credential,
     };
@@ -101,9 +123,8 @@ pub(super) fn prove(
     };
     let (key, padding) = (credential.key(), credential.rsa_padding());
     let scheme = key.scheme(peer.hashes, padding).ok_or_else(cannot)?;
-    let (method, data) = key.sign(scheme, &signed.concat(prf)).ok_or_else(cannot)?;
-    chain.auth(method, &data);
-    Ok(scheme.name())
+    let (method, octets) = key.sign(scheme, &signed.concat(prf)).ok_or_else(cannot)?;
+    Ok(Data { method, octets: Zeroizing::new(octets), name: scheme.name() })
 }
 
 /// Adds the CERTREQ payloads for peers that may have any of these configurations.
@@ -190,8 +211,13 @@ mod tests {
     use super::*;
     use crate::pki::CertificateTrust;
 
-    const SIGNED: SignedOctets<'_> =
-        SignedOctets { message: b"message", peer_nonce: b"nonce", sk_p: b"key", id_body: b"id" };
+    const SIGNED: SignedOctets<'_> = SignedOctets {
+        message: b"message",
+        peer_nonce: b"nonce",
+        sk_p: b"key",
+        id_body: b"id",
+        int_auth: b"",
+    };
 
     /// Hash-and-URL (RFC 7296 §3.6, 12 and 13), a list (7) and a bare key (15) are no certificates: the answer is the one to
     /// a peer that sent none, and nobody is asked for anything.

@@ -3,6 +3,7 @@
 //! ```text
 //!                ──► HDR, SAi1, KEi, Ni, N(NAT_DETECTION_*)          no common proposal: N(NO_PROPOSAL_CHOSEN), nothing kept
 //!   AuthAwaited  ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*), [CERTREQ]   another group:  N(INVALID_KE_PAYLOAD), nothing kept
+//!                (IKE_INTERMEDIATE for each further key exchange: intermediate.rs)
 //!                ──► HDR, SK { IDi, [CERT..], [IDr], AUTH, SAi2, TSi, TSr }   wrong identity or key: N(AUTHENTICATION_FAILED)
 //!   Established  ◄── HDR, SK { IDr, [CERT..], AUTH, SAr2, TSi, TSr }
 //! ```
@@ -13,26 +14,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
+use super::child::{Asked, answer};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
 use super::initiate::{expected_identity, is_expected};
+use super::intermediate::Intermediate;
+use super::ppk::{self, Choice};
 use super::proof::{self, Ends, Shown, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
-use crate::config::{Childless, Encap, Fragmentation, PeerConfig, RemoteAuth};
+use crate::config::{Childless, Encap, Fragmentation, PeerConfig, Ppk, RemoteAuth};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
-use crate::crypto::ke::KeSecret;
+use crate::crypto::ke;
 use crate::crypto::keymat::IkeKeys;
-use crate::error::{CloseReason, DropReason};
+use crate::crypto::ppk::mixed;
+use crate::error::{CloseReason, DropReason, PpkProblem};
 use crate::event::{Deadline, Event, Path, PeerId};
 use crate::pki::AuthProblem;
 use crate::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
-use crate::wire::message::{Body, Chain, message};
+use crate::wire::message::{Auth, Body, Chain, message};
+use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 
 /// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
@@ -40,6 +45,7 @@ const MOST_NAMED: usize = 16;
 
 /// For how many peers that somebody may be certificates are asked for: a CERTREQ is a hint, and nobody has so many CAs.
 const MOST_ASKED_FOR: usize = 256;
+const TOO_EARLY: &str = "the peer's IKE_AUTH came before the key exchanges that were agreed on";
 
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
@@ -61,8 +67,12 @@ pub(super) struct AuthAwaited {
     chosen: Proposal,
     init_request: Vec<u8>,
     init_response: Arc<[u8]>,
-    nonce_i: Vec<u8>,
-    nonce_r: Vec<u8>,
+    pub(super) nonce_i: Vec<u8>,
+    pub(super) nonce_r: Vec<u8>,
+    /// The exchanges before IKE_AUTH.
+    pub(super) intermediate: Intermediate,
+    /// Both sides said that they have post-quantum pre-shared keys.
+    uses_ppk: bool,
     expires_at: Instant,
 }
 
@@ -82,9 +92,11 @@ pub(crate) fn respond_to_init(
     let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
         return Err(DropReason::Malformed);
     };
+    let announced = Announced::in_init(&body);
+    let usable = if announced.intermediate { sa } else { &negotiate::without_additional(sa) };
     let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     // By our order, whatever the KE payload is: see `negotiate`.
-    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, sa, None));
+    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, usable, None));
     let Some((chosen, suite)) = best else {
         return Err(refuse_proposal(request, sa, cx));
     };
@@ -97,8 +109,8 @@ pub(crate) fn respond_to_init(
     {
         cx.shared.key_exchanges += 1;
     }
-    let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng).ok_or(DropReason::Unexpected)?;
-    let g_ir = ours.agree(ke.data).map_err(|_| DropReason::Malformed)?;
+    let answered = ke::answer(suite.ke, ke.data, &mut cx.shared.rng);
+    let (public, g_ir) = answered.map_err(|_| DropReason::Malformed)?;
     let spi = cx.fresh_ike_spi();
     let spis = (request.header.spi_i, spi);
     let nonce_r = cx.nonce();
@@ -111,12 +123,13 @@ pub(crate) fn respond_to_init(
     let peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     let fragmentation = Fragmentation::common(peers.map(|peer| peer.fragmentation));
     channel.fragments.agree(fragmentation, &body);
-    let announced = Announced::in_init(&body);
+    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
+    let have_ppk = peers.any(|peer| peer.ppk.is_some());
 
     let mut chain = Chain::new();
     let chosen = Proposal { spi: Vec::new(), ..chosen };
     chain.sa(std::slice::from_ref(&chosen));
-    chain.ke(suite.ke, ours.public());
+    chain.ke(suite.ke, &public);
     chain.nonce(&nonce_r);
     if found.traversal {
         let encap = if force { Encap::Force } else { Encap::Auto };
@@ -130,10 +143,13 @@ pub(crate) fn respond_to_init(
     if let Some(first) = request.candidates.iter().next() {
         extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));
     }
+    extensions::answer_in_init(&mut chain, announced, have_ppk);
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {
+        intermediate: Intermediate::of(&suite),
         channel,
         announced,
+        uses_ppk: announced.ppk && have_ppk,
         candidates: request.candidates.clone(),
         chosen,
         init_request: request.datagram.to_vec(),
@@ -198,6 +214,8 @@ struct Proved {
     remote_id: Identity,
     shown: Shown,
     proof: PeerAuthenticated,
+    /// The post-quantum key that its AUTH has in it.
+    ppk: Option<Ppk>,
 }
 
 impl AuthAwaited {
@@ -208,6 +226,14 @@ impl AuthAwaited {
     ) -> State {
         // IKE_AUTH comes from port 4500 if a NAT was found (RFC 7296 §2.23); it is authentic, so its path counts.
         self.channel.path = message.path;
+        if message.exchange == ExchangeType::IKE_INTERMEDIATE
+            && message.body.unsupported_critical.is_none()
+        {
+            return self.on_intermediate(message, cx);
+        }
+        if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.next().is_some() {
+            return self.refuse_syntax(CloseReason::Protocol(TOO_EARLY), message, cx);
+        }
         if message.exchange != ExchangeType::IKE_AUTH {
             return self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
         }
@@ -302,12 +328,8 @@ impl AuthAwaited {
             let expected = some.map(|(_, peer)| expected_identity(peer, path)).collect();
             return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
-        let signed = || SignedOctets {
-            message: &self.init_request,
-            peer_nonce: &self.nonce_r,
-            sk_p: &self.channel.sk_p_theirs,
-            id_body: id.raw,
-        };
+        let (prf, int_auth) = (self.channel.prf(), self.intermediate.octets());
+        let plain = self.channel.sk_p_theirs.as_slice();
         let mut reason = None;
         let mut left = proof::MOST_TRIED;
         for (peer, config) in known {
@@ -317,14 +339,38 @@ impl AuthAwaited {
                 }
                 left -= 1;
             }
-            let (wanted, shown, prf) = (&config.remote_auth, (&claimed, auth), self.channel.prf());
-            match proof::check(wanted, body, shown, prf, signed(), cx.wall_clock()) {
-                Ok((proof, shown)) => {
-                    let config = Arc::clone(config);
-                    return Ok(Proved { peer, config, remote_id: claimed, shown, proof });
+            let check = |sk_p: &[u8], data: &[u8]| {
+                let signed = SignedOctets {
+                    message: &self.init_request,
+                    peer_nonce: &self.nonce_r,
+                    sk_p,
+                    id_body: id.raw,
+                    int_auth: &int_auth,
+                };
+                let (wanted, auth) = (&config.remote_auth, Auth { method: auth.method, data });
+                proof::check(wanted, body, (&claimed, &auth), prf, signed, cx.wall_clock())
+            };
+            let outcome = match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
+                Choice::Refused(problem) => Err(CloseReason::Ppk(problem)),
+                Choice::Without(data) => check(plain, data).map(|proved| (proved, None)),
+                Choice::With(ppk) => {
+                    let with = check(&mixed(prf, ppk.key.octets(), plain), auth.data);
+                    with.map(|proved| (proved, Some(ppk.clone()))).map_err(|why| {
+                        // What comes along without the key tells which of the two it is.
+                        let without = body.notify(NotifyType::NO_PPK_AUTH);
+                        let without = without.map(|notify| check(plain, notify.data).is_ok());
+                        told_apart(why, without, &ppk.id)
+                    })
                 }
-                // What is wrong with what it shows says more than that another configuration wants something else.
-                Err(why) if reason.as_ref().is_none_or(is_other_method) => reason = Some(why),
+            };
+            match outcome {
+                Ok(((proof, shown), ppk)) => {
+                    let config = Arc::clone(config);
+                    return Ok(Proved { peer, config, remote_id: claimed, shown, proof, ppk });
+                }
+                Err(why) if reason.as_ref().is_none_or(|said| is_vaguer(said, &why)) => {
+                    reason = Some(why);
+                }
                 Err(_) => {}
             }
         }
@@ -333,33 +379,42 @@ impl AuthAwaited {
 
     /// Installs first, answers after (RFC 7296 §2.8).
     fn establish(self: Box<Self>, proved: Proved, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
-        let Proved { peer, config, remote_id, shown, proof } = proved;
-        let local_id = local_identity(&config, self.channel.path);
+        let Proved { peer, config, remote_id, shown, proof, ppk } = proved;
+        let mut this = self;
+        if let Some(ppk) = &ppk {
+            this.channel.mix(ppk.key.octets());
+        }
+        let local_id = local_identity(&config, this.channel.path);
         let mut chain = Chain::new();
         chain.id_r(&local_id);
         let signed = SignedOctets {
-            message: &self.init_response,
-            peer_nonce: &self.nonce_i,
-            sk_p: &self.channel.sk_p_ours,
+            message: &this.init_response,
+            peer_nonce: &this.nonce_i,
+            sk_p: &this.channel.sk_p_ours,
             id_body: &local_id.emit(),
+            int_auth: &this.intermediate.octets(),
         };
         let asked =
-            Announced { wants_raw_key: proof::wants_raw_key(&message.body), ..self.announced };
+            Announced { wants_raw_key: proof::wants_raw_key(&message.body), ..this.announced };
         proof::show(&mut chain, &config.local_auth, asked);
-        let prf = self.channel.prf();
+        let prf = this.channel.prf();
         let local_auth = match proof::prove(&mut chain, &config.local_auth, asked, prf, signed) {
             Ok(name) => name,
             Err(reason) => {
-                self.report(Some(peer), reason, message, cx);
-                return self.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx);
+                this.report(Some(peer), reason, message, cx);
+                return this.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx);
             }
         };
-        let this = *self;
+        if ppk.is_some() {
+            chain.notify(NotifyType::PPK_IDENTITY, &[]);
+        }
+        let this = *this;
         let nonces = (this.nonce_i, this.nonce_r);
         let ends = Ends { local_id, remote_id, local_auth, remote: shown };
         let (origin, path) = (Origin::Remote, this.channel.path);
-        let extensions =
+        let mut extensions =
             Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
+        extensions.ppk = ppk.map(|ppk| ppk.id);
         let agreed = (ends, extensions);
         let mut state = Established::begin(this.channel, peer, agreed, &nonces, proof, cx);
         if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
@@ -370,12 +425,14 @@ impl AuthAwaited {
             // RFC 5685 §6: instead of a child; the peer deletes the SA.
             chain.notify(NotifyType::REDIRECT, &to.emit(&[]));
         } else if message.body.sa.is_some() {
-            let answer = first_answer(&state, &message.body, &config, &nonces, cx);
+            let nonces = (nonces.0.as_slice(), nonces.1.as_slice());
+            let answer = answer(&message.body, &config, &Asked::First, nonces, cx);
             match &answer {
                 Ok(answer) => answer.write(&mut chain),
                 Err(refusal) => refusal.write(&mut chain),
             }
-            state.first_child(answer.map(|a| a.agreed).map_err(|r| (r.slot, r.reason)), cx);
+            let child = answer.map(|answer| state.finished(answer.draft, cx));
+            state.first_child(child.map_err(|r| (r.slot, r.reason)), cx);
         }
         extensions::answer_in_auth(&mut chain, &message.body, path, &config);
         state.respond(message, &chain, cx);
@@ -391,24 +448,33 @@ impl AuthAwaited {
     }
 }
 
-fn is_other_method(reason: &CloseReason) -> bool {
-    let CloseReason::NotProved { problem, .. } = reason else { return false };
-    matches!(**problem, AuthProblem::Method { .. })
+/// Whether `why`, of a later configuration, says more of what is wrong than what was `said`: that another configuration wants
+/// something else says least, and what a post-quantum key has to do with it most.
+fn is_vaguer(said: &CloseReason, why: &CloseReason) -> bool {
+    let rank = |reason: &CloseReason| match reason {
+        CloseReason::NotProved { problem, .. } if matches!(**problem, AuthProblem::Method { .. }) => 0,
+        CloseReason::Ppk(_) => 2,
+        _ => 1,
+    };
+    rank(said) < rank(why)
+}
+
+/// Whether the post-quantum key of this name is at fault, if AUTH with it is not right and the one without it is, is not, or did
+/// not come along.
+fn told_apart(why: CloseReason, without: Option<bool>, id: &PpkId) -> CloseReason {
+    let octets_differ = match &why {
+        CloseReason::WrongKey { .. } => true,
+        CloseReason::NotProved { problem, .. } => matches!(**problem, AuthProblem::Signature { .. }),
+        _ => false,
+    };
+    match without {
+        Some(true) => CloseReason::Ppk(PpkProblem::Differs(id.clone())),
+        None if octets_differ => CloseReason::Ppk(PpkProblem::DiffersOrOther(id.clone())),
+        Some(false) | None => why,
+    }
 }
 
 /// Whether a peer without a child is none that we want (RFC 6023).
 fn lacks_child(config: &PeerConfig, body: &Body<'_>) -> bool {
     config.childless == Childless::Never && body.sa.is_none()
-}
-
-fn first_answer(
-    state: &Established,
-    body: &Body<'_>,
-    config: &PeerConfig,
-    nonces: &(Vec<u8>, Vec<u8>),
-    cx: &mut Cx<'_>,
-) -> Result<ChildAnswer, Refusal> {
-    let prf = state.channel.prf();
-    let keying = Keying { prf, sk_d: &state.channel.sk_d, nonces: (&nonces.0, &nonces.1) };
-    answer(body, config, &Asked::First, &keying, cx)
 }

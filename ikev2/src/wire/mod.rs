@@ -17,6 +17,7 @@ pub mod identity;
 pub mod message;
 pub mod name;
 pub mod payload;
+pub mod ppk;
 pub mod proposal;
 pub mod redirect;
 pub mod selector;

@@ -109,10 +109,11 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
     if let Some(ike) = &connection.ike {
         let _ = writeln!(
             text,
-            "  ids:       {} <-> {}   auth: {}",
+            "  ids:       {} <-> {}   auth: {}{}",
             ike.local_id,
             ike.remote_id,
-            connection.auth.as_ref().map_or_else(|| "psk (hidden)".to_owned(), auth)
+            connection.auth.as_ref().map_or_else(|| "psk (hidden)".to_owned(), auth),
+            ike.ppk.as_ref().map(|name| format!(", ppk {name}")).unwrap_or_default()
         );
         let _ = writeln!(
             text,
