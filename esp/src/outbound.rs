@@ -88,7 +88,7 @@ impl OutboundSa {
         let range = header::packet_range(self.layout, &inner, buffer.len())?;
         let packet = buffer.get_mut(range.clone()).ok_or(DropReason::NoRoom)?;
         let high = self.number(packet, view.total_len, view.version())?;
-        self.key.seal(&mut Run::one(packet, &high))?;
+        self.key.seal(&mut Run::one(packet, &[high]))?;
         Ok(range)
     }
 

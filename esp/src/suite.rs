@@ -87,6 +87,7 @@ struct Sizes {
 
 #[rustfmt::skip]
 impl Aead {
+    #[expect(clippy::match_same_arms, reason = "a table, with a line for each")]
     const fn sizes(self) -> Sizes {
         let (key, salt, iv, icv) = match self {
             //                             key, salt, IV, ICV
@@ -123,6 +124,7 @@ impl Cipher {
 #[rustfmt::skip]
 impl Integrity {
     /// Octets of the key and of the ICV.
+    #[expect(clippy::match_same_arms, reason = "a table, with a line for each")]
     const fn sizes(self) -> (usize, usize) {
         match self {
             //                             key, ICV

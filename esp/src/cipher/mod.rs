@@ -36,14 +36,14 @@ use crate::{
 pub(crate) enum SealingKey {
     Aead(AeadKey),
     Gmac(GmacKey),
-    Separate(SeparateSealingKey),
+    Separate(Box<SeparateSealingKey>),
 }
 
 /// Key of an inbound SA.
 pub(crate) enum OpeningKey {
     Aead(AeadKey),
     Gmac(GmacKey),
-    Separate(SeparateOpeningKey),
+    Separate(Box<SeparateOpeningKey>),
 }
 
 impl SealingKey {
@@ -52,7 +52,9 @@ impl SealingKey {
         let key = match suite {
             Suite::Combined(Aead::AesGmac(size)) => GmacKey::new(size, encr).map(Self::Gmac),
             Suite::Combined(aead) => AeadKey::new(aead, encr).map(Self::Aead),
-            Suite::Separate(..) => SeparateSealingKey::new(suite, encr, integ).map(Self::Separate),
+            Suite::Separate(..) => {
+                SeparateSealingKey::new(suite, encr, integ).map(|key| Self::Separate(Box::new(key)))
+            }
         };
         key.ok_or(KeyError::Unsupported { suite })
     }
@@ -86,7 +88,9 @@ impl OpeningKey {
         let key = match suite {
             Suite::Combined(Aead::AesGmac(size)) => GmacKey::new(size, encr).map(Self::Gmac),
             Suite::Combined(aead) => AeadKey::new(aead, encr).map(Self::Aead),
-            Suite::Separate(..) => SeparateOpeningKey::new(suite, encr, integ).map(Self::Separate),
+            Suite::Separate(..) => {
+                SeparateOpeningKey::new(suite, encr, integ).map(|key| Self::Separate(Box::new(key)))
+            }
         };
         key.ok_or(KeyError::Unsupported { suite })
     }

@@ -26,9 +26,9 @@ impl<'p> Run<'p> {
     }
 
     /// Of one packet.
-    pub(crate) fn one(packet: &'p mut [u8], high: &'p Option<u32>) -> Self {
+    pub(crate) fn one(packet: &'p mut [u8], high: &'p [Option<u32>; 1]) -> Self {
         let stride = packet.len();
-        Self::new(packet, stride, std::slice::from_ref(high))
+        Self::new(packet, stride, high)
     }
 
     /// Each packet with the high half of its number.

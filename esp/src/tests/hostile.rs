@@ -315,7 +315,7 @@ fn forge_with(suite: Suite, high: Option<u32>, number: u64, body: &[u8]) -> Vec<
     header::write_header(parts.header, SPI.get(), sequence::low(number));
     key.write_iv(parts.iv, number);
     parts.body.copy_from_slice(body);
-    key.seal(&mut Run::one(&mut packet, &high)).unwrap();
+    key.seal(&mut Run::one(&mut packet, &[high])).unwrap();
     packet
 }
 

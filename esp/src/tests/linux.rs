@@ -99,6 +99,6 @@ fn check(suite: Suite, keys: &Keys, high: Option<u32>, packet: &[u8], inner: &[u
     header::write_trailer(&mut parts.body[inner.len()..], View::parse(inner).unwrap().version());
     parts.icv.fill(0);
     let key = SealingKey::new(suite, &keys.encr, &keys.integ).unwrap();
-    key.seal(&mut Run::one(&mut sealed, &high)).unwrap();
+    key.seal(&mut Run::one(&mut sealed, &[high])).unwrap();
     assert_eq!(sealed, packet);
 }

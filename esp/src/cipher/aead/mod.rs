@@ -57,7 +57,7 @@ pub(crate) struct AeadKey {
 }
 
 enum Backend {
-    Fast(fast::Key),
+    Fast(Box<fast::Key>),
     Rust(Box<rust::Key>),
 }
 
@@ -67,7 +67,7 @@ impl AeadKey {
         let suite = Suite::Combined(aead);
         let (key, salt) = Salt::split(key_and_salt, suite.salt_len())?;
         let backend = match fast::Key::new(aead, key) {
-            Some(key) => Backend::Fast(key),
+            Some(key) => Backend::Fast(Box::new(key)),
             None => Backend::Rust(rust::key(aead, key)?),
         };
         Some(Self { backend, salt, layout: Layout::of(suite) })
@@ -75,14 +75,14 @@ impl AeadKey {
 
     pub(crate) fn seal(&self, run: &mut Run<'_>) -> Result<(), DropReason> {
         match &self.backend {
-            Backend::Fast(key) => self.seal_by(key, run),
+            Backend::Fast(key) => self.seal_by(&**key, run),
             Backend::Rust(key) => self.seal_by(&**key, run),
         }
     }
 
     pub(crate) fn open(&self, packet: &mut [u8], high: Option<u32>) -> Result<(), DropReason> {
         match &self.backend {
-            Backend::Fast(key) => self.open_by(key, packet, high),
+            Backend::Fast(key) => self.open_by(&**key, packet, high),
             Backend::Rust(key) => self.open_by(&**key, packet, high),
         }
     }

@@ -173,7 +173,7 @@ proptest! {
         let highs: Vec<_> = (0..).map(|high| esn.then_some(high)).take(count).collect();
         let mut alone = run.clone();
         for (packet, high) in alone.chunks_mut(stride).zip(&highs) {
-            key.seal(&mut Run::one(packet, high)).unwrap();
+            key.seal(&mut Run::one(packet, &[*high])).unwrap();
         }
         key.seal(&mut Run::new(&mut run, stride, &highs)).unwrap();
         prop_assert_eq!(run, alone);

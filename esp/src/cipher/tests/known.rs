@@ -144,13 +144,13 @@ fn icvs_of_the_rfcs() {
             let mac = MacKey::new(integrity, key).unwrap();
             // In one piece, and with its end where the high half of the sequence number is.
             let mut made = [data, &vec![0; icv.len()]].concat();
-            mac.write(&mut Run::one(&mut made, &None), icv.len()).unwrap();
+            mac.write(&mut Run::one(&mut made, &[None]), icv.len()).unwrap();
             assert_eq!(&made[data.len()..], icv, "{file} {}", case.name);
             assert_eq!(mac.verify(&made, None, icv.len()), Ok(()));
             let Some((front, high)) = data.split_last_chunk() else { continue };
             let high = Some(u32::from_be_bytes(*high));
             let mut made = [front, &vec![0; icv.len()]].concat();
-            mac.write(&mut Run::one(&mut made, &high), icv.len()).unwrap();
+            mac.write(&mut Run::one(&mut made, &[high]), icv.len()).unwrap();
             assert_eq!(&made[front.len()..], icv, "{file} {}", case.name);
             assert_eq!(mac.verify(&made, high, icv.len()), Ok(()));
         }

@@ -27,7 +27,7 @@ fn seal(
 ) -> Vec<u8> {
     let mut packet = [front, plain, &vec![0; suite.icv_len()]].concat();
     let key = SealingKey::new(suite, keys.0, keys.1).unwrap();
-    key.seal(&mut Run::one(&mut packet, &high)).unwrap();
+    key.seal(&mut Run::one(&mut packet, &[high])).unwrap();
     packet
 }
 
@@ -62,7 +62,7 @@ fn a_body_that_is_not_blocks_is_refused() {
     {
         let key = SealingKey::new(suite, &vec![1; suite.encr_key_len()], &[2; 32]).unwrap();
         let mut packet = vec![0; 8 + block + block + 1 + 16];
-        assert_eq!(key.seal(&mut Run::one(&mut packet, &None)), Err(DropReason::BadLength));
+        assert_eq!(key.seal(&mut Run::one(&mut packet, &[None])), Err(DropReason::BadLength));
     }
 }
 
@@ -89,7 +89,9 @@ fn the_iv_is_the_sequence_number_but_for_cbc() {
         key.write_iv(&mut iv, 0x0102_0304_0506_0708);
         match suite {
             Suite::Separate(Cipher::AesCbc(_) | Cipher::TripleDesCbc, _) => {}
-            _ => assert_eq!(iv, [1, 2, 3, 4, 5, 6, 7, 8][..iv.len()], "{suite:?}"),
+            Suite::Combined(_) | Suite::Separate(Cipher::AesCtr(_) | Cipher::Null, _) => {
+                assert_eq!(iv, [1, 2, 3, 4, 5, 6, 7, 8][..iv.len()], "{suite:?}");
+            }
         }
     }
 }

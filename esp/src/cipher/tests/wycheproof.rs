@@ -111,7 +111,7 @@ fn macs() {
             let (mut packet, icv_len) = ([&case.msg[..], &case.tag].concat(), case.tag.len());
             let verified = key.verify(&packet, None, icv_len).is_ok();
             assert_eq!(verified, case.result == TestResult::Valid, "{name:?} {}", case.tc_id);
-            key.write(&mut Run::one(&mut packet, &None), icv_len).unwrap();
+            key.write(&mut Run::one(&mut packet, &[None]), icv_len).unwrap();
             let same = packet.ends_with(&case.tag);
             assert_eq!(same, case.result == TestResult::Valid, "{name:?} {}", case.tc_id);
             count += 1;
