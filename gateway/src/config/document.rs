@@ -14,7 +14,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::codes::Code;
-use super::keys::may_hold_secret;
+use super::keys::{PATHS_OF_KEYS, may_hold_secret, names_a_file};
 use super::report::Diagnostic;
 use super::section::Findings;
 use super::source::{Place, Source};
@@ -83,6 +83,11 @@ fn shown_span(text: &str, span: Option<Range<usize>>) -> Range<usize> {
 /// The spans of everything in the document that is or may be a secret.
 fn collect_secrets(table: &DeTable<'_>, secrets: &mut Vec<Range<usize>>) {
     for (key, value) in table {
+        let named = PATHS_OF_KEYS.contains(&key.get_ref().as_ref())
+            && value.get_ref().as_str().is_some_and(names_a_file);
+        if named {
+            continue;
+        }
         if may_hold_secret(key.get_ref()) {
             collect_scalars(value, secrets);
         } else {

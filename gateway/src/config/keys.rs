@@ -5,7 +5,7 @@
 //!          ├─ [gateway], [log], [security]
 //!          ├─ [networks]            NAME = [..]
 //!          ├─ [policy.NAME] ──────── dpd = {..}
-//!          └─ [connection.NAME] ──┬─ dpd, psk, failover = {..}
+//!          └─ [connection.NAME] ──┬─ dpd, psk, key, failover = {..}
 //!                                 └─ [[monitor]]
 //! ```
 //!
@@ -64,6 +64,11 @@ pub(super) const GATEWAY: &[Key] = &[
     key("cookie_threshold"),
     key("max_half_open"),
     key("management_ip"),
+    key("cert"),
+    key("key"),
+    key("ca"),
+    key("crl"),
+    key("crl_policy"),
     later("public_addresses", "the addresses in front of a NAT that exports show"),
 ];
 
@@ -103,6 +108,13 @@ pub(super) const CONNECTION: &[Key] = &[
     key("peer_id"),
     key("local_id"),
     key("psk"),
+    key("cert"),
+    key("key"),
+    key("ca"),
+    key("crl"),
+    key("crl_policy"),
+    key("peer_cert"),
+    key("peer_key"),
     key("policy"),
     key("local_subnets"),
     key("remote_subnets"),
@@ -134,6 +146,19 @@ pub(super) const CONNECTION: &[Key] = &[
 ];
 
 pub(super) const PSK: &[Key] = &[key("file"), key("credential"), key("inline")];
+
+/// Of `key`, which names a private key.
+pub(super) const PRIVATE_KEY: &[Key] = &[key("file"), key("credential")];
+
+/// The keys that hold the path of a key rather than a key: their values are shown if they look like one.
+pub(super) const PATHS_OF_KEYS: [&str; 2] = ["key", "peer_key"];
+
+/// Whether a text can only be the name of a file with a key in it. A text that may be a key itself is never shown.
+pub(super) fn names_a_file(text: &str) -> bool {
+    let endings = [".pem", ".key", ".pub", ".der", ".crt", ".cert", ".p8"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-@".contains(c);
+    text.chars().all(plain) && endings.iter().any(|ending| text.ends_with(ending))
+}
 
 /// Whether a key of this name, or what may be a misspelling of one, holds a secret, so that its value is never shown.
 pub(super) fn may_hold_secret(name: &str) -> bool {
@@ -212,6 +237,7 @@ mod tests {
             ("`[policy.NAME]`", DPD, "dpd.", None),
             ("`[connection.NAME]`", CONNECTION, "", None),
             ("`[connection.NAME]`", PSK, "psk.", None),
+            ("`[connection.NAME]`", PRIVATE_KEY, "key.", None),
             ("`[connection.NAME]`", FAILOVER, "failover.", Some("failover")),
             ("`[connection.NAME]`", MONITOR, "monitor.", Some("monitor")),
         ];
@@ -242,8 +268,15 @@ mod tests {
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
         let harmless = harmless.chain(LOG).chain(SECURITY).chain(FAILOVER).chain(MONITOR);
-        for key in harmless.filter(|key| key.name != "psk") {
+        let paths = |key: &&Key| key.name == "psk" || PATHS_OF_KEYS.contains(&key.name);
+        for key in harmless.filter(|key| !paths(key)) {
             assert!(!may_hold_secret(key.name), "{}", key.name);
+        }
+        for path in ["fra1.key", "/etc/s2s-gw/fra1.example.com.pem", "keys/ops@example.com.pub"] {
+            assert!(names_a_file(path), "{path}");
+        }
+        for other in ["hunter2", "-----BEGIN PRIVATE KEY-----.key", "aGVs/bG8.key=", "a b.key"] {
+            assert!(!names_a_file(other), "{other}");
         }
     }
 }

@@ -24,6 +24,7 @@ mod monitor;
 mod overlap;
 mod policy;
 mod raw;
+mod raw_auth;
 mod raw_connection;
 mod relay;
 mod report;

@@ -17,6 +17,7 @@ use super::codes::Code;
 use super::document::Document;
 use super::keys;
 use super::model::LogFormat;
+use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
 use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
@@ -55,6 +56,7 @@ pub(super) struct RawGateway {
     pub(super) max_half_open: Field<u64>,
     pub(super) management_ip: Field<String>,
     pub(super) public_addresses: Field<Vec<At<String>>>,
+    pub(super) auth: RawAuth,
 }
 
 /// `[log]`.
@@ -266,6 +268,7 @@ impl RawGateway {
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
             management_ip: section.text("management_ip", findings),
             public_addresses: section.texts("public_addresses", findings),
+            auth: RawAuth::of_gateway(section, findings),
         }
     }
 }

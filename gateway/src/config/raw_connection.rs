@@ -18,6 +18,7 @@ use super::codes::Code;
 use super::keys;
 use super::model::{Failback, MssClamp};
 use super::raw::{RawDpd, read_dpd, read_mtu};
+use super::raw_auth::RawAuth;
 use super::report::Diagnostic;
 use super::secret::{InlineKey, KeySource};
 use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
@@ -34,6 +35,7 @@ pub(super) struct RawConnection {
     pub(super) peer_id: Field<String>,
     pub(super) local_id: Field<String>,
     pub(super) psk: Field<KeySource>,
+    pub(super) auth: RawAuth,
     pub(super) policy: Field<String>,
     pub(super) local_subnets: Field<Vec<At<String>>>,
     pub(super) remote_subnets: Field<Vec<At<String>>>,
@@ -115,6 +117,7 @@ impl RawConnection {
             peer_id: section.text("peer_id", findings),
             local_id: section.text("local_id", findings),
             psk: read_psk(section, findings),
+            auth: RawAuth::of_connection(section, findings),
             policy: section.text("policy", findings),
             local_subnets: section.texts("local_subnets", findings),
             remote_subnets: section.texts("remote_subnets", findings),
@@ -160,7 +163,6 @@ impl RawConnection {
             "write `peer = \"ADDRESS or NAME\"`, or \"any\"",
             findings,
         );
-        section.require("psk", &raw.psk, "write `psk = { file = \"PATH\" }`", findings);
         for (key, field) in
             [("local_subnets", &raw.local_subnets), ("remote_subnets", &raw.remote_subnets)]
         {

@@ -66,12 +66,13 @@ fn value(chapter: &str, name: &str) -> Value {
         "security" => table("`[security]`", "", keys::SECURITY),
         "dpd" => either(&[json!({ "enum": [false, "off"] }), table(POLICY, "dpd.", keys::DPD)]),
         "psk" => table(CONNECTION, "psk.", keys::PSK),
+        "key" => either(&[text(), table(CONNECTION, "key.", keys::PRIVATE_KEY)]),
         "failover" => table(CONNECTION, "failover.", keys::FAILOVER),
         "monitor" => {
             json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
         }
         "include" | "listen" | "public_addresses" | "ike" | "esp" | "warn" | "forbid"
-        | "local_subnets" | "remote_subnets" | "peer" => texts(),
+        | "local_subnets" | "remote_subnets" | "peer" | "ca" | "crl" | "peer_cert" => texts(),
         "routes" => either(&[one_of(&["auto", "none"]), list()]),
         "mtu" => either(&[one_of(&["auto"]), number()]),
         "mss_clamp" => either(&[one_of(&["auto", "off"]), number()]),
@@ -84,6 +85,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "format" => one_of(&["text", "json"]),
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),
         "kind" => one_of(&["icmp", "tcp"]),
+        "crl_policy" => one_of(&["if-present", "require"]),
         "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" => flag(),
         "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
         | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),
@@ -97,7 +99,7 @@ fn value(chapter: &str, name: &str) -> Value {
         }
         "name" | "id" | "tun" | "control" | "management_ip" | "extends" | "description"
         | "peer_id" | "local_id" | "policy" | "log" | "level" | "file" | "credential"
-        | "inline" | "target" => text(),
+        | "inline" | "target" | "cert" | "peer_key" => text(),
         // What does not exist yet has no shape yet.
         _ => json!({}),
     }
