@@ -1,11 +1,13 @@
 //! What an embedder configures: one [`EndpointConfig`] for all, one [`PeerConfig`] per peer, one [`ChildConfig`] per
 //! pair of selector lists. Plain structs; required fields are constructor arguments.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::event::{EspSpi, Path};
+use crate::pki::{CertificateTrust, Credential, PublicKey};
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
@@ -48,12 +50,15 @@ pub struct PeerConfig {
     /// Whether a request from an address that is in no path may belong to this peer (`peer = "any"`, or a peer whose
     /// address changes). The identity decides then.
     pub any_address: bool,
-    /// Our identity (IDi as initiator, IDr as responder). `None`: our address on the path.
+    /// Our identity (IDi as initiator, IDr as responder). `None`: the subject of our certificate, or our address on the path
+    /// if we have none. A peer that checks certificates refuses an identity that is not in ours.
     pub local_id: Option<Identity>,
     /// The identity that the peer has to prove.
     pub remote_id: RemoteId,
-    /// The pre-shared key (RFC 7296 §2.15).
-    pub psk: Psk,
+    /// How we prove our identity.
+    pub local_auth: LocalAuth,
+    /// How the peer has to prove its own. The two sides may differ (RFC 7296 §2.15).
+    pub remote_auth: RemoteAuth,
     /// IKE proposals, in order of preference.
     pub proposals: Vec<Proposal>,
     /// The child SAs to have with this peer. The first is negotiated in IKE_AUTH, the others after it.
@@ -84,16 +89,29 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
-    /// A peer with defaults for everything that has a safe one.
+    /// A peer that shares a key with us, with defaults for everything that has a safe one.
     #[must_use]
     pub fn new(name: impl Into<String>, psk: Psk, proposals: Vec<Proposal>) -> Self {
+        let auth = (LocalAuth::Psk(psk.clone()), RemoteAuth::Psk(psk));
+        Self::with_auth(name, auth.0, auth.1, proposals)
+    }
+
+    /// The same for any way of authentication.
+    #[must_use]
+    pub fn with_auth(
+        name: impl Into<String>,
+        local_auth: LocalAuth,
+        remote_auth: RemoteAuth,
+        proposals: Vec<Proposal>,
+    ) -> Self {
         Self {
             name: name.into(),
             paths: Vec::new(),
             any_address: false,
             local_id: None,
             remote_id: RemoteId::PeerAddress,
-            psk,
+            local_auth,
+            remote_auth,
             proposals,
             children: Vec::new(),
             start: Start::Always,
@@ -239,6 +257,26 @@ impl std::fmt::Debug for Psk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Psk(hidden)")
     }
+}
+
+/// How we prove our identity (RFC 7296 §2.15).
+#[derive(Debug, Clone)]
+pub enum LocalAuth {
+    /// By a key that the peer has too.
+    Psk(Psk),
+    /// By a signature. Its algorithm follows from our key and from the hashes that the peer announced (RFC 7427).
+    Signature(Arc<Credential>),
+}
+
+/// How a peer has to prove its identity (RFC 7296 §2.15).
+#[derive(Debug, Clone)]
+pub enum RemoteAuth {
+    /// By a key that we have too.
+    Psk(Psk),
+    /// By a signature with a certified key.
+    Certificate(Arc<CertificateTrust>),
+    /// By a signature with this very key (RFC 7670), whatever certificates it sends.
+    PublicKey(PublicKey),
 }
 
 /// The identity that a peer has to prove.

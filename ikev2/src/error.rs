@@ -4,6 +4,7 @@
 //! - [`CloseReason`]: why an SA or an attempt at one ended. Carries what an operator needs to know.
 //! - [`Unknown`]: the caller named something that does not exist.
 
+use crate::pki::{AuthProblem, KeyKind};
 use crate::registry::NotifyType;
 use crate::wire::identity::Identity;
 use crate::wire::proposal::Proposal;
@@ -129,6 +130,21 @@ pub enum CloseReason {
     WrongKey {
         /// The identity that the peer sent.
         claimed: Identity,
+    },
+    /// The identity is known, but its certificate, public key or signature does not prove it, or another method is used than is
+    /// configured.
+    NotProved {
+        /// The identity that the peer sent.
+        claimed: Identity,
+        /// What is wrong; a sentence about "it", the peer.
+        problem: Box<AuthProblem>,
+    },
+    /// Our key makes no signature that the peer can check: it did not announce the hash for it (RFC 7427 §4).
+    CannotSign {
+        /// Our key.
+        key: KeyKind,
+        /// The hashes that the peer announced, by their numbers at IANA.
+        hashes: Vec<u16>,
     },
     /// The peer is not who it should be.
     WrongIdentity {

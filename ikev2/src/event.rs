@@ -251,6 +251,12 @@ pub struct IkeSaInfo {
     pub local_id: Identity,
     /// The peer's proved identity.
     pub remote_id: Identity,
+    /// How we proved ours: `PSK`, or the algorithm of our signature, such as `RSASSA-PSS with SHA2-256`.
+    pub local_auth: &'static str,
+    /// How the peer proved its own.
+    pub remote_auth: &'static str,
+    /// The certificate that the peer proved its identity with.
+    pub remote_certificate: Option<Certificate>,
     /// The algorithms.
     pub suite: IkeSuite,
     /// The path in use.

@@ -88,6 +88,7 @@ mod event;
 pub mod keyword;
 mod peer;
 mod peers;
+pub mod pki;
 pub mod registry;
 mod sa;
 mod shared;
@@ -96,7 +97,7 @@ pub mod wire;
 
 pub use config::{
     ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, FragmentSizes, Fragmentation,
-    Lifetime, Pairing, PeerConfig, Psk, RemoteId, Start,
+    Lifetime, LocalAuth, Pairing, PeerConfig, Psk, RemoteAuth, RemoteId, Start,
 };
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use difference::{Difference, TypeDifference, closest};

@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod header;
 pub mod identity;
 pub mod message;
+pub mod name;
 pub mod payload;
 pub mod proposal;
 pub mod redirect;

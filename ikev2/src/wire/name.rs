@@ -1,0 +1,197 @@
+//! Distinguished names (RFC 5280 §4.1.2.4): whom a certificate is about, and what ID_DER_ASN1_DN holds.
+//!
+//! ```text
+//!   DER    SEQUENCE of SET of { type, value }           as it came; this is what goes out again
+//!   text   C=CH, O=Example, CN=gw.example.com           in the order of the DER, as strongSwan and OpenSSL write it
+//!   folded what two are compared by (RFC 5280 §7.1): the types, and of the values the text, in lower case, with single spaces
+//! ```
+//!
+//! The encodings of text do not count: a PrintableString equals a UTF8String of the same letters. Values that are no text
+//! count by their octets.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use der::asn1::Any;
+use der::{Decode, Encode, Tag, Tagged};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+
+/// The name of somebody or something in a directory. Compares as RFC 5280 §7.1 says.
+///
+/// It may be empty, as the subject of a certificate with alternative names may; that is no identity.
+#[derive(Clone)]
+pub struct DistinguishedName(Arc<Inner>);
+
+struct Inner {
+    der: Vec<u8>,
+    folded: Vec<u8>,
+    text: String,
+}
+
+/// Text that is no distinguished name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a distinguished name such as `C=CH, O=Example, CN=gw.example.com`")]
+pub struct NameError(pub String);
+
+impl DistinguishedName {
+    /// Reads DER. `None` if it is malformed or has octets behind it.
+    #[must_use]
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        let name = RdnSequence::from_der(der).ok()?;
+        let folded = folded(&name);
+        let text = shown(&name);
+        Some(Self(Arc::new(Inner { der: der.to_vec(), folded, text })))
+    }
+
+    /// Its DER, as it came.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// Whether it names nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.folded.is_empty()
+    }
+
+    /// What comparison looks at.
+    pub(crate) fn folded(&self) -> &[u8] {
+        &self.0.folded
+    }
+}
+
+/// Each value with its length before it, so that no two names fold to the same octets.
+fn folded(name: &RdnSequence) -> Vec<u8> {
+    let mut all = Vec::new();
+    for part in name.iter() {
+        let mut values: Vec<Vec<u8>> = part.iter().map(folded_value).collect();
+        values.sort();
+        put(&mut all, &values.concat());
+    }
+    all
+}
+
+fn folded_value(one: &AttributeTypeAndValue) -> Vec<u8> {
+    let mut octets = Vec::new();
+    put(&mut octets, one.oid.as_bytes());
+    match text_of(&one.value) {
+        Some(text) => {
+            octets.push(1);
+            let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+            put(&mut octets, words.join(" ").as_bytes());
+        }
+        None => {
+            octets.push(0);
+            put(&mut octets, &one.value.to_der().unwrap_or_default());
+        }
+    }
+    octets
+}
+
+fn put(octets: &mut Vec<u8>, value: &[u8]) {
+    octets.extend_from_slice(&value.len().to_be_bytes());
+    octets.extend_from_slice(value);
+}
+
+/// The characters of a string, whatever its encoding. Of a TeletexString only what is ASCII: people disagree on the rest.
+fn text_of(value: &Any) -> Option<String> {
+    let octets = value.value();
+    match value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+            String::from_utf8(octets.to_vec()).ok()
+        }
+        Tag::TeletexString if octets.is_ascii() => String::from_utf8(octets.to_vec()).ok(),
+        Tag::BmpString => {
+            let (pairs, []) = octets.as_chunks::<2>() else { return None };
+            let units: Vec<u16> = pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+            String::from_utf16(&units).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Control characters of any kind become `\` and hexadecimal digits, so that the text is one line of print.
+fn shown(name: &RdnSequence) -> String {
+    let mut text = String::new();
+    for part in name.iter() {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        for c in part.to_string().chars() {
+            if c.is_control() {
+                let mut utf8 = [0; 4];
+                for octet in c.encode_utf8(&mut utf8).bytes() {
+                    let _infallible = write!(text, "\\{octet:02x}");
+                }
+            } else {
+                text.push(c);
+            }
+        }
+    }
+    text
+}
+
+impl FromStr for DistinguishedName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let bad = || NameError(text.into());
+        let parts = parts(text).iter().map(|part| relative(part)).collect::<Option<Vec<_>>>();
+        let name = RdnSequence::from(parts.ok_or_else(bad)?);
+        let der = name.to_der().map_err(|_| bad())?;
+        Self::from_der(&der).ok_or_else(bad)
+    }
+}
+
+/// What stands between commas that have no `\` before them.
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == ',' && !escaped {
+            parts.push(String::new());
+            continue;
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(part) = parts.last_mut()
+            && !(part.is_empty() && c == ' ')
+        {
+            part.push(c);
+        }
+    }
+    parts
+}
+
+fn relative(part: &str) -> Option<RelativeDistinguishedName> {
+    let (kind, value) = part.split_once('=')?;
+    let kind = match kind.trim() {
+        kind if kind.eq_ignore_ascii_case("E") || kind.eq_ignore_ascii_case("email") => {
+            "emailAddress"
+        }
+        kind => kind,
+    };
+    format!("{kind}={}", value.trim_start()).parse().ok()
+}
+
+impl fmt::Display for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "(no name)" } else { &self.0.text })
+    }
+}
+
+impl fmt::Debug for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialEq for DistinguishedName {
+    fn eq(&self, other: &Self) -> bool {
+        self.folded() == other.folded()
+    }
+}
+
+impl Eq for DistinguishedName {}
