@@ -16,6 +16,7 @@ pub mod dataplane;
 pub mod demo;
 pub mod io;
 pub mod log;
+pub mod pki;
 pub mod route;
 pub mod status;
 pub mod sys;

@@ -24,6 +24,7 @@ mod events;
 mod failover;
 mod offline;
 mod output;
+mod pki;
 mod reload;
 mod run;
 mod screen;
@@ -103,6 +104,7 @@ commands! {
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,
+    Pki: pki::Pki,
     Schema: offline::Schema,
     Version: offline::Version,
 }

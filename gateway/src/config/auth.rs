@@ -8,13 +8,14 @@
 //!
 //! Two are equal if their content is, wherever it was read: a reload finds a new certificate under an old name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ikev2::pki::{Certificate, CertificateTrust, Credential, PublicKey};
+use ikev2::pki::{Certificate, CertificateTrust, Credential, PublicKey, RsaPadding};
 use ikev2::{LocalAuth, RemoteAuth};
 
 use super::secret::PresharedKey;
+use crate::status::certificate::printable;
 
 /// How both sides prove who they are.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +50,10 @@ pub enum TheirProof {
 
 /// Our private key, with its certificates unless it goes without.
 #[derive(Clone)]
-pub struct OurKey(pub(super) Arc<Credential>);
+pub struct OurKey {
+    pub(super) credential: Arc<Credential>,
+    pub(super) padding: RsaPadding,
+}
 
 /// The authorities or certificates that we believe.
 #[derive(Clone)]
@@ -74,6 +78,20 @@ pub struct Dated {
     pub to: u64,
 }
 
+impl Dated {
+    /// A certificate, as far as it ends.
+    #[must_use]
+    pub fn of(part: Part, file: &Path, certificate: &Certificate) -> Self {
+        Self {
+            part,
+            file: file.to_owned(),
+            name: printable(&certificate.subject().to_string()),
+            from: certificate.not_before(),
+            to: certificate.not_after(),
+        }
+    }
+}
+
 /// What a certificate is to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
@@ -85,6 +103,8 @@ pub enum Part {
     Pinned,
     /// A revocation list.
     List,
+    /// The one that the peer showed.
+    Peers,
 }
 
 impl Part {
@@ -96,6 +116,7 @@ impl Part {
             Self::Authority => "the certificate of the authority",
             Self::Pinned => "the pinned certificate",
             Self::List => "the revocation list",
+            Self::Peers => "the peer's certificate",
         }
     }
 }
@@ -113,7 +134,7 @@ impl Auth {
     pub fn local(&self) -> LocalAuth {
         match &self.ours {
             OurProof::Psk(key) => LocalAuth::Psk(key.psk()),
-            OurProof::Signature(key) => LocalAuth::Signature(Arc::clone(&key.0)),
+            OurProof::Signature(key) => LocalAuth::Signature(Arc::clone(&key.credential)),
         }
     }
 
@@ -194,10 +215,16 @@ fn of_theirs(proof: &TheirProof) -> &'static [&'static str] {
 }
 
 impl OurKey {
+    /// How it signs, if it is an RSA key.
+    #[must_use]
+    pub const fn padding(&self) -> RsaPadding {
+        self.padding
+    }
+
     /// The certificate of the key, unless it goes without.
     #[must_use]
     pub fn certificate(&self) -> Option<&Certificate> {
-        self.0.certificates().first()
+        self.credential.certificate()
     }
 }
 
@@ -213,8 +240,9 @@ impl std::fmt::Debug for OurKey {
 impl PartialEq for OurKey {
     fn eq(&self, other: &Self) -> bool {
         // To one public key belongs one private key.
-        self.0.public_key() == other.0.public_key()
-            && self.0.certificates() == other.0.certificates()
+        self.credential.public_key() == other.credential.public_key()
+            && self.credential.chain() == other.credential.chain()
+            && self.padding == other.padding
     }
 }
 

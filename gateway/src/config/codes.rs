@@ -102,6 +102,22 @@ crate::codes::codes! {
         "A peer that may call from anywhere is known by its key alone, so the key must be its own: whoever has it could otherwise claim to be the other one.";
     MonitorCannotWork "E0149" "monitor cannot work"
         "A monitor asks a host behind the peer through the tunnel: its `target` has to be inside `remote_subnets`, `kind = \"tcp\"` needs a `port`, and `kind = \"icmp\"` has none.";
+    CertFile "E0160" "certificate file cannot be used"
+        "A file that `cert`, `ca`, `crl`, `peer_cert` or `peer_key` names cannot be read, is not PEM, or has something else in it. Such files are text with `-----BEGIN CERTIFICATE-----`, `-----BEGIN X509 CRL-----` or `-----BEGIN PUBLIC KEY-----`; in `cert` our certificate comes first and each further one is that of the issuer of the one before. The gateway reads them as the user that it runs as; relative paths start at the directory of the configuration file. `s2s-gw pki show FILE` says what is in a file.";
+    PrivateKey "E0161" "private key cannot be used"
+        "The file that `key` names has no private key that this program can sign with: it wants PEM with `PRIVATE KEY` (PKCS #8), `RSA PRIVATE KEY` or `EC PRIVATE KEY`, not encrypted, since nobody is there to type a passphrase when the gateway starts. Keys may be RSA of 2048 to 4096 bits, ECDSA on P-256, P-384 or P-521, or Ed25519.";
+    AuthMixed "E0162" "what proves the identities does not fit together"
+        "Each side proves who it is in one way. We: by `cert` with `key`, by `key` alone (a raw public key, RFC 7670), or by `psk`. The peer: by a certificate that `ca` issued, by the very certificate `peer_cert`, by the very key `peer_key`, or by `psk`. `psk` is for each side that has nothing else, and has to be for one; `crl` and `crl_policy` go with `ca`, `rsa_padding` with `key`. What a connection does not say comes from [gateway].";
+    KeyMismatch "E0163" "private key is not that of the certificate"
+        "`key` is another key than the one that the first certificate in `cert` is for, so nothing that we sign would be believed. Mostly one of the two files is of another gateway, or a new certificate was made with a new key and only one of them copied. `s2s-gw pki show FILE` prints the fingerprint of the public key of either.";
+    WeakCertificate "E0164" "kind of key that is not used"
+        "The key in a certificate or key file is too weak to prove anything, or of a kind that this program has no signatures for. RSA needs 2048 bits and more; ECDSA on P-256, P-384 and P-521 and Ed25519 can be used. Have a certificate made for a new key.";
+    NotAuthority "E0165" "not the certificate of an authority"
+        "`ca` names the certificates of those who issue certificates, and they say so themselves (basicConstraints CA:TRUE). A certificate that does not is that of a gateway, and would let nobody else in. To believe the peer's very certificate write `peer_cert`.";
+    NotInCertificate "E0166" "identity is not in the certificate"
+        "A certificate names whom it is for, in its alternative names (subjectAltName) and its subject, and a peer may claim these identities only (RFC 4945 §3.1). The identity that is configured is not among them, so the other side would refuse it. Without `local_id`, and without `id` in [gateway], the gateway uses the first one in its certificate. A name that stands in the common name alone does not count.";
+    CertificateNeedsId "E0167" "certificate without a peer_id"
+        "An authority certifies many gateways, and any of them, or whoever gets one of its certificates, would be let in as this peer. So `peer_id` says whom to expect, unless `peer` is an address, which then has to be in the certificate.";
     Ikev1 "E0201" "IKEv1 is not spoken"
         "This program speaks IKEv2 (RFC 7296) only. IKEv1 is deprecated since RFC 9395: it has no answer to floods, its aggressive mode gives the pre-shared key away to offline guessing, and its negotiations fail without saying why. Nearly every peer that speaks IKEv1 speaks IKEv2 as well: switch it over, with the same key.";
     NotEspTunnel "E0202" "AH and transport mode are not supported"
@@ -130,6 +146,16 @@ crate::codes::codes! {
         "One network contains the other one across the tunnel. Hubs and spokes do this on purpose (10.0.0.0/8 behind the hub, 10.2.0.0/16 at the spoke); the most specific network wins.";
     PeerInside "W0316" "peer is inside its own remote subnets"
         "The address of the peer lies in a network that is routed into the tunnel, so the encrypted packets to the peer would need the tunnel themselves. Make sure that a more specific route to the peer exists, or list `routes` without its address.";
+    ExpiresSoon "W0320" "certificate expires within 30 days"
+        "A certificate of this connection ends soon: ours, the pinned one of the peer, or that of an authority. Put a new one into the same file and `s2s-gw reload`: tunnels stay up, and the new one is used from then on. Make the new certificate before the old one ends, so that the peer can be told in time where it has to be.";
+    ExpiresThisWeek "W0321" "certificate expires within 7 days"
+        "A certificate of this connection ends this week. When it does, the next authentication fails: after a restart, when a peer was away, or when `auth_lifetime` ends. Put a new one into the same file and `s2s-gw reload`.";
+    Expired "W0322" "certificate has expired"
+        "A certificate of this connection is past its end. What is up stays up, but no new IKE SA can be authenticated with it; the other side refuses it, or we refuse the peer (E1030). The file is accepted all the same, so that the other connections can start. Put a new one into the same file and `s2s-gw reload`, and see that the clock is right.";
+    NotYetValid "W0323" "certificate is not valid yet"
+        "A certificate of this connection begins later than now. Mostly the clock of this machine is wrong, for example after it was switched on without a battery for its clock; `date -u` shows it. The file is accepted, and the moment is looked at again at each authentication.";
+    ListOld "W0324" "revocation list is out of date"
+        "The authority should have made a newer list by now, and a certificate that was revoked since then is not in this one. With `crl_policy = \"require\"` every peer is refused until a newer list is there; otherwise the old one still counts. Put a new list into the same file and `s2s-gw reload`.";
 }
 
 impl Code {

@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use ikev2::{Encap, Identity, Pairing, Start};
 use ipnet::IpNet;
-use zeroize::Zeroizing;
 
 use super::address::{host, network};
+use super::auth::{Auth, TheirProof};
 use super::codes::Code;
+use super::credentials::{self, Defaults};
 use super::keys::did_you_mean;
 use super::load::{Connected, Surroundings};
 use super::model::{
@@ -49,6 +50,7 @@ pub(super) struct Context<'c> {
     pub(super) networks: &'c Networks,
     pub(super) policies: &'c Policies,
     pub(super) security: &'c Security,
+    pub(super) auth: &'c Defaults,
     pub(super) surroundings: &'c Surroundings,
 }
 
@@ -64,7 +66,7 @@ pub(super) struct Draft {
     pub(super) local_id: Option<Identity>,
     pub(super) peer_id: Option<Identity>,
     pub(super) psk_place: Option<Place>,
-    pub(super) key: Option<Zeroizing<Vec<u8>>>,
+    pub(super) auth: Option<Auth>,
     policy: Option<Policy>,
     pub(super) local: Vec<At<IpNet>>,
     pub(super) remote: Vec<At<IpNet>>,
@@ -121,6 +123,9 @@ impl Draft {
             let built_in = built_in_proposals(policy);
             context.security.check_built_in(policy, &built_in, place, findings);
         }
+        let auth = read_auth(raw, context, findings);
+        let local_id = read_local_id(raw, context, auth.as_ref(), findings);
+        let peer_id = identity(&raw.peer_id, findings);
         let monitors = monitors(raw, remote_complete.then_some(&remote), findings);
         let mut draft = Self {
             name: raw.name.clone(),
@@ -132,10 +137,10 @@ impl Draft {
                 .given()
                 .map_or_else(|| raw.name.place.clone(), |at| at.place.clone()),
             hosts,
-            local_id: identity(&raw.local_id, findings).or_else(|| context.gateway.id.clone()),
-            peer_id: identity(&raw.peer_id, findings),
+            local_id,
+            peer_id,
             psk_place: raw.psk.given().map(|at| at.place.clone()),
-            key: raw.psk.value().and_then(|source| fetch(source, context.surroundings, findings)),
+            auth,
             policy,
             local,
             remote,
@@ -160,11 +165,33 @@ impl Draft {
         draft.management_ip = draft.read_management_ip(raw, context.gateway, findings);
         if any && raw.peer_id.is_absent() {
             findings.add(any_needs_id(&draft.peer_place));
+        } else {
+            draft.check_peer_id(raw, findings);
         }
         draft.compare_sides(findings);
         draft.compare_peer_with_routes(findings);
         draft.compare_with_host(context, findings);
         draft
+    }
+
+    /// Whom a certificate lets in.
+    fn check_peer_id(&self, raw: &RawConnection, findings: &mut Findings) {
+        let Some(auth) = &self.auth else { return };
+        if matches!(raw.peer_id, Field::Wrong) || raw.peer_id.is_absent() != self.peer_id.is_none()
+        {
+            return;
+        }
+        let written = self.peer_id.as_ref().zip(raw.peer_id.given().map(|at| &at.place));
+        let by_address = self.hosts.iter().all(|at| matches!(at.value.name, HostName::Address(_)));
+        credentials::check_peer_id(written, by_address, auth, &self.peer_place, findings);
+    }
+
+    /// The pre-shared key that the peer is known by.
+    pub(super) fn key(&self) -> Option<&PresharedKey> {
+        match &self.auth.as_ref()?.theirs {
+            TheirProof::Psk(key) => Some(key),
+            TheirProof::Certificate(_) | TheirProof::PublicKey(_) => None,
+        }
     }
 
     /// That of the connection, which has to fit it, or that of the gateway, where it fits.
@@ -281,7 +308,7 @@ impl Draft {
             peer,
             local_id: self.local_id,
             peer_id: self.peer_id,
-            psk: PresharedKey::new(self.key?),
+            auth: self.auth?,
             policy: self.policy?,
             children: self.children,
             pairing: self.pairing,
@@ -301,6 +328,37 @@ impl Draft {
             monitors: self.monitors,
         })
     }
+}
+
+fn read_auth(
+    raw: &RawConnection,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) -> Option<Auth> {
+    let surroundings = context.surroundings;
+    let psk = raw.psk.clone().and_then(|at| {
+        let key = fetch(&at.value, surroundings, findings)?;
+        Some(At::new(PresharedKey::new(key), at.place))
+    });
+    credentials::auth(raw, &psk, context.auth, surroundings, findings)
+}
+
+/// That of the connection, of the gateway, or of our certificate.
+fn read_local_id(
+    raw: &RawConnection,
+    context: &Context<'_>,
+    auth: Option<&Auth>,
+    findings: &mut Findings,
+) -> Option<Identity> {
+    let own = identity(&raw.local_id, findings);
+    if own.is_none() && !raw.local_id.is_absent() {
+        return None;
+    }
+    let place = raw.local_id.given().map(|at| &at.place);
+    let of_gateway = || context.gateway.id.as_ref().map(|id| (id, None));
+    let configured = own.as_ref().map(|id| (id, place)).or_else(of_gateway);
+    let cert = raw.auth.cert.given().map_or(&raw.name.place, |at| &at.place);
+    credentials::our_identity(configured, auth, cert, findings)
 }
 
 /// Of this connection; more than what the device was given can never come.

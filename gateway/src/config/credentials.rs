@@ -9,7 +9,7 @@
 //! So `psk` alone is both sides, `psk` beside `cert` is the peer's side only, and a `psk` that is left for no side is an error
 //! (E0162): nobody shall believe in a key that is not in use.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use ikev2::Identity;
@@ -51,7 +51,7 @@ impl Defaults {
 /// How both sides of a connection prove who they are; `psk` is its pre-shared key, if it has one. `None` after an error.
 pub(super) fn auth(
     raw: &RawConnection,
-    psk: Field<PresharedKey>,
+    psk: &Field<PresharedKey>,
     defaults: &Defaults,
     surroundings: &Surroundings,
     findings: &mut Findings,
@@ -69,14 +69,14 @@ pub(super) fn auth(
     } else if psk.is_absent() {
         of(defaults.ours.clone(), OurProof::Signature, &mut dated)
     } else {
-        of(of_psk(&psk), OurProof::Psk, &mut dated)
+        of(of_psk(psk), OurProof::Psk, &mut dated)
     };
     let theirs = if own.has_theirs() {
         of(theirs, |proof| proof, &mut dated)
     } else if psk.is_absent() {
         of(defaults.theirs.clone(), |proof| proof, &mut dated)
     } else {
-        of(of_psk(&psk), TheirProof::Psk, &mut dated)
+        of(of_psk(psk), TheirProof::Psk, &mut dated)
     };
     missing(raw, &ours, &theirs, findings);
     let (Given(ours), Given(theirs)) = (ours, theirs) else { return None };
@@ -132,7 +132,17 @@ fn missing<A, B>(raw: &RawConnection, ours: &Outcome<A>, theirs: &Outcome<B>, fi
 
 fn ours(raw: &RawAuth, surroundings: &Surroundings, findings: &mut Findings) -> Side<OurKey> {
     let (cert, source) = match (&raw.cert, &raw.key) {
-        (Field::Absent, Field::Absent) => return Field::Absent,
+        (Field::Absent, Field::Absent) => {
+            if let Some(at) = raw.rsa_padding.given() {
+                findings.add(
+                    Diagnostic::at(Code::AuthMixed, &at.place, "`rsa_padding` without `key`")
+                        .label("it says how that key signs")
+                        .fix("write `cert` and `key` beside it, or delete it"),
+                );
+                return Field::Wrong;
+            }
+            return Field::Absent;
+        }
         (Field::Wrong, _) | (_, Field::Wrong) => return Field::Wrong,
         (Field::Given(cert), Field::Absent) => {
             findings.add(
@@ -154,9 +164,14 @@ fn ours(raw: &RawAuth, surroundings: &Surroundings, findings: &mut Findings) -> 
     let dated = self::dated(Part::Ours, &file, &chain);
     let place = cert.map_or(&source.place, |cert| &cert.place);
     validity::warn(&dated, place, surroundings, findings);
-    match Credential::new(&key, chain) {
+    let padding = raw.rsa_padding.value().copied().unwrap_or_default();
+    let made = match cert {
+        Some(_) => Credential::certified(&key, chain),
+        None => Credential::raw(&key),
+    };
+    match made.map(|made| Arc::new(made.with_rsa_padding(padding))) {
         Ok(credential) => {
-            Field::Given(At::new((OurKey(Arc::new(credential)), dated), place.clone()))
+            Field::Given(At::new((OurKey { credential, padding }, dated), place.clone()))
         }
         Err(error) => {
             findings.add(no_credential(&error, cert, source));
@@ -342,15 +357,8 @@ fn read_lists(
     complete.then_some(octets)
 }
 
-fn dated(part: Part, file: &PathBuf, certificates: &[Certificate]) -> Vec<Dated> {
-    let one = |one: &Certificate| Dated {
-        part,
-        file: file.clone(),
-        name: one.subject().to_string(),
-        from: one.not_before(),
-        to: one.not_after(),
-    };
-    certificates.iter().map(one).collect()
+fn dated(part: Part, file: &Path, certificates: &[Certificate]) -> Vec<Dated> {
+    certificates.iter().map(|one| Dated::of(part, file, one)).collect()
 }
 
 /// E0162: a key that neither side uses.

@@ -24,6 +24,7 @@ use super::secret::plain_error;
 use super::section::Findings;
 use super::source::At;
 use super::validate::validate;
+use crate::clock;
 use crate::sys::netlink::{MAIN_TABLE, Netlink};
 
 impl Config {
@@ -113,6 +114,7 @@ fn attempt(
     if surroundings.accept_unserved {
         findings.accept_unserved();
     }
+    let material = findings.take_material();
     let has_errors = findings.has_errors() || !unreadable.is_empty();
     match meaning {
         Some(meaning) if !has_errors => Ok(Config {
@@ -122,6 +124,7 @@ fn attempt(
             connections: meaning.connections,
             warnings: in_order(findings.into_diagnostics(), &files),
             files,
+            material,
             left_out_files: Vec::new(),
             left_out: Vec::new(),
         }),
@@ -173,6 +176,8 @@ pub struct Surroundings {
     pub root: Option<PathBuf>,
     /// Networks that this host is connected to (E0310).
     pub connected: Vec<Connected>,
+    /// What time it is; `None`: nothing is said about certificates that end.
+    pub now: Option<u64>,
     /// Accept keys that this version checks but cannot serve yet (E0103): for tests of such keys.
     #[doc(hidden)]
     pub accept_unserved: bool,
@@ -212,7 +217,8 @@ impl Surroundings {
     pub fn of_process() -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { credentials, host_name, connected: connected(), ..Self::default() }
+        let now = Some(clock::unix());
+        Self { credentials, host_name, connected: connected(), now, ..Self::default() }
     }
 
     /// Where a key file is that `config` names as `key`.

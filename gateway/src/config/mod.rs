@@ -12,8 +12,10 @@
 //! that this version does not support are errors of their own kind, and no message contains a key.
 
 mod address;
+mod auth;
 mod codes;
 mod connection;
+mod credentials;
 mod document;
 mod foreign;
 mod genpsk;
@@ -22,6 +24,7 @@ mod load;
 mod model;
 mod monitor;
 mod overlap;
+mod pem;
 mod policy;
 mod raw;
 mod raw_auth;
@@ -34,8 +37,10 @@ mod section;
 mod security;
 mod source;
 mod validate;
+pub(crate) mod validity;
 mod value;
 
+pub use auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 pub use codes::Code;
 pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};

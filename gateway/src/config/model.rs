@@ -4,7 +4,7 @@
 //!   Config ─┬─ gateway: Gateway            the program itself
 //!           ├─ connections: [Connection]   in the order of the file
 //!           │     ├─ peer: Peer            whom, where
-//!           │     ├─ psk, local_id, peer_id
+//!           │     ├─ auth, local_id, peer_id  auth.rs: keys and certificates
 //!           │     ├─ policy: Policy        proposals, lifetimes, dead peer detection (overrides applied)
 //!           │     └─ children: [Child]     one CHILD_SA each, of one address family
 //!           ├─ log, security                what belongs to no connection either
@@ -23,8 +23,8 @@ use std::time::Duration;
 use ikev2::{Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Start};
 use ipnet::IpNet;
 
+use super::auth::Auth;
 use super::report::Diagnostic;
-use super::secret::PresharedKey;
 
 /// A whole configuration that is fit to run.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub warnings: Vec<Diagnostic>,
     /// Every file that was read as configuration, the main one first. Key files are not in it.
     pub files: Vec<PathBuf>,
+    /// The files with keys and certificates that it names.
+    pub material: Vec<PathBuf>,
     /// Included files with errors, which [`Config::load_to_run`] goes on without. Nothing of them is in force.
     pub left_out_files: Vec<PathBuf>,
     /// The errors in those.
@@ -131,12 +133,12 @@ pub struct Connection {
     pub enabled: bool,
     /// Whom we talk to.
     pub peer: Peer,
-    /// Our identity; [`Gateway::id`] is filled in already. `None`: our address on the path.
+    /// Our identity; [`Gateway::id`] and what our certificate says are filled in already. `None`: our address on the path.
     pub local_id: Option<Identity>,
     /// The identity that the peer has to prove. `None`: its address. Always set with [`Peer::Any`].
     pub peer_id: Option<Identity>,
-    /// The pre-shared key, at least 16 octets.
-    pub psk: PresharedKey,
+    /// How both sides prove their identities.
+    pub auth: Auth,
     /// Algorithms, lifetimes and dead peer detection, with this connection's overrides applied.
     pub policy: Policy,
     /// The CHILD_SAs to have, never empty. The first is negotiated in IKE_AUTH.

@@ -114,7 +114,7 @@ fn compare_peers(earlier: &Draft, later: &Draft, findings: &mut Findings) {
 }
 
 fn compare_keys(earlier: &Draft, later: &Draft, findings: &mut Findings) {
-    let (Some(old), Some(new)) = (&earlier.key, &later.key) else { return };
+    let (Some(old), Some(new)) = (earlier.key(), later.key()) else { return };
     let (Some(old_place), Some(new_place)) = (&earlier.psk_place, &later.psk_place) else { return };
     if !(earlier.any || later.any) || old != new {
         return;

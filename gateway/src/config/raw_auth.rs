@@ -3,12 +3,13 @@
 //! ```text
 //!   cert = "fra1.pem"                         leaf, then the chain
 //!   key  = "fra1.key"                         or { file = ".." }, { credential = ".." }: never the key itself
+//!   rsa_padding = "pss" or "pkcs1"            how an RSA key signs
 //!   ca   = "ca.pem" or a list    crl = ..     crl_policy = "if-present" or "require"
 //!   peer_cert = "berlin.pem"                  this very certificate
 //!   peer_key  = "berlin.pub"                  this very key (RFC 7670)
 //! ```
 
-use ikev2::pki::CrlPolicy;
+use ikev2::pki::{CrlPolicy, RsaPadding};
 use toml::de::DeValue;
 
 use super::codes::Code;
@@ -23,6 +24,7 @@ use super::source::{At, Place};
 pub(super) struct RawAuth {
     pub(super) cert: Field<String>,
     pub(super) key: Field<KeySource>,
+    pub(super) rsa_padding: Field<RsaPadding>,
     pub(super) ca: Field<Vec<At<String>>>,
     pub(super) crl: Field<Vec<At<String>>>,
     pub(super) crl_policy: Field<CrlPolicy>,
@@ -36,6 +38,7 @@ impl RawAuth {
         Self {
             cert: section.text("cert", findings),
             key: read_key(section, findings),
+            rsa_padding: section.word("rsa_padding", &RSA_PADDING, findings),
             ca: section.texts("ca", findings),
             crl: section.texts("crl", findings),
             crl_policy: section.word("crl_policy", &CRL_POLICY, findings),
@@ -65,6 +68,9 @@ impl RawAuth {
 
 const CRL_POLICY: [(&str, CrlPolicy); 2] =
     [("if-present", CrlPolicy::IfPresent), ("require", CrlPolicy::Require)];
+
+const RSA_PADDING: [(&str, RsaPadding); 2] =
+    [("pss", RsaPadding::Pss), ("pkcs1", RsaPadding::Pkcs1)];
 
 /// A path, or `{ file | credential }`.
 fn read_key(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> {

@@ -86,6 +86,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),
         "kind" => one_of(&["icmp", "tcp"]),
         "crl_policy" => one_of(&["if-present", "require"]),
+        "rsa_padding" => one_of(&["pss", "pkcs1"]),
         "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" => flag(),
         "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
         | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),

@@ -78,12 +78,14 @@ pub(super) fn fetch(
     match source {
         KeySource::File(name) => {
             let path = surroundings.key_path(name.place.path(), Path::new(&name.value));
-            let text = read_key(&path, &name.value, &name.place, Modes::Strict, findings)?;
+            findings.note_file(&path);
+            let text = read_key(&path, &name.value, &name.place, Modes::Strict, MAKE, findings)?;
             decode(&text, &name.place, findings)
         }
         KeySource::Credential(name) => {
             let path = credential_path(name, surroundings, findings)?;
-            let text = read_key(&path, &name.value, &name.place, Modes::Systemd, findings)?;
+            findings.note_file(&path);
+            let text = read_key(&path, &name.value, &name.place, Modes::Systemd, MAKE, findings)?;
             decode(&text, &name.place, findings)
         }
         KeySource::Inline(text) => {
@@ -93,16 +95,19 @@ pub(super) fn fetch(
     }
 }
 
+/// How to make a pre-shared key; `FILE` is where.
+const MAKE: &str = "make one: (umask 077; s2s-gw genpsk > FILE), and give the peer the same key";
+
 /// Who answers for the mode of a key file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Modes {
+pub(super) enum Modes {
     /// Nobody but the owner may read it.
     Strict,
     /// systemd keeps credentials from other users by the directory.
     Systemd,
 }
 
-fn credential_path(
+pub(super) fn credential_path(
     name: &At<String>,
     surroundings: &Surroundings,
     findings: &mut Findings,
@@ -130,14 +135,16 @@ fn credential_path(
     surroundings.credentials.as_ref().map(|directory| directory.join(&name.value))
 }
 
-fn read_key(
+/// The text of a file with a key; `make` says how to make one.
+pub(super) fn read_key(
     path: &Path,
     shown: &str,
     place: &Place,
     modes: Modes,
+    make: &str,
     findings: &mut Findings,
 ) -> Option<Zeroizing<Vec<u8>>> {
-    match try_read_key(path) {
+    match try_read(path, KEY_FILE_MAX) {
         Ok((_, mode)) if modes == Modes::Strict && mode & 0o077 != 0 => {
             findings.add(too_open(
                 Diagnostic::at(
@@ -156,35 +163,37 @@ fn read_key(
             findings.add(
                 Diagnostic::at(Code::KeyFile, place, message)
                     .label(plain_error(&error))
-                    .fix(unreadable_fix(error.kind(), shown)),
+                    .fix(unreadable_fix(error.kind(), shown, make)),
             );
             None
         }
     }
 }
 
-fn unreadable_fix(kind: std::io::ErrorKind, shown: &str) -> String {
+fn unreadable_fix(kind: std::io::ErrorKind, shown: &str, make: &str) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     if kind == NotFound {
-        format!("make one: (umask 077; s2s-gw genpsk > {shown}), and give the peer the same key")
+        make.replace("FILE", shown)
     } else if kind == PermissionDenied {
         format!("run this as the user that the gateway runs as, or give {shown} to that user")
     } else {
-        "name a file with the key on one line".to_owned()
+        "name a file with the key in it".to_owned()
     }
 }
 
-/// The content, up to [`KEY_FILE_MAX`] octets, and the mode bits of the very file that was read.
-fn try_read_key(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, u32)> {
+/// The content, less than `max` octets, and the mode bits of the very file that was read.
+pub(super) fn try_read(path: &Path, max: usize) -> std::io::Result<(Zeroizing<Vec<u8>>, u32)> {
     // A FIFO would block for ever, so look before opening; what counts is the open file.
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("not a regular file"));
     }
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
-    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_MAX));
-    file.take(KEY_FILE_MAX as u64).read_to_end(&mut text)?;
-    if text.len() == KEY_FILE_MAX {
+    // As large as the file, so that no copy of a key is left where it grew.
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(max).min(max) + 1;
+    let mut text = Zeroizing::new(Vec::with_capacity(len));
+    file.take(max as u64).read_to_end(&mut text)?;
+    if text.len() == max {
         return Err(std::io::Error::other("too large for a key"));
     }
     Ok((text, mode))

@@ -9,7 +9,9 @@
 //!
 //! A key that is misspelled counts as given but wrong, so that its absence is not reported on top.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -23,24 +25,38 @@ use super::source::{At, Place, Source};
 
 /// Everything that was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Findings(Vec<Diagnostic>);
+pub(super) struct Findings {
+    all: Vec<Diagnostic>,
+    /// Files with keys and certificates that were looked at.
+    material: BTreeSet<PathBuf>,
+}
 
 impl Findings {
     pub(super) fn add(&mut self, diagnostic: Diagnostic) {
-        self.0.push(diagnostic);
+        self.all.push(diagnostic);
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.0.iter().any(|one| one.severity() == Severity::Error)
+        self.all.iter().any(|one| one.severity() == Severity::Error)
     }
 
     /// Takes back what was said about keys that are not served yet.
     pub(super) fn accept_unserved(&mut self) {
-        self.0.retain(|one| one.code != Code::NotSupported);
+        self.all.retain(|one| one.code != Code::NotSupported);
+    }
+
+    /// A file with a key or certificate is looked at.
+    pub(super) fn note_file(&mut self, path: &Path) {
+        self.material.insert(path.to_owned());
+    }
+
+    /// Those files.
+    pub(super) fn take_material(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.material).into_iter().collect()
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.0
+        self.all
     }
 }
 

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use super::address::{address, network};
 use super::codes::Code;
 use super::connection::{Context, Draft, Networks, identity, repeated};
+use super::credentials::Defaults;
 use super::load::Surroundings;
 use super::model::{Connection, Gateway, Log, Security};
 use super::monitor::{check_inside, management_ip};
@@ -47,11 +48,14 @@ pub(super) fn validate(
     let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
     let networks = resolve_networks(&raw.networks, findings);
     let policies = Policies::resolve(&raw.policies, &security, findings);
+    let raw_auth = raw.gateways.first().map(|first| &first.auth);
+    let auth = Defaults::read(raw_auth, surroundings, findings);
     let context = Context {
         gateway: &gateway,
         networks: &networks,
         policies: &policies,
         security: &security,
+        auth: &auth,
         surroundings,
     };
     let mut drafts: Vec<_> = unique(&raw.connections, findings)

@@ -15,6 +15,7 @@ use super::load::Surroundings;
 use super::report::Diagnostic;
 use super::section::Findings;
 use super::source::Place;
+use crate::status::certificate::time_left;
 
 /// What there is to say about something with an end, at this moment (seconds since 1970); the gravest only.
 #[must_use]
@@ -45,7 +46,7 @@ pub(crate) fn sentence(dated: &Dated, code: Code, now: u64) -> String {
         Code::NotYetValid => format!("{whose} is not valid before {}", moment(dated.from)),
         Code::Expired => format!("{whose} expired {}", moment(dated.to)),
         Code::ListOld => format!("{whose} should have been replaced by {}", moment(dated.to)),
-        _ => format!("{whose} expires {}, in {}", moment(dated.to), left(dated.to, now)),
+        _ => format!("{whose} expires {}, in {}", moment(dated.to), time_left(dated.to.saturating_sub(now))),
     }
 }
 
@@ -60,20 +61,9 @@ pub(crate) fn fix(dated: &Dated, code: Code) -> String {
             format!("put the new certificate of the authority into {file} beside the old one, then s2s-gw reload")
         }
         (_, Part::Ours) => format!("put a new certificate into {file}, then s2s-gw reload"),
+        (_, Part::Peers) => "tell whoever looks after the peer: it needs a new certificate".to_owned(),
         (_, Part::Pinned) => format!("put the peer's new certificate into {file}, then s2s-gw reload"),
     }
-}
-
-/// `3 days`, `5 hours`, `10 minutes`.
-#[must_use]
-pub(crate) fn left(to: u64, now: u64) -> String {
-    let seconds = to.saturating_sub(now);
-    let (count, unit) = match seconds {
-        0..7200 => (seconds / 60, "minute"),
-        7200..172_800 => (seconds / 3600, "hour"),
-        _ => (seconds / DAY, "day"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// As people write it, in UTC: `2026-11-27 08:15 UTC`.
@@ -83,6 +73,19 @@ pub(crate) fn moment(unix: u64) -> String {
     time.map_or_else(
         || "never".to_owned(),
         |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+    )
+}
+
+/// Whether a code is about a moment, so that it may be true no more in the next.
+#[must_use]
+pub(crate) const fn is_of_a_moment(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ExpiresSoon
+            | Code::ExpiresThisWeek
+            | Code::Expired
+            | Code::NotYetValid
+            | Code::ListOld
     )
 }
 

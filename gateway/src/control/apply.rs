@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::certificates;
 use super::connection::{Connection, Departure, Leaving, Phase, Superseding};
 use super::diff::{self, Changed, Difference, Plan};
 use super::paths::{self, Paths};
@@ -18,7 +19,6 @@ use super::{Child, Control, start};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::dataplane::SlotId;
-use crate::status::Warning;
 
 impl Control {
     /// The difference, connection by connection. From here on nothing fails as a whole.
@@ -32,7 +32,7 @@ impl Control {
         self.gateway = config.gateway;
         self.log = config.log;
         self.security = config.security;
-        self.warnings = config.warnings.iter().map(Warning::of_config).collect();
+        self.warnings = certificates::lasting(&config.warnings);
         self.resolver.reconfigure(start::names(&config.connections), now);
         for (name, difference) in &plan.differences {
             if matches!(difference, Difference::Removed | Difference::Disabled) {

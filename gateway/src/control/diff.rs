@@ -6,7 +6,7 @@
 //!                            shrank is both, the new one first
 //!   esp, pfs, replay_window  child SAs rekeyed now
 //!   ike                      at the next IKE rekey, or now
-//!   peer, ids, psk, and what is announced when an SA begins  a new IKE SA beside the old one
+//!   peer, ids, keys, certificates, and what is announced when an SA begins  a new IKE SA beside the old one
 //!   listen, ports, tun, workers, control                     nothing at all is changed before a restart
 //! ```
 //!
@@ -219,7 +219,7 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         peer,
         local_id,
         peer_id,
-        psk,
+        auth,
         policy,
         children: _,
         pairing,
@@ -265,7 +265,6 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         ("peer", old.peer != *peer),
         ("local_id", old.local_id != *local_id),
         ("peer_id", old.peer_id != *peer_id),
-        ("psk", old.psk != *psk),
         ("selectors", old.pairing != *pairing),
         ("encap", old.encap != *encap),
         ("mobike", old.extensions.mobike != extensions.mobike),
@@ -275,8 +274,13 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         ("childless", old.extensions.childless != extensions.childless),
     ];
     let anew = if calls(new) { Action::Supersede } else { Action::NextAuthentication };
-    for (key, differs) in at_begin {
-        steps.of(anew, key, differs);
+    let of_auth = old.auth.differences(auth);
+    let elsewhere = of_auth.is_empty() && old.auth.dated != auth.dated;
+    steps.of(Action::InPlace, "paths of certificates", elsewhere);
+    let of_auth = of_auth.into_iter().map(|key| (key, true));
+    let at_begin: Vec<_> = at_begin.into_iter().chain(of_auth).collect();
+    for (key, differs) in &at_begin {
+        steps.of(anew, key, *differs);
     }
     Changed {
         steps: steps.0,

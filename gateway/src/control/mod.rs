@@ -26,6 +26,7 @@
 //! its answer leaves (RFC 7296 §2.8).
 
 mod apply;
+mod certificates;
 mod commands;
 mod competition;
 mod connection;
@@ -146,6 +147,8 @@ struct Control {
     /// Warnings about how the two fit together.
     host_warnings: Vec<Warning>,
     host: host::Host,
+    /// Certificates that end.
+    certificates: certificates::Watch,
     /// IKE datagrams that were dropped.
     drops: BTreeMap<ikev2::DropReason, u64>,
     /// The last few peers that were turned away.

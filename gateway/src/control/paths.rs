@@ -85,8 +85,10 @@ fn path(gateway: &Gateway, host: &Host, address: IpAddr) -> Result<Path, String>
 /// The peer as `ikev2` wants it, with a child SA for each of so many workers if the peer takes part in that (RFC 9611).
 pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: usize) -> PeerConfig {
     let policy = &connection.policy;
+    let auth = &connection.auth;
+    let (local, remote) = (auth.local(), auth.remote());
     let mut peer =
-        PeerConfig::new(connection.name.as_str(), connection.psk.psk(), policy.ike.clone());
+        PeerConfig::with_auth(connection.name.as_str(), local, remote, policy.ike.clone());
     peer.paths = paths;
     peer.any_address = any_address(connection);
     peer.local_id.clone_from(&connection.local_id);

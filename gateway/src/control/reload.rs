@@ -77,11 +77,16 @@ fn stamps<'p>(files: impl Iterator<Item = &'p PathBuf>) -> BTreeMap<PathBuf, Opt
     files.map(|file| (file.clone(), stamp(file))).collect()
 }
 
+/// Everything that was read for it: also keys and certificates.
+fn of_config(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    config.files.iter().chain(&config.left_out_files).chain(&config.material)
+}
+
 impl Reloading {
     /// `config` is what runs from now on.
     pub(super) fn new(config: &Config, waker: Arc<mio::Waker>, now: Instant) -> Self {
         let path = config.files.first().cloned().unwrap_or_default();
-        let stamps = stamps(config.files.iter().chain(&config.left_out_files));
+        let stamps = stamps(of_config(config));
         let (job, again, failed, differs_since) = (None, false, false, None);
         let mut this = Self { path, waker, job, again, failed, stamps, differs_since };
         this.look(now);
@@ -109,9 +114,12 @@ impl Reloading {
             // Before it is read: a change in the midst of it is one that was not read.
             let before = stamps(known.iter());
             let config = Config::load(&path);
-            let files = config.as_ref().map_or_else(|report| &report.files, |config| &config.files);
+            let files: Vec<&PathBuf> = match &config {
+                Ok(config) => of_config(config).collect(),
+                Err(report) => report.files.iter().collect(),
+            };
             let of = |file: &PathBuf| before.get(file).copied().unwrap_or_else(|| stamp(file));
-            let stamps = files.iter().map(|file| (file.clone(), of(file))).collect();
+            let stamps = files.into_iter().map(|file| (file.clone(), of(file))).collect();
             let _ = sender.send(Loaded { config, stamps });
             // Should it fail, the next second wakes control as well.
             let _ = waker.wake();

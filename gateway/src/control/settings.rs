@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
+use ikev2::pki::{CrlPolicy, RsaPadding};
 use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy,
-    Routes, Security,
+    Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof, Part, Peer,
+    Policy, Routes, Security, TheirProof,
 };
 
 /// What is not as it is by default, and everything.
@@ -202,7 +203,6 @@ fn connection_keys(
         always("peer", peer),
         set("peer_id", config.peer_id.as_ref().map(Identity::to_string), Value::Null),
         set("local_id", config.local_id.as_ref().map(Identity::to_string), Value::Null),
-        always("psk", json!({ "file": HIDDEN })),
         set("policy", config.policy.name.clone(), "default"),
         always("local_subnets", side(|child| &child.local)),
         always("remote_subnets", side(|child| &child.remote)),
@@ -221,7 +221,44 @@ fn connection_keys(
         set("replay_window", config.replay_window, 4096),
         set("nat_keepalive", span(config.nat_keepalive), "20s"),
     ];
+    keys.extend(auth_keys(&config.auth));
     keys.extend(availability_keys(config, gateway));
+    keys
+}
+
+/// How both sides prove who they are, without what proves it.
+fn auth_keys(auth: &Auth) -> Vec<Setting> {
+    let mut keys = Vec::new();
+    let psk = || always("psk", json!({ "file": HIDDEN }));
+    let files = |part: Part| {
+        let files = auth.dated.iter().filter(|one| one.part == part);
+        let mut files: Vec<String> = files.map(|one| one.file.display().to_string()).collect();
+        files.dedup();
+        json!(files)
+    };
+    let ours = matches!(auth.ours, OurProof::Psk(_));
+    if let OurProof::Signature(key) = &auth.ours {
+        let cert = files(Part::Ours);
+        keys.push(always("cert", cert.get(0).cloned().unwrap_or_default()));
+        keys.push(always("key", json!({ "file": HIDDEN })));
+        let pkcs1 = key.padding() == RsaPadding::Pkcs1;
+        keys.push(set("rsa_padding", if pkcs1 { "pkcs1" } else { "pss" }, "pss"));
+    }
+    match &auth.theirs {
+        TheirProof::Psk(_) => keys.push(psk()),
+        TheirProof::PublicKey(_) => keys.push(always("peer_key", HIDDEN)),
+        TheirProof::Certificate(trust) => {
+            keys.push(set("ca", files(Part::Authority), json!([])));
+            keys.push(set("peer_cert", files(Part::Pinned), json!([])));
+            keys.push(set("crl", files(Part::List), json!([])));
+            let require = trust.trust().crl_policy == CrlPolicy::Require;
+            let word = if require { "require" } else { "if-present" };
+            keys.push(set("crl_policy", word, "if-present"));
+        }
+    }
+    if ours && !matches!(auth.theirs, TheirProof::Psk(_)) {
+        keys.push(psk());
+    }
     keys
 }
 

@@ -12,13 +12,15 @@ use ikev2::{Traffic, TrafficSelector};
 use jiff::Timestamp;
 
 use super::Control;
+use super::certificates;
 use super::connection::{Child, Connection, Failed, Phase};
 use super::events::hex;
 use super::install::Installed;
 use super::paths;
+use crate::clock;
 use crate::config;
 use crate::status::{
-    ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
+    AuthStatus, CertificateStatus, ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
     SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus, words,
 };
 
@@ -90,7 +92,9 @@ impl Control {
             (superseding.is_some_and(|one| one.failures > 0), Code::OldCredentials),
         ];
         let warned = warnings.into_iter().filter(|(holds, _)| *holds);
-        let warning_details: Vec<Warning> = warned.map(|(_, code)| Warning::of(code)).collect();
+        let warned = warned.map(|(_, code)| Warning::of(code));
+        let warning_details: Vec<Warning> =
+            warned.chain(certificates::warnings(connection, clock::unix())).collect();
         ConnectionStatus {
             name: config.name.clone(),
             description: config.description.clone(),
@@ -107,6 +111,7 @@ impl Control {
             retry_in_seconds: connection.retry_at().map(until),
             policy: config.policy.name.clone(),
             peer: self.peer_status(connection, now),
+            auth: Some(auth(connection)),
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
@@ -218,6 +223,24 @@ fn is_translated(connection: &Connection, remote: SocketAddr) -> bool {
     // Where we were sent we called the peer itself; of one that called us from anywhere the port is all that tells.
     let own_address = own_address || paths.is_empty() || connection.redirected_to().is_some();
     !own_address || !own_port(remote.port())
+}
+
+fn auth(connection: &Connection) -> AuthStatus {
+    let auth = &connection.config.auth;
+    let now = clock::unix();
+    let of = |certificate: &ikev2::pki::Certificate| CertificateStatus::of(certificate, now);
+    let mut status = AuthStatus {
+        local: auth.our_word().to_owned(),
+        remote: auth.their_word().to_owned(),
+        local_certificate: auth.our_certificate().map(of),
+        ..AuthStatus::default()
+    };
+    if let Phase::Up { info } = &connection.phase {
+        status.local_method = Some(info.local_auth.to_owned());
+        status.remote_method = Some(info.remote_auth.to_owned());
+        status.remote_certificate = info.remote_certificate.as_ref().map(of);
+    }
+    status
 }
 
 fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {

@@ -142,7 +142,8 @@ pub(super) fn start(config: Config, now: Instant) -> Result<Control, StartError>
         reloading,
         host_warnings: too_large.map(Warning::of).into_iter().collect(),
         host: super::host::Host::default(),
-        warnings: config.warnings.iter().map(Warning::of_config).collect(),
+        certificates: super::certificates::Watch::default(),
+        warnings: super::certificates::lasting(&config.warnings),
         drops: std::collections::BTreeMap::new(),
         refused: std::collections::VecDeque::new(),
         refused_this_second: 0,
@@ -173,6 +174,7 @@ fn watch(registry: &Registry, ike: &[UdpSocket]) -> Result<(), StartError> {
 impl Control {
     /// The first steps of a gateway that has everything.
     fn set_out(&mut self, now: Instant) {
+        self.watch_certificates(now);
         self.tunnel.begin();
         if self.connections.iter().any(|connection| connection.config.relay) {
             tunnel::quiet_redirects(&self.gateway.tun);

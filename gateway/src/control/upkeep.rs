@@ -43,6 +43,7 @@ impl Control {
         }
         self.check_pfs(now);
         self.look_at_host(now);
+        self.watch_certificates(now);
         self.watch_endpoints(now);
         self.watch_monitors();
         self.see_off_leaving(now);

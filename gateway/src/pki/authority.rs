@@ -36,9 +36,6 @@ pub enum PkiError {
     /// The text is no private key that can sign here.
     #[error("no private key in PKCS #8 that can be used here: {0}")]
     Key(rcgen::Error),
-    /// The text is no certificate of an authority that was made here.
-    #[error("{0}")]
-    Authority(&'static str),
     /// Signing failed.
     #[error("cannot make the certificate: {0}")]
     Signing(#[from] rcgen::Error),
@@ -144,20 +141,14 @@ impl Authority {
         Ok((Self { issuer, validity }, Issued { pem, to: validity.to }))
     }
 
-    /// The one that made its certificate before: by its name, key identifier, key and validity.
+    /// The one that made its certificate before: by its name, key (PEM) and validity.
     ///
     /// # Errors
     /// If the key cannot be used.
-    pub fn of(
-        name: &str,
-        key_id: &[u8],
-        key: &str,
-        validity: Validity,
-    ) -> Result<Self, PkiError> {
+    pub fn of(name: &str, key: &str, validity: Validity) -> Result<Self, PkiError> {
         let key = KeyPair::from_pem(key).map_err(PkiError::Key)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);
-        params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Ok(Self { issuer: Issuer::new(params, key), validity })
     }

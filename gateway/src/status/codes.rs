@@ -17,7 +17,7 @@ crate::codes::codes! {
     OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
         "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
     FileNewer "W0602" "the configuration file is newer than what runs"
-        "A file that the gateway has read changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
+        "A file that the gateway has read, also one with a key or certificate, changed more than a minute ago and was not loaded. `s2s-gw reload --dry-run` shows what is different, `s2s-gw reload` puts it in force. A restart would load it too.";
     ReloadFailed "W0603" "the last reload was refused"
         "The files had errors, or needed a restart, when they were to be loaded, so nothing was changed and the gateway runs as before. `s2s-gw check` shows the errors. The warning goes with the next good `s2s-gw reload`. A restart would fail now, or leave out the file that has errors.";
     OnStandby "W0702" "the connection runs over a standby endpoint"
@@ -62,6 +62,26 @@ crate::codes::codes! {
         "`auth_lifetime` says how long an authentication is good for, and the peer was told so (AUTH_LIFETIME, RFC 4478). It should have begun a new SA before that and did not, so its SAs were deleted. Not every peer can do that; one that cannot has to be given a longer time, or none.";
     Monitor "E1020" "a host behind the peer does not answer"
         "A `[[connection.NAME.monitor]]` asked its target through the tunnel, and too often there was no answer in time. Every answer takes one from the count, so that a host that is well again is seen to be so after as many answers. The SAs stand: the host may be down, or the way to it behind the peer is. Where another connection has the same networks with a higher metric, it carries the packets meanwhile. `s2s-gw status NAME` names the target; from this host `ping -I SOURCE TARGET` asks the same.";
+    PeerExpired "E1030" "a certificate of the peer has expired"
+        "The peer showed a certificate, or one above it in its chain, that is past its end, so nothing that it signs is believed. SAs that are up stay up. The peer needs a new certificate; a rotation is due on its side. If the certificate should still be valid, one of the two clocks is wrong: the message says until when it was.";
+    PeerNotYetValid "E1031" "a certificate of the peer is not valid yet"
+        "The peer showed a certificate that begins later than now. One of the two clocks is wrong, mostly that of a machine that was just switched on; `date -u` on both shows it. The moment is looked at again at each attempt, so the tunnel comes up by itself when the clock is set.";
+    UnknownIssuer "E1032" "nobody whom we trust issued the peer's certificate"
+        "The certificate of the peer was not issued by an authority in `ca` of the connection, nor by one between that the peer sent along. Either it is the wrong certificate, or the authority was replaced, or the peer does not send the certificates between its own and the authority. The message names the issuer and whom we trust.";
+    NotItsIdentity "E1033" "the peer's certificate is not for the identity that it claims"
+        "A certificate names whom it is for, in its alternative names and its subject, and the peer claims to be somebody else (RFC 4945 §3.1). Its `local_id`, or whatever that is called there, has to be in its certificate. A name in the common name alone does not count. The message lists those that are there.";
+    PeerRevoked "E1034" "the peer's certificate was revoked"
+        "A list in `crl` says that the certificate of the peer, or of an authority between, was taken back by its issuer. Perhaps its key got lost; do not let it in before that is known. A peer that is to be let in again needs a new certificate.";
+    RevocationUnknown "E1035" "nobody knows whether the peer's certificate was revoked"
+        "`crl_policy = \"require\"` wants a list of each authority between the peer and `ca` that is not out of date, and one of them is missing or should have been replaced by now. Put the newest lists into the files of `crl` and `s2s-gw reload`.";
+    OtherMethod "E1036" "the peer proves its identity in another way than it should"
+        "The connection says how the peer has to prove who it is: by a pre-shared key, a certificate, or a certain key. The peer did it in another way, or sent no certificate at all. Make both sides say the same; each side may have a way of its own, but the other one has to know it.";
+    PeerUnusable "E1037" "the peer's certificate cannot be used"
+        "The peer showed a certificate that breaks a rule: it cannot be read, is not for signing or not for IKE, its key is too weak or of an unknown kind, or its chain has an authority that may not be one. The message says which. Only whoever makes certificates for the peer can mend that.";
+    WrongSignature "E1038" "the peer's signature is wrong"
+        "The certificate or public key of the peer is the right one, but what it signed was not signed with that key. Mostly the peer has a new key and an old certificate, or `peer_key` here is an old one. The message has the fingerprint of the key that was tried; `s2s-gw pki show FILE` prints that of a file.";
+    CannotSign "E1039" "the peer cannot check our signature"
+        "Both sides tell which hashes they know for signatures (RFC 7427), and none that fits our private key is among those of the peer. Give this gateway a key of a kind that the peer knows; ECDSA P-256 is known nearly everywhere.";
 }
 
 impl Code {

@@ -8,6 +8,7 @@
 //! The JSON only ever grows: fields are added, never renamed or removed ("schema": [`SCHEMA`]). Times are RFC 3339 and
 //! their distances are `_seconds`; numbers are numbers.
 
+pub mod certificate;
 pub mod client;
 mod codes;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Diagnostic, Severity};
 
+pub use certificate::{AuthStatus, CertificateStatus};
 pub use codes::Code;
 pub use reason::Reason;
 
@@ -255,6 +257,9 @@ pub struct ConnectionStatus {
     pub policy: String,
     /// The peer.
     pub peer: PeerStatus,
+    /// How both sides prove who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthStatus>,
     /// The IKE SA, while there is one.
     pub ike: Option<IkeStatus>,
     /// Every configured child, in order.

@@ -7,6 +7,8 @@
 //!               ──► detail     ours / theirs / closest             only where both sides are known
 //! ```
 
+mod proof;
+
 use std::time::Duration;
 
 use ikev2::registry::KeMethod;
@@ -74,7 +76,7 @@ impl Fixed {
 
 /// The fixed part for each [`CloseReason`].
 #[must_use]
-pub const fn code(reason: &CloseReason) -> Fixed {
+pub fn code(reason: &CloseReason) -> Fixed {
     match reason {
         CloseReason::Local => Fixed::new(Code::Closed, "closed-locally", Gravity::Wanted),
         CloseReason::Rekeyed => Fixed::new(Code::Closed, "rekeyed", Gravity::Wanted),
@@ -95,6 +97,10 @@ pub const fn code(reason: &CloseReason) -> Fixed {
         }
         CloseReason::WrongKey { .. } => {
             Fixed::new(Code::WrongKey, "local-auth-failed", Gravity::NeedsEdit)
+        }
+        CloseReason::NotProved { problem, .. } => proof::fixed(problem),
+        CloseReason::CannotSign { .. } => {
+            Fixed::new(Code::CannotSign, "local-cannot-sign", Gravity::NeedsEdit)
         }
         CloseReason::WrongIdentity { .. } => {
             Fixed::new(Code::WrongIdentity, "local-auth-failed", Gravity::NeedsEdit)
@@ -126,13 +132,16 @@ pub struct Trouble {
 
 /// The trouble behind a [`CloseReason`].
 #[must_use]
-pub const fn trouble(reason: &CloseReason) -> Trouble {
+pub fn trouble(reason: &CloseReason) -> Trouble {
     let (family, first_hand) = match reason {
         CloseReason::IkeProposalMismatch { theirs, .. } => ("ike-proposal", !theirs.is_empty()),
         CloseReason::ChildProposalMismatch { theirs, .. } => ("esp-proposal", !theirs.is_empty()),
         CloseReason::SelectorMismatch { theirs, .. } => (code(reason).code, !theirs.is_empty()),
         CloseReason::AuthRefusedByPeer { .. } => ("auth", false),
-        CloseReason::WrongKey { .. } | CloseReason::WrongIdentity { .. } => ("auth", true),
+        CloseReason::WrongKey { .. }
+        | CloseReason::NotProved { .. }
+        | CloseReason::CannotSign { .. }
+        | CloseReason::WrongIdentity { .. } => ("auth", true),
         CloseReason::Local
         | CloseReason::Rekeyed
         | CloseReason::NoAnswer
@@ -161,6 +170,8 @@ pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
         | CloseReason::NoAnswer
         | CloseReason::AuthRefusedByPeer { .. }
         | CloseReason::WrongKey { .. }
+        | CloseReason::NotProved { .. }
+        | CloseReason::CannotSign { .. }
         | CloseReason::WrongIdentity { .. }
         | CloseReason::DpdTimeout
         | CloseReason::PeerDeleted
@@ -242,6 +253,8 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
                 "put the same pre-shared key on both sides (look for a missing or extra line end)",
             ),
         ),
+        CloseReason::NotProved { claimed, problem } => proof::sentences(claimed, problem),
+        CloseReason::CannotSign { key, hashes } => proof::cannot_sign(*key, hashes),
         CloseReason::WrongIdentity { claimed, expected } => wrong_identity(claimed, expected),
         CloseReason::DpdTimeout => (
             same("nothing authentic came from the peer for the whole DPD timeout"),
@@ -288,7 +301,7 @@ fn refused_by_peer(sent: &Identity, expected: Option<&Identity>) -> (String, Str
         words::identity_type(sent),
         expected.unwrap_or_default(),
     );
-    let fix = "compare the pre-shared keys, and see that the peer has an entry for our identity";
+    let fix = "compare the pre-shared keys, or see that the peer trusts who issued our certificate, and that it has an entry for our identity";
     (message, fix.to_owned())
 }
 

@@ -52,6 +52,14 @@ fn up(time: Timestamp) -> ConnectionStatus {
             redirected_to: None,
             endpoints: Vec::new(),
         },
+        auth: Some(AuthStatus {
+            local: "certificate".into(),
+            remote: "certificate".into(),
+            local_method: Some("ECDSA with SHA2-256".into()),
+            remote_method: Some("RSASSA-PSS with SHA2-256".into()),
+            local_certificate: Some(certificate("fra1", time)),
+            remote_certificate: Some(certificate("berlin", time)),
+        }),
         ike: Some(IkeStatus {
             suite: "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384".into(),
             started_by: "us".into(),
@@ -100,6 +108,22 @@ fn up(time: Timestamp) -> ConnectionStatus {
         routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
         warnings: Vec::new(),
         warning_details: Vec::new(),
+    }
+}
+
+fn certificate(name: &str, time: Timestamp) -> CertificateStatus {
+    CertificateStatus {
+        subject: format!("CN={name}.example.com"),
+        names: vec![format!("{name}.example.com")],
+        issuer: "CN=Sites".into(),
+        not_before: time,
+        not_after: time + jiff::SignedDuration::from_hours(365 * 24),
+        expires_in_seconds: 365 * 86_400,
+        key: "ECDSA P-256".into(),
+        authority: false,
+        serial: "41".repeat(16),
+        fingerprint: "ab".repeat(32),
+        key_fingerprint: "cd".repeat(32),
     }
 }
 

@@ -191,6 +191,7 @@ pub const fn identity_type(identity: &Identity) -> &'static str {
         Identity::Fqdn(_) => "FQDN",
         Identity::Email(_) => "e-mail",
         Identity::KeyId(_) => "key id",
+        Identity::Dn(_) => "distinguished name",
         Identity::Other(..) => "other type",
     }
 }

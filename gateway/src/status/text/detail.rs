@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use super::super::words;
 use super::super::{
-    ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, Reason, SaStatus, Snapshot, State,
+    AuthStatus, CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, Reason, SaStatus, Snapshot, State,
     WorkerSaStatus,
 };
 use super::{Colour, Look, ago, fold, painted, span, warning};
@@ -105,11 +105,14 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
     if let Some(to) = &connection.peer.redirected_to {
         let _ = writeln!(text, "             the peer sent us to {to}");
     }
+    certificates(text, connection);
     if let Some(ike) = &connection.ike {
         let _ = writeln!(
             text,
-            "  ids:       {} <-> {}   auth: psk (hidden)",
-            ike.local_id, ike.remote_id
+            "  ids:       {} <-> {}   auth: {}",
+            ike.local_id,
+            ike.remote_id,
+            connection.auth.as_ref().map_or_else(|| "psk (hidden)".to_owned(), auth)
         );
         let _ = writeln!(
             text,
@@ -125,6 +128,30 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
         if !ike.extensions.is_empty() {
             let _ = writeln!(text, "  agreed on: {}", ike.extensions.join(", "));
         }
+    }
+}
+
+/// What both sides prove their identities by; one word if it is the same.
+fn auth(auth: &AuthStatus) -> String {
+    let shown = |word: &str, method: Option<&String>| match (word, method) {
+        ("psk", _) => "psk (hidden)".to_owned(),
+        (word, None) => word.to_owned(),
+        (word, Some(method)) => format!("{word} ({method})"),
+    };
+    let ours = shown(&auth.local, auth.local_method.as_ref());
+    let theirs = shown(&auth.remote, auth.remote_method.as_ref());
+    if ours == theirs { ours } else { format!("{ours} <-> {theirs}") }
+}
+
+/// Our certificate, and the one that the peer showed.
+fn certificates(text: &mut String, connection: &ConnectionStatus) {
+    let Some(auth) = &connection.auth else { return };
+    if let Some(ours) = &auth.local_certificate {
+        let _ = writeln!(text, "  our cert:  {}, {}", ours.subject, ours.expiry());
+    }
+    if let Some(theirs) = &auth.remote_certificate {
+        let CertificateStatus { subject, issuer, .. } = theirs;
+        let _ = writeln!(text, "  its cert:  {subject}, {}, issued by {issuer}", theirs.expiry());
     }
 }
 
