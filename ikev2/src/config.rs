@@ -127,6 +127,12 @@ impl PeerConfig {
         }
     }
 
+    /// From here on both sides prove themselves by this key.
+    pub fn set_psk(&mut self, psk: Psk) {
+        self.local_auth = LocalAuth::Psk(psk.clone());
+        self.remote_auth = RemoteAuth::Psk(psk);
+    }
+
     /// The same, with durations that the clock can be asked to add (more than a century counts as a century) and that
     /// leave time for an exchange, and fragments that have room for something.
     pub(crate) fn bounded(mut self) -> Self {

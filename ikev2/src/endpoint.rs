@@ -60,6 +60,7 @@ impl Endpoint {
             config,
             peers: Vec::new(),
             rng: ChaCha20Rng::from_seed(seed),
+            wall_clock: None,
             out: Outbox::default(),
             next_child: 0,
             esp_spis: HashSet::new(),
@@ -80,6 +81,15 @@ impl Endpoint {
             beside: HashSet::new(),
             version_told: None,
         }
+    }
+
+    /// Tells what time of day it is: `unix` since 1970-01-01T00:00:00Z, as
+    /// `SystemTime::now().duration_since(UNIX_EPOCH)` says. From there on it goes on with `now`. To be called before a peer
+    /// with a certificate is added, and again when the clock of the host may have been set, once a minute say.
+    ///
+    /// Only the validity of certificates depends on it, and without it none is valid.
+    pub fn set_wall_clock(&mut self, now: Instant, unix: Duration) {
+        self.shared.wall_clock = Some((now, unix));
     }
 
     /// Adds a peer and, if it starts always, begins to connect.

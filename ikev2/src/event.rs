@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::config::Lifetime;
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::error::{CloseReason, DropReason};
+use crate::pki::Certificate;
 use crate::wire::identity::Identity;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;

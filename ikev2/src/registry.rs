@@ -269,7 +269,20 @@ registry! {
     AuthMethod(u8) {
         RSA = 1, "RFC 7296 §2.15";
         SHARED_KEY = 2, "RFC 7296 §2.15";
+        DSS = 3, "RFC 7296 §2.15";
+        ECDSA_SHA_256_P256 = 9, "RFC 4754";
+        ECDSA_SHA_384_P384 = 10, "RFC 4754";
+        ECDSA_SHA_512_P521 = 11, "RFC 4754";
+        NULL = 13, "RFC 7619";
         DIGITAL_SIGNATURE = 14, "RFC 7427 §3";
+    }
+}
+
+registry! {
+    /// Certificate encodings (RFC 7296 §3.6).
+    CertEncoding(u8) {
+        X509_SIGNATURE = 4, "RFC 7296 §3.6";
+        RAW_PUBLIC_KEY = 15, "RFC 7670 §3";
     }
 }
 

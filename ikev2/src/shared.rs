@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) config: EndpointConfig,
     pub(crate) peers: Vec<Arc<PeerConfig>>,
     pub(crate) rng: ChaCha20Rng,
+    /// A moment and the time of day that it was, since 1970.
+    pub(crate) wall_clock: Option<(Instant, Duration)>,
     pub(crate) out: Outbox,
     pub(crate) next_child: u64,
     pub(crate) esp_spis: HashSet<EspSpi>,
@@ -98,6 +100,12 @@ impl Cx<'_> {
     pub(crate) fn peer_ref(&self, peer: PeerId) -> &Arc<PeerConfig> {
         let index = usize::try_from(peer.0).unwrap_or(usize::MAX);
         self.shared.peers.get(index).expect("invariant: every PeerId names a peer")
+    }
+
+    /// Seconds since 1970, if we were told.
+    pub(crate) fn wall_clock(&self) -> Option<u64> {
+        let (at, time) = self.shared.wall_clock?;
+        Some((time + self.now.saturating_duration_since(at)).as_secs())
     }
 
     pub(crate) fn nonce(&mut self) -> Vec<u8> {

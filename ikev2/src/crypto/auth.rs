@@ -1,7 +1,7 @@
-//! The AUTH payload of a pre-shared key (RFC 7296 §2.15).
+//! The AUTH payload (RFC 7296 §2.15): what is signed, and the only makers of [`PeerAuthenticated`].
 //!
 //! ```text
-//!   AUTH = prf( prf(shared secret, "Key Pad for IKEv2"), signed octets )
+//!   AUTH = prf( prf(shared secret, "Key Pad for IKEv2"), signed octets )        or a signature over them: `signature.rs`
 //!
 //!   signed octets of the initiator = IKE_SA_INIT request,  header to end  | Nr | prf(SK_pi, rest of IDi payload)
 //!   signed octets of the responder = IKE_SA_INIT response, header to end  | Ni | prf(SK_pr, rest of IDr payload)
@@ -13,7 +13,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::prf::Prf;
+use super::signature::{self, Scheme};
 use crate::config::Psk;
+use crate::pki::{AuthProblem, PublicKey};
+use crate::wire::payload::Auth;
 
 /// What one side signs.
 #[derive(Clone, Copy)]
@@ -28,7 +31,15 @@ pub(crate) struct SignedOctets<'a> {
     pub(crate) id_body: &'a [u8],
 }
 
-/// The proof that the peer knows the key. Nothing but [`verify_psk`] makes one.
+impl SignedOctets<'_> {
+    /// All of it, one behind the other.
+    pub(crate) fn concat(&self, prf: Prf) -> Vec<u8> {
+        let maced_id = prf.compute(self.sk_p, &[self.id_body]);
+        [self.message, self.peer_nonce, &maced_id].concat()
+    }
+}
+
+/// The proof that the peer knows the key. Nothing but [`verify_psk`] and [`verify_signature`] makes one.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct PeerAuthenticated(());
@@ -50,6 +61,18 @@ pub(crate) fn verify_psk(
 ) -> Option<PeerAuthenticated> {
     let good: bool = psk_auth(prf, psk, signed).ct_eq(received).into();
     good.then_some(PeerAuthenticated(()))
+}
+
+/// Holds the signature that the peer sent against its public key, whose right to its identity is the caller's to check.
+/// `signed` as for [`verify_psk`].
+pub(crate) fn verify_signature(
+    prf: Prf,
+    key: &PublicKey,
+    signed: SignedOctets<'_>,
+    auth: &Auth<'_>,
+) -> Result<(PeerAuthenticated, Scheme), AuthProblem> {
+    let scheme = signature::verify(key, auth.method, auth.data, &signed.concat(prf))?;
+    Ok((PeerAuthenticated(()), scheme))
 }
 
 /// 17 octets, without terminating zero.

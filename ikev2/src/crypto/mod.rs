@@ -11,13 +11,15 @@
 //!     │                                       │    └────┬───┘    │
 //!     ├── sk        header + payloads ◄── seal / open ──┘        │   maker of `Authentic`
 //!     │    └─ cipher  AES-GCM, or AES-CBC with HMAC              │
-//!     └── auth      AUTH of a pre-shared key ◄───────────────────┘   maker of `PeerAuthenticated`
+//!     └── auth      AUTH of a pre-shared key, or signed ◄────────┘   maker of `PeerAuthenticated`
+//!          └─ signature  RSA, ECDSA, Ed25519
 //!
 //!   natd     NAT detection hashes          rng     SPIs and nonces
 //! ```
 //!
 //! Everything random is drawn from a generator that the caller passes in, so a seed decides every octet. That is why
-//! the key pairs come from `p256`, `p384` and `x25519-dalek`: ring draws its own private keys and cannot be seeded.
+//! the key pairs come from `p256`, `p384` and `x25519-dalek`: ring draws its own private keys and cannot be seeded. (The salt
+//! of RSASSA-PSS is the exception: see `signature`.)
 //! Secrets live in `Zeroizing`, have no `Debug`, and are compared in constant time.
 
 pub(crate) mod auth;
@@ -28,6 +30,7 @@ pub(crate) mod keymat;
 pub(crate) mod natd;
 pub(crate) mod prf;
 pub(crate) mod rng;
+pub(crate) mod signature;
 pub(crate) mod sk;
 pub(crate) mod suite;
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use der::asn1::{Any, BitString, ObjectIdentifier, UintRef};
+use der::asn1::{Any, BitString, UintRef};
 use der::{Decode, Encode, Sequence};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -80,15 +80,15 @@ impl PublicKey {
         let unused = || PkiError::PublicKey("its bits are not whole octets".into());
         let key = read.subject_public_key.as_bytes().ok_or_else(unused)?;
         let kind = match read.algorithm.oid {
-            RSA_ENCRYPTION => rsa_kind(key)?,
-            EC_PUBLIC_KEY => {
+            oid::RSA_ENCRYPTION => rsa_kind(key)?,
+            oid::EC_PUBLIC_KEY => {
                 let curve = read.algorithm.parameters_oid().map_err(|_| {
                     PkiError::Unsupported("a key on an elliptic curve without a name".into())
                 })?;
                 let (kind, len) = match curve {
-                    SECP256R1 => (KeyKind::EcdsaP256, 65),
-                    SECP384R1 => (KeyKind::EcdsaP384, 97),
-                    SECP521R1 => (KeyKind::EcdsaP521, 133),
+                    oid::SECP256R1 => (KeyKind::EcdsaP256, 65),
+                    oid::SECP384R1 => (KeyKind::EcdsaP384, 97),
+                    oid::SECP521R1 => (KeyKind::EcdsaP521, 133),
                     other => return Err(PkiError::Unsupported(format!("the curve {other}"))),
                 };
                 // Uncompressed points alone: what every library writes, and all that they agree on (RFC 5480 §2.2).
@@ -97,8 +97,8 @@ impl PublicKey {
                 }
                 kind
             }
-            ED25519 if key.len() == 32 && read.algorithm.parameters.is_none() => KeyKind::Ed25519,
-            ED25519 => return Err(PkiError::PublicKey("an Ed25519 key has 32 octets".into())),
+            oid::ED25519 if key.len() == 32 && read.algorithm.parameters.is_none() => KeyKind::Ed25519,
+            oid::ED25519 => return Err(PkiError::PublicKey("an Ed25519 key has 32 octets".into())),
             other => return Err(PkiError::Unsupported(format!("a key of the type {other}"))),
         };
         Ok(Self(Arc::new(Inner { spki: spki.to_vec(), key: key.to_vec(), kind })))
@@ -106,16 +106,16 @@ impl PublicKey {
 
     /// The key of this kind whose BIT STRING holds `octets`.
     pub(super) fn of(kind: KeyKind, octets: &[u8]) -> Result<Self, PkiError> {
-        let (oid, parameters) = match kind {
-            KeyKind::Rsa { .. } => (RSA_ENCRYPTION, Some(Any::null())),
-            KeyKind::EcdsaP256 => (EC_PUBLIC_KEY, Some(Any::from(SECP256R1))),
-            KeyKind::EcdsaP384 => (EC_PUBLIC_KEY, Some(Any::from(SECP384R1))),
-            KeyKind::EcdsaP521 => (EC_PUBLIC_KEY, Some(Any::from(SECP521R1))),
-            KeyKind::Ed25519 => (ED25519, None),
+        let (named, parameters) = match kind {
+            KeyKind::Rsa { .. } => (oid::RSA_ENCRYPTION, Some(Any::null())),
+            KeyKind::EcdsaP256 => (oid::EC_PUBLIC_KEY, Some(Any::from(oid::SECP256R1))),
+            KeyKind::EcdsaP384 => (oid::EC_PUBLIC_KEY, Some(Any::from(oid::SECP384R1))),
+            KeyKind::EcdsaP521 => (oid::EC_PUBLIC_KEY, Some(Any::from(oid::SECP521R1))),
+            KeyKind::Ed25519 => (oid::ED25519, None),
         };
         let bad = |error: der::Error| PkiError::PublicKey(error.to_string());
         let spki = SubjectPublicKeyInfoOwned {
-            algorithm: AlgorithmIdentifierOwned { oid, parameters },
+            algorithm: AlgorithmIdentifierOwned { oid: named, parameters },
             subject_public_key: BitString::from_bytes(octets).map_err(bad)?,
         };
         Self::from_spki_der(&spki.to_der().map_err(bad)?)
@@ -158,9 +158,7 @@ impl PublicKey {
 /// Modulus and exponent of a size that is verified in reasonable time, and that does not give itself away.
 fn rsa_kind(key: &[u8]) -> Result<KeyKind, PkiError> {
     let key = RsaPublicKey::from_der(key).map_err(|error| PkiError::PublicKey(error.to_string()))?;
-    let modulus = key.modulus.as_bytes();
-    let top = modulus.first().map_or(8, |first| first.leading_zeros() as usize);
-    let bits = modulus.len() * 8 - top;
+    let bits = bits(key.modulus.as_bytes());
     if !(2048..=8192).contains(&bits) {
         return Err(PkiError::Unsupported(format!("an RSA key of {bits} bits")));
     }
@@ -170,6 +168,12 @@ fn rsa_kind(key: &[u8]) -> Result<KeyKind, PkiError> {
         return Err(PkiError::Unsupported("an RSA key with such an exponent".into()));
     }
     Ok(KeyKind::Rsa { bits })
+}
+
+/// The length of a number without leading zero octets.
+pub(crate) fn bits(number: &[u8]) -> usize {
+    let zeros = number.first().map_or(0, |first| first.leading_zeros() as usize);
+    number.len() * 8 - zeros
 }
 
 /// Octets as hexadecimal digits.
@@ -191,10 +195,17 @@ impl PartialEq for PublicKey {
 
 impl Eq for PublicKey {}
 
-pub(super) const RSA_ENCRYPTION: ObjectIdentifier =
-    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-pub(super) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-pub(super) const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-pub(super) const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-pub(super) const SECP521R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
-pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+/// The names of keys.
+pub(crate) mod oid {
+    use der::asn1::ObjectIdentifier;
+
+    pub(crate) const RSA_ENCRYPTION: ObjectIdentifier =
+        ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+    pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier =
+        ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+    pub(crate) const SECP256R1: ObjectIdentifier =
+        ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+    pub(crate) const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+    pub(crate) const SECP521R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+    pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+}

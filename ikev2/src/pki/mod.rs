@@ -13,7 +13,7 @@
 //! time it is by [`set_wall_clock`](crate::Endpoint::set_wall_clock).
 
 mod certificate;
-mod chain;
+pub(crate) mod chain;
 mod credential;
 mod crl;
 mod key;
@@ -24,6 +24,7 @@ pub use self::certificate::Certificate;
 pub use self::credential::{Credential, RsaPadding};
 pub use self::crl::Crl;
 pub use self::key::{KeyKind, PublicKey};
+pub(crate) use self::key::{bits, oid};
 pub use self::problem::{AuthProblem, PkiError};
 pub use self::trust::{CertificateTrust, CrlPolicy};
 pub use crate::wire::name::DistinguishedName;

@@ -13,6 +13,7 @@ use super::channel::Channel;
 use super::child::{Agreed, Child, Phase, longest};
 use super::closing::Closing;
 use super::extensions::Extensions;
+use super::proof::Ends;
 use super::rekey_ike::Rival;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
@@ -24,7 +25,6 @@ use crate::error::{CloseReason, Unknown};
 use crate::event::{ChildId, ChildSa, Event, IkeSaInfo, Path, PeerId, SendWhen};
 use crate::registry::{ExchangeType, NotifyType};
 use crate::shared::News;
-use crate::wire::identity::Identity;
 use crate::wire::message::Chain;
 
 /// What we make of an answer with a payload that we do not know and must not pass over.
@@ -37,8 +37,7 @@ const ODD_EXCHANGE: &str = "the peer began an exchange that has no place in an e
 pub(super) struct Established {
     pub(super) channel: Channel,
     pub(super) peer: PeerId,
-    pub(super) local_id: Identity,
-    pub(super) remote_id: Identity,
+    pub(super) ends: Ends,
     pub(super) children: Vec<Child>,
     pub(super) queue: VecDeque<Task>,
     pub(super) pending: Option<Pending>,
@@ -71,7 +70,7 @@ pub(super) struct Established {
     /// Since when, and when last, the peer put us off (TEMPORARY_FAILURE) without granting anything.
     pub(super) put_off: Option<(Instant, Instant)>,
     first: First,
-    /// Only `auth::verify_psk` makes one: without it there is no such state.
+    /// Only `crypto/auth.rs` makes one: without it there is no such state.
     proof: PeerAuthenticated,
 }
 
@@ -96,7 +95,7 @@ impl Established {
     pub(super) fn begin(
         channel: Channel,
         peer: PeerId,
-        (ids, extensions): ((Identity, Identity), Extensions),
+        (ends, extensions): (Ends, Extensions),
         nonces: &(Vec<u8>, Vec<u8>),
         proof: PeerAuthenticated,
         cx: &mut Cx<'_>,
@@ -104,7 +103,7 @@ impl Established {
         let spi = channel.ours;
         let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
         let first = First { lowest_nonce, origin: channel.origin };
-        let mut state = Self::assemble(channel, peer, ids, first, proof, cx);
+        let mut state = Self::assemble(channel, peer, ends, first, proof, cx);
         state.extensions = extensions;
         cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
         cx.news(News::Up { spi, peer });
@@ -113,8 +112,7 @@ impl Established {
 
     /// The SA that takes the place of `self`: same peer, same children, new keys (RFC 7296 §2.18).
     pub(super) fn succeed(self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
-        let ids = (self.local_id, self.remote_id);
-        let mut state = Self::assemble(channel, self.peer, ids, self.first, self.proof, cx);
+        let mut state = Self::assemble(channel, self.peer, self.ends, self.first, self.proof, cx);
         for child in self.children.iter().filter(|child| !child.down) {
             cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
         }
@@ -138,7 +136,7 @@ impl Established {
     fn assemble(
         mut channel: Channel,
         peer: PeerId,
-        (local_id, remote_id): (Identity, Identity),
+        ends: Ends,
         first: First,
         proof: PeerAuthenticated,
         cx: &mut Cx<'_>,
@@ -155,8 +153,7 @@ impl Established {
             put_off: None,
             channel,
             peer,
-            local_id,
-            remote_id,
+            ends,
             children: Vec::new(),
             queue: VecDeque::new(),
             pending: None,
@@ -184,8 +181,11 @@ impl Established {
         };
         IkeSaInfo {
             initiator: self.channel.origin == Origin::Local,
-            local_id: self.local_id.clone(),
-            remote_id: self.remote_id.clone(),
+            local_id: self.ends.local_id.clone(),
+            remote_id: self.ends.remote_id.clone(),
+            local_auth: self.ends.local_auth,
+            remote_auth: self.ends.remote.method,
+            remote_certificate: self.ends.remote.certificate.clone(),
             suite: self.channel.suite,
             path: self.channel.path,
             nat_local: self.channel.nat_local,

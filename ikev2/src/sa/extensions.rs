@@ -4,7 +4,7 @@
 //!                 initiator says in           responder says in
 //!   RFC 5685      IKE_SA_INIT                 -                        it follows redirects
 //!   RFC 6023      -                           IKE_SA_INIT              the first child may be left out
-//!   RFC 7427      IKE_SA_INIT                 IKE_SA_INIT              hashes for signatures (announced only: we have no certificates)
+//!   RFC 7427      IKE_SA_INIT                 IKE_SA_INIT              hashes for signatures                    proof.rs
 //!   RFC 4555      IKE_AUTH                    IKE_AUTH, if asked       the SAs can move                          mobike.rs
 //!   RFC 6311      IKE_AUTH                    IKE_AUTH, if asked       message IDs can be set anew               sync.rs
 //!   RFC 4478      -                           IKE_AUTH                 how long the authentication is good for   reauth.rs
@@ -13,8 +13,9 @@
 use std::time::{Duration, Instant};
 
 use super::mobike::Mobility;
-use super::{Cx, Origin};
+use super::{Cx, Origin, proof};
 use crate::config::{Childless, PeerConfig};
+use crate::crypto::signature::Hashes;
 use crate::event::Path;
 use crate::registry::NotifyType;
 use crate::wire::message::{Body, Chain};
@@ -26,6 +27,10 @@ pub(super) struct Announced {
     pub(super) redirect: bool,
     /// It allows an IKE SA without a child.
     pub(super) childless: bool,
+    /// The hashes with which it verifies signatures (RFC 7427); `None`: it does not know method 14.
+    pub(super) hashes: Option<Hashes>,
+    /// It asks for a bare key (RFC 7670).
+    pub(super) wants_raw_key: bool,
 }
 
 impl Announced {
@@ -35,6 +40,10 @@ impl Announced {
         Self {
             redirect: says(NotifyType::REDIRECT_SUPPORTED) || says(NotifyType::REDIRECTED_FROM),
             childless: says(NotifyType::CHILDLESS_IKEV2_SUPPORTED),
+            hashes: body
+                .notify(NotifyType::SIGNATURE_HASH_ALGORITHMS)
+                .map(|notify| Hashes::parse(notify.data)),
+            wants_raw_key: proof::wants_raw_key(body),
         }
     }
 }
@@ -47,7 +56,7 @@ pub(super) fn announce_in_init(chain: &mut Chain, origin: Origin, config: &PeerC
     if origin == Origin::Local && config.follow_redirects {
         chain.notify(NotifyType::REDIRECT_SUPPORTED, &[]);
     }
-    chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS, &SIGNATURE_HASHES);
+    chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS, &Hashes::OURS);
 }
 
 /// What an established SA can do beyond RFC 7296.
@@ -140,6 +149,3 @@ const LEAST: Duration = Duration::from_secs(30);
 
 /// How long before the end of an authentication we begin a new one.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(90);
-
-/// SHA2-256, SHA2-384, SHA2-512 (RFC 7427 §7, IANA "IKEv2 Hash Algorithms").
-const SIGNATURE_HASHES: [u8; 6] = [0, 2, 0, 3, 0, 4];

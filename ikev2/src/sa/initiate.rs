@@ -3,8 +3,8 @@
 //! ```text
 //!   InitSent ── HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*) ──►
 //!            ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)                     or N(COOKIE), N(INVALID_KE_PAYLOAD): once more
-//!   AuthSent ── HDR, SK { IDi, [N(INITIAL_CONTACT)], [IDr], AUTH, SAi2, TSi, TSr } ──►
-//!            ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }                      ─► Established
+//!   AuthSent ── HDR, SK { IDi, [N(INITIAL_CONTACT)], [CERT..], [CERTREQ], [IDr], AUTH, SAi2, TSi, TSr } ──►
+//!            ◄── HDR, SK { IDr, [CERT..], AUTH, SAr2, TSi, TSr }            ─► Established
 //! ```
 //!
 //! Nothing in an IKE_SA_INIT response is authenticated: an error in it is a hint that shortens the attempt, and a real
@@ -18,16 +18,17 @@ use super::child::{ChildOffer, Keying};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
+use super::proof::{self, Ends, Shown, local_identity};
 use super::tasks::Task;
 use super::{Attempt, Cx, Message, Origin, State, fragments, nat, negotiate, redirect};
 use crate::config::{Childless, Encap, PeerConfig, RemoteId};
-use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
+use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::suite::IkeSuite;
 use crate::error::{CloseReason, DropReason};
 use crate::event::{Deadline, Disposition, Path, PeerId};
-use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
+use crate::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
@@ -74,6 +75,7 @@ pub(super) struct AuthSent {
     announced: Announced,
     peer: PeerId,
     local_id: Identity,
+    local_auth: &'static str,
     init_response: Vec<u8>,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
@@ -188,8 +190,7 @@ impl InitSent {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
                     return (self.abandon(reason, cx), Disposition::Accepted);
                 }
-                let state = self.authenticate(agreed, datagram, &config, cx);
-                (State::AuthSent(Box::new(state)), Disposition::Accepted)
+                (self.authenticate(agreed, datagram, &config, cx), Disposition::Accepted)
             }
             Err(reason) => (State::InitSent(self), Disposition::Dropped(reason)),
         }
@@ -285,14 +286,15 @@ impl InitSent {
         Ok(Agreed { channel, nonce_r: nonce_r.to_vec(), announced })
     }
 
-    /// Sends IKE_AUTH, from port 4500 if a NAT was found or encapsulation is forced.
+    /// Sends IKE_AUTH, from port 4500 if a NAT was found or encapsulation is forced. Gives up if our key makes no signature that
+    /// the peer can check.
     fn authenticate(
         self: Box<Self>,
         agreed: Agreed,
         init_response: &[u8],
         config: &PeerConfig,
         cx: &mut Cx<'_>,
-    ) -> AuthSent {
+    ) -> State {
         let Agreed { mut channel, nonce_r, announced } = agreed;
         let encapsulate = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
         // RFC 4555 §3.3: with MOBIKE the port is changed at once, for a NAT may be on the next way.
@@ -301,43 +303,47 @@ impl InitSent {
             channel.path = nat::float(self.path, ports.ike_port, ports.nat_port);
         }
         let local_id = local_identity(config, channel.path);
-        let auth = psk_auth(
-            channel.prf(),
-            &config.psk,
-            SignedOctets {
-                message: &self.request,
-                peer_nonce: &nonce_r,
-                sk_p: &channel.sk_p_ours,
-                id_body: &local_id.emit(),
-            },
-        );
-        let childless = config.childless == Childless::Prefer && announced.childless;
-        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
         let mut chain = Chain::new();
         chain.id_i(&local_id);
         if self.attempt.supersedes.is_none() {
             chain.notify(NotifyType::INITIAL_CONTACT, &[]);
         }
+        proof::show(&mut chain, &config.local_auth, &announced);
+        proof::wish(&mut chain, [config].into_iter());
         if let RemoteId::Exact(remote_id) = &config.remote_id {
             chain.id_r(remote_id);
         }
-        chain.auth(AuthMethod::SHARED_KEY, &auth);
+        let signed = SignedOctets {
+            message: &self.request,
+            peer_nonce: &nonce_r,
+            sk_p: &channel.sk_p_ours,
+            id_body: &local_id.emit(),
+        };
+        let proved =
+            proof::prove(&mut chain, &config.local_auth, &announced, channel.prf(), signed);
+        let local_auth = match proved {
+            Ok(name) => name,
+            Err(reason) => return self.abandon(reason, cx),
+        };
+        let childless = config.childless == Childless::Prefer && announced.childless;
+        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
         if let Some(offer) = &offer {
             offer.write(&mut chain);
         }
         extensions::ask_in_auth(&mut chain, channel.path, config);
         channel.request(ExchangeType::IKE_AUTH, &chain, cx);
-        AuthSent {
+        State::AuthSent(Box::new(AuthSent {
             channel,
             announced,
             peer: self.peer,
             local_id,
+            local_auth,
             init_response: init_response.to_vec(),
             nonce_i: self.nonce,
             nonce_r,
             offer,
             give_up_at: cx.now + ATTEMPT,
-        }
+        }))
     }
 
     pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
@@ -382,10 +388,10 @@ impl AuthSent {
             let reason = self.refusal(body, &config);
             return self.fail(reason, cx);
         }
-        match self.verify(body, &config) {
-            Ok((proof, remote_id)) => match redirect::target(body, &config) {
+        match self.verify(body, &config, cx) {
+            Ok(proved) => match redirect::target(body, &config) {
                 Some(to) => self.delete(CloseReason::Redirected { to }, cx),
-                None => self.establish(proof, remote_id, body, &config, cx),
+                None => self.establish(proved, body, &config, cx),
             },
             Err(reason) => self.reject(reason, cx),
         }
@@ -410,7 +416,8 @@ impl AuthSent {
         &self,
         body: &Body<'_>,
         config: &PeerConfig,
-    ) -> Result<(PeerAuthenticated, Identity), CloseReason> {
+        cx: &Cx<'_>,
+    ) -> Result<(PeerAuthenticated, Identity, Shown), CloseReason> {
         let (Some(id), Some(auth)) = (&body.id_r, &body.auth) else {
             return Err(CloseReason::Protocol("the peer's IKE_AUTH answer has no identity"));
         };
@@ -419,34 +426,31 @@ impl AuthSent {
             let expected = vec![expected_identity(config, self.channel.path)];
             return Err(CloseReason::WrongIdentity { claimed, expected });
         }
-        if auth.method != AuthMethod::SHARED_KEY {
-            return Err(CloseReason::Protocol("the peer authenticates by another method than PSK"));
-        }
         let signed = SignedOctets {
             message: &self.init_response,
             peer_nonce: &self.nonce_i,
             sk_p: &self.channel.sk_p_theirs,
             id_body: id.raw,
         };
-        match verify_psk(self.channel.prf(), &config.psk, signed, auth.data) {
-            Some(proof) => Ok((proof, claimed)),
-            None => Err(CloseReason::WrongKey { claimed }),
-        }
+        let shown = (&claimed, auth);
+        let (wanted, prf) = (&config.remote_auth, self.channel.prf());
+        let (proof, shown) = proof::check(wanted, body, shown, prf, signed, cx.wall_clock())?;
+        Ok((proof, claimed, shown))
     }
 
     fn establish(
         self,
-        proof: PeerAuthenticated,
-        remote_id: Identity,
+        (proof, remote_id, remote): (PeerAuthenticated, Identity, Shown),
         body: &Body<'_>,
         config: &PeerConfig,
         cx: &mut Cx<'_>,
     ) -> State {
         let nonces = (self.nonce_i, self.nonce_r);
-        let ids = (self.local_id, remote_id);
+        let (local_id, local_auth) = (self.local_id, self.local_auth);
+        let ends = Ends { local_id, remote_id, local_auth, remote };
         let (origin, path) = (Origin::Local, self.channel.path);
         let extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
-        let agreed = (ids, extensions);
+        let agreed = (ends, extensions);
         let mut state = Established::begin(self.channel, self.peer, agreed, &nonces, proof, cx);
         if let Some(offer) = self.offer {
             let sk_d = state.channel.sk_d.clone();
@@ -529,11 +533,6 @@ fn first_offer(peer: PeerId, config: &PeerConfig, cx: &mut Cx<'_>) -> Option<Chi
     let child = config.child(slot.config)?;
     let traffic = cx.led_by_packet(peer, slot.traffic(child));
     Some(ChildOffer::first(child, slot, traffic, cx))
-}
-
-/// Who we are on this path.
-pub(super) fn local_identity(config: &PeerConfig, path: Path) -> Identity {
-    config.local_id.clone().unwrap_or_else(|| Identity::from(path.local.ip()))
 }
 
 /// Whom we expect on this path.

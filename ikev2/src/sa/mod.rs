@@ -24,6 +24,7 @@ mod initiate;
 mod mobike;
 mod nat;
 mod negotiate;
+mod proof;
 mod reauth;
 mod reconfigure;
 mod redirect;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!                ──► HDR, SAi1, KEi, Ni, N(NAT_DETECTION_*)          no common proposal: N(NO_PROPOSAL_CHOSEN), nothing kept
-//!   AuthAwaited  ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)          another group:      N(INVALID_KE_PAYLOAD), nothing kept
-//!                ──► HDR, SK { IDi, [IDr], AUTH, SAi2, TSi, TSr }    wrong identity or key: N(AUTHENTICATION_FAILED)
-//!   Established  ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }
+//!   AuthAwaited  ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*), [CERTREQ]   another group:  N(INVALID_KE_PAYLOAD), nothing kept
+//!                ──► HDR, SK { IDi, [CERT..], [IDr], AUTH, SAi2, TSi, TSr }   wrong identity or key: N(AUTHENTICATION_FAILED)
+//!   Established  ◄── HDR, SK { IDr, [CERT..], AUTH, SAr2, TSi, TSr }
 //! ```
 //!
 //! Until IKE_AUTH the peer is any of those configured for the address; its identity then decides.
@@ -17,16 +17,18 @@ use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
-use super::initiate::{expected_identity, is_expected, local_identity};
+use super::initiate::{expected_identity, is_expected};
+use super::proof::{self, Ends, Shown, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
-use crate::config::{Childless, Encap, Fragmentation, PeerConfig};
-use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
+use crate::config::{Childless, Encap, Fragmentation, PeerConfig, RemoteAuth};
+use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
 use crate::error::{CloseReason, DropReason};
 use crate::event::{Deadline, Event, Path, PeerId};
-use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
+use crate::pki::AuthProblem;
+use crate::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
@@ -35,6 +37,9 @@ use crate::wire::proposal::Proposal;
 
 /// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
 const MOST_NAMED: usize = 16;
+
+/// For how many peers that somebody may be certificates are asked for: a CERTREQ is a hint, and nobody has so many CAs.
+const MOST_ASKED_FOR: usize = 256;
 
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
@@ -120,6 +125,8 @@ pub(crate) fn respond_to_init(
     if channel.fragments.are_agreed() {
         fragments::announce(&mut chain, fragmentation);
     }
+    let some = request.candidates.iter().take(MOST_ASKED_FOR);
+    proof::wish(&mut chain, some.map(|id| cx.peer_ref(id).as_ref()));
     if let Some(first) = request.candidates.iter().next() {
         extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));
     }
@@ -189,6 +196,7 @@ struct Proved {
     peer: PeerId,
     config: Arc<PeerConfig>,
     remote_id: Identity,
+    shown: Shown,
     proof: PeerAuthenticated,
 }
 
@@ -284,59 +292,77 @@ impl AuthAwaited {
         let all = self.candidates.iter().map(|id| (id, cx.peer_ref(id)));
         let named = all.filter(|(_, peer)| is_expected(&peer.remote_id, &claimed, path));
         let mut known: Vec<_> = named.filter(|(_, peer)| self.takes(peer)).collect();
+        // Several may have this identity. Then IDr tells which of us is meant (RFC 7296 §1.2), and the key decides.
+        let meant = |peer: &PeerConfig| {
+            body.id_r.as_ref().is_some_and(|id| id.identity == local_identity(peer, path))
+        };
+        known.sort_by_key(|(_, peer)| !meant(peer));
         let Some(first) = known.first().map(|(peer, _)| *peer) else {
             let some = self.peers(cx).take(MOST_NAMED);
             let expected = some.map(|(_, peer)| expected_identity(peer, path)).collect();
             return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
-        if auth.method != AuthMethod::SHARED_KEY {
-            let reason = CloseReason::Protocol("the peer authenticates by another method than PSK");
-            return Err((Some(first), reason));
-        }
         let signed = || SignedOctets {
             message: &self.init_request,
             peer_nonce: &self.nonce_r,
             sk_p: &self.channel.sk_p_theirs,
             id_body: id.raw,
         };
-        // Several may have this identity. Then IDr tells which of us is meant (RFC 7296 §1.2), and the key decides.
-        let meant = |peer: &PeerConfig| {
-            body.id_r.as_ref().is_some_and(|id| id.identity == local_identity(peer, path))
-        };
-        known.sort_by_key(|(_, peer)| !meant(peer));
+        let mut reason = None;
+        let mut left = proof::MOST_TRIED;
         for (peer, config) in known {
-            if let Some(proof) = verify_psk(self.channel.prf(), &config.psk, signed(), auth.data) {
-                let config = Arc::clone(config);
-                return Ok(Proved { peer, config, remote_id: claimed, proof });
+            if !matches!(config.remote_auth, RemoteAuth::Psk(_)) {
+                if left == 0 {
+                    continue;
+                }
+                left -= 1;
+            }
+            let (wanted, shown, prf) = (&config.remote_auth, (&claimed, auth), self.channel.prf());
+            match proof::check(wanted, body, shown, prf, signed(), cx.wall_clock()) {
+                Ok((proof, shown)) => {
+                    let config = Arc::clone(config);
+                    return Ok(Proved { peer, config, remote_id: claimed, shown, proof });
+                }
+                // What is wrong with what it shows says more than that another configuration wants something else.
+                Err(why) if reason.as_ref().is_none_or(is_other_method) => reason = Some(why),
+                Err(_) => {}
             }
         }
-        Err((Some(first), CloseReason::WrongKey { claimed }))
+        Err((Some(first), reason.unwrap_or(CloseReason::WrongKey { claimed })))
     }
 
     /// Installs first, answers after (RFC 7296 §2.8).
     fn establish(self: Box<Self>, proved: Proved, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
-        let Proved { peer, config, remote_id, proof } = proved;
-        let this = *self;
-        let local_id = local_identity(&config, this.channel.path);
-        let auth = psk_auth(
-            this.channel.prf(),
-            &config.psk,
-            SignedOctets {
-                message: &this.init_response,
-                peer_nonce: &this.nonce_i,
-                sk_p: &this.channel.sk_p_ours,
-                id_body: &local_id.emit(),
-            },
-        );
+        let Proved { peer, config, remote_id, shown, proof } = proved;
+        let local_id = local_identity(&config, self.channel.path);
         let mut chain = Chain::new();
         chain.id_r(&local_id);
-        chain.auth(AuthMethod::SHARED_KEY, &auth);
+        let signed = SignedOctets {
+            message: &self.init_response,
+            peer_nonce: &self.nonce_i,
+            sk_p: &self.channel.sk_p_ours,
+            id_body: &local_id.emit(),
+        };
+        let asked = Announced {
+            wants_raw_key: proof::wants_raw_key(&message.body),
+            ..self.announced
+        };
+        proof::show(&mut chain, &config.local_auth, &asked);
+        let prf = self.channel.prf();
+        let local_auth = match proof::prove(&mut chain, &config.local_auth, &asked, prf, signed) {
+            Ok(name) => name,
+            Err(reason) => {
+                self.report(Some(peer), reason, message, cx);
+                return self.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx);
+            }
+        };
+        let this = *self;
         let nonces = (this.nonce_i, this.nonce_r);
-        let ids = (local_id, remote_id);
+        let ends = Ends { local_id, remote_id, local_auth, remote: shown };
         let (origin, path) = (Origin::Remote, this.channel.path);
         let extensions =
             Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
-        let agreed = (ids, extensions);
+        let agreed = (ends, extensions);
         let mut state = Established::begin(this.channel, peer, agreed, &nonces, proof, cx);
         if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
             cx.news(News::InitialContact { spi: state.channel.ours, peer });
@@ -365,6 +391,11 @@ impl AuthAwaited {
     pub(super) fn deadline(&self) -> Deadline {
         Deadline { at: self.expires_at, why: "give up waiting for IKE_AUTH" }
     }
+}
+
+fn is_other_method(reason: &CloseReason) -> bool {
+    let CloseReason::NotProved { problem, .. } = reason else { return false };
+    matches!(**problem, AuthProblem::Method { .. })
 }
 
 /// Whether a peer without a child is none that we want (RFC 6023).

@@ -11,6 +11,7 @@
 //!            gw.example.com  @gw         FQDN             fqdn:..
 //!            ops@example.com             e-mail address   email:..
 //!            @#6b6579                    KEY_ID in hex    keyid:..   (text)
+//!            C=CH, O=Example, CN=gw      distinguished    dn:..
 //!            {9}:#3011...                any type by number, data in hex
 //! ```
 //!
@@ -24,6 +25,7 @@ use std::str::FromStr;
 
 use super::Error;
 use super::cursor::{Reader, Writer};
+use super::name::{DistinguishedName, NameError};
 use crate::registry::IdType;
 
 /// Who somebody claims to be.
@@ -42,6 +44,8 @@ pub enum Identity {
     Email(String),
     /// ID_KEY_ID: opaque octets.
     KeyId(Vec<u8>),
+    /// ID_DER_ASN1_DN, not empty.
+    Dn(DistinguishedName),
     /// A type that we know no better form of, or data that its type rules out.
     Other(IdType, Vec<u8>),
 }
@@ -64,6 +68,9 @@ pub enum IdentityError {
         "`{0}` is neither an address, a host name nor an e-mail address; say the type, as in `keyid:{0}`"
     )]
     Shape(String),
+    /// A distinguished name was promised by `dn:` or a `=`.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// Control characters, or others that the type rules out.
     #[error("`{0}` has characters that this type of identity cannot hold")]
     Characters(String),
@@ -84,13 +91,17 @@ impl Identity {
         Ok(Self::from_data(kind, reader.rest()))
     }
 
-    fn from_data(kind: IdType, data: &[u8]) -> Self {
+    pub(crate) fn from_data(kind: IdType, data: &[u8]) -> Self {
         let known = match kind {
             IdType::IPV4_ADDR => data.try_into().ok().map(|data: [u8; 4]| Self::Ipv4(data.into())),
             IdType::IPV6_ADDR => data.try_into().ok().map(|data: [u8; 16]| Self::Ipv6(data.into())),
             IdType::FQDN => text(data).filter(|name| is_fqdn(name)).map(Self::Fqdn),
             IdType::RFC822_ADDR => text(data).filter(|name| is_email(name)).map(Self::Email),
             IdType::KEY_ID if !data.is_empty() => Some(Self::KeyId(data.to_vec())),
+            IdType::DER_ASN1_DN => {
+                let name = DistinguishedName::from_der(data);
+                name.filter(|name| !name.is_empty()).map(Self::Dn)
+            }
             _ => None,
         };
         known.unwrap_or_else(|| Self::Other(kind, data.to_vec()))
@@ -107,6 +118,7 @@ impl Identity {
             Self::Ipv6(address) => writer.put(&address.octets()),
             Self::Fqdn(name) | Self::Email(name) => writer.put(name.as_bytes()),
             Self::KeyId(data) | Self::Other(_, data) => writer.put(data),
+            Self::Dn(name) => writer.put(name.der()),
         }
         writer.into_octets()
     }
@@ -120,6 +132,7 @@ impl Identity {
             Self::Fqdn(_) => IdType::FQDN,
             Self::Email(_) => IdType::RFC822_ADDR,
             Self::KeyId(_) => IdType::KEY_ID,
+            Self::Dn(_) => IdType::DER_ASN1_DN,
             Self::Other(kind, _) => *kind,
         }
     }
@@ -131,6 +144,7 @@ impl Identity {
             Self::Ipv6(address) => address.octets().to_vec(),
             Self::Fqdn(name) | Self::Email(name) => name.to_ascii_lowercase().into_bytes(),
             Self::KeyId(data) | Self::Other(_, data) => data.clone(),
+            Self::Dn(name) => name.folded().to_vec(),
         };
         (self.kind(), data)
     }
@@ -150,6 +164,7 @@ impl Identity {
             "fqdn" | "dns" => fqdn(value, is_fqdn),
             "email" | "rfc822" | "userfqdn" => email(value),
             "keyid" => key_id(value),
+            "dn" | "asn1dn" => value.parse().map(Self::Dn).map_err(IdentityError::from),
             _ => {
                 let number = prefix.strip_prefix('{')?.strip_suffix('}')?.parse().ok()?;
                 let data = value.strip_prefix('#')?;
@@ -173,6 +188,9 @@ impl Identity {
         if let Some(name) = text.strip_prefix('@') {
             return fqdn(name, is_host_name);
         }
+        if text.contains('=') {
+            return text.parse().map(Self::Dn).map_err(IdentityError::from);
+        }
         match text.split_once('@') {
             Some((user, host)) if user.is_empty() || !is_host_name(host) => {
                 Err(IdentityError::Shape(text.into()))
@@ -189,6 +207,7 @@ impl Identity {
             Self::Ipv4(address) => Some(address.to_string()),
             Self::Ipv6(address) => Some(address.to_string()),
             Self::Fqdn(name) | Self::Email(name) => Some(name.clone()),
+            Self::Dn(name) => Some(name.to_string()),
             Self::KeyId(_) | Self::Other(..) => None,
         }
     }
@@ -283,6 +302,7 @@ impl fmt::Display for Identity {
                 Ok(text) if is_fqdn(text) && !text.starts_with('#') => write!(f, "keyid:{text}"),
                 _ => write!(f, "@#{}", Hex(data)),
             },
+            Self::Dn(name) => write!(f, "{{{}}}:#{}", self.kind().0, Hex(name.der())),
             Self::Other(kind, data) => write!(f, "{{{}}}:#{}", kind.0, Hex(data)),
         }
     }
@@ -404,7 +424,7 @@ mod tests {
 
     #[test]
     fn text_that_is_no_identity_is_refused_with_the_reason() {
-        use IdentityError::{Address, Characters, Empty, Hex, Shape};
+        use IdentityError::{Address, Characters, Empty, Hex, Name, Shape};
         for (text, error) in [
             ("", Empty),
             ("fqdn:", Empty),
@@ -416,7 +436,8 @@ mod tests {
             ("@#0", Hex("0".into())),
             ("@#0g", Hex("0g".into())),
             ("@#+1", Hex("+1".into())),
-            ("C=CH, O=example", Shape("C=CH, O=example".into())),
+            ("C=CH, example", Name(NameError("C=CH, example".into()))),
+            ("dn:", Name(NameError(String::new()))),
             ("user@", Shape("user@".into())),
             ("a@b@c", Shape("a@b@c".into())),
             ("site a", Shape("site a".into())),

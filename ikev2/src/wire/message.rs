@@ -15,6 +15,7 @@
 //! cryptography puts the header before it. Memory is bounded by the octets read: nothing is reserved by a count.
 
 use super::Error;
+use super::certificate::{Cert, CertRequest};
 use super::cursor::{Reader, Writer};
 use super::header::Header;
 use super::identity::Identity;
@@ -22,7 +23,7 @@ use super::payload::parse_nonce;
 pub use super::payload::{Auth, Delete, IdPayload, KeyExchange, Notify};
 use super::proposal::{self, Proposal};
 use super::selector::{self, TrafficSelector};
-use crate::registry::{AuthMethod, KeMethod, NotifyType, PayloadType, ProtocolId};
+use crate::registry::{AuthMethod, CertEncoding, KeMethod, NotifyType, PayloadType, ProtocolId};
 
 /// Walks a chain of payloads. After an error, or behind an SK or SKF payload, it ends.
 #[derive(Debug, Clone)]
@@ -99,6 +100,10 @@ pub struct Body<'m> {
     pub id_i: Option<IdPayload<'m>>,
     /// IDr.
     pub id_r: Option<IdPayload<'m>>,
+    /// Certificates, in order: first that of the key that AUTH is made with.
+    pub certs: Vec<Cert<'m>>,
+    /// Wishes for certificates, in order.
+    pub cert_requests: Vec<CertRequest<'m>>,
     /// AUTH.
     pub auth: Option<Auth<'m>>,
     /// TSi, less the selectors of types that we do not know.
@@ -119,7 +124,7 @@ pub struct Body<'m> {
 impl<'m> Body<'m> {
     /// Reads a chain that is not encrypted, or no longer, and whose first payload is of type `first`.
     ///
-    /// Certificates, configuration and EAP are known and passed over; so are unknown types without the critical bit.
+    /// Configuration and EAP are known and passed over; so are unknown types without the critical bit.
     ///
     /// # Errors
     /// If a payload is malformed, if one that may occur once occurs twice, or if there is an SK payload.
@@ -142,6 +147,14 @@ impl<'m> Body<'m> {
             PayloadType::AUTH => set(kind, &mut self.auth, Auth::parse(body)?),
             PayloadType::TS_I => set(kind, &mut self.ts_i, selector::parse(body)?),
             PayloadType::TS_R => set(kind, &mut self.ts_r, selector::parse(body)?),
+            PayloadType::CERT => {
+                self.certs.push(Cert::parse(body)?);
+                Ok(())
+            }
+            PayloadType::CERTREQ => {
+                self.cert_requests.push(CertRequest::parse(body)?);
+                Ok(())
+            }
             PayloadType::NOTIFY => {
                 self.notifies.push(Notify::parse(body)?);
                 Ok(())
@@ -251,6 +264,24 @@ impl Chain {
     pub fn id_r(&mut self, identity: &Identity) -> &mut Self {
         self.add(PayloadType::ID_R, |writer| {
             writer.put(&identity.emit());
+            Ok(())
+        })
+    }
+
+    /// CERT, one certificate or key.
+    pub fn cert(&mut self, encoding: CertEncoding, data: &[u8]) -> &mut Self {
+        self.add(PayloadType::CERT, |writer| {
+            writer.u8(encoding.0);
+            writer.put(data);
+            Ok(())
+        })
+    }
+
+    /// CERTREQ; for X.509 the authorities are hashes of 20 octets.
+    pub fn cert_request(&mut self, encoding: CertEncoding, authorities: &[[u8; 20]]) -> &mut Self {
+        self.add(PayloadType::CERTREQ, |writer| {
+            writer.u8(encoding.0);
+            writer.put(authorities.as_flattened());
             Ok(())
         })
     }

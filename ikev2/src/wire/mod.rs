@@ -10,6 +10,7 @@
 //! The module is public so that fuzzers and tools can read messages; an [`Endpoint`](crate::Endpoint) does it all by
 //! itself. Whatever the octets, parsing does not panic and needs no more memory than a small multiple of their number.
 
+pub mod certificate;
 pub mod cursor;
 pub mod header;
 pub mod identity;

@@ -40,7 +40,7 @@ fn assert_nothing_stands(world: &World) {
 #[test]
 fn a_wrong_key_is_noticed_by_the_responder() {
     let [left, mut right] = psk_pair();
-    right.psk = Psk::new(b"another key".to_vec());
+    right.set_psk(Psk::new(b"another key".to_vec()));
     let mut world = World::new(1).peers([left, right]);
     world.run_for(5 * MINUTE);
     assert_nothing_stands(&world);
@@ -107,7 +107,7 @@ fn a_responder_that_expects_another_name_for_itself_still_answers_by_its_own() {
 fn a_corrected_key_is_enough_to_come_up() {
     let [left, right] = psk_pair();
     let mut wrong = right.clone();
-    wrong.psk = Psk::new(b"another key".to_vec());
+    wrong.set_psk(Psk::new(b"another key".to_vec()));
     let mut world = World::new(1).peers([left, wrong]);
     world.run_for(2 * MINUTE);
     world.restart(testkit::world::RIGHT, vec![right]);
@@ -121,7 +121,7 @@ fn a_corrected_key_is_enough_to_come_up() {
 fn peers_of_one_address_and_name_are_told_apart_by_key_and_by_the_name_that_they_call() {
     let [left, right] = psk_pair();
     let mut other = right.clone();
-    other.psk = Psk::new(b"another key".to_vec());
+    other.set_psk(Psk::new(b"another key".to_vec()));
     let mut second = right.clone();
     second.local_id = Some(fqdn("second.test"));
     for (one, two) in [(other, right.clone()), (second, right.clone())] {

@@ -37,7 +37,7 @@ fn with(config: &PeerConfig, change: impl FnOnce(&mut PeerConfig)) -> PeerConfig
 }
 
 fn with_key(config: &PeerConfig, key: &[u8]) -> PeerConfig {
-    with(config, |config| config.psk = Psk::new(key.to_vec()))
+    with(config, |config| config.set_psk(Psk::new(key.to_vec())))
 }
 
 fn stayed(world: &World, host: usize) -> Vec<CloseReason> {

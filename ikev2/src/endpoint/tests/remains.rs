@@ -130,7 +130,7 @@ fn a_forgotten_sa_leaves_no_spi_behind() {
 fn refused_and_unfinished_attempts_leave_nothing() {
     let mut pair = Pair::empty();
     let mut wrong = config(B);
-    wrong.psk = Psk::new(b"another".to_vec());
+    wrong.set_psk(Psk::new(b"another".to_vec()));
     pair.ends[B].add_peer(pair.now, wrong);
     pair.ends[A].add_peer(pair.now, config(A));
     pair.drain();
@@ -190,7 +190,7 @@ fn refused_attempts_count_as_half_open() {
     pair.ends[B] = Endpoint::new(few, [2; 32]);
     pair.ends[B].add_peer(pair.now, config(B));
     let mut wrong = config(A);
-    wrong.psk = Psk::new(b"another".to_vec());
+    wrong.set_psk(Psk::new(b"another".to_vec()));
     pair.ends[A].add_peer(pair.now, wrong);
     for _ in 0..20 {
         pair.drain();

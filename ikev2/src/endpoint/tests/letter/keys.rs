@@ -28,7 +28,7 @@ fn agree(keys: [&[u8]; 2]) -> bool {
     let mut pair = Pair::empty();
     for end in [B, A] {
         let mut config = config(end);
-        config.psk = Psk::new(keys[end].to_vec());
+        config.set_psk(Psk::new(keys[end].to_vec()));
         pair.ends[end].add_peer(pair.now, config);
     }
     pair.drain();
