@@ -149,6 +149,12 @@ impl Ours {
             let ConnectionSpec { local_subnets, remote_subnets, .. } = connection;
             let (interval, timeout) = connection.dpd;
             let psk = self.psk_file(connection).display().to_string();
+            let psk = format!("psk = {{ file = {psk:?} }}\n");
+            let proofs = match &connection.proofs {
+                None => psk,
+                Some(proofs) if proofs.with_psk => psk + &proofs.ours,
+                Some(proofs) => proofs.ours.clone(),
+            };
             // Several endpoints are given with commas.
             let peer: Vec<_> =
                 connection.remote.as_deref().unwrap_or("any").split(',').map(str::trim).collect();
@@ -166,7 +172,7 @@ dpd = {{ interval = \"{}s\", timeout = \"{}s\", action = \"restart\" }}
 peer = {peer:?}
 peer_id = {remote_id:?}
 local_id = {local_id:?}
-psk = {{ file = {psk:?} }}
+{proofs}
 policy = {name:?}
 local_subnets = {local_subnets:?}
 remote_subnets = {remote_subnets:?}

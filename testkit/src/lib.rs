@@ -24,6 +24,7 @@ pub mod link;
 pub mod netns;
 pub mod peer;
 pub mod ping;
+pub mod pki;
 pub mod relay;
 pub mod requests;
 pub mod strongswan;

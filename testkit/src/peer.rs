@@ -64,8 +64,23 @@ pub struct ConnectionSpec {
     pub swan_connection: String,
     /// More lines for each of its children there.
     pub swan_child: String,
+    /// What proves the identities, where it is not the pre-shared key on both sides.
+    pub proofs: Option<Proofs>,
     /// One child for each pair of a local and a remote subnet, on either kind of gateway.
     pub split: bool,
+}
+
+/// What proves the identities of a connection, in the words of each kind of gateway.
+#[derive(Debug, Clone, Default)]
+pub struct Proofs {
+    /// Lines for `[connection.NAME]` of ours.
+    pub ours: String,
+    /// Whether `psk` is among them.
+    pub with_psk: bool,
+    /// Lines for `local` and `remote` of strongSwan.
+    pub swan: (String, String),
+    /// Files for the directories of strongSwan: `private`, `x509ca`, `x509crl` and so on.
+    pub swan_files: Vec<(&'static str, PathBuf)>,
 }
 
 impl ConnectionSpec {

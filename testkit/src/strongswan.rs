@@ -46,6 +46,11 @@ impl StrongSwan {
         // By another process: a file that we have open for writing is one that a fork on another thread keeps open, and
         // then it cannot be run ("Text file busy").
         succeed(Command::new("cp").args([CHARON, SWANCTL]).arg(this.programs()))?;
+        for (directory, file) in this.spec.connections.iter().flat_map(credentials) {
+            let directory = this.file("swanctl").join(directory);
+            std::fs::create_dir_all(&directory)?;
+            std::fs::copy(file, directory.join(file.file_name().context("a file")?))?;
+        }
         std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
         std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
         Ok(this)
@@ -64,6 +69,10 @@ impl StrongSwan {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.netns]).arg(self.programs().join(program));
         command.env("STRONGSWAN_CONF", self.file("strongswan.conf"));
+        let credentials = self.file("swanctl");
+        if credentials.exists() {
+            command.env("SWANCTL_DIR", credentials);
+        }
         command
     }
 
@@ -206,6 +215,7 @@ pub fn missing() -> Vec<&'static str> {
         ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
+        (crate::pki::PROGRAM, "strongswan-pki"),
     ];
     wanted
         .into_iter()
@@ -214,12 +224,21 @@ pub fn missing() -> Vec<&'static str> {
         .collect()
 }
 
+/// Keys and certificates, each with the directory that it belongs into.
+fn credentials(connection: &ConnectionSpec) -> impl Iterator<Item = &(&'static str, PathBuf)> {
+    connection.proofs.iter().flat_map(|proofs| &proofs.swan_files)
+}
+
 fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     let mut conf = String::from("connections {\n");
     for connection in &spec.connections {
         let ConnectionSpec { name, local, ike, esp, local_id, remote_id, .. } = connection;
         let remote = connection.remote.as_deref().unwrap_or("%any");
         let (delay, extra) = (connection.dpd.0.as_secs(), &connection.swan_connection);
+        let (proof, wanted) = match &connection.proofs {
+            None => ("auth = psk", "auth = psk"),
+            Some(proofs) => (proofs.swan.0.as_str(), proofs.swan.1.as_str()),
+        };
         let (start, again) =
             if connection.initiate { ("start", "restart") } else { ("none", "clear") };
         write!(
@@ -234,11 +253,11 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     rekey_time = 1h
     {extra}
     local {{
-      auth = psk
+      {proof}
       id = {local_id:?}
     }}
     remote {{
-      auth = psk
+      {wanted}
       id = {remote_id:?}
     }}
     children {{
@@ -369,7 +388,7 @@ fn value<'a>(text: &'a str, key: &str) -> &'a str {
 const CHARON: &str = "/usr/sbin/charon-systemd";
 const SWANCTL: &str = "/usr/sbin/swanctl";
 /// Named one by one, so that neither bypass rules nor a software GCM get in the way.
-const PLUGINS: &str = "openssl aesni random nonce aes sha1 sha2 hmac kdf pem pkcs1 x509 pubkey gcm curve25519 chapoly \
+const PLUGINS: &str = "openssl aesni random nonce aes sha1 sha2 hmac kdf pem pkcs1 x509 pubkey gcm curve25519 chapoly pkcs8 revocation \
                        kernel-libipsec kernel-netlink socket-default vici updown";
 
 #[cfg(test)]

@@ -125,12 +125,13 @@ pub(crate) fn is_root() -> bool {
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Where one of the files is (any of those separated by a space), and the package that brings it.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("/usr/sbin/swanctl", "strongswan-swanctl"),
     ("/usr/sbin/charon-systemd", "charon-systemd"),
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
+    ("/usr/bin/pki", "strongswan-pki"),
     ("/usr/sbin/nft /sbin/nft", "nftables"),
     ("/usr/bin/ip /sbin/ip /bin/ip", "iproute2"),
     ("/usr/bin/setpriv", "util-linux"),

@@ -3,6 +3,7 @@
 //! ```text
 //!   DIR/s2s-gw.toml, conf.d/*.toml     DIR/*.psk             keys, good and bad
 //!   DIR/root/etc/s2s-gw/*.psk          absolute paths        DIR/credentials/paris.psk
+//!   DIR/*.pem, *.key                   material.rs
 //! ```
 //!
 //! Every key has [`MARK`] in it, and nothing that comes out of a load may have it.
@@ -14,11 +15,13 @@ use std::path::{Path, PathBuf};
 use gateway::config::{Code, Config, Diagnostic, Report, Surroundings};
 use tempfile::TempDir;
 
+use super::material;
+
 /// Part of every key.
 pub(crate) const MARK: &str = "hunter2";
 
 /// `MARK` in the encodings that a key may have.
-const MARKS: [&str; 4] = [MARK, "68756e74657232", "aHVudGVyM", "h u n t e r"];
+const MARKS: [&str; 5] = [MARK, "68756e74657232", "aHVudGVyM", "h u n t e r", "PRIVATE KEY-----\n"];
 
 pub(crate) struct Fixture {
     directory: TempDir,
@@ -55,6 +58,11 @@ impl Fixture {
         ] {
             fixture.write(name, &text, mode);
         }
+        for (name, (octets, mode)) in material::all() {
+            fixture.write(name, octets, *mode);
+        }
+        let (key, _) = &material::all()["fra1.key"];
+        fixture.write("credentials/fra1.key", key, 0o440);
         fixture
     }
 
@@ -62,7 +70,7 @@ impl Fixture {
         self.directory.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: &str, mode: u32) {
+    pub(crate) fn write(&self, name: &str, text: &(impl AsRef<[u8]> + ?Sized), mode: u32) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&path);
@@ -85,6 +93,7 @@ impl Fixture {
             credentials: Some(self.path("credentials")),
             host_name: "host".into(),
             root: Some(self.path("root")),
+            now: Some(material::now()),
             ..Surroundings::default()
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gateway::config::{
     Child, Code, Config, Connected, Connection, Failback, Failover, HostName, LogFormat, Monitor,
-    MonitorKind, MssClamp, Peer, Routes, Surroundings,
+    MonitorKind, MssClamp, Peer, Routes, Surroundings, TheirProof,
 };
 use ikev2::{
     Childless, Dpd, DpdAction, Encap, FragmentSizes, Fragmentation, Identity, Pairing, Start,
@@ -15,12 +15,13 @@ use ikev2::{
 use super::fixture::Fixture;
 
 /// The good files: examples of the documentation, and one with every key.
-pub(super) const GOOD: [(&str, &str); 5] = [
+pub(super) const GOOD: [(&str, &str); 6] = [
     ("two-sites", include_str!("good/two-sites.toml")),
     ("vpnaas", include_str!("good/vpnaas.toml")),
     ("aws", include_str!("good/aws.toml")),
     ("full", include_str!("good/full.toml")),
     ("hub", HUB),
+    ("certificates", include_str!("good/certificates.toml")),
 ];
 
 /// With keys that are checked but not served yet.
@@ -259,6 +260,77 @@ fn equal_configurations_are_equal_and_others_are_not() {
     let one = inline("hunter2 hunter2 hunter2 hunter2 hunter2 a");
     assert_eq!(one, inline("hunter2 hunter2 hunter2 hunter2 hunter2 a"));
     assert_ne!(one.connections, inline("hunter2 hunter2 hunter2 hunter2 hunter2 b").connections);
+}
+
+#[test]
+fn each_side_proves_itself_as_its_keys_say() {
+    let config = load("certificates");
+    let words = |name: &str| {
+        let auth = &config.connection(name).unwrap().auth;
+        (auth.our_word(), auth.their_word())
+    };
+    for (name, ours, theirs) in [
+        ("berlin", "certificate", "certificate"),
+        ("paris", "certificate", "certificate"),
+        ("rome", "certificate", "certificate"),
+        ("oslo", "public-key", "public-key"),
+        ("bern", "certificate", "psk"),
+        ("kyiv", "psk", "psk"),
+    ] {
+        assert_eq!(words(name), (ours, theirs), "{name}");
+    }
+    let identity = |name: &str| config.connection(name).unwrap().local_id.clone();
+    // What our certificate is for, but for whom it says nothing.
+    assert_eq!(identity("berlin"), Some(Identity::Fqdn("fra1.example.com".into())));
+    assert_eq!(identity("kyiv"), None);
+    let TheirProof::Certificate(trust) = &config.connection("paris").unwrap().auth.theirs else {
+        panic!("{:?}", config.connection("paris"))
+    };
+    let trust = trust.trust();
+    assert_eq!((trust.anchors.len(), trust.pinned.len(), trust.crls.len()), (2, 0, 1));
+    assert_eq!(trust.crl_policy, ikev2::pki::CrlPolicy::IfPresent);
+    let dated = &config.connection("berlin").unwrap().auth.dated;
+    assert_eq!(dated.len(), 3, "ours, the authority, the list: {dated:?}");
+    let names: Vec<_> = config.material.iter().filter_map(|file| file.file_name()).collect();
+    for name in ["ca.pem", "crl.pem", "fra1.key", "good.psk", "berlin.pub", "other.pem"] {
+        assert!(names.iter().any(|file| *file == name), "{name} in {names:?}");
+    }
+}
+
+#[test]
+fn a_new_certificate_under_the_old_name_is_another_configuration() {
+    let fixture = Fixture::new();
+    let text = include_str!("good/certificates.toml");
+    let load = || fixture.load(text).unwrap_or_else(|report| panic!("{report}"));
+    let before = load();
+    assert_eq!(before, load());
+    let copy = |from: &str, to: &str| {
+        let (octets, mode) = &super::material::all()[from];
+        fixture.write(to, octets, *mode);
+    };
+    let differences = |name: &str| {
+        let after = load();
+        let auth = |config: &Config| config.connection(name).unwrap().auth.clone();
+        auth(&before).differences(&auth(&after))
+    };
+    assert_eq!(differences("berlin"), [""; 0]);
+    copy("old-crl.pem", "crl.pem");
+    assert_eq!(differences("berlin"), ["crl"]);
+    copy("crl.pem", "crl.pem");
+    copy("berlin.key", "fra1.key");
+    let report = fixture.load(text).expect_err("the key does not fit");
+    assert!(report.diagnostics.iter().all(|one| one.code == Code::KeyMismatch), "{report}");
+    copy("berlin.pem", "fra1.pem");
+    assert_eq!(differences("berlin"), ["cert", "key"]);
+    assert_eq!(differences("kyiv"), [""; 0]);
+    copy("fra1.pem", "fra1.pem");
+    copy("fra1.key", "fra1.key");
+    copy("other-ca.pem", "ca.pem");
+    assert_eq!(differences("berlin"), ["ca"]);
+    assert_eq!(differences("rome"), [""; 0]);
+    copy("berlin.pem", "other.pem");
+    let report = fixture.load(text).expect_err("it is pinned for another identity");
+    assert!(report.diagnostics.iter().any(|one| one.code == Code::NotInCertificate), "{report}");
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod cases;
 mod fixture;
 mod good;
 mod lines;
+mod material;
 mod mutations;
 mod rendering;

@@ -124,7 +124,8 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
         match value.get_ref() {
             DeValue::Table(inner) => {
                 if written_in_place && text[value.span()].starts_with('{') {
-                    let kind = if key.get_ref() == "dpd" { Kind::Several } else { Kind::Table };
+                    let several = matches!(key.get_ref().as_ref(), "dpd" | "key");
+                    let kind = if several { Kind::Several } else { Kind::Table };
                     spots.values.push((kind, value.span()));
                 }
                 collect(text, inner, key.get_ref(), spots);
@@ -150,7 +151,7 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
 
 fn kind(key: &str, value: &DeValue<'_>) -> Kind {
     match (key, value) {
-        ("dpd" | "mtu" | "mss_clamp" | "routes" | "peer" | "guests" | "fragmentation", _) => {
+        ("dpd" | "key" | "mtu" | "mss_clamp" | "routes" | "peer" | "guests" | "fragmentation", _) => {
             Kind::Several
         }
         (_, DeValue::String(_)) => Kind::Text,

@@ -130,6 +130,7 @@ impl Tunnel {
             swan_extra: String::new(),
             swan_connection: String::new(),
             swan_child: String::new(),
+            proofs: None,
             split: false,
         };
         let mut right = left.mirrored();

@@ -159,6 +159,7 @@ fn connection() -> ConnectionSpec {
         swan_extra: String::new(),
         swan_connection: String::new(),
         swan_child: String::new(),
+        proofs: None,
         split: false,
     }
 }

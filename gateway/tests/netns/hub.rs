@@ -100,6 +100,7 @@ pub(crate) fn connection(
         swan_extra: String::new(),
         swan_connection: String::new(),
         swan_child: String::new(),
+        proofs: None,
         split: false,
     }
 }

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod case;
+mod certificates;
 mod children;
 mod collide;
 mod datagrams;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
     lifetimes::list(&mut list);
     lifecycle::list(&mut list);
     refusal::list(&mut list);
+    certificates::list(&mut list);
     reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);

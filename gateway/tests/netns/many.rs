@@ -157,6 +157,7 @@ fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
         swan_connection: String::new(),
         // Given by itself they move when fifty children are made anew at once, and then kernel-libipsec sends nothing.
         swan_child: format!("reqid = {number}"),
+        proofs: None,
         split: false,
     };
     GatewaySpec {

@@ -139,6 +139,7 @@ pub(crate) fn connection(sites: &Sites) -> ConnectionSpec {
         swan_extra: String::new(),
         swan_connection: String::new(),
         swan_child: String::new(),
+        proofs: None,
         split: false,
     }
 }

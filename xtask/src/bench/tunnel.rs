@@ -138,6 +138,7 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
             "filelog {\n log {\n default = 0\n asn = 0\n lib = 0\n esp = 0\n net = 0\n }\n }".into(),
         swan_connection: String::new(),
         swan_child: String::new(),
+        proofs: None,
         split: false,
     };
     // The one that answers first, so that the other need not try again.
