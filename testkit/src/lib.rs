@@ -9,12 +9,15 @@
 //!                peer ──┬─ gateway: s2s-gw run                  (a namespace test = Sites + two Peers + a Flow)
 //!                       └─ strongswan: charon-systemd          datagrams ── UDP, in bursts   requests ── many short TCP
 //!
+//!   both         pki ── certification authorities
+//!
 //!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
 //!                wireguard ── WireGuard's programs
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod datagrams;
 pub mod explore;
 pub mod flood;

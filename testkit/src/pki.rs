@@ -1,122 +1,232 @@
-//! Certificates for the namespace tests, made by strongSwan's `pki`: another hand than ours, so that both have to agree.
+//! Certification authorities for tests: certificates good and bad, and lists of those that were taken back.
 //!
 //! ```text
-//!   root ──┬─ left-KIND, right-KIND           ec256 ec384 ec521 rsa2048 rsa3072 ed25519
-//!          ├─ left-expired, left-stranger, left-revoked, and right-..
-//!          └─ mid ── left-chain, right-chain
-//!   other ── left-foreign, right-foreign      crl.pem of root: what is -revoked
+//!   Authority::root("Example CA")  ──issue──►  certificate of a Key, with whatever the test changes in it
+//!        └─under──► Authority      ──crl────►  list of serial numbers
 //! ```
 //!
-//! `NAME.pem`, `NAME.key`, `NAME.pub`; a chain has that of `mid` behind its own.
+//! All is DER octets, so that whoever tests decides what reads them. Everything is valid from 2026-01-01 to 2027-01-01; [`TODAY`]
+//! is in between. RSA keys come from files: `ring` makes none.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RevokedCertParams, SerialNumber,
+    date_time_ymd,
+};
 
-/// A directory with all of them.
-#[derive(Debug)]
-pub struct Certificates {
-    dir: PathBuf,
+pub use rcgen;
+
+/// What time it is when a [`World`](crate::world::World) begins, since 1970: 2026-07-01T00:00:00Z.
+pub const TODAY: Duration = Duration::from_secs(1_782_864_000);
+
+/// A private key.
+pub struct Key {
+    /// Its DER, PKCS#8.
+    pub pkcs8: Vec<u8>,
+    pair: KeyPair,
 }
 
-/// Kinds of keys, and how `pki --gen` is asked for them.
-pub const KINDS: [(&str, &[&str]); 6] = [
-    ("ec256", &["--type", "ecdsa", "--size", "256"]),
-    ("ec384", &["--type", "ecdsa", "--size", "384"]),
-    ("ec521", &["--type", "ecdsa", "--size", "521"]),
-    ("rsa2048", &["--type", "rsa", "--size", "2048"]),
-    ("rsa3072", &["--type", "rsa", "--size", "3072"]),
-    ("ed25519", &["--type", "ed25519"]),
-];
-
-/// The program.
-pub const PROGRAM: &str = "/usr/bin/pki";
-
-impl Certificates {
-    /// Makes all of them for gateways called `left.example.org` and `right.example.org`.
-    ///
-    /// # Errors
-    /// If `pki` is missing or refuses.
-    pub fn make(dir: &Path) -> Result<Self> {
-        let this = Self { dir: dir.to_owned() };
-        for ca in ["root", "other", "mid"] {
-            this.key(ca, KINDS[0].1)?;
-        }
-        for ca in ["root", "other"] {
-            let (key, dn) = (this.path(ca, "key"), format!("C=CH, O=Tests, CN={ca}"));
-            this.pki(&format!("{ca}.pem"), &["--self", "--ca", "--in", &key, "--dn", &dn])?;
-        }
-        this.issue("mid", "root", "C=CH, O=Tests, CN=mid", &["--ca"])?;
-        for side in ["left", "right"] {
-            for (kind, how) in KINDS {
-                this.key(&format!("{side}-{kind}"), how)?;
-                this.site(side, kind, "root", &[])?;
-                let key = this.path(&format!("{side}-{kind}"), "key");
-                this.pki(&format!("{side}-{kind}.pub"), &["--pub", "--type", "priv", "--in", &key])?;
-            }
-            for what in ["expired", "stranger", "revoked", "foreign", "chain", "next"] {
-                this.key(&format!("{side}-{what}"), KINDS[0].1)?;
-            }
-            let past = ["--not-before", "01.01.24 00:00:00", "--not-after", "01.01.25 00:00:00"];
-            this.site(side, "expired", "root", &past)?;
-            this.site(side, "revoked", "root", &[])?;
-            this.site(side, "foreign", "other", &[])?;
-            this.site(side, "chain", "mid", &[])?;
-            this.site(side, "next", "root", &[])?;
-            let dn = format!("C=CH, O=Tests, CN={side}-stranger");
-            let stranger = format!("{side}-stranger");
-            this.issue(&stranger, "root", &dn, &["--san", "stranger.example.org"])?;
-            let chain = this.file(&format!("{side}-chain.pem"));
-            let both = std::fs::read_to_string(&chain)? + &std::fs::read_to_string(this.file("mid.pem"))?;
-            std::fs::write(chain, both)?;
-        }
-        let (cert, key) = (this.path("root", "pem"), this.path("root", "key"));
-        let (left, right) = (this.path("left-revoked", "pem"), this.path("right-revoked", "pem"));
-        let signed = ["--signcrl", "--cacert", &cert, "--cakey", &key, "--lifetime", "30"];
-        let revoked = ["--reason", "key-compromise", "--cert", &left, "--reason", "key-compromise", "--cert", &right];
-        this.pki("crl.pem", &[&signed[..], &revoked].concat())?;
-        Ok(this)
-    }
-
-    /// A file.
+impl Key {
+    /// A new key on P-256.
     #[must_use]
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+    pub fn p256() -> Self {
+        Self::generate(&PKCS_ECDSA_P256_SHA256)
     }
 
-    fn path(&self, name: &str, ending: &str) -> String {
-        self.file(&format!("{name}.{ending}")).display().to_string()
+    /// A new key on P-384.
+    #[must_use]
+    pub fn p384() -> Self {
+        Self::generate(&PKCS_ECDSA_P384_SHA384)
     }
 
-    fn key(&self, name: &str, how: &[&str]) -> Result<()> {
-        self.pki(&format!("{name}.key"), &[&["--gen"], how].concat())
+    /// A new Ed25519 key.
+    #[must_use]
+    pub fn ed25519() -> Self {
+        Self::generate(&PKCS_ED25519)
     }
 
-    /// For the gateway of this side, by its name.
-    fn site(&self, side: &str, what: &str, ca: &str, more: &[&str]) -> Result<()> {
-        let (san, dn) = (format!("{side}.example.org"), format!("C=CH, O=Tests, CN={side}"));
-        let more = [&["--san", &san], more].concat();
-        self.issue(&format!("{side}-{what}"), ca, &dn, &more)
+    /// The RSA key of 2048, 3072 or 4096 bits; always the same.
+    ///
+    /// # Panics
+    /// For any other length.
+    #[must_use]
+    pub fn rsa(bits: usize) -> Self {
+        let pkcs8: &[u8] = match bits {
+            2048 => include_bytes!("pki/rsa-2048.der"),
+            3072 => include_bytes!("pki/rsa-3072.der"),
+            4096 => include_bytes!("pki/rsa-4096.der"),
+            _ => panic!("no RSA key of {bits} bits"),
+        };
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), &PKCS_RSA_SHA256);
+        Self { pkcs8: pkcs8.to_vec(), pair: pair.expect("an RSA key") }
     }
 
-    fn issue(&self, name: &str, ca: &str, dn: &str, more: &[&str]) -> Result<()> {
-        let key = self.path(name, "key");
-        let (ca_cert, ca_key) = (self.path(ca, "pem"), self.path(ca, "key"));
-        let of = ["--issue", "--type", "priv", "--in", &key, "--cacert", &ca_cert, "--cakey", &ca_key, "--dn", dn];
-        self.pki(&format!("{name}.pem"), &[&of[..], more].concat())
+    fn generate(algorithm: &'static rcgen::SignatureAlgorithm) -> Self {
+        let pair = KeyPair::generate_for(algorithm).expect("a key");
+        Self { pkcs8: pair.serialize_der(), pair }
+    }
+}
+
+/// A certified key on P-521 and what belongs to it, made by OpenSSL: `ring` has no P-521.
+pub struct P521;
+
+impl P521 {
+    /// The private key, PKCS#8: for left.test.
+    pub const KEY: &'static [u8] = include_bytes!("pki/p521-key.der");
+    /// Its certificate, for `left.test`, issued by [`P521::CA`], which has a P-521 key too. Valid from 2026 to 2126.
+    pub const CERTIFICATE: &'static [u8] = include_bytes!("pki/p521-cert.der");
+    /// The certificate of the CA.
+    pub const CA: &'static [u8] = include_bytes!("pki/p521-ca.der");
+}
+
+/// Somebody who issues certificates.
+pub struct Authority {
+    name: String,
+    issuer: Issuer<'static, KeyPair>,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    /// A root with an Ed25519 key and this common name.
+    #[must_use]
+    pub fn root(name: &str) -> Self {
+        Self::root_with(name, Key::ed25519())
     }
 
-    /// Runs the program; what it prints becomes a file that only its owner may read.
-    fn pki(&self, file: &str, args: &[&str]) -> Result<()> {
-        let mut command = Command::new(PROGRAM);
-        command.args(args).args(["--outform", "pem"]).stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("cannot run {PROGRAM}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && !output.stdout.is_empty(), "{command:?}: {said}");
-        let mut options = std::fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.write(true).create_new(true).open(self.file(file))?;
-        Ok(std::io::Write::write_all(&mut file, &output.stdout)?)
+    /// A root with that key.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn root_with(name: &str, key: Key) -> Self {
+        let params = ca_params(name);
+        let der = params.self_signed(&key.pair).expect("a root").der().to_vec();
+        Self { name: name.into(), issuer: Issuer::new(params, key.pair), der }
     }
+
+    /// A root that is not as usual.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn odd_root(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = Key::p256();
+        let mut params = ca_params(name);
+        change(&mut params);
+        let der = params.self_signed(&key.pair).expect("a root").der().to_vec();
+        Self { name: name.into(), issuer: Issuer::new(params, key.pair), der }
+    }
+
+    /// An authority that this one makes.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn under(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let key = Key::p256();
+        let mut params = ca_params(name);
+        change(&mut params);
+        let der = params.signed_by(&key.pair, &self.issuer).expect("a CA").der().to_vec();
+        Self { name: name.into(), issuer: Issuer::new(params, key.pair), der }
+    }
+
+    /// A certificate for this authority by another one, beside its own.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn certified_by(&self, other: &Self) -> Vec<u8> {
+        let params = ca_params(&self.name);
+        params.signed_by(self.issuer.key(), &other.issuer).expect("a CA").der().to_vec()
+    }
+
+    /// Its own certificate.
+    #[must_use]
+    pub fn der(&self) -> Vec<u8> {
+        self.der.clone()
+    }
+
+    /// A certificate for `key`, with the common name and the DNS name `name` and what `change` makes of it.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn issue(
+        &self,
+        key: &Key,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Vec<u8> {
+        let mut params = leaf_params(name);
+        change(&mut params);
+        params.signed_by(&key.pair, &self.issuer).expect("a certificate").der().to_vec()
+    }
+
+    /// A list of revoked serial numbers, made on 2026-06-01, the next due at the given day of 2026.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn crl(&self, serials: &[u64], (next_month, next_day): (u8, u8)) -> Vec<u8> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2026, 5, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 6, 1),
+            next_update: date_time_ymd(2026, next_month, next_day),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("a list").der().to_vec()
+    }
+}
+
+/// A certificate for `key` that it signs itself, as one pins it.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn self_signed(key: &Key, name: &str) -> Vec<u8> {
+    leaf_params(name).self_signed(&key.pair).expect("a certificate").der().to_vec()
+}
+
+/// The subject `O=Test, CN=name`.
+#[must_use]
+pub fn subject(name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, "Test");
+    subject.push(DnType::CommonName, name);
+    subject
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn leaf_params(name: &str) -> CertificateParams {
+    let mut params = params(name);
+    let name = name.try_into().expect("a name in ASCII");
+    params.subject_alt_names = vec![rcgen::SanType::DnsName(name)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.serial_number = Some(SerialNumber::from(7u64));
+    params
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject(name);
+    params.not_before = date_time_ymd(2026, 1, 1);
+    params.not_after = date_time_ymd(2027, 1, 1);
+    params
 }

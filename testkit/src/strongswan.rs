@@ -215,7 +215,7 @@ pub fn missing() -> Vec<&'static str> {
         ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
         ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
-        (crate::pki::PROGRAM, "strongswan-pki"),
+        (crate::certificates::PROGRAM, "strongswan-pki"),
     ];
     wanted
         .into_iter()

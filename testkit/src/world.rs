@@ -157,7 +157,9 @@ impl World {
     fn new_endpoint(&mut self) -> Endpoint {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
-        Endpoint::new(self.settings.clone(), seed)
+        let mut endpoint = Endpoint::new(self.settings.clone(), seed);
+        endpoint.set_wall_clock(self.start, crate::pki::TODAY);
+        endpoint
     }
 
     /// Adds a peer to a host.

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use testkit::gateway::Ours;
 use testkit::peer::{ConnectionSpec, Peer, Proofs, pause, wait_for};
-use testkit::pki::Certificates;
+use testkit::certificates::Certificates;
 
 use crate::List;
 use crate::case::{Case, GAP, Pair, Tunnel, program};

@@ -299,3 +299,6 @@ fn is_ecdsa(
         Curve::P521 => holds!(p521),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,3 +28,6 @@ pub(crate) use self::key::{bits, oid};
 pub use self::problem::{AuthProblem, PkiError};
 pub use self::trust::{CertificateTrust, CrlPolicy};
 pub use crate::wire::name::DistinguishedName;
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 )]
 
 mod auth_failure;
+mod certificates;
 mod chaos;
 mod cookies;
 mod delete;
