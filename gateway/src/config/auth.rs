@@ -189,7 +189,7 @@ impl Auth {
                 (TheirProof::Certificate(one), TheirProof::Certificate(two)) => {
                     keys.extend(one.differences(two));
                 }
-                (one, two) => keys.extend(of_theirs(one).iter().chain(of_theirs(two))),
+                (one, two) => keys.extend([of_theirs(one), of_theirs(two)]),
             }
         }
         let mut seen = std::collections::BTreeSet::new();
@@ -205,12 +205,12 @@ const fn of_ours(proof: &OurProof) -> &'static [&'static str] {
     }
 }
 
-fn of_theirs(proof: &TheirProof) -> &'static [&'static str] {
+fn of_theirs(proof: &TheirProof) -> &'static str {
     match proof {
-        TheirProof::Psk(_) => &["psk"],
-        TheirProof::Certificate(trust) if trust.trust.anchors.is_empty() => &["peer_cert"],
-        TheirProof::Certificate(_) => &["ca"],
-        TheirProof::PublicKey(_) => &["peer_key"],
+        TheirProof::Psk(_) => "psk",
+        TheirProof::Certificate(trust) if trust.trust.anchors.is_empty() => "peer_cert",
+        TheirProof::Certificate(_) => "ca",
+        TheirProof::PublicKey(_) => "peer_key",
     }
 }
 
@@ -253,15 +253,15 @@ impl Trust {
         &self.trust
     }
 
-    fn differences(&self, other: &Self) -> impl Iterator<Item = &'static &'static str> {
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
         let (one, two) = (&self.trust, &other.trust);
-        let all: [(&'static &'static str, bool); 4] = [
-            (&"ca", one.anchors != two.anchors),
-            (&"peer_cert", one.pinned != two.pinned),
-            (&"crl", self.lists != other.lists),
-            (&"crl_policy", one.crl_policy != two.crl_policy),
+        let all = [
+            ("ca", one.anchors != two.anchors),
+            ("peer_cert", one.pinned != two.pinned),
+            ("crl", self.lists != other.lists),
+            ("crl_policy", one.crl_policy != two.crl_policy),
         ];
-        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
+        all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
 
@@ -273,6 +273,6 @@ impl std::fmt::Debug for Trust {
 
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.differences(other).next().is_none()
+        self.differences(other).is_empty()
     }
 }

@@ -48,6 +48,13 @@ impl Defaults {
     }
 }
 
+/// What a side came to.
+enum Outcome<T> {
+    Given(T),
+    Absent,
+    Wrong,
+}
+
 /// How both sides of a connection prove who they are; `psk` is its pre-shared key, if it has one. `None` after an error.
 pub(super) fn auth(
     raw: &RawConnection,
@@ -79,17 +86,9 @@ pub(super) fn auth(
         of(of_psk(psk), TheirProof::Psk, &mut dated)
     };
     missing(raw, &ours, &theirs, findings);
-    let (Given(ours), Given(theirs)) = (ours, theirs) else { return None };
+    let (Outcome::Given(ours), Outcome::Given(theirs)) = (ours, theirs) else { return None };
     Some(Auth { ours, theirs, dated })
 }
-
-/// What a side came to.
-enum Outcome<T> {
-    Given(T),
-    Absent,
-    Wrong,
-}
-use Outcome::Given;
 
 fn of<T, U>(side: Side<T>, wrap: impl FnOnce(T) -> U, dated: &mut Vec<Dated>) -> Outcome<U> {
     match side {
@@ -98,7 +97,7 @@ fn of<T, U>(side: Side<T>, wrap: impl FnOnce(T) -> U, dated: &mut Vec<Dated>) ->
         Field::Given(at) => {
             let (value, more) = at.value;
             dated.extend(more);
-            Given(wrap(value))
+            Outcome::Given(wrap(value))
         }
     }
 }
@@ -182,33 +181,25 @@ fn ours(raw: &RawAuth, surroundings: &Surroundings, findings: &mut Findings) -> 
 
 /// The key, the chain, or both together cannot be used.
 fn no_credential(error: &PkiError, cert: Option<&At<String>>, key: &At<KeySource>) -> Diagnostic {
-    let (code, fix) = match error {
-        PkiError::KeyDoesNotFit { .. } => {
-            (Code::KeyMismatch, "name the key that the certificate was made for, or the other certificate")
+    let at = |code, place, message| Diagnostic::at(code, place, message).label(error.to_string());
+    let is_chain = matches!(error, PkiError::ChainOrder { .. } | PkiError::TooManyCertificates(_));
+    match (error, cert) {
+        (PkiError::KeyDoesNotFit { .. }, Some(cert)) => {
+            at(Code::KeyMismatch, &key.place, "`key` does not fit `cert`")
+                .related(&cert.place, "the first certificate in here is for another key")
+                .fix("name the key that the certificate was made for, or the other certificate")
         }
-        PkiError::ChainOrder { .. } | PkiError::TooManyCertificates(_) => {
-            (Code::CertFile, "put our certificate first, then the one that issued it, and so on; no root")
+        (_, Some(cert)) if is_chain => {
+            at(Code::CertFile, &cert.place, "the certificates in `cert` make no chain").fix(
+                "put our certificate first, then the one that issued it, and so on; no root",
+            )
         }
-        PkiError::RsaPrivateKey { .. } | PkiError::Unsupported(_) => {
-            (Code::WeakCertificate, "make a new key, and have a certificate made for it")
+        (PkiError::RsaPrivateKey { .. } | PkiError::Unsupported(_), _) => {
+            at(Code::WeakCertificate, &key.place, "`key` cannot be used")
+                .fix("make a new key, and have a certificate made for it")
         }
-        _ => (Code::PrivateKey, "name a PEM file with a private key"),
-    };
-    let place = match (code, cert) {
-        (Code::CertFile, Some(cert)) => &cert.place,
-        _ => &key.place,
-    };
-    let message = match code {
-        Code::KeyMismatch => "`key` does not fit `cert`",
-        Code::CertFile => "the certificates in `cert` make no chain",
-        _ => "`key` cannot be used",
-    };
-    let found = Diagnostic::at(code, place, message).label(error.to_string()).fix(fix);
-    match cert {
-        Some(cert) if code == Code::KeyMismatch => {
-            found.related(&cert.place, "the first certificate in here is for another key")
-        }
-        _ => found,
+        _ => at(Code::PrivateKey, &key.place, "`key` cannot be used")
+            .fix("name a PEM file with a private key"),
     }
 }
 
@@ -278,20 +269,24 @@ fn read_theirs(
     let mut dated = Vec::new();
     let mut complete = true;
     for name in &names.value {
-        let Some((file, found)) = pem::certificates(key, name, surroundings, findings) else {
+        let Some((file, mut found)) = pem::certificates(key, name, surroundings, findings) else {
             complete = false;
             continue;
         };
+        if part == Part::Pinned {
+            // What follows in such a file is the chain, which a pinned certificate does without.
+            found.truncate(1);
+        }
         if part == Part::Authority {
             complete &= found.iter().all(|one| is_authority(one, name, findings));
         }
         let ends = self::dated(part, &file, &found);
         validity::warn(&ends, &name.place, surroundings, findings);
         dated.extend(ends);
-        match part {
-            Part::Authority => trust.anchors.extend(found),
-            // What follows in such a file is the chain, which a pinned certificate does without.
-            _ => trust.pinned.extend(found.into_iter().take(1)),
+        if part == Part::Authority {
+            trust.anchors.extend(found);
+        } else {
+            trust.pinned.extend(found);
         }
     }
     let lists = read_lists(raw, &mut trust, &mut dated, surroundings, findings);

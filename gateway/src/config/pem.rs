@@ -43,18 +43,20 @@ pub(super) fn read(
             findings.add(
                 Diagnostic::at(Code::CertFile, &name.place, message)
                     .label(plain_error(&error))
-                    .fix(match error.kind() {
-                        std::io::ErrorKind::NotFound => {
-                            "correct the path, or make certificates: s2s-gw pki DIR --site NAME"
-                        }
-                        std::io::ErrorKind::PermissionDenied => {
-                            "run this as the user that the gateway runs as, or give that user the file"
-                        }
-                        _ => "name a PEM file",
-                    }),
+                    .fix(unreadable_fix(error.kind())),
             );
             None
         }
+    }
+}
+
+fn unreadable_fix(kind: std::io::ErrorKind) -> &'static str {
+    if kind == std::io::ErrorKind::NotFound {
+        "correct the path, or make certificates: s2s-gw pki DIR --site NAME"
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "run this as the user that the gateway runs as, or give that user the file"
+    } else {
+        "name a PEM file"
     }
 }
 
@@ -212,10 +214,8 @@ fn not_pem(key: &str, name: &At<String>, octets: &[u8], what: &str, section: &st
 
 /// What the library has against it, in its own words.
 fn unusable(key: &str, name: &At<String>, error: &PkiError) -> Diagnostic {
-    let code = match error {
-        PkiError::Unsupported(_) | PkiError::RsaPrivateKey { .. } => Code::WeakCertificate,
-        _ => Code::CertFile,
-    };
+    let weak = matches!(error, PkiError::Unsupported(_) | PkiError::RsaPrivateKey { .. });
+    let code = if weak { Code::WeakCertificate } else { Code::CertFile };
     Diagnostic::at(code, &name.place, format!("`{key}`: `{}` cannot be used", name.value))
         .label(error.to_string())
         .fix("make another one, or name another file")

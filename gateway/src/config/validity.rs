@@ -42,11 +42,15 @@ const MONTH: u64 = 30 * DAY;
 #[must_use]
 pub(crate) fn sentence(dated: &Dated, code: Code, now: u64) -> String {
     let whose = format!("{} of {}", dated.part.words(), dated.name);
-    match code {
-        Code::NotYetValid => format!("{whose} is not valid before {}", moment(dated.from)),
-        Code::Expired => format!("{whose} expired {}", moment(dated.to)),
-        Code::ListOld => format!("{whose} should have been replaced by {}", moment(dated.to)),
-        _ => format!("{whose} expires {}, in {}", moment(dated.to), time_left(dated.to.saturating_sub(now))),
+    let end = moment(dated.to);
+    if code == Code::NotYetValid {
+        format!("{whose} is not valid before {}", moment(dated.from))
+    } else if code == Code::Expired {
+        format!("{whose} expired {end}")
+    } else if code == Code::ListOld {
+        format!("{whose} should have been replaced by {end}")
+    } else {
+        format!("{whose} expires {end}, in {}", time_left(dated.to.saturating_sub(now)))
     }
 }
 
@@ -101,12 +105,7 @@ pub(super) fn warn(
         let Some(code) = code(one, now) else { continue };
         findings.add(
             Diagnostic::at(code, place, sentence(one, code, now))
-                .label(match code {
-                    Code::NotYetValid => "not valid yet",
-                    Code::Expired => "expired",
-                    Code::ListOld => "out of date",
-                    _ => "expires soon",
-                })
+                .label(code.title())
                 .fix(fix(one, code)),
         );
     }

@@ -38,10 +38,8 @@ fn of_site(site: &Site, made: &Made) -> String {
     let unknown = Site { name: "PEER".to_owned(), identity: Identity::Fqdn("PEER".to_owned()) };
     let others = if others.is_empty() { vec![&unknown] } else { others };
     for other in others {
-        let peer = match &other.identity {
-            Identity::Email(_) => "ADDRESS",
-            _ => other.name.as_str(),
-        };
+        let is_mail = matches!(other.identity, Identity::Email(_));
+        let peer = if is_mail { "ADDRESS" } else { other.name.as_str() };
         let _ = write!(
             text,
             "\n[connection.{}]\npeer           = {peer:?}{}\npeer_id        = {:?}\n\

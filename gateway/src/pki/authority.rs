@@ -166,7 +166,9 @@ impl Authority {
         let key = KeyPair::from_pem(key).map_err(PkiError::Key)?;
         let validity = validity.within(self.validity);
         let mut params = params(validity)?;
-        params.distinguished_name = common_name(&crate::status::words::identity(identity));
+        // For people alone; more than 64 characters are not allowed there (RFC 5280, appendix A.1).
+        let name = crate::status::words::identity(identity);
+        params.distinguished_name = common_name(&name.chars().take(64).collect::<String>());
         params.subject_alt_names = vec![alternative_name(identity)?];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(IPSEC_IKE.to_vec())];

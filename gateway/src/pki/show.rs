@@ -69,22 +69,21 @@ fn item(kind: SectionKind, der: Vec<u8>, mode: Option<u32>, now: u64) -> Option<
         fingerprint: hex(&key.fingerprint()),
         mode: mode.filter(|_| private),
     };
-    let (what, found) = match kind {
-        SectionKind::Certificate => {
-            let found = Certificate::from_der(&der).map(|certificate| Item::Certificate {
-                facts: Box::new(CertificateStatus::of(&certificate, now)),
-                unfit: certificate.check_use(now).err().map(|problem| problem.to_string()),
-            });
-            ("certificate", found)
-        }
-        SectionKind::Crl => ("revocation list", Crl::from_der(&der).map(|list| of_list(&list, now))),
-        SectionKind::PublicKey => {
-            ("public key", PublicKey::from_spki_der(&der).map(|found| key(&found, false)))
-        }
-        SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-            ("private key", Credential::raw(&der).map(|found| key(found.public_key(), true)))
-        }
-        _ => return None,
+    let is_private = [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
+    let (what, found) = if kind == SectionKind::Certificate {
+        let found = Certificate::from_der(&der).map(|certificate| Item::Certificate {
+            facts: Box::new(CertificateStatus::of(&certificate, now)),
+            unfit: certificate.check_use(now).err().map(|problem| problem.to_string()),
+        });
+        ("certificate", found)
+    } else if kind == SectionKind::Crl {
+        ("revocation list", Crl::from_der(&der).map(|list| of_list(&list, now)))
+    } else if kind == SectionKind::PublicKey {
+        ("public key", PublicKey::from_spki_der(&der).map(|found| key(&found, false)))
+    } else if is_private.contains(&kind) {
+        ("private key", Credential::raw(&der).map(|found| key(found.public_key(), true)))
+    } else {
+        return None;
     };
     let unusable = |error: ikev2::pki::PkiError| Item::Unusable { what, why: error.to_string() };
     Some(found.unwrap_or_else(unusable))

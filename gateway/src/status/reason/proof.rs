@@ -30,7 +30,14 @@ pub(super) const fn fixed(problem: &AuthProblem) -> Fixed {
         }
         AuthProblem::Signature { .. } => (Code::WrongSignature, "local-auth-failed"),
         // The others are about a certificate that no authority of ours should have issued.
-        _ => (Code::PeerUnusable, "peer-certificate-unusable"),
+        AuthProblem::Algorithm(_)
+        | AuthProblem::KeyKind { .. }
+        | AuthProblem::TooMuch(_)
+        | AuthProblem::Unreadable(_)
+        | AuthProblem::Purpose { .. }
+        | AuthProblem::Chain { .. }
+        | AuthProblem::Key(_)
+        | _ => (Code::PeerUnusable, "peer-certificate-unusable"),
     };
     Fixed::new(code, alert, Gravity::NeedsEdit)
 }
@@ -75,7 +82,14 @@ fn fix(name: &str, problem: &AuthProblem) -> String {
         AuthProblem::Signature { .. } => {
             "see that the peer signs with the key of its certificate; with `peer_key`, that this is its key".to_owned()
         }
-        _ => "have another certificate made for the peer; `s2s-gw pki show FILE` says what is in one".to_owned(),
+        AuthProblem::Algorithm(_)
+        | AuthProblem::KeyKind { .. }
+        | AuthProblem::TooMuch(_)
+        | AuthProblem::Unreadable(_)
+        | AuthProblem::Purpose { .. }
+        | AuthProblem::Chain { .. }
+        | AuthProblem::Key(_)
+        | _ => "have another certificate made for the peer; `s2s-gw pki show FILE` says what is in one".to_owned(),
     }
 }
 
