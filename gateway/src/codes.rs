@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(explain("w0501").map(|one| one.id), Some("W0501"));
         assert_eq!(explain("E9999"), None);
         assert_eq!(near("1003"), ["E1003"]);
-        assert_eq!(near("e10033"), ["E1003"]);
+        assert_eq!(near("e10055"), ["E1005"]);
         assert_eq!(near("E9999"), [""; 0]);
     }
 }

@@ -53,7 +53,10 @@ impl Certificates {
                 this.key(&format!("{side}-{kind}"), how)?;
                 this.site(side, kind, "root", &[])?;
                 let key = this.path(&format!("{side}-{kind}"), "key");
-                this.pki(&format!("{side}-{kind}.pub"), &["--pub", "--type", "priv", "--in", &key])?;
+                this.pki(
+                    &format!("{side}-{kind}.pub"),
+                    &["--pub", "--type", "priv", "--in", &key],
+                )?;
             }
             for what in ["expired", "stranger", "revoked", "foreign", "chain", "next"] {
                 this.key(&format!("{side}-{what}"), KINDS[0].1)?;
@@ -68,13 +71,23 @@ impl Certificates {
             let stranger = format!("{side}-stranger");
             this.issue(&stranger, "root", &dn, &["--san", "stranger.example.org"])?;
             let chain = this.file(&format!("{side}-chain.pem"));
-            let both = std::fs::read_to_string(&chain)? + &std::fs::read_to_string(this.file("mid.pem"))?;
+            let both =
+                std::fs::read_to_string(&chain)? + &std::fs::read_to_string(this.file("mid.pem"))?;
             std::fs::write(chain, both)?;
         }
         let (cert, key) = (this.path("root", "pem"), this.path("root", "key"));
         let (left, right) = (this.path("left-revoked", "pem"), this.path("right-revoked", "pem"));
         let signed = ["--signcrl", "--cacert", &cert, "--cakey", &key, "--lifetime", "30"];
-        let revoked = ["--reason", "key-compromise", "--cert", &left, "--reason", "key-compromise", "--cert", &right];
+        let revoked = [
+            "--reason",
+            "key-compromise",
+            "--cert",
+            &left,
+            "--reason",
+            "key-compromise",
+            "--cert",
+            &right,
+        ];
         this.pki("crl.pem", &[&signed[..], &revoked].concat())?;
         Ok(this)
     }
@@ -103,7 +116,10 @@ impl Certificates {
     fn issue(&self, name: &str, ca: &str, dn: &str, more: &[&str]) -> Result<()> {
         let key = self.path(name, "key");
         let (ca_cert, ca_key) = (self.path(ca, "pem"), self.path(ca, "key"));
-        let of = ["--issue", "--type", "priv", "--in", &key, "--cacert", &ca_cert, "--cakey", &ca_key, "--dn", dn];
+        let of = [
+            "--issue", "--type", "priv", "--in", &key, "--cacert", &ca_cert, "--cakey", &ca_key,
+            "--dn", dn,
+        ];
         self.pki(&format!("{name}.pem"), &[&of[..], more].concat())
     }
 

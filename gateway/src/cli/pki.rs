@@ -12,8 +12,8 @@ use ikev2::Identity;
 
 use super::output::{DONE, print, say};
 use super::{Code, Failure, Outcome};
-use crate::pki::{self, KeyKind, Made, Shown, Site};
 use crate::clock;
+use crate::pki::{self, KeyKind, Made, Shown, Site};
 
 /// Make certificates for a first try, or show what is in a PEM file
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(super) struct Pki {
     /// Where the authority and all certificates are, or will be
     #[arg(value_name = "DIR", required = true)]
     directory: Option<PathBuf>,
-    /// A gateway: its DNS name, address or mail address; several times
+    /// A gateway: its DNS name, address or mail address
     #[arg(long = "site", value_name = "NAME", required = true)]
     sites: Vec<String>,
     /// How long certificates of sites are valid
@@ -118,9 +118,12 @@ impl Pki {
 
 fn identity(name: &str) -> Result<Identity, Failure> {
     let usage = |why: String| Failure::new(Code::Usage, why);
-    let identity: Identity = name.parse().map_err(|error| usage(format!("--site {name}: {error}")))?;
+    let identity: Identity =
+        name.parse().map_err(|error| usage(format!("--site {name}: {error}")))?;
     match identity {
-        Identity::Ipv4(_) | Identity::Ipv6(_) | Identity::Fqdn(_) | Identity::Email(_) => Ok(identity),
+        Identity::Ipv4(_) | Identity::Ipv6(_) | Identity::Fqdn(_) | Identity::Email(_) => {
+            Ok(identity)
+        }
         Identity::KeyId(_) | Identity::Dn(_) | Identity::Other(..) => {
             Err(usage(format!("--site {name}: write a DNS name, an address or a mail address")))
         }

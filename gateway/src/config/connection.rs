@@ -330,11 +330,7 @@ impl Draft {
     }
 }
 
-fn read_auth(
-    raw: &RawConnection,
-    context: &Context<'_>,
-    findings: &mut Findings,
-) -> Option<Auth> {
+fn read_auth(raw: &RawConnection, context: &Context<'_>, findings: &mut Findings) -> Option<Auth> {
     let surroundings = context.surroundings;
     let psk = raw.psk.clone().and_then(|at| {
         let key = fetch(&at.value, surroundings, findings)?;

@@ -69,7 +69,9 @@ pub(super) fn auth(
     if let (true, true, Some(at)) = (own.has_ours(), own.has_theirs(), psk.given()) {
         findings.add(unused_psk(&at.place, raw));
     }
-    let of_psk = |psk: &Field<PresharedKey>| psk.clone().and_then(|at| Some(at.map(|key| (key, Vec::new()))));
+    let of_psk = |psk: &Field<PresharedKey>| {
+        psk.clone().and_then(|at| Some(at.map(|key| (key, Vec::new()))))
+    };
     let mut dated = Vec::new();
     let ours = if own.has_ours() {
         of(ours, OurProof::Signature, &mut dated)
@@ -103,7 +105,12 @@ fn of<T, U>(side: Side<T>, wrap: impl FnOnce(T) -> U, dated: &mut Vec<Dated>) ->
 }
 
 /// E0107.
-fn missing<A, B>(raw: &RawConnection, ours: &Outcome<A>, theirs: &Outcome<B>, findings: &mut Findings) {
+fn missing<A, B>(
+    raw: &RawConnection,
+    ours: &Outcome<A>,
+    theirs: &Outcome<B>,
+    findings: &mut Findings,
+) {
     let name = &raw.name;
     let at = |message: String| Diagnostic::at(Code::MissingKey, &name.place, message);
     let absent = (matches!(ours, Outcome::Absent), matches!(theirs, Outcome::Absent));
@@ -160,7 +167,7 @@ fn ours(raw: &RawAuth, surroundings: &Surroundings, findings: &mut Findings) -> 
         return Field::Wrong;
     };
     let (file, chain) = chain.unwrap_or_default();
-    let dated = self::dated(Part::Ours, &file, &chain);
+    let dated = dated(Part::Ours, &file, &chain);
     let place = cert.map_or(&source.place, |cert| &cert.place);
     validity::warn(&dated, place, surroundings, findings);
     let padding = raw.rsa_padding.value().copied().unwrap_or_default();
@@ -190,9 +197,8 @@ fn no_credential(error: &PkiError, cert: Option<&At<String>>, key: &At<KeySource
                 .fix("name the key that the certificate was made for, or the other certificate")
         }
         (_, Some(cert)) if is_chain => {
-            at(Code::CertFile, &cert.place, "the certificates in `cert` make no chain").fix(
-                "put our certificate first, then the one that issued it, and so on; no root",
-            )
+            at(Code::CertFile, &cert.place, "the certificates in `cert` make no chain")
+                .fix("put our certificate first, then the one that issued it, and so on; no root")
         }
         (PkiError::RsaPrivateKey { .. } | PkiError::Unsupported(_), _) => {
             at(Code::WeakCertificate, &key.place, "`key` cannot be used")
@@ -303,7 +309,10 @@ fn is_authority(one: &Certificate, name: &At<String>, findings: &mut Findings) -
             Diagnostic::at(Code::NotAuthority, &name.place, message)
                 .label(format!("that of {} is not made to issue others (CA:TRUE)", one.subject()))
                 .why("`ca` names who issues certificates; the peer's own is `peer_cert`")
-                .fix(format!("name the file of {}, which issued it, or write `peer_cert`", one.issuer())),
+                .fix(format!(
+                    "name the file of {}, which issued it, or write `peer_cert`",
+                    one.issuer()
+                )),
         );
     }
     one.is_ca()
@@ -323,9 +332,13 @@ fn read_lists(
         && at.value == CrlPolicy::Require
     {
         findings.add(
-            Diagnostic::at(Code::AuthMixed, &at.place, "`crl_policy` wants a list, and there is none")
-                .label("every peer would be refused")
-                .fix("write `crl = \"crl.pem\"`, or delete `crl_policy`"),
+            Diagnostic::at(
+                Code::AuthMixed,
+                &at.place,
+                "`crl_policy` wants a list, and there is none",
+            )
+            .label("every peer would be refused")
+            .fix("write `crl = \"crl.pem\"`, or delete `crl_policy`"),
         );
         return None;
     }
@@ -420,7 +433,8 @@ pub(super) fn check_peer_id(
         return;
     };
     if !pinned.is_empty() && !pinned.iter().any(|one| one.covers(identity)) {
-        let names: Vec<Identity> = pinned.iter().flat_map(Certificate::identities).cloned().collect();
+        let names: Vec<Identity> =
+            pinned.iter().flat_map(Certificate::identities).cloned().collect();
         findings.add(
             Diagnostic::at(
                 Code::NotInCertificate,

@@ -57,7 +57,10 @@ const FOREIGN: &[Foreign] = &[
     is("cacerts", "ca", "that is `ca` here"),
     is("rightca", "ca", "that is `ca` here: the file of the authority"),
     is("PresharedKey", "psk", "that is `psk = { file = \"PATH\" }` here"),
-    other("authby", "`psk`, or `cert`, `key` and `ca`, say how both sides prove who they are; delete it"),
+    other(
+        "authby",
+        "`psk`, or `cert`, `key` and `ca`, say how both sides prove who they are; delete it",
+    ),
     other("keyingtries", "the gateway always tries again, for ever; delete it"),
     other("rekey_time", "that is `ike_lifetime` or `esp_lifetime` of a policy here"),
     other("over_time", "that is `ike_lifetime` or `esp_lifetime` of a policy here"),

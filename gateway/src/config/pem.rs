@@ -35,7 +35,7 @@ pub(super) fn read(
     findings: &mut Findings,
 ) -> Option<Read> {
     let path = surroundings.key_path(name.place.path(), Path::new(&name.value));
-    findings.note(&path);
+    findings.note_file(&path);
     match try_read(&path, FILE_MAX) {
         Ok((octets, _)) => Some(Read { path, octets: octets.to_vec() }),
         Err(error) => {
@@ -152,11 +152,14 @@ pub(super) fn private_key(
         // The form of `key` has no such thing.
         KeySource::Inline(_) => return None,
     };
-    findings.note(&path);
+    findings.note_file(&path);
     let fix = "openssl genpkey -algorithm ED25519 -out NAME.key, or s2s-gw pki DIR --site NAME";
     let text = read_key(&path, &name.value, &name.place, modes, fix, findings)?;
     for (kind, der) in sections(&text) {
-        if matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey) {
+        if matches!(
+            kind,
+            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey
+        ) {
             return Some(der);
         }
     }
@@ -205,7 +208,9 @@ fn not_pem(key: &str, name: &At<String>, octets: &[u8], what: &str, section: &st
     if octets.first() == Some(&0x30) && !has(b"-----BEGIN ") {
         return found.fix(match what {
             "certificate" => "it looks like DER: openssl x509 -inform DER -in FILE -out FILE.pem",
-            "revocation list" => "it looks like DER: openssl crl -inform DER -in FILE -out FILE.pem",
+            "revocation list" => {
+                "it looks like DER: openssl crl -inform DER -in FILE -out FILE.pem"
+            }
             _ => "it looks like DER: openssl pkey -pubin -inform DER -in FILE -out FILE.pem",
         });
     }

@@ -60,24 +60,30 @@ pub(crate) fn fix(dated: &Dated, code: Code) -> String {
     let file = dated.file.display();
     match (code, dated.part) {
         (Code::NotYetValid, _) => "see that the clock is right: date -u".to_owned(),
-        (_, Part::List) => format!("put a new list of the same authority into {file}, then s2s-gw reload"),
+        (_, Part::List) => {
+            format!("put a new list of the same authority into {file}, then s2s-gw reload")
+        }
         (_, Part::Authority) => {
-            format!("put the new certificate of the authority into {file} beside the old one, then s2s-gw reload")
+            format!(
+                "put the new certificate of the authority into {file} beside the old one, then s2s-gw reload"
+            )
         }
         (_, Part::Ours) => format!("put a new certificate into {file}, then s2s-gw reload"),
-        (_, Part::Peers) => "tell whoever looks after the peer: it needs a new certificate".to_owned(),
-        (_, Part::Pinned) => format!("put the peer's new certificate into {file}, then s2s-gw reload"),
+        (_, Part::Peers) => {
+            "tell whoever looks after the peer: it needs a new certificate".to_owned()
+        }
+        (_, Part::Pinned) => {
+            format!("put the peer's new certificate into {file}, then s2s-gw reload")
+        }
     }
 }
 
 /// As people write it, in UTC: `2026-11-27 08:15 UTC`.
 #[must_use]
 pub(crate) fn moment(unix: u64) -> String {
-    let time = i64::try_from(unix).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or_else(
-        || "never".to_owned(),
-        |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-    )
+    let time =
+        i64::try_from(unix).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "never".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Whether a code is about a moment, so that it may be true no more in the next.
@@ -159,7 +165,9 @@ mod tests {
             "W0320 our certificate of CN=fra1 expires 2024-10-04 00:00 UTC, in 12 days; put a new certificate into /etc/s2s-gw/fra1.pem, then s2s-gw reload"
         );
         assert!(at(20_000 * DAY - 3600).contains("in 60 minutes"), "{}", at(20_000 * DAY - 3600));
-        assert!(at(20_001 * DAY).starts_with("W0322 our certificate of CN=fra1 expired 2024-10-04"));
+        assert!(
+            at(20_001 * DAY).starts_with("W0322 our certificate of CN=fra1 expired 2024-10-04")
+        );
         assert_eq!(moment(u64::MAX), "never");
     }
 }

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
 use ikev2::pki::{CrlPolicy, RsaPadding};
+use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
 use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof, Part, Peer,
-    Policy, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
+    Part, Peer, Policy, Routes, Security, TheirProof,
 };
 
 /// What is not as it is by default, and everything.

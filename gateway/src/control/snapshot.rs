@@ -20,8 +20,9 @@ use super::paths;
 use crate::clock;
 use crate::config;
 use crate::status::{
-    AuthStatus, CertificateStatus, ChildStatus, Code, ConnectionStatus, Drops, IkeStatus, PairStatus, PeerStatus, SCHEMA,
-    SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus, words,
+    AuthStatus, CertificateStatus, ChildStatus, Code, ConnectionStatus, Drops, IkeStatus,
+    PairStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus,
+    words,
 };
 
 impl Control {

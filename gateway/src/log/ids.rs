@@ -148,6 +148,12 @@ pub const ALL: &[Id] = &[
     id("ike", "connecting", "info", "an attempt to call a peer; its number is `attempt`"),
     id("ike", "up", "info", "an IKE SA is there; identities, `suite`, who began, NAT"),
     id("ike", "rekeyed", "info", "an IKE SA was replaced by the next"),
+    id(
+        "ike",
+        "certificate",
+        "warn",
+        "a certificate or list of a connection comes to its end, ended or has not begun (W0320 to W0324); once for each step",
+    ),
     id("ike", "superseding", "info", "a new IKE SA is begun beside the old one, after a reload"),
     id(
         "ike",

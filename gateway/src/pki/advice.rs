@@ -86,7 +86,8 @@ mod tests {
             let (_, toml) = part.split_once("\n\n").expect("lines of a configuration");
             let file = dir.path().join("s2s-gw.toml");
             std::fs::write(&file, toml).expect("writes");
-            let config = Config::load_in(&file, &surroundings).unwrap_or_else(|r| panic!("{r}\n{toml}"));
+            let config =
+                Config::load_in(&file, &surroundings).unwrap_or_else(|r| panic!("{r}\n{toml}"));
             assert_eq!(config.render_warnings(false), "");
             assert_eq!(config.connections[0].name, peer);
             assert_eq!(config.connections[0].auth.our_word(), "certificate");

@@ -56,11 +56,8 @@ pub fn revoke(
 ) -> Result<Revoked, MakeError> {
     let directory = Directory::open(path)?;
     let (authority, ca) = read_authority(&directory, now)?;
-    let mut lines = if directory.has(REVOKED) {
-        directory.read(REVOKED)?.to_string()
-    } else {
-        HEAD.to_owned()
-    };
+    let mut lines =
+        if directory.has(REVOKED) { directory.read(REVOKED)?.to_string() } else { HEAD.to_owned() };
     let mut names = Vec::new();
     for site in sites {
         let (path, certificate) = of_site(&directory, site)?;
@@ -93,7 +90,8 @@ pub fn revoke(
 
 /// A site of the directory, or a file anywhere.
 fn of_site(directory: &Directory, site: &str) -> Result<(String, Certificate), MakeError> {
-    let named: String = site.chars().map(|c| if matches!(c, ':' | '/') { '-' } else { c }).collect();
+    let named: String =
+        site.chars().map(|c| if matches!(c, ':' | '/') { '-' } else { c }).collect();
     let of_name = directory.path(&format!("{named}.pem"));
     let path = if of_name.exists() { of_name } else { site.into() };
     let shown = path.display().to_string();

@@ -22,11 +22,28 @@ pub struct Shown {
 
 #[derive(Debug)]
 enum Item {
-    Certificate { facts: Box<CertificateStatus>, unfit: Option<String> },
-    List { issuer: String, from: u64, to: Option<u64>, revoked: usize, now: u64 },
-    Key { private: bool, kind: String, fingerprint: String, mode: Option<u32> },
+    Certificate {
+        facts: Box<CertificateStatus>,
+        unfit: Option<String>,
+    },
+    List {
+        issuer: String,
+        from: u64,
+        to: Option<u64>,
+        revoked: usize,
+        now: u64,
+    },
+    Key {
+        private: bool,
+        kind: String,
+        fingerprint: String,
+        mode: Option<u32>,
+    },
     /// What it is called and what is wrong with it.
-    Unusable { what: &'static str, why: String },
+    Unusable {
+        what: &'static str,
+        why: String,
+    },
 }
 
 /// Reads a file; `now` is seconds since 1970.
@@ -37,10 +54,12 @@ pub fn show(path: &Path, now: u64) -> Result<Shown, ShowError> {
     let text = files::read(path)?;
     let mode = std::fs::metadata(path).ok().map(|data| data.permissions().mode() & 0o777);
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes());
-    let items = sections.filter_map(Result::ok).filter_map(|(kind, der)| item(kind, der, mode, now));
+    let items =
+        sections.filter_map(Result::ok).filter_map(|(kind, der)| item(kind, der, mode, now));
     let mut items: Vec<Item> = items.collect();
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-        let why = "it is encrypted, and the gateway has nobody to ask for the passphrase".to_owned();
+        let why =
+            "it is encrypted, and the gateway has nobody to ask for the passphrase".to_owned();
         items.push(Item::Unusable { what: "private key", why });
     }
     let file = path.display().to_string();
@@ -69,7 +88,8 @@ fn item(kind: SectionKind, der: Vec<u8>, mode: Option<u32>, now: u64) -> Option<
         fingerprint: hex(&key.fingerprint()),
         mode: mode.filter(|_| private),
     };
-    let is_private = [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
+    let is_private =
+        [SectionKind::PrivateKey, SectionKind::RsaPrivateKey, SectionKind::EcPrivateKey];
     let (what, found) = if kind == SectionKind::Certificate {
         let found = Certificate::from_der(&der).map(|certificate| Item::Certificate {
             facts: Box::new(CertificateStatus::of(&certificate, now)),
@@ -126,8 +146,9 @@ impl Item {
         let mut text = String::new();
         match self {
             Self::Certificate { facts, unfit } => {
-                let CertificateStatus { subject, issuer, key, fingerprint, key_fingerprint, .. } =
-                    facts.as_ref();
+                let CertificateStatus {
+                    subject, issuer, key, fingerprint, key_fingerprint, ..
+                } = facts.as_ref();
                 let authority = if facts.authority { " of an authority" } else { "" };
                 let _ = writeln!(text, "  certificate{authority}");
                 let _ = writeln!(text, "    subject:      {subject}");
@@ -156,9 +177,15 @@ impl Item {
             Self::Key { private, kind, fingerprint, mode } => {
                 let what = if *private { "private" } else { "public" };
                 let _ = writeln!(text, "  {what} key");
-                let _ = writeln!(text, "    key:          {kind}, SHA-256 of the public half {fingerprint}");
+                let _ = writeln!(
+                    text,
+                    "    key:          {kind}, SHA-256 of the public half {fingerprint}"
+                );
                 if let Some(mode) = mode.filter(|mode| mode & 0o077 != 0) {
-                    let _ = writeln!(text, "    open:         mode {mode:04o}, others can read it; chmod 600");
+                    let _ = writeln!(
+                        text,
+                        "    open:         mode {mode:04o}, others can read it; chmod 600"
+                    );
                 }
             }
             Self::Unusable { what, why } => {

@@ -151,9 +151,10 @@ fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
 
 fn kind(key: &str, value: &DeValue<'_>) -> Kind {
     match (key, value) {
-        ("dpd" | "key" | "mtu" | "mss_clamp" | "routes" | "peer" | "guests" | "fragmentation", _) => {
-            Kind::Several
-        }
+        (
+            "dpd" | "key" | "mtu" | "mss_clamp" | "routes" | "peer" | "guests" | "fragmentation",
+            _,
+        ) => Kind::Several,
         (_, DeValue::String(_)) => Kind::Text,
         (_, DeValue::Integer(_)) => Kind::Integer,
         (_, DeValue::Boolean(_)) => Kind::Boolean,

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testkit::gateway::Ours;
-use testkit::peer::{ConnectionSpec, Peer, Proofs, pause, wait_for};
 use testkit::certificates::Certificates;
+use testkit::gateway::Ours;
+use testkit::peer::{ConnectionSpec, Proofs, pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, GAP, Pair, Tunnel, program};
@@ -76,7 +76,8 @@ const FITS: [Fit; 12] = [
     fit("bare-key", ("ECDSA", "ECDSA"), |l, r| {
         for (side, name, peer) in [(l, "left", "right"), (r, "right", "left")] {
             let file = |what: String| files().file(&what);
-            let (key, theirs) = (file(format!("{name}-ec256.key")), file(format!("{peer}-ec256.pub")));
+            let (key, theirs) =
+                (file(format!("{name}-ec256.key")), file(format!("{peer}-ec256.pub")));
             side.proofs = Some(Proofs {
                 ours: format!("key = {key:?}\npeer_key = {theirs:?}"),
                 swan: (
@@ -171,7 +172,9 @@ pub(crate) fn list(list: &mut List) {
     for fit in FITS {
         for pair in Pair::all() {
             let tunnel = Tunnel { edit: fit.edit, ..gcm(pair) };
-            list.tunnel(&format!("certificates/{}", fit.name), tunnel, move |case| fits(case, &fit));
+            list.tunnel(&format!("certificates/{}", fit.name), tunnel, move |case| {
+                fits(case, &fit)
+            });
         }
     }
     let one_side: [(&str, fn(&mut ConnectionSpec, &mut ConnectionSpec)); 2] = [
@@ -180,7 +183,9 @@ pub(crate) fn list(list: &mut List) {
     ];
     for (name, edit) in one_side {
         for pair in Pair::all() {
-            list.tunnel(name, Tunnel { edit, ..gcm(pair) }, |case| case.up().and_then(|()| case.ping_all()));
+            list.tunnel(name, Tunnel { edit, ..gcm(pair) }, |case| {
+                case.up().and_then(|()| case.ping_all())
+            });
         }
     }
     for misfit in MISFITS {
@@ -200,7 +205,8 @@ fn files() -> &'static Certificates {
     static FILES: OnceLock<(tempfile::TempDir, Certificates)> = OnceLock::new();
     let made = FILES.get_or_init(|| {
         let dir = tempfile::Builder::new().prefix("s2st-pki").tempdir().expect("a directory");
-        let certificates = Certificates::make(dir.path()).unwrap_or_else(|error| panic!("{error:#}"));
+        let certificates =
+            Certificates::make(dir.path()).unwrap_or_else(|error| panic!("{error:#}"));
         (dir, certificates)
     });
     &made.1
@@ -217,7 +223,10 @@ fn ours_is(side: &mut ConnectionSpec, name: &str, kind: &str) {
     let (cert, key, ca) = (file("pem"), file("key"), files().file("root.pem"));
     side.proofs = Some(Proofs {
         ours: format!("cert = {cert:?}\nkey = {key:?}\nca = {ca:?}"),
-        swan: (format!("auth = pubkey\ncerts = {name}-{kind}.pem"), "auth = pubkey\ncacerts = root.pem".into()),
+        swan: (
+            format!("auth = pubkey\ncerts = {name}-{kind}.pem"),
+            "auth = pubkey\ncacerts = root.pem".into(),
+        ),
         swan_files: vec![("private", key), ("x509", cert), ("x509ca", ca)],
         ..Proofs::default()
     });

@@ -6,8 +6,8 @@ use super::child::*;
 use super::*;
 use crate::clock;
 use crate::config::{
-    Child as ConfiguredChild, Extensions, Host, HostName, MssClamp, Peer, Policy, PresharedKey,
-    Routes,
+    Auth, Child as ConfiguredChild, Extensions, Host, HostName, MssClamp, Peer, Policy,
+    PresharedKey, Routes,
 };
 
 fn configured(start: Start) -> config::Connection {
@@ -20,7 +20,7 @@ fn configured(start: Start) -> config::Connection {
         peer: Peer::Hosts(vec![Host { name: HostName::Address(address), port: None }]),
         local_id: None,
         peer_id: None,
-        psk: PresharedKey::new(b"sixteen octets..".to_vec().into()),
+        auth: Auth::psk(PresharedKey::new(b"sixteen octets..".to_vec().into())),
         policy: Policy {
             name: "default".into(),
             ike: Vec::<Proposal>::new(),
@@ -72,6 +72,9 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         initiator: true,
         local_id: Identity::Ipv4("192.0.2.1".parse().expect("an address")),
         remote_id: Identity::Ipv4("192.0.2.2".parse().expect("an address")),
+        local_auth: "PSK",
+        remote_auth: "PSK",
+        remote_certificate: None,
         suite: ikev2::IkeSuite {
             encr: EncrId::AES_GCM_16,
             key_bits: 256,

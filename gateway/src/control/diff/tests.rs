@@ -7,7 +7,8 @@ use ikev2::{Dpd, Pairing, Proposal};
 use super::*;
 use crate::clock;
 use crate::config::{
-    Child, Failback, Failover, Host, HostName, Monitor, MonitorKind, MssClamp, PresharedKey, Routes,
+    Auth, Child, Failback, Failover, Host, HostName, Monitor, MonitorKind, MssClamp, PresharedKey,
+    Routes,
 };
 use crate::status::reload::Loss;
 
@@ -108,7 +109,7 @@ fn every_line_of_the_matrix() {
         ("peer_id", |c| c.peer_id = Some(ikev2::Identity::Fqdn("x".into())), Action::Supersede),
         (
             "psk",
-            |c| c.psk = PresharedKey::new(b"another key.....".to_vec().into()),
+            |c| c.auth = Auth::psk(PresharedKey::new(b"another key.....".to_vec().into())),
             Action::Supersede,
         ),
         ("pairing", |c| c.pairing = Pairing::Combined, Action::Supersede),
@@ -238,8 +239,8 @@ fn children_are_matched_by_networks_and_not_by_name() {
 fn whoever_does_not_call_waits_for_the_peer() {
     let mut old = connection();
     old.start = Start::RespondOnly;
-    let psk = PresharedKey::new(b"another key.....".to_vec().into());
-    let new = config::Connection { psk, ..old.clone() };
+    let auth = Auth::psk(PresharedKey::new(b"another key.....".to_vec().into()));
+    let new = config::Connection { auth, ..old.clone() };
     let plan = between(&[old], std::slice::from_ref(&new), |_| {}).expect("no restart");
     let steps = &plan.connections(&[new])[0].steps;
     assert_eq!(steps[0].action, Action::NextAuthentication);

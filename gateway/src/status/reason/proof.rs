@@ -36,7 +36,6 @@ pub(super) const fn fixed(problem: &AuthProblem) -> Fixed {
         | AuthProblem::Unreadable(_)
         | AuthProblem::Purpose { .. }
         | AuthProblem::Chain { .. }
-        | AuthProblem::Key(_)
         | _ => (Code::PeerUnusable, "peer-certificate-unusable"),
     };
     Fixed::new(code, alert, Gravity::NeedsEdit)
@@ -45,7 +44,8 @@ pub(super) const fn fixed(problem: &AuthProblem) -> Fixed {
 /// What happened, and what to do about it.
 pub(super) fn sentences(claimed: &Identity, problem: &AuthProblem) -> (String, String) {
     let name = words::identity(claimed);
-    let message = format!("the peer did not prove that it is {name}: {}", printable(&problem.to_string()));
+    let message =
+        format!("the peer did not prove that it is {name}: {}", printable(&problem.to_string()));
     (message, fix(&name, problem))
 }
 
@@ -88,7 +88,6 @@ fn fix(name: &str, problem: &AuthProblem) -> String {
         | AuthProblem::Unreadable(_)
         | AuthProblem::Purpose { .. }
         | AuthProblem::Chain { .. }
-        | AuthProblem::Key(_)
         | _ => "have another certificate made for the peer; `s2s-gw pki show FILE` says what is in one".to_owned(),
     }
 }
@@ -103,6 +102,7 @@ pub(super) fn cannot_sign(key: KeyKind, hashes: &[u16]) -> (String, String) {
     };
     (
         format!("the peer cannot check a signature with our {key} key: {known}"),
-        "use a key that the peer knows, ECDSA P-256 or RSA mostly, or switch RFC 7427 on there".to_owned(),
+        "use a key that the peer knows, ECDSA P-256 or RSA mostly, or switch RFC 7427 on there"
+            .to_owned(),
     )
 }

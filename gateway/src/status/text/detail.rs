@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 
 use super::super::words;
 use super::super::{
-    AuthStatus, CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, Reason, SaStatus, Snapshot, State,
-    WorkerSaStatus,
+    AuthStatus, CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus,
+    Reason, SaStatus, Snapshot, State, WorkerSaStatus,
 };
 use super::{Colour, Look, ago, fold, painted, span, warning};
 
