@@ -172,6 +172,8 @@ impl Peer {
             | CloseReason::SelectorMismatch { .. }
             | CloseReason::AuthRefusedByPeer { .. }
             | CloseReason::WrongKey { .. }
+            | CloseReason::NotProved { .. }
+            | CloseReason::CannotSign { .. }
             | CloseReason::WrongIdentity { .. }
             | CloseReason::Notified(_)
             | CloseReason::Redirected { .. }

@@ -199,7 +199,7 @@ fn bar(usage: Option<KeyUsage>, purposes: Option<ExtendedKeyUsage>) -> Option<&'
         return Some("its key usage has neither digitalSignature nor nonRepudiation");
     }
     let fits = |purposes: &ExtendedKeyUsage| {
-        purposes.0.iter().any(|purpose| super::chain::PURPOSES.iter().any(|(one, _)| one == purpose))
+        purposes.0.iter().any(|purpose| super::chain::PURPOSES.contains(purpose))
     };
     if purposes.is_some_and(|purposes| !fits(&purposes)) {
         return Some(super::chain::NO_PURPOSE);

@@ -29,7 +29,7 @@ impl Crl {
     /// If it is none that can be used.
     pub fn from_der(der: &[u8]) -> Result<Self, PkiError> {
         let bad = |error: der::Error| PkiError::Crl(error.to_string());
-        let read = CertificateList::from_der(der).map_err(bad)?;
+        let read: CertificateList = CertificateList::from_der(der).map_err(bad)?;
         let list = OwnedCertRevocationList::from_der(der)
             .map_err(|error| PkiError::Crl(error.to_string()))?;
         let issuer = read.tbs_cert_list.issuer.to_der().map_err(bad)?;

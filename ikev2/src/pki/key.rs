@@ -105,7 +105,7 @@ impl PublicKey {
     }
 
     /// The key of this kind whose BIT STRING holds `octets`.
-    pub(super) fn of(kind: KeyKind, octets: &[u8]) -> Result<Self, PkiError> {
+    pub(crate) fn of(kind: KeyKind, octets: &[u8]) -> Result<Self, PkiError> {
         let (named, parameters) = match kind {
             KeyKind::Rsa { .. } => (oid::RSA_ENCRYPTION, Some(Any::null())),
             KeyKind::EcdsaP256 => (oid::EC_PUBLIC_KEY, Some(Any::from(oid::SECP256R1))),

@@ -10,7 +10,7 @@
 //!   wish    RemoteAuth ─► CERTREQ of our CAs, or of a bare key: the responder's in IKE_SA_INIT, the initiator's in IKE_AUTH
 //! ```
 //!
-//! What a stranger can make us do is bounded: at most [`Credential::MAX_CHAIN`] certificates of 16 KiB together are read, and
+//! What a stranger can make us do is bounded: at most [`Credential::MAX_CHAIN`](crate::pki::Credential::MAX_CHAIN) certificates of 16 KiB together are read, and
 //! [`MOST_TRIED`] configurations held against them.
 
 use super::extensions::Announced;
@@ -22,7 +22,7 @@ use crate::crypto::prf::Prf;
 use crate::crypto::signature::Hashes;
 use crate::error::CloseReason;
 use crate::event::Path;
-use crate::pki::{AuthProblem, Certificate, Credential, chain};
+use crate::pki::{AuthProblem, Certificate, chain};
 use crate::registry::{AuthMethod, CertEncoding};
 use crate::wire::identity::Identity;
 use crate::wire::message::{Auth, Body, Chain};

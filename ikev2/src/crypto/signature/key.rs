@@ -131,7 +131,7 @@ impl SigningKey {
     pub(crate) fn sign(&self, scheme: Scheme, octets: &[u8]) -> Option<(AuthMethod, Vec<u8>)> {
         let signature = match (self, scheme) {
             (Self::Rsa(key), Scheme::RsaAlone(hash) | Scheme::RsaPkcs1(hash)) => {
-                let padding: &dyn RsaEncoding = match hash {
+                let padding: &'static dyn RsaEncoding = match hash {
                     Hash::Sha256 => &RSA_PKCS1_SHA256,
                     Hash::Sha384 => &RSA_PKCS1_SHA384,
                     Hash::Sha512 => &RSA_PKCS1_SHA512,
@@ -139,7 +139,7 @@ impl SigningKey {
                 sign_rsa(key, padding, octets)?
             }
             (Self::Rsa(key), Scheme::RsaPss(hash)) => {
-                let padding: &dyn RsaEncoding = match hash {
+                let padding: &'static dyn RsaEncoding = match hash {
                     Hash::Sha256 => &RSA_PSS_SHA256,
                     Hash::Sha384 => &RSA_PSS_SHA384,
                     Hash::Sha512 => &RSA_PSS_SHA512,
@@ -174,7 +174,7 @@ impl SigningKey {
     }
 }
 
-fn sign_rsa(key: &RsaKeyPair, padding: &dyn RsaEncoding, octets: &[u8]) -> Option<Vec<u8>> {
+fn sign_rsa(key: &RsaKeyPair, padding: &'static dyn RsaEncoding, octets: &[u8]) -> Option<Vec<u8>> {
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(padding, &SystemRandom::new(), octets, &mut signature).ok()?;
     Some(signature)
