@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   dir/NAME.strongswan.conf   which plugins, where the log and the control socket are
-//!   dir/NAME.swanctl.conf      the connections
+//!   dir/NAME.swanctl/           swanctl.conf: the connections; private, x509 and so on: keys and certificates
 //!   dir/NAME.vici              control socket        swanctl --load-all | --list-sas --raw | --rekey | --terminate
 //!   dir/NAME.log               what charon logs
 //! ```
@@ -46,13 +46,14 @@ impl StrongSwan {
         // By another process: a file that we have open for writing is one that a fork on another thread keeps open, and
         // then it cannot be run ("Text file busy").
         succeed(Command::new("cp").args([CHARON, SWANCTL]).arg(this.programs()))?;
+        std::fs::create_dir(this.file("swanctl"))?;
         for (directory, file) in this.spec.connections.iter().flat_map(credentials) {
             let directory = this.file("swanctl").join(directory);
             std::fs::create_dir_all(&directory)?;
             std::fs::copy(file, directory.join(file.file_name().context("a file")?))?;
         }
         std::fs::write(this.file("strongswan.conf"), this.strongswan_conf()?)?;
-        std::fs::write(this.file("swanctl.conf"), swanctl_conf(&this.spec)?)?;
+        std::fs::write(this.conf(), swanctl_conf(&this.spec)?)?;
         Ok(this)
     }
 
@@ -69,16 +70,17 @@ impl StrongSwan {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.netns]).arg(self.programs().join(program));
         command.env("STRONGSWAN_CONF", self.file("strongswan.conf"));
-        let credentials = self.file("swanctl");
-        if credentials.exists() {
-            command.env("SWANCTL_DIR", credentials);
-        }
         command
     }
 
     /// The directory with this instance's copies of the programs.
     fn programs(&self) -> PathBuf {
         self.file("bin")
+    }
+
+    /// The connections; keys and certificates are looked for beside it.
+    fn conf(&self) -> PathBuf {
+        self.file("swanctl").join("swanctl.conf")
     }
 
     fn file(&self, what: &str) -> PathBuf {
@@ -147,7 +149,7 @@ impl Peer for StrongSwan {
             }
             Ok(vici.exists().then_some(()))
         })?;
-        let file = self.file("swanctl.conf").display().to_string();
+        let file = self.conf().display().to_string();
         let loaded = self.swanctl(&["--load-all", "--file", &file])?;
         let wanted = format!("successfully loaded {} connections", self.spec.connections.len());
         ensure!(loaded.contains(&wanted), "swanctl --load-all: {loaded}");

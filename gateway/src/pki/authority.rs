@@ -69,24 +69,24 @@ impl KeyKind {
     ///
     /// # Errors
     /// If there are no random numbers.
-    pub fn new_key(self) -> Result<Zeroizing<String>, PkiError> {
+    pub(super) fn new_key(self) -> Result<Zeroizing<String>, PkiError> {
         Ok(Zeroizing::new(self.generate()?.serialize_pem()))
     }
 }
 
 /// From when to when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
+pub(super) struct Validity {
     /// It is not valid before.
-    pub from: Timestamp,
+    pub(super) from: Timestamp,
     /// Nor after.
-    pub to: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 impl Validity {
     /// So many days from now, and the last hour.
     #[must_use]
-    pub fn days(now: Timestamp, days: u32) -> Self {
+    pub(super) fn days(now: Timestamp, days: u32) -> Self {
         let whole = |time: Timestamp| time.round(jiff::Unit::Second).unwrap_or(time);
         let from = now.saturating_sub(LATE_CLOCKS).unwrap_or(Timestamp::MIN);
         let to = now.saturating_add(DAY * days).unwrap_or(Timestamp::MAX);
@@ -95,7 +95,7 @@ impl Validity {
 
     /// The part of it in which the authority is valid, too.
     #[must_use]
-    pub fn within(self, authority: Self) -> Self {
+    pub(super) fn within(self, authority: Self) -> Self {
         Self { from: self.from.max(authority.from), to: self.to.min(authority.to) }
     }
 }
@@ -106,15 +106,15 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// A certificate as PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issued {
+pub(super) struct Issued {
     /// The certificate.
-    pub pem: String,
+    pub(super) pem: String,
     /// Until when.
-    pub to: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 /// An authority with its key.
-pub struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     validity: Validity,
 }
@@ -130,7 +130,11 @@ impl Authority {
     ///
     /// # Errors
     /// If the key cannot be used.
-    pub fn make(name: &str, key: &str, validity: Validity) -> Result<(Self, Issued), PkiError> {
+    pub(super) fn make(
+        name: &str,
+        key: &str,
+        validity: Validity,
+    ) -> Result<(Self, Issued), PkiError> {
         let key = KeyPair::from_pem(key).map_err(PkiError::Key)?;
         let mut params = params(validity)?;
         params.distinguished_name = common_name(name);
@@ -145,7 +149,7 @@ impl Authority {
     ///
     /// # Errors
     /// If the key cannot be used.
-    pub fn of(name: &str, key: &str, validity: Validity) -> Result<Self, PkiError> {
+    pub(super) fn of(name: &str, key: &str, validity: Validity) -> Result<Self, PkiError> {
         let key = KeyPair::from_pem(key).map_err(PkiError::Key)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);
@@ -157,7 +161,7 @@ impl Authority {
     ///
     /// # Errors
     /// If no certificate can have the identity, or the key cannot be used.
-    pub fn issue(
+    pub(super) fn issue(
         &self,
         identity: &Identity,
         key: &str,
@@ -181,7 +185,7 @@ impl Authority {
     ///
     /// # Errors
     /// If it cannot be signed.
-    pub fn revoke(
+    pub(super) fn revoke(
         &self,
         revoked: &[(Vec<u8>, Timestamp)],
         number: u64,

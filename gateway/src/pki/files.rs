@@ -39,14 +39,14 @@ impl FileError {
 
 /// A directory with certificates and keys.
 #[derive(Debug, Clone)]
-pub struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
     /// This directory; it is made if it is not there, for its owner only.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(path);
         made.map_err(FileError::system("make", path))?;
@@ -55,13 +55,13 @@ impl Directory {
 
     /// Where a file of it is.
     #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Whether there is such a file.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.path(name).symlink_metadata().is_ok()
     }
 
@@ -69,7 +69,7 @@ impl Directory {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn read(&self, name: &str) -> Result<Zeroizing<String>, FileError> {
+    pub(super) fn read(&self, name: &str) -> Result<Zeroizing<String>, FileError> {
         read(&self.path(name))
     }
 
@@ -77,7 +77,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`FileError::Exists`], or if it cannot be written.
-    pub fn write_key(&self, name: &str, text: &str) -> Result<(), FileError> {
+    pub(super) fn write_key(&self, name: &str, text: &str) -> Result<(), FileError> {
         self.create(name, text, 0o600)
     }
 
@@ -85,7 +85,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`FileError::Exists`], or if it cannot be written.
-    pub fn write(&self, name: &str, text: &str) -> Result<(), FileError> {
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), FileError> {
         self.create(name, text, 0o644)
     }
 
@@ -93,7 +93,7 @@ impl Directory {
     ///
     /// # Errors
     /// If it cannot be written; what was there is there still.
-    pub fn replace(&self, name: &str, text: &str) -> Result<(), FileError> {
+    pub(super) fn replace(&self, name: &str, text: &str) -> Result<(), FileError> {
         let beside = format!(".{name}.new");
         let _ = fs::remove_file(self.path(&beside));
         self.write(&beside, text)?;

@@ -3,8 +3,8 @@
 //! ```text
 //!   certificates/KIND     both sides by a certificate of that kind of key, each pair and role
 //!   certificates/..       chain, list, bare key, one side by key, distinguished names
-//!   refused-certificate/  wrong authority, expired, for another name, revoked: no tunnel, and the code that says why
-//!   pki/..                ours on both sides with what `s2s-gw pki` made; renewed under a running tunnel
+//!   certificates/refused-.. wrong authority, expired, for another name, revoked: no tunnel, and the code that says why
+//!   certificates/pki..      ours on both sides with what `s2s-gw pki` made; renewed under a running tunnel
 //! ```
 
 use std::path::PathBuf;
@@ -191,13 +191,21 @@ pub(crate) fn list(list: &mut List) {
     for misfit in MISFITS {
         for pair in [Pair::OursToSwan, Pair::SwanToOurs, Pair::OursToOurs] {
             let tunnel = Tunnel { edit: misfit.edit, ..gcm(pair) };
-            let name = format!("refused-certificate/{}", misfit.name);
+            let name = format!("certificates/refused-{}", misfit.name);
             list.tunnel(&name, tunnel, move |case| refused(case, &misfit));
         }
     }
-    list.tunnel("pki/as-it-is", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, as_it_is);
-    list.tunnel("pki/renewed", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, renewed);
-    list.tunnel("pki/revoked", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, revoked);
+    list.tunnel("certificates/pki", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, as_it_is);
+    list.tunnel(
+        "certificates/pki-renewed",
+        Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) },
+        renewed,
+    );
+    list.tunnel(
+        "certificates/pki-revoked",
+        Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) },
+        revoked,
+    );
 }
 
 /// Made once for all tests.
