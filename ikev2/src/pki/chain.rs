@@ -19,8 +19,8 @@ use rustls_pki_types::{
     TrustAnchor, UnixTime, alg_id,
 };
 use webpki::{
-    EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter,
-    RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+    EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
 };
 
 use super::{AuthProblem, Certificate, CertificateTrust, Credential, CrlPolicy};
@@ -41,6 +41,9 @@ pub(super) const PURPOSES: [ObjectIdentifier; 7] = [
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.6"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.7"),
 ];
+
+/// The first of them, as DER has it.
+const IPSEC_IKE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x11";
 
 pub(super) const NO_PURPOSE: &str =
     "its extended key usage names neither ipsecIKE nor any purpose, nor serverAuth or clientAuth";
@@ -164,6 +167,7 @@ struct ForIke;
 
 impl ExtendedKeyUsageValidator for ForIke {
     fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        let mut present = Vec::new();
         for purpose in purposes {
             let purpose = purpose?.to_decoded_oid();
             let is = |known: &ObjectIdentifier| {
@@ -172,8 +176,13 @@ impl ExtendedKeyUsageValidator for ForIke {
             if PURPOSES.iter().any(is) {
                 return Ok(());
             }
+            present.push(purpose);
         }
-        Err(Error::RequiredEkuNotFound)
+        if present.is_empty() {
+            return Ok(());
+        }
+        let required = KeyUsage::required_if_present(IPSEC_IKE);
+        Err(Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext { required, present }))
     }
 }
 
@@ -250,7 +259,7 @@ fn told(error: &Error) -> String {
         Error::NameConstraintViolation => {
             "a CA must not issue for these names (nameConstraints)".into()
         }
-        Error::RequiredEkuNotFound | Error::RequiredEkuNotFoundContext(_) => {
+        Error::RequiredEkuNotFoundContext(_) => {
             "a CA above it is for other purposes (extendedKeyUsage)".into()
         }
         Error::InvalidSignatureForPublicKey => "a signature on the way does not verify".into(),

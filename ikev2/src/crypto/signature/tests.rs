@@ -1,11 +1,10 @@
 //! Every scheme signs and verifies, nothing else does, and Wycheproof's forgeries are refused.
 
-use ring::signature::KeyPair as _;
 use testkit::pki::{Key, P521};
 
 use super::*;
 use crate::crypto::vectors;
-use crate::pki::{RsaPadding, oid};
+use crate::pki::RsaPadding;
 
 const OCTETS: &[u8] = b"what RFC 7296 2.15 says";
 

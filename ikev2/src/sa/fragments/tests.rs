@@ -18,6 +18,7 @@ fn shared() -> Shared {
         config: EndpointConfig::default(),
         peers: Vec::new(),
         rng: rng(),
+        wall_clock: None,
         out: Outbox::default(),
         next_child: 0,
         esp_spis: std::collections::HashSet::new(),
