@@ -31,19 +31,19 @@ pub(super) struct Pki {
     /// A gateway: its DNS name, address or mail address
     #[arg(long = "site", value_name = "NAME", required = true)]
     sites: Vec<String>,
-    /// How long certificates of sites are valid
+    /// Of sites: how long they are valid
     #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
-    /// How long that of a new authority is valid
+    /// Of a new authority: the same
     #[arg(long, default_value_t = 1826, value_parser = clap::value_parser!(u32).range(1..=7305))]
     ca_days: u32,
-    /// Kind of new keys; a key that is there is used, also one of RSA
+    /// Kind of new keys; those that are there stay
     #[arg(long, default_value = "ecdsa-p256", value_parser = key_kind)]
     key: KeyKind,
     /// Name of a new authority
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Make new certificates for sites that have one, with the key that they have
+    /// Replace certificates that are there; keys stay
     #[arg(long)]
     renew: bool,
 }
@@ -67,7 +67,7 @@ enum What {
         /// Names of sites of it, or certificate files
         #[arg(value_name = "SITE")]
         sites: Vec<String>,
-        /// How long the list is valid; a new one is made by calling this again
+        /// How long the list is valid
         #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
     },

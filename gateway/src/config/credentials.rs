@@ -19,6 +19,7 @@ use super::auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 use super::codes::Code;
 use super::load::Surroundings;
 use super::pem;
+use super::raw::Raw;
 use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
@@ -37,14 +38,35 @@ pub(super) struct Defaults {
 }
 
 impl Defaults {
-    pub(super) fn read(
-        raw: Option<&RawAuth>,
-        surroundings: &Surroundings,
-        findings: &mut Findings,
-    ) -> Self {
-        let Some(raw) = raw else { return Self { ours: Field::Absent, theirs: Field::Absent } };
+    pub(super) fn read(raw: &Raw, surroundings: &Surroundings, findings: &mut Findings) -> Self {
+        let Some(raw) = raw.gateways.first().map(|first| &first.auth) else {
+            // What a misspelled table has is not missed on top.
+            let (ours, theirs) = if raw.lost_gateway {
+                (Field::Wrong, Field::Wrong)
+            } else {
+                (Field::Absent, Field::Absent)
+            };
+            return Self { ours, theirs };
+        };
         let ours = ours(raw, surroundings, findings);
         Self { ours, theirs: theirs(raw, surroundings, findings) }
+    }
+
+    /// E0107: nothing at all proves an identity.
+    pub(super) fn check_any(&self, raw: &RawConnection, findings: &mut Findings) {
+        let own = raw.auth.has_ours() || raw.auth.has_theirs() || !raw.psk.is_absent();
+        if own || !self.ours.is_absent() || !self.theirs.is_absent() {
+            return;
+        }
+        let name = &raw.name;
+        let message = format!("[connection.{}] has no `psk` and no certificate", name.value);
+        findings.add(
+            Diagnostic::at(Code::MissingKey, &name.place, message)
+                .label("`psk` is missing here")
+                .fix(
+                    "write `psk = { file = \"PATH\" }`; or `cert`, `key` and `ca`, see s2s-gw pki",
+                ),
+        );
     }
 }
 
@@ -115,12 +137,8 @@ fn missing<A, B>(
     let at = |message: String| Diagnostic::at(Code::MissingKey, &name.place, message);
     let absent = (matches!(ours, Outcome::Absent), matches!(theirs, Outcome::Absent));
     match absent {
-        (false, false) => {}
-        (true, true) => findings.add(
-            at(format!("[connection.{}] has no `psk` and no certificate", name.value))
-                .label("`psk` is missing here")
-                .fix("write `psk = { file = \"PATH\" }`; or `cert`, `key` and `ca`, see s2s-gw pki"),
-        ),
+        // Both are there, or it was told already (`check_any`).
+        (false, false) | (true, true) => {}
         (true, false) => findings.add(
             at(format!("[connection.{}] does not say how we prove who we are", name.value))
                 .label("`cert` and `key` are missing here")

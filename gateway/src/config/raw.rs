@@ -30,6 +30,8 @@ pub(super) struct Raw {
     pub(super) include: Vec<At<String>>,
     /// `[gateway]`, of every file that has one.
     pub(super) gateways: Vec<RawGateway>,
+    /// There may be one under another spelling, or that is no table.
+    pub(super) lost_gateway: bool,
     /// `[log]`, the same.
     pub(super) logs: Vec<RawLog>,
     /// `[security]`, the same.
@@ -126,7 +128,9 @@ impl Raw {
                 findings.add(nested_include(&patterns.place));
             }
         }
-        if let Field::Given(value) = file.raw("gateway")
+        let gateway = file.raw("gateway");
+        self.lost_gateway |= matches!(gateway, Field::Wrong);
+        if let Field::Given(value) = gateway
             && let Some(section) = titled(&value, "gateway", "[gateway]", keys::GATEWAY, findings)
         {
             self.gateways.push(RawGateway::read(&section, findings));

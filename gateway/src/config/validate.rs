@@ -48,8 +48,10 @@ pub(super) fn validate(
     let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
     let networks = resolve_networks(&raw.networks, findings);
     let policies = Policies::resolve(&raw.policies, &security, findings);
-    let raw_auth = raw.gateways.first().map(|first| &first.auth);
-    let auth = Defaults::read(raw_auth, surroundings, findings);
+    let auth = Defaults::read(raw, surroundings, findings);
+    for connection in &raw.connections {
+        auth.check_any(connection, findings);
+    }
     let context = Context {
         gateway: &gateway,
         networks: &networks,

@@ -321,10 +321,12 @@ fn a_new_certificate_under_the_old_name_is_another_configuration() {
     let report = fixture.load(text).expect_err("the key does not fit");
     assert!(report.diagnostics.iter().all(|one| one.code == Code::KeyMismatch), "{report}");
     copy("berlin.pem", "fra1.pem");
+    copy("berlin.key", "credentials/fra1.key");
     assert_eq!(differences("berlin"), ["cert", "key"]);
     assert_eq!(differences("kyiv"), [""; 0]);
     copy("fra1.pem", "fra1.pem");
     copy("fra1.key", "fra1.key");
+    copy("fra1.key", "credentials/fra1.key");
     copy("other-ca.pem", "ca.pem");
     assert_eq!(differences("berlin"), ["ca"]);
     assert_eq!(differences("rome"), [""; 0]);
