@@ -170,7 +170,16 @@ impl Authority {
     /// # Panics
     /// If it cannot be made.
     #[must_use]
-    pub fn crl(&self, serials: &[u64], (next_month, next_day): (u8, u8)) -> Vec<u8> {
+    pub fn crl(&self, serials: &[u64], next: (u8, u8)) -> Vec<u8> {
+        self.crl_of(6, serials, next)
+    }
+
+    /// The same, made on the first day of another month.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn crl_of(&self, month: u8, serials: &[u64], (next_month, next_day): (u8, u8)) -> Vec<u8> {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2026, 5, 1),
@@ -178,7 +187,7 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 6, 1),
+            this_update: date_time_ymd(2026, month, 1),
             next_update: date_time_ymd(2026, next_month, next_day),
             crl_number: SerialNumber::from(1u64),
             issuing_distribution_point: None,

@@ -366,14 +366,15 @@ fn read_lists(
     let mut octets = Vec::new();
     let mut complete = true;
     for name in raw.crl.value().into_iter().flatten() {
-        let Some((file, found)) = pem::lists(name, surroundings, findings) else {
+        let Some(read) = pem::lists(name, surroundings, findings) else {
             complete = false;
             continue;
         };
-        for (list, der) in found {
+        for (list, der) in read.lists {
             let to = list.next_update().unwrap_or(u64::MAX);
             let (part, from) = (Part::List, list.this_update());
-            let one = Dated { part, file: file.clone(), name: list.issuer().to_string(), from, to };
+            let one =
+                Dated { part, file: read.path.clone(), name: list.issuer().to_string(), from, to };
             validity::warn(std::slice::from_ref(&one), &name.place, surroundings, findings);
             dated.push(one);
             trust.crls.push(list);

@@ -90,12 +90,19 @@ pub(super) fn certificates(
     Some((read.path, found))
 }
 
-/// The revocation lists of a file, at least one, each with its DER.
+/// The revocation lists of a file.
+pub(super) struct Lists {
+    pub(super) path: PathBuf,
+    /// Each with its DER; at least one.
+    pub(super) lists: Vec<(Crl, Vec<u8>)>,
+}
+
+/// The revocation lists of a file.
 pub(super) fn lists(
     name: &At<String>,
     surroundings: &Surroundings,
     findings: &mut Findings,
-) -> Option<(PathBuf, Vec<(Crl, Vec<u8>)>)> {
+) -> Option<Lists> {
     let read = read("crl", name, surroundings, findings)?;
     let der: Result<Vec<_>, _> =
         CertificateRevocationListDer::pem_slice_iter(&read.octets).collect();
@@ -114,7 +121,7 @@ pub(super) fn lists(
             }
         }
     }
-    Some((read.path, found))
+    Some(Lists { path: read.path, lists: found })
 }
 
 /// The public key of a file, bare or in a certificate.

@@ -42,11 +42,10 @@ fn of_site(site: &Site, made: &Made) -> String {
         let peer = if is_mail { "ADDRESS" } else { other.name.as_str() };
         let _ = write!(
             text,
-            "\n[connection.{}]\npeer           = {peer:?}{}\npeer_id        = {:?}\n\
+            "\n[connection.{}]\npeer           = {peer:?}   # its address, or a name that leads there\npeer_id        = {:?}\n\
              local_subnets  = [\"10.1.0.0/16\"]   # the networks behind this gateway\n\
              remote_subnets = [\"10.2.0.0/16\"]   # those behind {}\n",
             connection_name(&other.name),
-            "   # its address, or a name that leads there",
             other.name,
             other.name,
         );

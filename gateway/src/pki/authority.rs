@@ -235,7 +235,9 @@ fn alternative_name(identity: &Identity) -> Result<SanType, PkiError> {
         Identity::Ipv6(address) => Ok(SanType::IpAddress(IpAddr::V6(*address))),
         Identity::Fqdn(name) => Ok(SanType::DnsName(name.as_str().try_into()?)),
         Identity::Email(address) => Ok(SanType::Rfc822Name(address.as_str().try_into()?)),
-        other => Err(PkiError::Identity(other.clone())),
+        Identity::KeyId(_) | Identity::Dn(_) | Identity::Other(..) => {
+            Err(PkiError::Identity(identity.clone()))
+        }
     }
 }
 

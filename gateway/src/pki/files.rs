@@ -104,9 +104,13 @@ impl Directory {
     fn create(&self, name: &str, text: &str, mode: u32) -> Result<(), FileError> {
         let path = self.path(name);
         let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
-        let mut file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => FileError::Exists(path.clone()),
-            _ => FileError::system("write", &path)(error),
+        let mut file = opened.map_err(|error| {
+            let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+            if is_there {
+                FileError::Exists(path.clone())
+            } else {
+                FileError::system("write", &path)(error)
+            }
         })?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(FileError::system("write", &path))

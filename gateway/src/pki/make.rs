@@ -49,7 +49,7 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    fn content(directory: &Directory, file: &str, what: impl ToString) -> Self {
+    fn content(directory: &Directory, file: &str, what: &(impl ToString + ?Sized)) -> Self {
         Self::Content { path: directory.path(file).display().to_string(), what: what.to_string() }
     }
 }
@@ -177,7 +177,7 @@ fn found_authority(
         Some(name) if is_plain(name) => name.clone(),
         Some(name) => {
             let what = format!("`{name}` cannot name it: letters, digits, blanks and `.-_` can");
-            return Err(MakeError::content(directory, CA_PEM, what));
+            return Err(MakeError::content(directory, CA_PEM, &what));
         }
         None => {
             let mut tail = [0; 3];
@@ -206,7 +206,8 @@ pub(super) fn read_authority(
     directory: &Directory,
     now: Timestamp,
 ) -> Result<(Authority, Certificate), MakeError> {
-    let content = |file, what: &dyn std::fmt::Display| MakeError::content(directory, file, what);
+    let content =
+        |file, what: &dyn std::fmt::Display| MakeError::content(directory, file, &what.to_string());
     let certificate = read_certificate(directory, CA_PEM)?;
     let key = directory.read(CA_KEY)?;
     let der = PrivateKeyDer::from_pem_slice(key.as_bytes())
@@ -237,7 +238,7 @@ pub(super) fn read_certificate(
     let der = CertificateDer::from_pem_slice(text.as_bytes())
         .map_err(|_| MakeError::content(directory, file, "there is no certificate in it"))?;
     Certificate::from_der(&der)
-        .map_err(|error: Unusable| MakeError::content(directory, file, error))
+        .map_err(|error: Unusable| MakeError::content(directory, file, &error))
 }
 
 /// What was made names the authority as that calls itself, or nobody would find it.

@@ -5,6 +5,7 @@
 //!   DIR/crl.pem    made anew from all of them
 //! ```
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use ikev2::pki::Certificate;
@@ -33,14 +34,16 @@ impl Revoked {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for name in &self.names {
-            text += &format!("revoked {name}\n");
+            let _ = writeln!(text, "revoked {name}");
         }
         let Self { path, all, to, .. } = self;
         let until = moment(unix(*to));
-        text + &format!(
+        let _ = write!(
+            text,
             "made {path}: {all} revoked in all; make it anew before {until}\n\n\
              Put it on every gateway, name it beside `ca`, and let it be read:\n\n  crl = \"crl.pem\"\n\n  s2s-gw reload\n"
-        )
+        );
+        text
     }
 }
 
@@ -67,7 +70,7 @@ pub fn revoke(
         }
         let serial = hex(certificate.serial());
         if !lines.contains(&format!(" {serial} ")) {
-            lines += &format!("{now:.0} {serial} {site}\n");
+            let _ = writeln!(lines, "{now:.0} {serial} {site}");
         }
         names.push(format!("{} ({path})", certificate.subject()));
     }

@@ -1,5 +1,7 @@
 //! What there is to know about a certificate: in `status`, and in `s2s-gw pki show` for files.
 
+use std::fmt::Write as _;
+
 use ikev2::pki::Certificate;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -104,7 +106,10 @@ pub fn time_left(seconds: u64) -> String {
 /// Octets as hexadecimal digits.
 #[must_use]
 pub fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
 }
 
 /// The names are a stranger's: no control characters, and not for ever.

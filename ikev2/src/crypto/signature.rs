@@ -241,7 +241,10 @@ fn told(algorithm: &[u8]) -> String {
     let refused: [(&[u8], &str); 3] = [
         (b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05", "RSA with SHA-1"),
         (b"\x2a\x86\x48\xce\x3d\x04\x01", "ECDSA with SHA-1"),
-        (identifier::PSS_OID, "RSASSA-PSS with other parameters than one SHA-2 and a salt of its length"),
+        (
+            identifier::PSS_OID,
+            "RSASSA-PSS with other parameters than one SHA-2 and a salt of its length",
+        ),
     ];
     let names = |oid: &[u8]| algorithm.windows(oid.len().max(1)).any(|window| window == oid);
     match refused.iter().find(|(oid, _)| names(oid)) {

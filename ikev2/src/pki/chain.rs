@@ -12,6 +12,8 @@
 //! A stranger may send anything: the number and the octets of the certificates are limited before one of them is read, and
 //! webpki limits the signatures that it checks.
 
+use std::cmp::Reverse;
+
 use der::asn1::ObjectIdentifier;
 use p521::ecdsa::signature::Verifier;
 use rustls_pki_types::{
@@ -20,10 +22,11 @@ use rustls_pki_types::{
 };
 use webpki::{
     EndEntityCert, Error, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage,
-    RequiredEkuNotFoundContext, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+    RequiredEkuNotFoundContext, RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy,
+    anchor_from_trusted_cert,
 };
 
-use super::{AuthProblem, Certificate, CertificateTrust, Credential, CrlPolicy};
+use super::{AuthProblem, Certificate, CertificateTrust, Credential, Crl, CrlPolicy};
 use crate::wire::identity::Identity;
 use crate::wire::name::DistinguishedName;
 
@@ -107,6 +110,10 @@ fn check_path(
     others: &[&[u8]],
     now: u64,
 ) -> Result<(), AuthProblem> {
+    if trust.crls.is_empty() && trust.crl_policy == CrlPolicy::Require {
+        // webpki takes no lists for no wish to look at any.
+        return Err(AuthProblem::RevocationUnknown { subject: leaf.subject().clone() });
+    }
     let explain = |error: Error| explain(error, trust, leaf, others, now);
     let der = CertificateDer::from(leaf.der());
     let end = EndEntityCert::try_from(&der).map_err(explain)?;
@@ -116,7 +123,10 @@ fn check_path(
         anchors.iter().filter_map(|anchor| anchor_from_trusted_cert(anchor).ok()).collect();
     let others: Vec<CertificateDer<'_>> =
         others.iter().map(|other| CertificateDer::from(*other)).collect();
-    let lists: Vec<_> = trust.crls.iter().map(super::Crl::list).collect();
+    // webpki takes the first list of an issuer: the newest.
+    let mut lists: Vec<&Crl> = trust.crls.iter().collect();
+    lists.sort_by_key(|list| Reverse(list.this_update()));
+    let lists: Vec<_> = lists.into_iter().map(Crl::list).collect();
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now));
     let path = end.verify_for_usage(
         &algorithms(),

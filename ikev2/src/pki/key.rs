@@ -97,7 +97,9 @@ impl PublicKey {
                 }
                 kind
             }
-            oid::ED25519 if key.len() == 32 && read.algorithm.parameters.is_none() => KeyKind::Ed25519,
+            oid::ED25519 if key.len() == 32 && read.algorithm.parameters.is_none() => {
+                KeyKind::Ed25519
+            }
             oid::ED25519 => return Err(PkiError::PublicKey("an Ed25519 key has 32 octets".into())),
             other => return Err(PkiError::Unsupported(format!("a key of the type {other}"))),
         };
@@ -157,7 +159,8 @@ impl PublicKey {
 
 /// Modulus and exponent of a size that is verified in reasonable time, and that does not give itself away.
 fn rsa_kind(key: &[u8]) -> Result<KeyKind, PkiError> {
-    let key = RsaPublicKey::from_der(key).map_err(|error| PkiError::PublicKey(error.to_string()))?;
+    let key =
+        RsaPublicKey::from_der(key).map_err(|error| PkiError::PublicKey(error.to_string()))?;
     let bits = bits(key.modulus.as_bytes());
     if !(2048..=8192).contains(&bits) {
         return Err(PkiError::Unsupported(format!("an RSA key of {bits} bits")));

@@ -14,9 +14,7 @@ pub enum PkiError {
     #[error("this is not an X.509 certificate: {0}")]
     Certificate(String),
     /// The DER of a private key is wanted.
-    #[error(
-        "this is not a private key in PKCS#8, PKCS#1 (RSA) or SEC1 (elliptic curve) form: {0}"
-    )]
+    #[error("this is not a private key in PKCS#8, PKCS#1 (RSA) or SEC1 (elliptic curve) form: {0}")]
     PrivateKey(String),
     /// PKCS#8 under a password.
     #[error(
@@ -30,10 +28,14 @@ pub enum PkiError {
     #[error("this is not a certificate revocation list that can be used: {0}")]
     Crl(String),
     /// A kind of key that we have no signatures for.
-    #[error("{0} is not supported: use RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519")]
+    #[error(
+        "{0} is not supported: use RSA of 2048 to 8192 bits, ECDSA P-256, P-384 or P-521, or Ed25519"
+    )]
     Unsupported(String),
     /// RSA keys that are too short to be safe or too long to sign with.
-    #[error("an RSA private key of {bits} bits cannot be used: it needs 2048 to 4096, in steps of 8, and an exponent of 65537 or more")]
+    #[error(
+        "an RSA private key of {bits} bits cannot be used: it needs 2048 to 4096, in steps of 8, and an exponent of 65537 or more"
+    )]
     RsaPrivateKey {
         /// Length of the modulus.
         bits: usize,
@@ -154,7 +156,9 @@ pub enum AuthProblem {
         subject: DistinguishedName,
     },
     /// [`CrlPolicy::Require`](super::CrlPolicy::Require) and no list tells.
-    #[error("no revocation list tells about the certificate of {subject} or one above it, and `Require` wants that")]
+    #[error(
+        "no revocation list tells about the certificate of {subject} or one above it, and `Require` wants that"
+    )]
     RevocationUnknown {
         /// Whose certificate.
         subject: DistinguishedName,

@@ -98,7 +98,8 @@ fn compressed_points_and_unknown_curves_are_told() {
     };
     let told = PublicKey::from_spki_der(&unknown).unwrap_err().to_string();
     assert!(told.starts_with("the curve 1.3.132.0.10 is not supported"), "{told}");
-    let short = strict(0x30, &[&spki[2..23], &strict(3, &[&[0, 2], &spki[27..59]].concat())].concat());
+    let short =
+        strict(0x30, &[&spki[2..23], &strict(3, &[&[0, 2], &spki[27..59]].concat())].concat());
     let told = PublicKey::from_spki_der(&short).unwrap_err().to_string();
     assert!(told.starts_with("a compressed ECDSA P-256 key is not supported"), "{told}");
 }
@@ -163,7 +164,10 @@ fn more_certificates_or_octets_than_anybody_needs_are_not_looked_at() {
     assert_eq!(leaves(&trust, &[&leaf], &left(), NOW).map(|all| all.len()), Ok(1));
     let many = vec![leaf.as_slice(); 100];
     let told = leaves(&trust, &many, &left(), NOW).unwrap_err().to_string();
-    assert_eq!(told, "it sent 100 certificates, which is too much: at most 8 certificates of 16 KiB together");
+    assert_eq!(
+        told,
+        "it sent 100 certificates, which is too much: at most 8 certificates of 16 KiB together"
+    );
     let long = ca.issue(&key, "left.test", |params| {
         let extension = testkit::pki::rcgen::CustomExtension::from_oid_content(
             &[1, 3, 6, 1, 4, 1, 99999, 1],
@@ -206,7 +210,10 @@ fn a_loop_of_issuers_ends() {
         .collect();
     let trust = trusting(&Authority::root("Three").der());
     let refused = leaves(&trust, &sent, &left(), NOW).unwrap_err();
-    assert!(matches!(refused, AuthProblem::UnknownIssuer { .. } | AuthProblem::Chain { .. }), "{refused}");
+    assert!(
+        matches!(refused, AuthProblem::UnknownIssuer { .. } | AuthProblem::Chain { .. }),
+        "{refused}"
+    );
     // And with the anchor in the loop it is found.
     assert!(leaves(&trusting(&two.der()), &sent, &left(), NOW).is_ok());
 }

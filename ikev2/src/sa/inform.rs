@@ -33,7 +33,8 @@ impl Established {
         if body.notify(NotifyType::AUTHENTICATION_FAILED).is_some() {
             self.respond(message, &Chain::new(), cx);
             let expected = Some(self.ends.remote_id.clone());
-            let reason = CloseReason::AuthRefusedByPeer { sent: self.ends.local_id.clone(), expected };
+            let reason =
+                CloseReason::AuthRefusedByPeer { sent: self.ends.local_id.clone(), expected };
             return self.fail(reason, cx);
         }
         self.on_redirect(message, cx);

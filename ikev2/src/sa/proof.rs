@@ -147,10 +147,8 @@ pub(super) fn check(
     signed: SignedOctets<'_>,
     now: Option<u64>,
 ) -> Result<(PeerAuthenticated, Shown), CloseReason> {
-    let fail = |problem| CloseReason::NotProved {
-        claimed: claimed.clone(),
-        problem: Box::new(problem),
-    };
+    let fail =
+        |problem| CloseReason::NotProved { claimed: claimed.clone(), problem: Box::new(problem) };
     let wrong_method = |wanted| fail(AuthProblem::Method { used: auth.method, wanted });
     let by_key = auth.method == AuthMethod::SHARED_KEY;
     match wanted {

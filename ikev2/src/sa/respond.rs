@@ -343,10 +343,8 @@ impl AuthAwaited {
             sk_p: &self.channel.sk_p_ours,
             id_body: &local_id.emit(),
         };
-        let asked = Announced {
-            wants_raw_key: proof::wants_raw_key(&message.body),
-            ..self.announced
-        };
+        let asked =
+            Announced { wants_raw_key: proof::wants_raw_key(&message.body), ..self.announced };
         proof::show(&mut chain, &config.local_auth, &asked);
         let prf = self.channel.prf();
         let local_auth = match proof::prove(&mut chain, &config.local_auth, &asked, prf, signed) {

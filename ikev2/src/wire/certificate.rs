@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn the_encoding_comes_first() {
         let cert = Cert::parse(b"\x04\x30\x00").unwrap();
-        assert_eq!((cert.encoding, cert.data), (CertEncoding::X509_SIGNATURE, [0x30, 0].as_slice()));
+        assert_eq!(
+            (cert.encoding, cert.data),
+            (CertEncoding::X509_SIGNATURE, [0x30, 0].as_slice())
+        );
         let request = CertRequest::parse(b"\x0f").unwrap();
         assert_eq!(request.encoding, CertEncoding::RAW_PUBLIC_KEY);
         assert!(request.authorities.is_empty());

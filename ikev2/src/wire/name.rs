@@ -195,3 +195,88 @@ impl PartialEq for DistinguishedName {
 }
 
 impl Eq for DistinguishedName {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DistinguishedName {
+        text.parse().unwrap()
+    }
+
+    /// C=CH, O=Example, CN=gw, with these tags on the strings.
+    fn der(tags: [u8; 3], texts: [&[u8]; 3]) -> Vec<u8> {
+        let tlv =
+            |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+        let parts = [6, 10, 3].into_iter().zip(tags).zip(texts).map(|((kind, tag), text)| {
+            let value = [vec![6, 3, 0x55, 4, kind], tlv(tag, text)].concat();
+            tlv(0x31, &tlv(0x30, &value))
+        });
+        tlv(0x30, &parts.collect::<Vec<_>>().concat())
+    }
+
+    #[test]
+    fn text_and_der_say_the_same() {
+        let read =
+            DistinguishedName::from_der(&der([0x13, 0x0c, 0x0c], [b"CH", b"Example", b"gw"]));
+        let read = read.unwrap();
+        assert_eq!(read.to_string(), "C=CH, O=Example, CN=gw");
+        assert_eq!(read, name("C=CH, O=Example, CN=gw"));
+        assert_eq!(read.der(), name("C=CH,O=Example,CN=gw").der(), "as OpenSSL encodes it");
+        for text in ["E=ops@example.com", "CN=a\\, b", "OU=a+CN=b", "1.2.3.4=#0c0161", "CN=\u{fc}"]
+        {
+            assert_eq!(name(&name(text).to_string()), name(text), "{text}");
+        }
+        assert_eq!(name("E=ops@example.com"), name("emailAddress=ops@example.com"));
+    }
+
+    #[test]
+    fn names_compare_as_people_read_them() {
+        let [utf8, printable, ia5, bmp] = [
+            der([0x0c; 3], [b"CH", b"Ex  ample ", b"gw"]),
+            der([0x13; 3], [b"ch", b"ex ample", b"GW"]),
+            der([0x16; 3], [b"CH", b" EX ample", b"gw"]),
+            der([0x1e; 3], [b"\0C\0H", b"\0E\0x\0 \0a\0m\0p\0l\0e", b"\0g\0w"]),
+        ]
+        .map(|der| DistinguishedName::from_der(&der).unwrap());
+        assert!(utf8 == printable && printable == ia5 && ia5 == bmp);
+        for other in [
+            "C=CH, CN=gw, O=Ex ample",
+            "C=CH, O=Ex ample",
+            "C=CH, O=Ex ample, CN=gw, CN=gw",
+            "C=CH, O=Example, CN=gw",
+            "C=CH, O=Ex ample+CN=gw",
+            "C=CH, OU=Ex ample, CN=gw",
+        ] {
+            assert_ne!(utf8, name(other), "{other}");
+        }
+        assert_eq!(name("OU=a+CN=b"), name("CN=b+OU=a"), "a set has no order");
+        // An octet string is no text, even if it has its letters.
+        let raw = DistinguishedName::from_der(&der([4; 3], [b"CH", b"Ex ample", b"gw"])).unwrap();
+        assert_ne!(raw, utf8);
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let good = der([0x0c; 3], [b"CH", b"Example", b"gw"]);
+        for at in 0..good.len() {
+            assert!(DistinguishedName::from_der(&good[..at]).is_none());
+            let mut bad = good.clone();
+            bad[at] ^= 0x80;
+            let _any = DistinguishedName::from_der(&bad);
+        }
+        assert!(DistinguishedName::from_der(&[good, vec![0]].concat()).is_none());
+        assert!(DistinguishedName::from_der(&[0x30, 0]).is_some_and(|name| name.is_empty()));
+        for text in ["", "CN", "gw.example.com", "CN=a,,O=b", "nonsense=a", "CN=a, ="] {
+            assert_eq!(text.parse::<DistinguishedName>(), Err(NameError(text.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_line_of_print() {
+        let odd = der([0x0c; 3], ["\n\u{1b}[2J".as_bytes(), "\u{85}".as_bytes(), b"a, O=b"]);
+        let shown = DistinguishedName::from_der(&odd).unwrap().to_string();
+        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        assert!(shown.ends_with("CN=a\\, O=b"), "{shown}");
+    }
+}

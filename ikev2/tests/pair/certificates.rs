@@ -80,9 +80,9 @@ fn problem_on_the_right(peers: [PeerConfig; 2]) -> AuthProblem {
     let refused = left_reason(&world);
     assert!(matches!(refused, CloseReason::AuthRefusedByPeer { .. }), "{refused:?}");
     let mut told = world.right().events.iter().filter_map(|(_, event)| match event {
-        Event::Refused { peer: Some(_), reason: CloseReason::NotProved { problem, .. }, .. } => {
-            Some((**problem).clone())
-        }
+        Event::Refused {
+            peer: Some(_), reason: CloseReason::NotProved { problem, .. }, ..
+        } => Some((**problem).clone()),
         _ => None,
     });
     told.next().unwrap_or_else(|| panic!("{}", world.report()))
@@ -175,7 +175,8 @@ fn each_side_has_its_own_way() {
         assert_eq!(methods(&world), [name, "ECDSA with SHA2-384"]);
         // And with the roles changed.
         let [mut one, mut two] = certified(&Key::ed25519(), &Key::p384());
-        let (name_l, name_r) = (Identity::Fqdn("left.test".into()), Identity::Fqdn("right.test".into()));
+        let (name_l, name_r) =
+            (Identity::Fqdn("left.test".into()), Identity::Fqdn("right.test".into()));
         (one.local_id, two.remote_id) = (Some(name_r.clone()), RemoteId::Exact(name_r));
         (two.local_id, one.remote_id) = (Some(name_l.clone()), RemoteId::Exact(name_l));
         let cas = ["Left CA", "Right CA"].map(Authority::root);
@@ -201,7 +202,8 @@ fn bare_keys_of_every_kind_come_up_and_another_key_does_not() {
         let other = Credential::raw(&Key::p256().pkcs8).unwrap();
         right.remote_auth = RemoteAuth::PublicKey(other.public_key().clone());
         let problem = problem_on_the_right([left, right]);
-        let by_kind = matches!(problem, AuthProblem::KeyKind { .. } | AuthProblem::Signature { .. });
+        let by_kind =
+            matches!(problem, AuthProblem::KeyKind { .. } | AuthProblem::Signature { .. });
         assert!(by_kind, "{problem}");
     }
 }
@@ -310,7 +312,7 @@ fn a_long_chain_goes_in_fragments() {
         assert!(world.sent().iter().all(|sent| sent.payload.len() <= 1252), "none too long");
     });
     left.fragmentation = Fragmentation::Off;
-    up(World::new(1).peers([left, right]));
+    up(World::new(1).link(Link::default().mtu(65_535)).peers([left, right]));
 }
 
 /// RFC 7296 §3.7: hashes of the CAs in IKE_SA_INIT, but nothing for peers with a shared key.

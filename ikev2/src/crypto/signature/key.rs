@@ -11,9 +11,9 @@
 //! ECDSA is deterministic (RFC 6979), as PKCS#1 and Ed25519 are: a generator of the operating system is asked for the salt of
 //! RSASSA-PSS alone, which `ring` draws by itself.
 
-use ecdsa::signature::hazmat::PrehashSigner;
 use der::asn1::{ObjectIdentifier, OctetStringRef, UintRef};
 use der::{Decode, Sequence};
+use ecdsa::signature::hazmat::PrehashSigner;
 use pkcs8::PrivateKeyInfoRef;
 use pkcs8::spki::AlgorithmIdentifierRef;
 use ring::rand::SystemRandom;
@@ -58,11 +58,9 @@ impl SigningKey {
     }
 
     fn rsa(der: &[u8]) -> Result<(Self, PublicKey), PkiError> {
-        let key = RsaKeyPair::from_der(der).map_err(|error| {
-            match modulus_bits(der) {
-                Some(bits) if !(2048..=4096).contains(&bits) => PkiError::RsaPrivateKey { bits },
-                _ => PkiError::PrivateKey(format!("an RSA key that is not good: {error}")),
-            }
+        let key = RsaKeyPair::from_der(der).map_err(|error| match modulus_bits(der) {
+            Some(bits) if !(2048..=4096).contains(&bits) => PkiError::RsaPrivateKey { bits },
+            _ => PkiError::PrivateKey(format!("an RSA key that is not good: {error}")),
         })?;
         let bits = key.public().modulus_len() * 8;
         let public = PublicKey::of(KeyKind::Rsa { bits }, key.public().as_ref())?;
@@ -70,7 +68,10 @@ impl SigningKey {
     }
 
     /// `curve`: as PKCS#8 names it; a bare ECPrivateKey names it itself.
-    fn on_curve(der: &[u8], curve: Option<ObjectIdentifier>) -> Result<(Self, PublicKey), PkiError> {
+    fn on_curve(
+        der: &[u8],
+        curve: Option<ObjectIdentifier>,
+    ) -> Result<(Self, PublicKey), PkiError> {
         let bad = |error: der::Error| PkiError::PrivateKey(error.to_string());
         let read = EcPrivateKey::from_der(der).map_err(bad)?;
         let unnamed = || PkiError::PrivateKey("its elliptic curve is not named".into());
@@ -98,7 +99,8 @@ impl SigningKey {
     /// RFC 8410 §7: an OCTET STRING of 32 octets inside that of PKCS#8.
     fn ed25519(der: &[u8]) -> Result<(Self, PublicKey), PkiError> {
         let seed = <&OctetStringRef>::from_der(der);
-        let key = seed.ok().and_then(|seed| Ed25519KeyPair::from_seed_unchecked(seed.as_bytes()).ok());
+        let key =
+            seed.ok().and_then(|seed| Ed25519KeyPair::from_seed_unchecked(seed.as_bytes()).ok());
         let key = key.ok_or_else(|| PkiError::PrivateKey("an Ed25519 key has 32 octets".into()))?;
         let public = PublicKey::of(KeyKind::Ed25519, key.public_key().as_ref())?;
         Ok((Self::Ed25519(key), public))

@@ -192,7 +192,9 @@ fn numbers_out_of_range_are_no_signature() {
     let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let order = hex::decode(order).unwrap();
     for number in [vec![0; 32], order, vec![255; 32]] {
-        for one in [[number.clone(), number.clone()], [vec![1; 32], number.clone()], [number, vec![1; 32]]] {
+        for one in
+            [[number.clone(), number.clone()], [vec![1; 32], number.clone()], [number, vec![1; 32]]]
+        {
             let data = one.concat();
             let refused = verify(&public, AuthMethod::ECDSA_SHA_256_P256, &data, OCTETS);
             assert!(matches!(refused, Err(AuthProblem::Signature { .. })), "{refused:?}");

@@ -12,7 +12,7 @@ mod limits;
 mod others;
 
 use super::*;
-use crate::registry::{KeMethod, ProtocolId};
+use crate::registry::{CertEncoding, KeMethod, ProtocolId};
 use crate::wire::message::Payloads;
 use crate::wire::proposal::Transform;
 
@@ -226,10 +226,13 @@ fn vendor_ids_are_passed_over() {
 #[test]
 fn known_payloads_that_are_not_used_are_passed_over() {
     let mut pair = Pair::up();
-    let unused = [PayloadType::CP, PayloadType::EAP, PayloadType::CERT, PayloadType::CERTREQ];
-    for (id, kind) in (2..).zip(unused) {
-        let mut chain = Chain::new();
-        chain.unknown_critical(kind);
+    let mut chains = [Chain::new(), Chain::new(), Chain::new(), Chain::new()];
+    chains[0].unknown_critical(PayloadType::CP);
+    chains[1].unknown_critical(PayloadType::EAP);
+    chains[2].cert(CertEncoding::X509_SIGNATURE, b"no certificate");
+    chains[3].cert_request(CertEncoding(200), &[[7; 20]]);
+    for (id, chain) in (2..).zip(chains) {
+        let kind = chain.first();
         let request = pair.forge(A, INFORMATIONAL, (id, false), &chain);
         let answer = answer_to(&mut pair, A, &request);
         let (sa, _) = pair.sa(A);

@@ -98,7 +98,8 @@ fn a_ca_of_the_same_name_with_another_key_is_another_ca() {
     let (ca, twin, key) = (Authority::root("CA"), Authority::root("CA"), Key::p256());
     let leaf = ca.issue(&key, "left.test", |_| {});
     let problem = problem_on_the_right(with_chain(&key, &[leaf], trust(&twin.der())));
-    let by_signature = matches!(problem, AuthProblem::Chain { .. } | AuthProblem::UnknownIssuer { .. });
+    let by_signature =
+        matches!(problem, AuthProblem::Chain { .. } | AuthProblem::UnknownIssuer { .. });
     assert!(by_signature, "{problem}");
 }
 
@@ -120,7 +121,8 @@ fn certificates_of_others_issue_nothing() {
     let chain = [below.issue(&key, "left.test", |_| {}), below.der(), short.der()];
     let problem = problem_on_the_right(with_chain(&key, &chain, trust(&root.der())));
     assert!(problem.to_string().contains("pathLenConstraint"), "{problem}");
-    let allowed = |ca: &mut CertificateParams| ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let allowed =
+        |ca: &mut CertificateParams| ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     up(World::new(1).peers(with_middle(&Authority::root("Root"), allowed, |_| {})));
 }
 
@@ -150,7 +152,9 @@ fn key_usage_has_to_allow_signatures() {
         with_leaf(move |leaf| leaf.key_usages = usage)
     };
     use KeyUsagePurpose::{ContentCommitment, DigitalSignature, KeyAgreement, KeyEncipherment};
-    for good in [&[DigitalSignature][..], &[ContentCommitment], &[KeyAgreement, DigitalSignature], &[]] {
+    for good in
+        [&[DigitalSignature][..], &[ContentCommitment], &[KeyAgreement, DigitalSignature], &[]]
+    {
         up(World::new(1).peers(usage(good)));
     }
     let problem = problem_on_the_right(usage(&[KeyEncipherment, KeyAgreement]));
@@ -205,17 +209,33 @@ const PAST: (u8, u8) = (6, 30);
 #[test]
 fn what_a_list_names_is_refused() {
     use CrlPolicy::{IfPresent, Require};
-    let leaf_revoked = |root: &Authority, middle: &Authority| vec![root.crl(&[1], NEXT), middle.crl(&[6, 7], NEXT)];
-    let middle_revoked = |root: &Authority, middle: &Authority| vec![root.crl(&[3], NEXT), middle.crl(&[], NEXT)];
+    let leaf_revoked = |root: &Authority, middle: &Authority| {
+        vec![root.crl(&[1], NEXT), middle.crl(&[6, 7], NEXT)]
+    };
+    let middle_revoked =
+        |root: &Authority, middle: &Authority| vec![root.crl(&[3], NEXT), middle.crl(&[], NEXT)];
     for policy in [IfPresent, Require] {
         let problem = problem_on_the_right(with_crls(leaf_revoked, policy));
         assert!(matches!(problem, AuthProblem::Revoked { .. }), "{problem}");
         let problem = problem_on_the_right(with_crls(middle_revoked, policy));
         assert!(matches!(problem, AuthProblem::Revoked { .. }), "{problem}");
         // 8 is somebody else; 3 of the root's and 7 of the other's list are not these.
-        let others = |root: &Authority, middle: &Authority| vec![root.crl(&[7, 8], NEXT), middle.crl(&[3, 8], NEXT)];
+        let others = |root: &Authority, middle: &Authority| {
+            vec![root.crl(&[7, 8], NEXT), middle.crl(&[3, 8], NEXT)]
+        };
         up(World::new(1).peers(with_crls(others, policy)));
     }
+    // Of two lists the newest counts, whatever their order.
+    let both = |_: &Authority, middle: &Authority| {
+        vec![middle.crl(&[7], NEXT), middle.crl_of(1, &[], NEXT)]
+    };
+    let problem = problem_on_the_right(with_crls(both, IfPresent));
+    assert!(matches!(problem, AuthProblem::Revoked { .. }), "{problem}");
+    let both = |_: &Authority, middle: &Authority| {
+        vec![middle.crl_of(1, &[], NEXT), middle.crl(&[7], NEXT)]
+    };
+    let problem = problem_on_the_right(with_crls(both, IfPresent));
+    assert!(matches!(problem, AuthProblem::Revoked { .. }), "{problem}");
     // An old list still tells who was revoked.
     let old = |_: &Authority, middle: &Authority| vec![middle.crl(&[7], PAST)];
     let problem = problem_on_the_right(with_crls(old, IfPresent));
@@ -227,7 +247,8 @@ fn where_lists_are_required_they_have_to_be_there_and_in_time() {
     use CrlPolicy::{IfPresent, Require};
     let none = |_: &Authority, _: &Authority| Vec::new();
     let one = |_: &Authority, middle: &Authority| vec![middle.crl(&[], NEXT)];
-    let old = |root: &Authority, middle: &Authority| vec![root.crl(&[], NEXT), middle.crl(&[], PAST)];
+    let old =
+        |root: &Authority, middle: &Authority| vec![root.crl(&[], NEXT), middle.crl(&[], PAST)];
     for lists in [none as fn(&_, &_) -> _, one, old] {
         up(World::new(1).peers(with_crls(lists, IfPresent)));
     }

@@ -70,7 +70,9 @@ fn no_certificate_at_all_is_told() {
 /// A peer that knows no Identity hash (it is taken out on the way) gets no Ed25519 signature (RFC 8420 §2), on either side.
 #[test]
 fn what_the_peer_cannot_check_is_not_sent() {
-    for (left, right, of_left) in [(Key::ed25519(), Key::p256(), true), (Key::p256(), Key::ed25519(), false)] {
+    for (left, right, of_left) in
+        [(Key::ed25519(), Key::p256(), true), (Key::p256(), Key::ed25519(), false)]
+    {
         let mut world = World::new(1).peers(certified(&left, &right));
         world.attack(|mut datagram, _| {
             let hashes = [0, 2, 0, 3, 0, 4, 0, 5];
@@ -108,9 +110,10 @@ fn refusals_look_alike_from_outside() {
     let lengths = [unknown, by_key, other_ca].map(|left| {
         let mut world = World::new(1).peers([left, right.clone()]);
         world.run_for(MINUTE / 4);
-        let mut answers = world.sent().iter().filter(|sent| {
-            header(sent).exchange == ExchangeType::IKE_AUTH && sent.host == RIGHT
-        });
+        let mut answers = world
+            .sent()
+            .iter()
+            .filter(|sent| header(sent).exchange == ExchangeType::IKE_AUTH && sent.host == RIGHT);
         answers.next().unwrap().payload.len()
     });
     assert!(lengths.iter().all(|len| *len == lengths[0]), "{lengths:?}");
