@@ -52,14 +52,7 @@ fn up(time: Timestamp) -> ConnectionStatus {
             redirected_to: None,
             endpoints: Vec::new(),
         },
-        auth: Some(AuthStatus {
-            local: "certificate".into(),
-            remote: "certificate".into(),
-            local_method: Some("ECDSA with SHA2-256".into()),
-            remote_method: Some("RSASSA-PSS with SHA2-256".into()),
-            local_certificate: Some(certificate("fra1", time)),
-            remote_certificate: Some(certificate("berlin", time)),
-        }),
+        auth: Some(auth(time)),
         ike: Some(IkeStatus {
             suite: "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384".into(),
             started_by: "us".into(),
@@ -108,6 +101,17 @@ fn up(time: Timestamp) -> ConnectionStatus {
         routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
         warnings: Vec::new(),
         warning_details: Vec::new(),
+    }
+}
+
+fn auth(time: Timestamp) -> AuthStatus {
+    AuthStatus {
+        local: "certificate".into(),
+        remote: "certificate".into(),
+        local_method: Some("ECDSA with SHA2-256".into()),
+        remote_method: Some("RSASSA-PSS with SHA2-256".into()),
+        local_certificate: Some(certificate("fra1", time)),
+        remote_certificate: Some(certificate("berlin", time)),
     }
 }
 

@@ -7,7 +7,12 @@
 //!   certificates/pki..      ours on both sides with what `s2s-gw pki` made; renewed under a running tunnel
 //! ```
 
-use std::path::PathBuf;
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexing a JSON value answers null, it does not panic"
+)]
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,20 +28,18 @@ use crate::case::{Case, GAP, Pair, Tunnel, program};
 use crate::lifecycle::says;
 use crate::traffic::gcm;
 
+type Edit = fn(&mut ConnectionSpec, &mut ConnectionSpec);
+
 /// What both sides have, and what ours then says about it.
 #[derive(Clone, Copy)]
 struct Fit {
     name: &'static str,
-    edit: fn(&mut ConnectionSpec, &mut ConnectionSpec),
+    edit: Edit,
     /// Methods of ours: of itself and of the peer, where ours begins; part of the text.
     methods: (&'static str, &'static str),
 }
 
-const fn fit(
-    name: &'static str,
-    methods: (&'static str, &'static str),
-    edit: fn(&mut ConnectionSpec, &mut ConnectionSpec),
-) -> Fit {
+const fn fit(name: &'static str, methods: (&'static str, &'static str), edit: Edit) -> Fit {
     Fit { name, edit, methods }
 }
 
@@ -69,7 +72,7 @@ const FITS: [Fit; 12] = [
         certified(l, r, "ec256");
         for side in [l, r] {
             let list = files().file("crl.pem");
-            more(side, &format!("crl = {list:?}\ncrl_policy = \"require\""));
+            more(side, &format!("crl = {}\ncrl_policy = \"require\"", quoted(&list)));
             with_file(side, "x509crl", "crl.pem");
         }
     }),
@@ -79,7 +82,7 @@ const FITS: [Fit; 12] = [
             let (key, theirs) =
                 (file(format!("{name}-ec256.key")), file(format!("{peer}-ec256.pub")));
             side.proofs = Some(Proofs {
-                ours: format!("key = {key:?}\npeer_key = {theirs:?}"),
+                ours: format!("key = {}\npeer_key = {}", quoted(&key), quoted(&theirs)),
                 swan: (
                     format!("auth = pubkey\npubkeys = {name}-ec256.pub"),
                     format!("auth = pubkey\npubkeys = {peer}-ec256.pub"),
@@ -101,7 +104,7 @@ const FITS: [Fit; 12] = [
                 let lines = proofs.ours.lines().filter(|line| !line.starts_with("ca "));
                 proofs.ours = lines.collect::<Vec<_>>().join("\n");
             }
-            more(side, &format!("peer_cert = {pinned:?}"));
+            more(side, &format!("peer_cert = {}", quoted(&pinned)));
         }
     }),
     fit("names", ("ECDSA", "ECDSA"), |l, r| {
@@ -117,7 +120,7 @@ const FITS: [Fit; 12] = [
 #[derive(Clone, Copy)]
 struct Misfit {
     name: &'static str,
-    edit: fn(&mut ConnectionSpec, &mut ConnectionSpec),
+    edit: Edit,
     /// Code where the peer of the bad one is ours.
     code: &'static str,
     words: &'static str,
@@ -160,7 +163,7 @@ const MISFITS: [Misfit; 4] = [
             certified(l, r, "ec256");
             ours_is(l, "left", "revoked");
             let list = files().file("crl.pem");
-            more(r, &format!("crl = {list:?}"));
+            more(r, &format!("crl = {}", quoted(&list)));
             with_file(r, "x509crl", "crl.pem");
         },
         code: "E1034",
@@ -177,7 +180,7 @@ pub(crate) fn list(list: &mut List) {
             });
         }
     }
-    let one_side: [(&str, fn(&mut ConnectionSpec, &mut ConnectionSpec)); 2] = [
+    let one_side: [(&str, Edit); 2] = [
         ("certificates/key-and-certificate", |l, r| mixed(l, r, true)),
         ("certificates/certificate-and-key", |l, r| mixed(l, r, false)),
     ];
@@ -230,7 +233,7 @@ fn ours_is(side: &mut ConnectionSpec, name: &str, kind: &str) {
     let file = |what: &str| files().file(&format!("{name}-{kind}.{what}"));
     let (cert, key, ca) = (file("pem"), file("key"), files().file("root.pem"));
     side.proofs = Some(Proofs {
-        ours: format!("cert = {cert:?}\nkey = {key:?}\nca = {ca:?}"),
+        ours: by_certificate(&cert, &key, &ca),
         swan: (
             format!("auth = pubkey\ncerts = {name}-{kind}.pem"),
             "auth = pubkey\ncacerts = root.pem".into(),
@@ -238,6 +241,15 @@ fn ours_is(side: &mut ConnectionSpec, name: &str, kind: &str) {
         swan_files: vec![("private", key), ("x509", cert), ("x509ca", ca)],
         ..Proofs::default()
     });
+}
+
+fn by_certificate(cert: &Path, key: &Path, ca: &Path) -> String {
+    format!("cert = {}\nkey = {}\nca = {}", quoted(cert), quoted(key), quoted(ca))
+}
+
+/// As TOML has it.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
 }
 
 fn more(side: &mut ConnectionSpec, lines: &str) {
@@ -320,10 +332,7 @@ fn of_pki(left: &mut ConnectionSpec, right: &mut ConnectionSpec) {
     for (side, name) in [(left, "left"), (right, "right")] {
         let file = |what: &str| dir.join(format!("{name}.example.org.{what}"));
         let (cert, key, ca) = (file("pem"), file("key"), dir.join("ca.pem"));
-        side.proofs = Some(Proofs {
-            ours: format!("cert = {cert:?}\nkey = {key:?}\nca = {ca:?}"),
-            ..Proofs::default()
-        });
+        side.proofs = Some(Proofs { ours: by_certificate(&cert, &key, &ca), ..Proofs::default() });
     }
 }
 
@@ -398,8 +407,8 @@ fn revoked(case: &mut Case) -> Result<()> {
     let dir = directory(right)?;
     pki(&["revoke", &dir.display().to_string(), "left.example.org"]);
     let text = std::fs::read_to_string(right.config())?;
-    let list = dir.join("crl.pem").display().to_string();
-    std::fs::write(right.config(), text.replace("ca = ", &format!("crl = {list:?}\nca = ")))?;
+    let list = format!("crl = {}\nca = ", quoted(&dir.join("crl.pem")));
+    std::fs::write(right.config(), text.replace("ca = ", &list))?;
     reload(right)?;
     case.left.restart("site")?;
     says(case.right.as_ref(), &[("ours", "E1034")])?;
