@@ -26,6 +26,7 @@ use super::address::{host, network};
 use super::auth::{Auth, TheirProof};
 use super::codes::Code;
 use super::credentials::{self, Defaults};
+use super::identities::{self, identity, local_id};
 use super::keys::did_you_mean;
 use super::load::{Connected, Surroundings};
 use super::model::{
@@ -124,7 +125,7 @@ impl Draft {
             context.security.check_built_in(policy, &built_in, place, findings);
         }
         let auth = read_auth(raw, context, findings);
-        let local_id = read_local_id(raw, context, auth.as_ref(), findings);
+        let local_id = local_id(raw, context.gateway, auth.as_ref(), findings);
         let peer_id = identity(&raw.peer_id, findings);
         let monitors = monitors(raw, remote_complete.then_some(&remote), findings);
         let mut draft = Self {
@@ -166,24 +167,12 @@ impl Draft {
         if any && raw.peer_id.is_absent() {
             findings.add(any_needs_id(&draft.peer_place));
         } else {
-            draft.check_peer_id(raw, findings);
+            identities::check_peer_id(raw, &draft, findings);
         }
         draft.compare_sides(findings);
         draft.compare_peer_with_routes(findings);
         draft.compare_with_host(context, findings);
         draft
-    }
-
-    /// Whom a certificate lets in.
-    fn check_peer_id(&self, raw: &RawConnection, findings: &mut Findings) {
-        let Some(auth) = &self.auth else { return };
-        if matches!(raw.peer_id, Field::Wrong) || raw.peer_id.is_absent() != self.peer_id.is_none()
-        {
-            return;
-        }
-        let written = self.peer_id.as_ref().zip(raw.peer_id.given().map(|at| &at.place));
-        let by_address = self.hosts.iter().all(|at| matches!(at.value.name, HostName::Address(_)));
-        credentials::check_peer_id(written, by_address, auth, &self.peer_place, findings);
     }
 
     /// The pre-shared key that the peer is known by.
@@ -339,24 +328,6 @@ fn read_auth(raw: &RawConnection, context: &Context<'_>, findings: &mut Findings
     credentials::auth(raw, &psk, context.auth, surroundings, findings)
 }
 
-/// That of the connection, of the gateway, or of our certificate.
-fn read_local_id(
-    raw: &RawConnection,
-    context: &Context<'_>,
-    auth: Option<&Auth>,
-    findings: &mut Findings,
-) -> Option<Identity> {
-    let own = identity(&raw.local_id, findings);
-    if own.is_none() && !raw.local_id.is_absent() {
-        return None;
-    }
-    let place = raw.local_id.given().map(|at| &at.place);
-    let of_gateway = || context.gateway.id.as_ref().map(|id| (id, None));
-    let configured = own.as_ref().map(|id| (id, place)).or_else(of_gateway);
-    let cert = raw.auth.cert.given().map_or(&raw.name.place, |at| &at.place);
-    credentials::our_identity(configured, auth, cert, findings)
-}
-
 /// Of this connection; more than what the device was given can never come.
 fn read_mtu(raw: &RawConnection, gateway: &Gateway, findings: &mut Findings) -> Option<u16> {
     let at = raw.mtu.given()?;
@@ -475,25 +446,6 @@ fn read_start(raw: &RawConnection, any: bool, findings: &mut Findings) -> Start 
                 );
             }
             at.value
-        }
-    }
-}
-
-pub(super) fn identity(field: &Field<String>, findings: &mut Findings) -> Option<Identity> {
-    let at = field.given()?;
-    match at.value.parse() {
-        Ok(identity) => Some(identity),
-        Err(error) => {
-            findings.add(
-                Diagnostic::at(
-                    Code::BadIdentity,
-                    &at.place,
-                    format!("`{}` is not an identity", at.value),
-                )
-                .label(error.to_string())
-                .fix("write an address, a DNS name, a mail address, or keyid:TEXT"),
-            );
-            None
         }
     }
 }

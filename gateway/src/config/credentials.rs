@@ -12,7 +12,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ikev2::Identity;
 use ikev2::pki::{Certificate, CertificateTrust, Credential, CrlPolicy, PkiError};
 
 use super::auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
@@ -400,73 +399,4 @@ fn unused_psk(place: &Place, raw: &RawConnection) -> Diagnostic {
         found = found.related(ours, "our side");
     }
     found
-}
-
-/// Our identity: as configured, or what our certificate says. E0166 if the certificate is not for it.
-pub(super) fn our_identity(
-    configured: Option<(&Identity, Option<&Place>)>,
-    auth: Option<&Auth>,
-    place: &Place,
-    findings: &mut Findings,
-) -> Option<Identity> {
-    let Some(certificate) = auth.and_then(Auth::our_certificate) else {
-        return configured.map(|(identity, _)| identity.clone());
-    };
-    let Some((identity, written)) = configured else {
-        return certificate.identities().first().cloned();
-    };
-    if !certificate.covers(identity) {
-        let names = list(certificate.identities());
-        let message = format!("our certificate is not for {identity}");
-        findings.add(
-            Diagnostic::at(Code::NotInCertificate, written.unwrap_or(place), message)
-                .label(format!("the certificate is for {names}"))
-                .why("the peer believes the identity that our certificate is for, and no other")
-                .fix("write one of these as `local_id`, leave it out, or have a certificate made for this one"),
-        );
-    }
-    Some(identity.clone())
-}
-
-/// E0167: the peer is anybody whom an authority certified. E0166: the pinned certificate is for somebody else.
-pub(super) fn check_peer_id(
-    peer_id: Option<(&Identity, &Place)>,
-    by_address: bool,
-    auth: &Auth,
-    place: &Place,
-    findings: &mut Findings,
-) {
-    let TheirProof::Certificate(trust) = &auth.theirs else { return };
-    let pinned = &trust.trust().pinned;
-    let Some((identity, written)) = peer_id else {
-        if !by_address {
-            let names = pinned.iter().flat_map(Certificate::identities).next();
-            let name = names.map_or_else(|| "NAME".to_owned(), ToString::to_string);
-            findings.add(
-                Diagnostic::at(Code::CertificateNeedsId, place, "`peer_id` is missing")
-                    .label("who has to be there?")
-                    .why("an authority certifies many, and a certificate alone would let any of them in")
-                    .fix(format!("write `peer_id = \"{name}\"` with the identity that the peer sends")),
-            );
-        }
-        return;
-    };
-    if !pinned.is_empty() && !pinned.iter().any(|one| one.covers(identity)) {
-        let names: Vec<Identity> =
-            pinned.iter().flat_map(Certificate::identities).cloned().collect();
-        findings.add(
-            Diagnostic::at(
-                Code::NotInCertificate,
-                written,
-                format!("the pinned certificate is not for {identity}"),
-            )
-            .label(format!("it is for {}", list(&names)))
-            .fix("write one of these as `peer_id`, or pin the certificate of this peer"),
-        );
-    }
-}
-
-fn list(identities: &[Identity]) -> String {
-    let all: Vec<_> = identities.iter().map(|one| format!("`{one}`")).collect();
-    if all.is_empty() { "nobody".to_owned() } else { all.join(", ") }
 }

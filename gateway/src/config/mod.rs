@@ -19,6 +19,7 @@ mod credentials;
 mod document;
 mod foreign;
 mod genpsk;
+mod identities;
 mod keys;
 mod load;
 mod model;

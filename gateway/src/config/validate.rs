@@ -13,8 +13,9 @@ use std::path::PathBuf;
 
 use super::address::{address, network};
 use super::codes::Code;
-use super::connection::{Context, Draft, Networks, identity, repeated};
+use super::connection::{Context, Draft, Networks, repeated};
 use super::credentials::Defaults;
+use super::identities::identity;
 use super::load::Surroundings;
 use super::model::{Connection, Gateway, Log, Security};
 use super::monitor::{check_inside, management_ip};
