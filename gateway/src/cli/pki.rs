@@ -37,7 +37,7 @@ pub(super) struct Pki {
     /// Of a new authority: the same
     #[arg(long, default_value_t = 1826, value_parser = clap::value_parser!(u32).range(1..=7305))]
     ca_days: u32,
-    /// Kind of new keys; those that are there stay
+    /// Kind of new keys
     #[arg(long, default_value = "ecdsa-p256", value_parser = key_kind)]
     key: KeyKind,
     /// Name of a new authority
