@@ -20,7 +20,7 @@ use rcgen::{
 pub use rcgen;
 
 /// What time it is when a [`World`](crate::world::World) begins, since 1970: 2026-07-01T00:00:00Z.
-pub const TODAY: Duration = Duration::from_secs(1_782_864_000);
+pub const TODAY: Duration = Duration::from_hours(495_240);
 
 /// A private key.
 pub struct Key {

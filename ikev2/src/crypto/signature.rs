@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 pub(crate) use self::key::SigningKey;
 use crate::pki::{AuthProblem, KeyKind, PublicKey};
 use crate::registry::AuthMethod;
+use crate::wire::identity::Hex;
 
 /// A hash that is taken before signing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,13 +248,11 @@ fn told(algorithm: &[u8]) -> String {
         ),
     ];
     let names = |oid: &[u8]| algorithm.windows(oid.len().max(1)).any(|window| window == oid);
-    match refused.iter().find(|(oid, _)| names(oid)) {
-        Some((_, name)) => (*name).into(),
-        None => {
-            let digits: String = algorithm.iter().take(80).map(|o| format!("{o:02x}")).collect();
-            format!("the algorithm {digits}")
-        }
+    if let Some((_, name)) = refused.iter().find(|(oid, _)| names(oid)) {
+        return (*name).into();
     }
+    let (start, _) = algorithm.split_at(algorithm.len().min(80));
+    format!("the algorithm {}", Hex(start))
 }
 
 fn is_rsa(scheme: Scheme, key: &PublicKey, octets: &[u8], signature: &[u8]) -> bool {

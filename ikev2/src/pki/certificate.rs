@@ -187,7 +187,10 @@ fn identity(name: &GeneralName) -> Option<Identity> {
             let name = DistinguishedName::from_der(&name.to_der().ok()?)?;
             (!name.is_empty()).then_some(Identity::Dn(name))
         }
-        _ => None,
+        GeneralName::UniformResourceIdentifier(_)
+        | GeneralName::RegisteredId(_)
+        | GeneralName::EdiPartyName(_)
+        | GeneralName::OtherName(_) => None,
     }
 }
 

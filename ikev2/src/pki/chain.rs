@@ -216,6 +216,7 @@ fn revocation<'l>(
 }
 
 /// What webpki found, in terms of the certificates at hand.
+#[expect(clippy::wildcard_enum_match_arm, reason = "webpki's errors grow, and say what they are")]
 fn explain(
     error: Error,
     trust: &CertificateTrust,
@@ -259,6 +260,7 @@ fn topmost(leaf: &Certificate, others: &[&[u8]]) -> DistinguishedName {
 }
 
 /// The rules of RFC 5280 by name.
+#[expect(clippy::wildcard_enum_match_arm, reason = "webpki's errors grow, and say what they are")]
 fn told(error: &Error) -> String {
     match error {
         Error::CaUsedAsEndEntity => "its certificate is that of a CA".into(),

@@ -19,6 +19,7 @@ use x509_cert::spki::{
 };
 
 use super::PkiError;
+use crate::wire::identity::Hex;
 
 /// A public key that signatures can be held against. Compares by the key, not by how its DER names the algorithm.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ impl PublicKey {
 
     /// The same in hexadecimal digits.
     pub(crate) fn shown(&self) -> String {
-        hex(&self.fingerprint())
+        Hex(&self.fingerprint()).to_string()
     }
 
     /// SHA-1 of [`spki`](Self::spki), by which a CERTREQ names a CA (RFC 7296 §3.7).
@@ -177,11 +178,6 @@ fn rsa_kind(key: &[u8]) -> Result<KeyKind, PkiError> {
 pub(crate) fn bits(number: &[u8]) -> usize {
     let zeros = number.first().map_or(0, |first| first.leading_zeros() as usize);
     number.len() * 8 - zeros
-}
-
-/// Octets as hexadecimal digits.
-pub(super) fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 impl fmt::Debug for PublicKey {

@@ -308,7 +308,7 @@ impl InitSent {
         if self.attempt.supersedes.is_none() {
             chain.notify(NotifyType::INITIAL_CONTACT, &[]);
         }
-        proof::show(&mut chain, &config.local_auth, &announced);
+        proof::show(&mut chain, &config.local_auth, announced);
         proof::wish(&mut chain, [config].into_iter());
         if let RemoteId::Exact(remote_id) = &config.remote_id {
             chain.id_r(remote_id);
@@ -319,8 +319,7 @@ impl InitSent {
             sk_p: &channel.sk_p_ours,
             id_body: &local_id.emit(),
         };
-        let proved =
-            proof::prove(&mut chain, &config.local_auth, &announced, channel.prf(), signed);
+        let proved = proof::prove(&mut chain, &config.local_auth, announced, channel.prf(), signed);
         let local_auth = match proved {
             Ok(name) => name,
             Err(reason) => return self.abandon(reason, cx),

@@ -70,7 +70,7 @@ pub(super) fn local_identity(config: &PeerConfig, path: Path) -> Identity {
 }
 
 /// Adds the CERT payloads.
-pub(super) fn show(chain: &mut Chain, auth: &LocalAuth, peer: &Announced) {
+pub(super) fn show(chain: &mut Chain, auth: &LocalAuth, peer: Announced) {
     let LocalAuth::Signature(credential) = auth else { return };
     for certificate in credential.chain() {
         chain.cert(CertEncoding::X509_SIGNATURE, certificate.der());
@@ -84,7 +84,7 @@ pub(super) fn show(chain: &mut Chain, auth: &LocalAuth, peer: &Announced) {
 pub(super) fn prove(
     chain: &mut Chain,
     auth: &LocalAuth,
-    peer: &Announced,
+    peer: Announced,
     prf: Prf,
     signed: SignedOctets<'_>,
 ) -> Result<&'static str, CloseReason> {
@@ -179,6 +179,39 @@ pub(super) fn check(
                 }
             }
             Err(fail(problem))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::pki::{Authority, TODAY};
+
+    use super::*;
+    use crate::pki::CertificateTrust;
+
+    const SIGNED: SignedOctets<'_> =
+        SignedOctets { message: b"message", peer_nonce: b"nonce", sk_p: b"key", id_body: b"id" };
+
+    /// Hash-and-URL (RFC 7296 §3.6, 12 and 13), a list (7) and a bare key (15) are no certificates: the answer is the one to
+    /// a peer that sent none, and nobody is asked for anything.
+    #[test]
+    fn what_is_no_x509_certificate_is_passed_over() {
+        let anchors = vec![Certificate::from_der(&Authority::root("CA").der()).unwrap()];
+        let trust = CertificateTrust { anchors, ..CertificateTrust::default() };
+        let wanted = RemoteAuth::Certificate(std::sync::Arc::new(trust));
+        let claimed = Identity::Fqdn("left.test".into());
+        let auth = Auth { method: AuthMethod::DIGITAL_SIGNATURE, data: &[0; 80] };
+        for encoding in [7, 12, 13, 15, 200] {
+            let mut chain = Chain::new();
+            let url = [[7; 20].as_slice(), b"http://192.0.2.1/certificate"].concat();
+            chain.cert(CertEncoding(encoding), &url);
+            let body = Body::parse(chain.first(), chain.octets()).unwrap();
+            let now = Some(TODAY.as_secs());
+            let found =
+                check(&wanted, &body, (&claimed, &auth), Prf::HmacSha2_256, SIGNED, now).map(drop);
+            let problem = Box::new(AuthProblem::NoCertificate);
+            assert_eq!(found, Err(CloseReason::NotProved { claimed: claimed.clone(), problem }));
         }
     }
 }

@@ -345,9 +345,9 @@ impl AuthAwaited {
         };
         let asked =
             Announced { wants_raw_key: proof::wants_raw_key(&message.body), ..self.announced };
-        proof::show(&mut chain, &config.local_auth, &asked);
+        proof::show(&mut chain, &config.local_auth, asked);
         let prf = self.channel.prf();
-        let local_auth = match proof::prove(&mut chain, &config.local_auth, &asked, prf, signed) {
+        let local_auth = match proof::prove(&mut chain, &config.local_auth, asked, prf, signed) {
             Ok(name) => name,
             Err(reason) => {
                 self.report(Some(peer), reason, message, cx);

@@ -309,7 +309,7 @@ impl fmt::Display for Identity {
 }
 
 /// Octets as hexadecimal digits.
-struct Hex<'o>(&'o [u8]);
+pub(crate) struct Hex<'o>(pub(crate) &'o [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -274,9 +274,10 @@ fn a_pinned_certificate_needs_no_ca_and_need_not_be_sent() {
         let mut pins = CertificateTrust::default();
         pins.pinned = vec![read(&self_signed(&Key::p256(), "left.test")), pinned.clone()];
         right.remote_auth = believing(pins);
-        left.local_auth = by(match sent {
-            true => Credential::certified(&key.pkcs8, vec![pinned.clone()]).unwrap(),
-            false => Credential::raw(&key.pkcs8).unwrap(),
+        left.local_auth = by(if sent {
+            Credential::certified(&key.pkcs8, vec![pinned.clone()]).unwrap()
+        } else {
+            Credential::raw(&key.pkcs8).unwrap()
         });
         let world = up(World::new(1).peers([left.clone(), right.clone()]));
         let info = world.right().up.values().next().unwrap();

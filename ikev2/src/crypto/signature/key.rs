@@ -75,7 +75,7 @@ impl SigningKey {
         let bad = |error: der::Error| PkiError::PrivateKey(error.to_string());
         let read = EcPrivateKey::from_der(der).map_err(bad)?;
         let unnamed = || PkiError::PrivateKey("its elliptic curve is not named".into());
-        let named = read.parameters.and_then(|parameters| parameters.named_curve());
+        let named = read.parameters.and_then(sec1::EcParameters::named_curve);
         let curve = curve.or(named).ok_or_else(unnamed)?;
         let scalar = read.private_key;
         macro_rules! of_curve {

@@ -147,11 +147,11 @@ fn name_constraints_hold_of_anchors_and_of_cas_below() {
 
 #[test]
 fn key_usage_has_to_allow_signatures() {
+    use KeyUsagePurpose::{ContentCommitment, DigitalSignature, KeyAgreement, KeyEncipherment};
     let usage = |usage: &[KeyUsagePurpose]| {
         let usage = usage.to_vec();
         with_leaf(move |leaf| leaf.key_usages = usage)
     };
-    use KeyUsagePurpose::{ContentCommitment, DigitalSignature, KeyAgreement, KeyEncipherment};
     for good in
         [&[DigitalSignature][..], &[ContentCommitment], &[KeyAgreement, DigitalSignature], &[]]
     {
