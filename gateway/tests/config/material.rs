@@ -68,6 +68,7 @@ fn make() -> BTreeMap<String, (Vec<u8>, u32)> {
     }
     let chain = [read("fra1.example.com.pem"), read("berlin.example.com.pem")].concat();
     add("disorder.pem", chain, 0o644);
+    add("cert.key", read("fra1.example.com.pem"), 0o600);
     add("open.key", read("fra1.example.com.key"), 0o640);
     add("encrypted.key", include_bytes!("pem/encrypted.key").to_vec(), 0o600);
     add("weak.pem", include_bytes!("pem/weak.pem").to_vec(), 0o644);
