@@ -32,7 +32,7 @@ pub(crate) struct SignedOctets<'a> {
 }
 
 impl SignedOctets<'_> {
-    /// All of it, one behind the other.
+    /// All of it, one behind the other: for keys and signatures alike.
     pub(crate) fn concat(&self, prf: Prf) -> Vec<u8> {
         let maced_id = prf.compute(self.sk_p, &[self.id_body]);
         [self.message, self.peer_nonce, &maced_id].concat()
@@ -47,8 +47,7 @@ pub(crate) struct PeerAuthenticated(());
 /// The authentication data for an AUTH payload with method SHARED_KEY.
 pub(crate) fn psk_auth(prf: Prf, psk: &Psk, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
     let key = prf.compute(psk.octets(), &[KEY_PAD]);
-    let maced_id = prf.compute(signed.sk_p, &[signed.id_body]);
-    prf.compute(&key, &[signed.message, signed.peer_nonce, &maced_id])
+    prf.compute(&key, &[&signed.concat(prf)])
 }
 
 /// Compares the authentication data that the peer sent with what the peer should have sent: `signed` is the peer's
