@@ -318,7 +318,7 @@ fn refused(case: &mut Case, misfit: &Misfit) -> Result<()> {
     }
     if let (Some(ours), "expired") = (case.left.as_ours(), misfit.name) {
         // Its own certificate it can judge.
-        says(ours, &[("ours", "event=certificate conn=site code=W0322")])?;
+        says(ours, &[("ours", "event=certificate conn=site msg=\"our certificate of")])?;
         let site = connection(ours)?;
         ensure!(site["warnings"][0] == "W0322", "{site}");
         let left = site["auth"]["local_certificate"]["expires_in_seconds"].as_i64();
