@@ -67,6 +67,8 @@
 //!   may be used; [`Event::PeerMoved`] takes children elsewhere.
 //! - **Usage.** [`Endpoint::report_usage`] drives lifetimes in octets and packets, and liveness; [`Endpoint::heard_from`]
 //!   tells where a peer behind a NAT sends from.
+//! - **Certificates.** [`pki`] takes DER and reads no file; [`Endpoint::set_wall_clock`] says what time of day it is, which
+//!   nothing but their validity depends on. [`IkeSaInfo`] has the certificate that a peer showed.
 //! - **Operators.** [`Event::PeerDown`], [`Event::Refused`] and [`Event::ChildFailed`] carry a [`CloseReason`], with what
 //!   was offered and what would have been accepted; [`DropReason`]s are counted.
 //!
