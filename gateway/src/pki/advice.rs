@@ -37,14 +37,18 @@ fn of_site(site: &Site, made: &Made) -> String {
     let others: Vec<&Site> = made.sites.iter().filter(|other| other.name != site.name).collect();
     let unknown = Site { name: "PEER".to_owned(), identity: Identity::Fqdn("PEER".to_owned()) };
     let others = if others.is_empty() { vec![&unknown] } else { others };
+    // Each site has a network of its own in the lines of all, so that two of them fit together as they are.
+    let number = |site: &Site| made.sites.iter().position(|one| one.name == site.name);
+    let here = number(site).map_or(1, |at| at + 1);
     for other in others {
+        let there = number(other).map_or(here + 1, |at| at + 1);
         let is_mail = matches!(other.identity, Identity::Email(_));
         let peer = if is_mail { "ADDRESS" } else { other.name.as_str() };
         let _ = write!(
             text,
             "\n[connection.{}]\npeer           = {peer:?}   # its address, or a name that leads there\npeer_id        = {:?}\n\
-             local_subnets  = [\"10.1.0.0/16\"]   # the networks behind this gateway\n\
-             remote_subnets = [\"10.2.0.0/16\"]   # those behind {}\n",
+             local_subnets  = [\"10.{here}.0.0/16\"]   # the networks behind this gateway\n\
+             remote_subnets = [\"10.{there}.0.0/16\"]   # those behind {}\n",
             connection_name(&other.name),
             other.name,
             other.name,
@@ -81,6 +85,7 @@ mod tests {
         assert_eq!(parts.len(), 2, "{said}");
         let unix = super::super::make::unix(now());
         let surroundings = Surroundings { now: Some(unix), ..Surroundings::default() };
+        let mut networks = Vec::new();
         for (part, peer) in parts.iter().zip(["192-0-2-7", "fra1"]) {
             let (_, toml) = part.split_once("\n\n").expect("lines of a configuration");
             let file = dir.path().join("s2s-gw.toml");
@@ -91,7 +96,15 @@ mod tests {
             assert_eq!(config.connections[0].name, peer);
             assert_eq!(config.connections[0].auth.our_word(), "certificate");
             assert_eq!(config.connections[0].auth.their_word(), "certificate");
+            let child = &config.connections[0].children[0];
+            networks.push((child.local.clone(), child.remote.clone()));
         }
+        let [(here, there), (of_other, behind_other)] = networks.as_slice() else { panic!() };
+        assert_eq!(
+            (here, there),
+            (behind_other, of_other),
+            "what is local to one is remote to the other"
+        );
     }
 
     #[test]

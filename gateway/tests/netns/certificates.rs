@@ -316,6 +316,14 @@ fn refused(case: &mut Case, misfit: &Misfit) -> Result<()> {
         // It is told no more than that it was refused (RFC 7296 §2.21.2), or sees by itself that the peer has no right.
         says(case.left.as_ref(), &[("ours", "E1007")])?;
     }
+    if let (Some(ours), "expired") = (case.left.as_ours(), misfit.name) {
+        // Its own certificate it can judge.
+        says(ours, &[("ours", "event=certificate conn=site msg=\"our certificate of")])?;
+        let site = connection(ours)?;
+        ensure!(site["warnings"][0] == "W0322", "{site}");
+        let left = site["auth"]["local_certificate"]["expires_in_seconds"].as_i64();
+        ensure!(left.is_some_and(|left| left < 0), "{site}");
+    }
     pause(Duration::from_secs(1));
     for peer in [&case.left, &case.right] {
         ensure!(!peer.facts("site")?.up, "{} says that the tunnel is up", peer.kind());

@@ -52,3 +52,18 @@ fn files_that_differ_for_a_minute_are_told() {
     reloading.failed = true;
     assert_eq!(reloading.warnings(at(500)).map(Code::id).collect::<Vec<_>>(), ["W0603"]);
 }
+
+#[test]
+fn keys_and_certificates_are_looked_at_like_the_files_that_name_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [main, key] = ["a.toml", "a.psk"].map(|name| directory.path().join(name));
+    let text = "[connection.berlin]\npeer = '198.51.100.20'\npsk = { file = 'a.psk' }\n\
+                local_subnets = ['10.1.0.0/16']\nremote_subnets = ['10.2.0.0/16']\n";
+    fs::write(&main, text).expect("writes");
+    fs::write(&key, "one key of more than thirty-two octets").expect("writes");
+    let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&key, owner).expect("its mode");
+    let config = Config::load_in(&main, &config::Surroundings::default());
+    let config = config.unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(of_config(&config).collect::<Vec<_>>(), [&main, &key]);
+}
