@@ -81,7 +81,7 @@ pub(crate) fn absence(kind: TransformType) -> Option<Transform> {
         TransformType::INTEG => Some(Transform::Integ(IntegId::NONE)),
         TransformType::KE => Some(Transform::Ke(KeMethod::NONE)),
         TransformType::SN => Some(Transform::Sn(SnId::SHORT)),
-        _ => None,
+        kind => kind.additional_ke().map(|place| Transform::AddKe(place, KeMethod::NONE)),
     }
 }
 
@@ -150,10 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn a_further_key_exchange_is_a_difference_unless_it_is_optional() {
+        let classical = ike(&["aes256-sha256-x25519"]);
+        let both = ike(&["aes256-sha256-x25519-ke1_mlkem768"]);
+        assert_eq!(kinds(&classical, &both), Some((0, 0, vec![TransformType::ADDKE1])));
+        let optional = ike(&["aes256-sha256-x25519-ke1_mlkem768-ke1_none"]);
+        assert_eq!(closest(&classical, &optional), None);
+    }
+
+    #[test]
     fn an_unknown_type_is_a_difference() {
         let ours = ike(&["aes256-sha256-modp2048"]);
         let mut theirs = ours.clone();
-        theirs[0].transforms.push(Transform::Unknown { kind: 6, id: 36 });
-        assert_eq!(kinds(&ours, &theirs), Some((0, 0, vec![TransformType(6)])));
+        theirs[0].transforms.push(Transform::Unknown { kind: 13, id: 36 });
+        assert_eq!(kinds(&ours, &theirs), Some((0, 0, vec![TransformType(13)])));
     }
 }

@@ -4,6 +4,7 @@
 //!   "aes256gcm16-aes128gcm16-ecp384-esn"          words of one type are alternatives, the favourite first
 //!      │           │           │      └ SN        ESP only; neither esn nor noesn: both, esn preferred
 //!      └─ ENCR ────┘           └ KE               IKE must have one; in ESP it asks for a fresh exchange on rekey
+//!   + ADDKE1 to ADDKE7 ("ke1_mlkem768", "ke2_none")  further exchanges after the first (RFC 9370); `none`: may be left out
 //!
 //!   + INTEG ("sha256") with AES-CBC, never with AES-GCM (RFC 7296 §3.3: those go into separate proposals)
 //!   + PRF ("prfsha256") in IKE; without one it follows INTEG, so AES-GCM has to say it
@@ -129,6 +130,7 @@ pub fn iana_name(transform: &Transform) -> String {
         Transform::Integ(id) => id.to_string(),
         Transform::Ke(id) => id.to_string(),
         Transform::Sn(id) => id.to_string(),
+        Transform::AddKe(place, id) => format!("KE{place}_{id}"),
         Transform::Unknown { kind, id } => format!("{kind}:{id}"),
     }
 }
@@ -160,6 +162,9 @@ impl Proposal {
     pub fn esp_from_keywords(text: &str) -> Result<Self, KeywordError> {
         let mut words = Words::parse(text, ProtocolId::ESP)?;
         words.is_aead()?;
+        if !words.has(TransformType::KE) && words.has_further_ke() {
+            return Err(KeywordError::NoKeyExchange);
+        }
         if !words.has(TransformType::SN) {
             words.transforms.extend(BOTH_SN);
         }
@@ -185,33 +190,35 @@ impl<'t> Words<'t> {
             let at = offset;
             offset += word.len() + 1;
             let owned = || word.to_string();
-            let row = TABLE
-                .iter()
-                .find(|row| row.word.eq_ignore_ascii_case(word))
-                .ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
-            if !row.offered {
+            let Meaning { transform, offered } =
+                meaning(word).ok_or_else(|| KeywordError::Unknown { word: owned(), offset: at })?;
+            if !offered {
                 return Err(KeywordError::Unsupported { word: owned(), offset: at });
             }
             let foreign = match protocol {
                 ProtocolId::IKE => TransformType::SN,
                 _ => TransformType::PRF,
             };
-            if row.transform.kind() == foreign {
+            if transform.kind() == foreign {
                 return Err(KeywordError::Misplaced { word: owned(), offset: at, protocol });
             }
-            if words.transforms.contains(&row.transform) {
+            if words.transforms.contains(&transform) {
                 return Err(KeywordError::Repeated { word: owned(), offset: at });
             }
-            if row.transform.kind() == TransformType::INTEG {
+            if transform.kind() == TransformType::INTEG {
                 words.integrity.get_or_insert((word, at));
             }
-            words.transforms.push(row.transform);
+            words.transforms.push(transform);
         }
         Ok(words)
     }
 
     fn has(&self, kind: TransformType) -> bool {
         self.transforms.iter().any(|transform| transform.kind() == kind)
+    }
+
+    fn has_further_ke(&self) -> bool {
+        self.transforms.iter().any(|transform| matches!(transform, Transform::AddKe(..)))
     }
 
     /// Whether the ciphers are AEAD, after making sure that they and the integrity algorithms go together.
@@ -237,6 +244,36 @@ impl<'t> Words<'t> {
         Proposal { number: 0, protocol, spi: Vec::new(), transforms }
     }
 }
+
+/// What a word stands for.
+struct Meaning {
+    transform: Transform,
+    offered: bool,
+}
+
+/// `ke1_mlkem768` is the method of `mlkem768` in the place ADDKE1, `ke1_none` that the place may stay empty (RFC 9370
+/// §2.2.1).
+fn meaning(word: &str) -> Option<Meaning> {
+    let lower = word.to_ascii_lowercase();
+    let further = lower.strip_prefix("ke").and_then(|rest| rest.split_once('_'));
+    let place = further.and_then(|(place, method)| Some((place.parse::<u8>().ok()?, method)));
+    if let Some((place @ 1..=7, method)) = place {
+        let none = Meaning { transform: Transform::AddKe(place, KeMethod::NONE), offered: true };
+        let row = TABLE.iter().find(|row| row.word == method);
+        return match row.map(|row| (row.transform, row.offered)) {
+            _ if method == NONE => Some(none),
+            Some((Transform::Ke(id), offered)) => {
+                Some(Meaning { transform: Transform::AddKe(place, id), offered })
+            }
+            _ => None,
+        };
+    }
+    let row = TABLE.iter().find(|row| row.word == lower)?;
+    Some(Meaning { transform: row.transform, offered: row.offered })
+}
+
+/// The method of a further key exchange that may be left out.
+const NONE: &str = "none";
 
 /// The PRFs that go with the integrity algorithms when none are named.
 fn prfs_of(transforms: &[Transform]) -> Vec<Transform> {
@@ -284,6 +321,8 @@ impl fmt::Display for Transform {
             return f.write_str(row.word);
         }
         match self {
+            Self::AddKe(place, KeMethod::NONE) => write!(f, "ke{place}_{NONE}"),
+            Self::AddKe(place, id) => write!(f, "ke{place}_{}", Self::Ke(*id)),
             Self::Encr(id, Some(bits)) => write!(f, "{id}_{bits}"),
             Self::Encr(id, None) => write!(f, "{id}"),
             Self::Prf(id) => write!(f, "PRF_{id}"),
@@ -296,11 +335,18 @@ impl fmt::Display for Transform {
 }
 
 /// The order in which types are shown; unknown types come first, `None` before `Some`, where they are noticed.
-const SHOWN: [TransformType; 5] = [
+const SHOWN: [TransformType; 12] = [
     TransformType::ENCR,
     TransformType::INTEG,
     TransformType::PRF,
     TransformType::KE,
+    TransformType::ADDKE1,
+    TransformType::ADDKE2,
+    TransformType::ADDKE3,
+    TransformType::ADDKE4,
+    TransformType::ADDKE5,
+    TransformType::ADDKE6,
+    TransformType::ADDKE7,
     TransformType::SN,
 ];
 
@@ -377,6 +423,9 @@ const TABLE: &[Row] = &{
         yes("modp4096", Ke(KeMethod::MODP_4096)),
         yes("modp3072", Ke(KeMethod::MODP_3072)),
         yes("modp2048", Ke(KeMethod::MODP_2048)),
+        yes("mlkem1024", Ke(KeMethod::ML_KEM_1024)),
+        yes("mlkem768", Ke(KeMethod::ML_KEM_768)),
+        yes("mlkem512", Ke(KeMethod::ML_KEM_512)),
         no("curve448", Ke(KeMethod::CURVE448)),
         no("x448", Ke(KeMethod::CURVE448)),
         no("ecp521", Ke(KeMethod::ECP_521)),
@@ -477,6 +526,8 @@ mod tests {
             "aes256-aes128-sha384-sha256-modp3072-modp4096",
             "aes256-sha256-prfsha512-curve25519",
             "aes256gcm16-aes128gcm16-prfsha384-ecp384-ecp256",
+            "aes256gcm16-prfsha384-curve25519-ke1_mlkem768-ke1_none-ke3_ecp384-ke7_mlkem512",
+            "aes256gcm16-prfsha384-mlkem1024",
         ] {
             let proposal = Proposal::ike_from_keywords(text).unwrap();
             assert_eq!(proposal.to_string(), text);
@@ -487,11 +538,34 @@ mod tests {
             "aes192-sha512-noesn",
             "aes256gcm16-ecp384-esn",
             "aes256gcm16-noesn-esn",
+            "aes256gcm16-ecp384-ke1_mlkem1024-esn",
         ] {
             let proposal = Proposal::esp_from_keywords(text).unwrap();
             assert_eq!(proposal.to_string(), text);
             assert_eq!(Proposal::esp_from_keywords(&proposal.to_string()), Ok(proposal));
         }
+    }
+
+    #[test]
+    fn further_key_exchanges_have_a_place_and_a_method() {
+        let proposal = Proposal::ike_from_keywords("aes256-sha256-x25519-KE1_MLKEM768-ke2_none");
+        let all = proposal.unwrap().transforms;
+        assert!(all.ends_with(&[
+            Transform::AddKe(1, KeMethod::ML_KEM_768),
+            Transform::AddKe(2, KeMethod::NONE)
+        ]));
+        let error = |word: &str| {
+            Proposal::ike_from_keywords(&format!("aes256-sha256-x25519-{word}")).unwrap_err()
+        };
+        for word in ["ke0_mlkem768", "ke8_mlkem768", "ke1_sha256", "ke1_", "ke1", "ke_mlkem768"] {
+            assert!(matches!(error(word), KeywordError::Unknown { .. }), "{word}");
+        }
+        assert!(matches!(error("ke1_modp1024"), KeywordError::Unsupported { .. }));
+        assert!(matches!(error("ke1_mlkem768-ke1_mlkem768"), KeywordError::Repeated { .. }));
+        let alone = Proposal::ike_from_keywords("aes256-sha256-ke1_mlkem768");
+        assert_eq!(alone, Err(KeywordError::NoKeyExchange));
+        let alone = Proposal::esp_from_keywords("aes256-sha256-ke1_mlkem768");
+        assert_eq!(alone, Err(KeywordError::NoKeyExchange));
     }
 
     #[test]
@@ -506,13 +580,15 @@ mod tests {
                 Transform::Integ(IntegId::HMAC_SHA1_96),
                 Transform::Prf(PrfId::HMAC_SHA1),
                 Transform::Ke(KeMethod::MODP_1024),
-                Transform::Ke(KeMethod(36)),
-                Transform::Unknown { kind: 6, id: 37 },
+                Transform::Ke(KeMethod(99)),
+                Transform::AddKe(2, KeMethod(99)),
+                Transform::AddKe(3, KeMethod::ML_KEM_768),
+                Transform::Unknown { kind: 13, id: 37 },
             ],
         };
         assert_eq!(
             offer.to_string(),
-            "TransformType(6)#37-3des-CAMELLIA_CBC_192-sha1-modp1024-KeMethod(36)"
+            "TransformType(13)#37-3des-CAMELLIA_CBC_192-sha1-modp1024-KeMethod(99)-ke2_KeMethod(99)-ke3_mlkem768"
         );
     }
 

@@ -96,18 +96,20 @@ pub mod wire;
 
 pub use config::{
     ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, FragmentSizes, Fragmentation,
-    Lifetime, Pairing, PeerConfig, Psk, RemoteId, Start,
+    Lifetime, Pairing, PeerConfig, Ppk, Psk, RemoteId, Start,
 };
+pub use crypto::additional::AdditionalKe;
 pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
-pub use error::{CloseReason, DropReason, Unknown};
+pub use error::{CloseReason, DropReason, PpkProblem, Unknown};
 pub use event::{
     ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo,
     Limits, Path, PeerId, ProbeId, SendWhen, Transmit,
 };
 pub use keyword::KeywordError;
 pub use wire::identity::{Identity, IdentityError};
+pub use wire::ppk::PpkId;
 pub use wire::proposal::{Proposal, Transform};
 pub use wire::redirect::GatewayId;
 pub use wire::selector::TrafficSelector;

@@ -48,6 +48,8 @@ registry! {
         IKE_AUTH = 35, "RFC 7296 §1.2";
         CREATE_CHILD_SA = 36, "RFC 7296 §1.3";
         INFORMATIONAL = 37, "RFC 7296 §1.4";
+        IKE_INTERMEDIATE = 43, "RFC 9242 §3.2";
+        IKE_FOLLOWUP_KE = 44, "RFC 9370 §2.2.4";
     }
 }
 
@@ -93,6 +95,24 @@ registry! {
         INTEG = 3, "RFC 7296 §3.3.2";
         KE = 4, "RFC 9370 §2.2";
         SN = 5, "RFC 7296 §3.3.2";
+        ADDKE1 = 6, "RFC 9370 §2.2.1";
+        ADDKE2 = 7, "RFC 9370 §2.2.1";
+        ADDKE3 = 8, "RFC 9370 §2.2.1";
+        ADDKE4 = 9, "RFC 9370 §2.2.1";
+        ADDKE5 = 10, "RFC 9370 §2.2.1";
+        ADDKE6 = 11, "RFC 9370 §2.2.1";
+        ADDKE7 = 12, "RFC 9370 §2.2.1";
+    }
+}
+
+impl TransformType {
+    /// Which of the further key exchanges it is, 1 to 7 (RFC 9370 §2.2.1); `None` for every other type.
+    #[must_use]
+    pub const fn additional_ke(self) -> Option<u8> {
+        match self.0 {
+            6..=12 => Some(self.0 - Self::SN.0),
+            _ => None,
+        }
     }
 }
 
@@ -173,6 +193,9 @@ registry! {
         ECP_521 = 21, "RFC 5903 §3.3";
         CURVE25519 = 31, "RFC 8031 §2";
         CURVE448 = 32, "RFC 8031 §2";
+        ML_KEM_512 = 35, "FIPS 203, draft-ietf-ipsecme-ikev2-mlkem";
+        ML_KEM_768 = 36, "FIPS 203, draft-ietf-ipsecme-ikev2-mlkem";
+        ML_KEM_1024 = 37, "FIPS 203, draft-ietf-ipsecme-ikev2-mlkem";
     }
 }
 
@@ -206,6 +229,7 @@ registry! {
         UNEXPECTED_NAT_DETECTED = 41, "RFC 4555 §3.9";
         TEMPORARY_FAILURE = 43, "RFC 7296 §2.25";
         CHILD_SA_NOT_FOUND = 44, "RFC 7296 §2.25";
+        STATE_NOT_FOUND = 47, "RFC 9370 §2.2.4";
         TS_MAX_QUEUE = 48, "RFC 9611 §5.2";
         INITIAL_CONTACT = 16384, "RFC 7296 §2.4";
         SET_WINDOW_SIZE = 16385, "RFC 7296 §2.3";
@@ -239,7 +263,14 @@ registry! {
         IPSEC_REPLAY_COUNTER_SYNC = 16423, "RFC 6311 §5";
         IKEV2_FRAGMENTATION_SUPPORTED = 16430, "RFC 7383 §2.3";
         SIGNATURE_HASH_ALGORITHMS = 16431, "RFC 7427 §4";
+        USE_PPK = 16435, "RFC 8784 §3";
+        PPK_IDENTITY = 16436, "RFC 8784 §3";
+        NO_PPK_AUTH = 16437, "RFC 8784 §3";
+        INTERMEDIATE_EXCHANGE_SUPPORTED = 16438, "RFC 9242 §3.1";
+        ADDITIONAL_KEY_EXCHANGE = 16441, "RFC 9370 §2.2.4";
         SA_RESOURCE_INFO = 16444, "RFC 9611 §5.1";
+        USE_PPK_INT = 16445, "RFC 9867";
+        PPK_IDENTITY_KEY = 16446, "RFC 9867";
     }
 }
 
@@ -270,6 +301,14 @@ registry! {
         RSA = 1, "RFC 7296 §2.15";
         SHARED_KEY = 2, "RFC 7296 §2.15";
         DIGITAL_SIGNATURE = 14, "RFC 7427 §3";
+    }
+}
+
+registry! {
+    /// Kinds of names of post-quantum pre-shared keys (RFC 8784 §5.1).
+    PpkIdType(u8) {
+        OPAQUE = 1, "RFC 8784 §5.1";
+        FIXED = 2, "RFC 8784 §5.1";
     }
 }
 
@@ -312,6 +351,7 @@ mod tests {
         unique(NotifyType::ALL);
         unique(IdType::ALL);
         unique(AuthMethod::ALL);
+        unique(PpkIdType::ALL);
         unique(TsType::ALL);
     }
 

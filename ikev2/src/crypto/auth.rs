@@ -3,8 +3,8 @@
 //! ```text
 //!   AUTH = prf( prf(shared secret, "Key Pad for IKEv2"), signed octets )
 //!
-//!   signed octets of the initiator = IKE_SA_INIT request,  header to end  | Nr | prf(SK_pi, rest of IDi payload)
-//!   signed octets of the responder = IKE_SA_INIT response, header to end  | Ni | prf(SK_pr, rest of IDr payload)
+//!   signed octets of the initiator = IKE_SA_INIT request,  header to end  | Nr | prf(SK_pi, rest of IDi payload) [| IntAuth]
+//!   signed octets of the responder = IKE_SA_INIT response, header to end  | Ni | prf(SK_pr, rest of IDr payload) [| IntAuth]
 //! ```
 //!
 //! The message is the one that made the SA: after COOKIE or INVALID_KE_PAYLOAD it is the last of them.
@@ -26,6 +26,8 @@ pub(crate) struct SignedOctets<'a> {
     pub(crate) sk_p: &'a [u8],
     /// The ID payload of this side without its generic header: type, three reserved octets, data (`RestOfIDPayload`).
     pub(crate) id_body: &'a [u8],
+    /// What the IKE_INTERMEDIATE exchanges left (RFC 9242 §3.3.2), see `intauth`; empty if there were none.
+    pub(crate) int_auth: &'a [u8],
 }
 
 /// The proof that the peer knows the key. Nothing but [`verify_psk`] makes one.
@@ -37,7 +39,7 @@ pub(crate) struct PeerAuthenticated(());
 pub(crate) fn psk_auth(prf: Prf, psk: &Psk, signed: SignedOctets<'_>) -> Zeroizing<Vec<u8>> {
     let key = prf.compute(psk.octets(), &[KEY_PAD]);
     let maced_id = prf.compute(signed.sk_p, &[signed.id_body]);
-    prf.compute(&key, &[signed.message, signed.peer_nonce, &maced_id])
+    prf.compute(&key, &[signed.message, signed.peer_nonce, &maced_id, signed.int_auth])
 }
 
 /// Compares the authentication data that the peer sent with what the peer should have sent: `signed` is the peer's
@@ -59,8 +61,13 @@ const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 mod tests {
     use super::*;
 
-    const SIGNED: SignedOctets<'_> =
-        SignedOctets { message: b"message", peer_nonce: b"nonce", sk_p: b"key", id_body: b"id" };
+    const SIGNED: SignedOctets<'_> = SignedOctets {
+        message: b"message",
+        peer_nonce: b"nonce",
+        sk_p: b"key",
+        id_body: b"id",
+        int_auth: b"",
+    };
 
     fn psk(octets: &[u8]) -> Psk {
         Psk::new(octets.to_vec())
@@ -75,6 +82,9 @@ mod tests {
         let inner = prf.compute(b"secret", &[b"Key Pad for IKEv2"]);
         let expected = prf.compute(&inner, &[&octets]);
         assert_eq!(psk_auth(prf, &psk(b"secret"), SIGNED), expected);
+        let signed = SignedOctets { int_auth: b"IntAuth", ..SIGNED };
+        let expected = prf.compute(&inner, &[&octets, b"IntAuth"]);
+        assert_eq!(psk_auth(prf, &psk(b"secret"), signed), expected);
     }
 
     #[test]
@@ -97,6 +107,7 @@ mod tests {
             SignedOctets { peer_nonce: b"nonse", ..SIGNED },
             SignedOctets { sk_p: b"kez", ..SIGNED },
             SignedOctets { id_body: b"ie", ..SIGNED },
+            SignedOctets { int_auth: b"i", ..SIGNED },
         ] {
             assert!(verify_psk(prf, &key, other, &auth).is_none());
         }

@@ -5,10 +5,15 @@
 //!   MODP 14-16    y, padded to the prime's length       the same, padded          1 < y < p-1
 //!   ECP 256/384   x | y, no 0x04 before it (RFC 5903)   x coordinate              on the curve, not infinity
 //!   Curve25519    u, 32 octets (RFC 8031)               u coordinate, 32 octets   g^ir is not zero
+//!   ML-KEM        encapsulation key ─► ciphertext       32 octets                 length, coefficients reduced
 //! ```
+//!
+//! The initiator draws a [`KeSecret`] and [agrees](KeSecret::agree) with what comes back; the responder [`answer`]s in one
+//! step, since with a KEM its value depends on the initiator's.
 //!
 //! The public value of the peer is the first thing that a stranger makes us compute with: it is checked before.
 
+mod kem;
 mod modp;
 #[cfg(test)]
 mod tests;
@@ -46,6 +51,7 @@ enum Private {
     Ecp256(p256::SecretKey),
     Ecp384(p384::SecretKey),
     Curve25519(StaticSecret),
+    MlKem(kem::Private),
 }
 
 /// Whether [`KeSecret::generate`] knows the method.
@@ -58,7 +64,27 @@ pub(crate) const fn supported(method: KeMethod) -> bool {
             | KeMethod::ECP_256
             | KeMethod::ECP_384
             | KeMethod::CURVE25519
-    )
+    ) || kem::is_kem(method)
+}
+
+/// The responder's half: the key exchange data for our KE payload and the shared secret, from that of the peer's KE payload.
+///
+/// # Errors
+/// [`KeError`] if the peer's data is not a public value of this method, or if we do not have the method.
+pub(crate) fn answer(
+    method: KeMethod,
+    peer: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), KeError> {
+    if let Some(len) = kem::key_len(method) {
+        if peer.len() != len {
+            return Err(KeError::Length(method));
+        }
+        return kem::encapsulate(method, peer, rng).ok_or(KeError::InvalidPublicValue(method));
+    }
+    let ours = KeSecret::generate(method, rng).ok_or(KeError::InvalidPublicValue(method))?;
+    let shared = ours.agree(peer)?;
+    Ok((ours.public, shared))
 }
 
 /// The prime of a MODP group, most significant octet first.
@@ -83,7 +109,7 @@ impl KeSecret {
             KeMethod::ECP_256 => Private::Ecp256(p256::SecretKey::generate_from_rng(rng)),
             KeMethod::ECP_384 => Private::Ecp384(p384::SecretKey::generate_from_rng(rng)),
             KeMethod::CURVE25519 => Private::Curve25519(StaticSecret::random_from_rng(rng)),
-            _ => return None,
+            method => Private::MlKem(kem::Private::generate(method, rng)?),
         };
         Some(Self::new(method, private))
     }
@@ -98,12 +124,12 @@ impl KeSecret {
         &self.public
     }
 
-    /// The shared secret g^ir with the key exchange data of the peer's KE payload.
+    /// The shared secret g^ir with the key exchange data of the peer's KE payload; for us as initiator of the exchange.
     ///
     /// # Errors
     /// [`KeError`] if the data is not a public value of this method. Nobody honest sends such.
     pub(crate) fn agree(&self, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeError> {
-        if peer.len() != self.public.len() {
+        if peer.len() != kem::ciphertext_len(self.method).unwrap_or(self.public.len()) {
             return Err(KeError::Length(self.method));
         }
         let shared = match &self.private {
@@ -113,6 +139,7 @@ impl KeSecret {
             Private::Ecp384(secret) => uncompressed(peer, p384::PublicKey::from_sec1_bytes)
                 .map(|peer| octets(secret.diffie_hellman(&peer).raw_secret_bytes())),
             Private::Curve25519(secret) => curve25519(secret, peer),
+            Private::MlKem(key) => key.decapsulate(peer),
         };
         shared.ok_or(KeError::InvalidPublicValue(self.method))
     }
@@ -127,6 +154,7 @@ impl KeSecret {
                 without_form(secret.public_key().to_sec1_point(false).as_bytes())
             }
             Private::Curve25519(secret) => x25519_dalek::PublicKey::from(secret).to_bytes().into(),
+            Private::MlKem(key) => key.public(),
         };
         Self { method, private, public }
     }

@@ -2,13 +2,17 @@
 //!
 //! ```text
 //!   initial    SKEYSEED = prf(Ni | Nr, g^ir)
-//!   rekeyed    SKEYSEED = prf(SK_d of the old SA, g^ir | Ni | Nr)            with the PRF of the old SA
+//!   rekeyed    SKEYSEED = prf(SK_d of the old SA, g^ir | Ni | Nr | SK(1) ..) with the PRF of the old SA
+//!   updated    SKEYSEED = prf(SK_d so far, SK(n) | Ni | Nr)                  after the n-th IKE_INTERMEDIATE
 //!
 //!   { SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr } = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)
 //!
-//!   child      KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr)
+//!   child      KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr | SK(1) ..)
 //!   { encr, integ of initiator to responder | encr, integ of responder to initiator }
 //! ```
+//!
+//! SK(1) and so on are the shared secrets of further key exchanges, in their order (RFC 9370 §2.2.2, §2.2.4); none, if
+//! there is only the first.
 //!
 //! Initiator and responder are those of the exchange that makes the SA. An AEAD cipher has no SK_a, and a salt of four
 //! octets after each of its keys (RFC 5282 §7.1).
@@ -64,11 +68,27 @@ impl IkeKeys {
         g_ir: &[u8],
         ni: &[u8],
         nr: &[u8],
+        further: &[u8],
         spi_i: IkeSpi,
         spi_r: IkeSpi,
     ) -> Self {
-        let skeyseed = rekeyed_skeyseed(old_prf, old_sk_d, g_ir, ni, nr);
+        let skeyseed = rekeyed_skeyseed(old_prf, old_sk_d, g_ir, ni, nr, further);
         Self::expand(suite, &skeyseed, &[ni, nr, &spi_i.octets(), &spi_r.octets()])
+    }
+
+    /// The keys after a further key exchange of an SA that is not authenticated yet (RFC 9370 §2.2.2): `sk_d` is of the keys
+    /// so far, `secret` what was agreed on, and all else as in [`Self::initial`].
+    #[expect(clippy::too_many_arguments, reason = "the inputs of RFC 9370 §2.2.2, each used once")]
+    pub(crate) fn updated(
+        suite: &IkeSuite,
+        sk_d: &[u8],
+        secret: &[u8],
+        ni: &[u8],
+        nr: &[u8],
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+    ) -> Self {
+        Self::rekeyed(suite, suite.prf(), sk_d, secret, ni, nr, &[], spi_i, spi_r)
     }
 
     fn expand(suite: &IkeSuite, skeyseed: &[u8], seed: &[&[u8]]) -> Self {
@@ -90,16 +110,18 @@ impl IkeKeys {
 /// The keys of a child (RFC 7296 §2.17): of the SA from the initiator to the responder of the exchange that made it,
 /// then of the SA back. `g_ir` if that exchange had a key exchange of its own; in IKE_AUTH it never has, and the nonces
 /// are those of IKE_SA_INIT.
+#[expect(clippy::too_many_arguments, reason = "the inputs of RFC 7296 §2.17, each used once")]
 pub(crate) fn child_keys(
     prf: Prf,
     sk_d: &[u8],
     g_ir: Option<&[u8]>,
     ni: &[u8],
     nr: &[u8],
+    further: &[u8],
     suite: &ChildSuite,
 ) -> (ChildKeys, ChildKeys) {
     let (e, a) = (suite.encr_key_len(), suite.integ_key_len());
-    let stream = prf_plus(prf, sk_d, &[g_ir.unwrap_or_default(), ni, nr], 2 * (e + a));
+    let stream = prf_plus(prf, sk_d, &[g_ir.unwrap_or_default(), ni, nr, further], 2 * (e + a));
     let mut rest = stream.as_slice();
     let to_responder = ChildKeys { encr: take(&mut rest, e), integ: take(&mut rest, a) };
     let to_initiator = ChildKeys { encr: take(&mut rest, e), integ: take(&mut rest, a) };
@@ -118,8 +140,9 @@ fn rekeyed_skeyseed(
     g_ir: &[u8],
     ni: &[u8],
     nr: &[u8],
+    further: &[u8],
 ) -> Zeroizing<Vec<u8>> {
-    old_prf.compute(old_sk_d, &[g_ir, ni, nr])
+    old_prf.compute(old_sk_d, &[g_ir, ni, nr, further])
 }
 
 /// Cuts the first `len` octets off `rest`.
@@ -134,6 +157,7 @@ fn take(rest: &mut &[u8], len: usize) -> Zeroizing<Vec<u8>> {
 mod tests {
     use std::collections::HashMap;
 
+    use super::super::additional::AdditionalKe;
     use super::super::vectors;
     use super::*;
     use crate::registry::{EncrId, IntegId, KeMethod, PrfId};
@@ -172,7 +196,7 @@ mod tests {
 
         let skeyseed = initial_skeyseed(prf, &g_ir, &ni, &nr);
         assert_eq!(skeyseed.as_slice(), field("SKEYSEED"), "{name}");
-        let skeyseed = rekeyed_skeyseed(prf, sk_d, &g_ir_new, &ni, &nr);
+        let skeyseed = rekeyed_skeyseed(prf, sk_d, &g_ir_new, &ni, &nr, &[]);
         assert_eq!(skeyseed.as_slice(), field("SKEYSEED(Rekey)"), "{name}");
 
         for (encr, bits, integ) in [
@@ -180,18 +204,31 @@ mod tests {
             (EncrId::AES_CBC, 128, Some(IntegId::HMAC_SHA2_256_128)),
             (EncrId::AES_CBC, 192, Some(IntegId::HMAC_SHA2_512_256)),
         ] {
-            let suite =
-                IkeSuite { encr, key_bits: bits, prf: prf_id, integ, ke: KeMethod::MODP_2048 };
+            let suite = IkeSuite {
+                encr,
+                key_bits: bits,
+                prf: prf_id,
+                integ,
+                ke: KeMethod::MODP_2048,
+                additional: AdditionalKe::NONE,
+            };
             let keys = IkeKeys::initial(&suite, &g_ir, &ni, &nr, spi("SPIi"), spi("SPIr"));
             let stream = concatenated(&keys);
             let known = DKM_LEN.min(stream.len());
             assert_eq!(stream[..known], dkm[..known], "{name}");
 
-            let child = ChildSuite { encr, key_bits: bits, integ, esn: true, ke: None };
+            let child = ChildSuite {
+                encr,
+                key_bits: bits,
+                integ,
+                esn: true,
+                ke: None,
+                additional: AdditionalKe::NONE,
+            };
             for (g_ir, answer) in [(None, "DKM(Child SA)"), (Some(&g_ir_new), "DKM(Child SA D-H)")]
             {
                 let g_ir = g_ir.map(Vec::as_slice);
-                let (first, second) = child_keys(prf, sk_d, g_ir, &ni, &nr, &child);
+                let (first, second) = child_keys(prf, sk_d, g_ir, &ni, &nr, &[], &child);
                 let stream =
                     [first.encr, first.integ, second.encr, second.integ].map(|key| key.to_vec());
                 let stream = stream.concat();
@@ -209,6 +246,7 @@ mod tests {
             prf: PrfId::HMAC_SHA2_512,
             integ: None,
             ke: KeMethod::ECP_256,
+            additional: AdditionalKe::NONE,
         };
         let keys = IkeKeys::initial(&suite, b"g", b"i", b"r", IkeSpi(1), IkeSpi(2));
         let lens =
@@ -219,11 +257,50 @@ mod tests {
 
         let rekeyed = |prf| {
             let spis = (IkeSpi(1), IkeSpi(2));
-            IkeKeys::rekeyed(&suite, prf, &keys.sk_d, b"g", b"i", b"r", spis.0, spis.1).sk_d
+            IkeKeys::rekeyed(&suite, prf, &keys.sk_d, b"g", b"i", b"r", b"", spis.0, spis.1).sk_d
         };
         // SKEYSEED is made with the PRF of the old SA, so that one matters (RFC 7296 §2.18).
         assert_ne!(rekeyed(Prf::HmacSha2_512), rekeyed(Prf::HmacSha2_256));
         assert_ne!(rekeyed(Prf::HmacSha2_512), keys.sk_d);
+    }
+
+    /// The formulas of RFC 9370 §2.2.2 and §2.2.4 written out.
+    #[test]
+    fn further_secrets_go_where_the_rfc_puts_them() {
+        let prf = Prf::HmacSha2_256;
+        let suite = IkeSuite {
+            encr: EncrId::AES_GCM_16,
+            key_bits: 256,
+            prf: PrfId::HMAC_SHA2_256,
+            integ: None,
+            ke: KeMethod::CURVE25519,
+            additional: AdditionalKe::NONE,
+        };
+        let (spi_i, spi_r) = (IkeSpi(1), IkeSpi(2));
+        let seed: [&[u8]; 4] = [b"ni", b"nr", &spi_i.octets(), &spi_r.octets()];
+        let expected = |skeyseed: &[u8]| prf_plus(prf, skeyseed, &seed, 32 * 3 + 36 * 2).to_vec();
+        let keys = IkeKeys::updated(&suite, b"SK_d", b"SK(n)", b"ni", b"nr", spi_i, spi_r);
+        assert_eq!(concatenated(&keys), expected(&prf.compute(b"SK_d", &[b"SK(n)ninr"])));
+
+        let secrets = (b"SK(0)", b"SK(1)SK(2)");
+        let keys = IkeKeys::rekeyed(
+            &suite, prf, b"SK_d", secrets.0, b"ni", b"nr", secrets.1, spi_i, spi_r,
+        );
+        let skeyseed = prf.compute(b"SK_d", &[b"SK(0)ninrSK(1)SK(2)"]);
+        assert_eq!(concatenated(&keys), expected(&skeyseed));
+
+        let child = ChildSuite {
+            encr: EncrId::AES_GCM_16,
+            key_bits: 256,
+            integ: None,
+            esn: true,
+            ke: Some(KeMethod::CURVE25519),
+            additional: AdditionalKe::NONE,
+        };
+        let (out, back) =
+            child_keys(prf, b"SK_d", Some(b"SK(0)"), b"ni", b"nr", b"SK(1)SK(2)", &child);
+        let keymat = prf_plus(prf, b"SK_d", &[b"SK(0)ninrSK(1)SK(2)"], 72);
+        assert_eq!([out.encr.to_vec(), back.encr.to_vec()].concat(), keymat.to_vec());
     }
 
     fn concatenated(keys: &IkeKeys) -> Vec<u8> {

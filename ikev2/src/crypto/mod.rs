@@ -4,13 +4,16 @@
 //!   suite    the negotiated algorithms
 //!     │
 //!     ├── ke        our key pair + the peer's public value ──► g^ir
-//!     │    └─ modp    groups 14, 15, 16                         │
+//!     │    ├─ modp    groups 14, 15, 16                         │
+//!     │    └─ kem     ML-KEM                                    │
 //!     ├── prf       HMAC-SHA-2, prf+                            │
 //!     │    └─ integ   the same, truncated                       ▼
 //!     ├── keymat    g^ir + nonces + SPIs ──► SK_d SK_a SK_e SK_p, keys of children
 //!     │                                       │    └────┬───┘    │
 //!     ├── sk        header + payloads ◄── seal / open ──┘        │   maker of `Authentic`
 //!     │    └─ cipher  AES-GCM, or AES-CBC with HMAC              │
+//!     ├── ppk       SK_d and SK_p with a post-quantum key mixed in   │
+//!     ├── intauth   what IKE_INTERMEDIATE leaves for AUTH            │
 //!     └── auth      AUTH of a pre-shared key ◄───────────────────┘   maker of `PeerAuthenticated`
 //!
 //!   natd     NAT detection hashes          rng     SPIs and nonces
@@ -20,12 +23,15 @@
 //! the key pairs come from `p256`, `p384` and `x25519-dalek`: ring draws its own private keys and cannot be seeded.
 //! Secrets live in `Zeroizing`, have no `Debug`, and are compared in constant time.
 
+pub(crate) mod additional;
 pub(crate) mod auth;
 mod cipher;
+pub(crate) mod intauth;
 mod integ;
 pub(crate) mod ke;
 pub(crate) mod keymat;
 pub(crate) mod natd;
+pub(crate) mod ppk;
 pub(crate) mod prf;
 pub(crate) mod rng;
 pub(crate) mod sk;

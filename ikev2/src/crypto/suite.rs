@@ -5,12 +5,15 @@
 //!   IKE      AES-CBC-128/192/256     HMAC-SHA-2   HMAC-SHA-2                  one of ke::supported
 //!            AES-GCM-16-128/192/256  HMAC-SHA-2   absent or NONE (RFC 5282 §8)  "
 //!   ESP      as for IKE                           as for IKE                  none, or "    with or without ESN
+//!
+//!   ADDKE1 to ADDKE7 (RFC 9370): each absent, NONE, or one of ke::supported that stands nowhere else in the suite
 //! ```
 //!
 //! A suite that `from_transforms` made can be computed; there is no other way to make one inside this crate.
 
 use std::fmt;
 
+use super::additional::AdditionalKe;
 use super::integ::Integ;
 use super::ke;
 use super::prf::Prf;
@@ -32,6 +35,8 @@ pub struct IkeSuite {
     pub integ: Option<IntegId>,
     /// Key exchange.
     pub ke: KeMethod,
+    /// Those that follow it (RFC 9370).
+    pub additional: AdditionalKe,
 }
 
 /// The algorithms of a child SA.
@@ -49,6 +54,8 @@ pub struct ChildSuite {
     pub esn: bool,
     /// The key exchange of this child; `None` if its keys come from SK_d alone.
     pub ke: Option<KeMethod>,
+    /// Those that follow it (RFC 9370); none if there is no first one.
+    pub additional: AdditionalKe,
 }
 
 impl IkeSuite {
@@ -59,7 +66,8 @@ impl IkeSuite {
         let (encr, key_bits, integ) = chosen.protection()?;
         let prf = chosen.prf.filter(|&id| Prf::from_id(id).is_some())?;
         let ke = chosen.ke.filter(|&method| ke::supported(method))?;
-        chosen.sn.is_none().then_some(Self { encr, key_bits, prf, integ, ke })
+        let additional = chosen.further(Some(ke))?;
+        chosen.sn.is_none().then_some(Self { encr, key_bits, prf, integ, ke, additional })
     }
 
     /// Octets of SK_ei and SK_er; for AES-GCM with the 4-octet salt (RFC 5282 §7.1).
@@ -94,7 +102,8 @@ impl ChildSuite {
         if chosen.prf.is_some() || ke.is_some_and(|method| !ke::supported(method)) {
             return None;
         }
-        Some(Self { encr, key_bits, integ, esn, ke })
+        let additional = chosen.further(ke)?;
+        Some(Self { encr, key_bits, integ, esn, ke, additional })
     }
 
     /// Octets of the cipher key of one direction; for AES-GCM with the 4-octet salt (RFC 4106 §8.1).
@@ -116,6 +125,7 @@ struct Chosen {
     integ: Option<IntegId>,
     ke: Option<KeMethod>,
     sn: Option<SnId>,
+    additional: [Option<KeMethod>; 7],
 }
 
 impl Chosen {
@@ -128,6 +138,10 @@ impl Chosen {
                 Transform::Integ(id) => chosen.integ.replace(id).is_some(),
                 Transform::Ke(id) => chosen.ke.replace(id).is_some(),
                 Transform::Sn(id) => chosen.sn.replace(id).is_some(),
+                Transform::AddKe(place, id) => {
+                    let index = usize::from(place).checked_sub(1)?;
+                    chosen.additional.get_mut(index)?.replace(id).is_some()
+                }
                 Transform::Unknown { .. } => true,
             };
             if repeated {
@@ -135,6 +149,19 @@ impl Chosen {
             }
         }
         Some(chosen)
+    }
+
+    /// The further key exchanges after `first`; `None` if we lack one, one comes twice, or there is no first one.
+    fn further(&self, first: Option<KeMethod>) -> Option<AdditionalKe> {
+        let mut additional = AdditionalKe::NONE;
+        for (place, method) in (1..).zip(self.additional) {
+            let method = method.filter(|method| *method != KeMethod::NONE);
+            let Some(method) = method else { continue };
+            if first.is_none() || !ke::supported(method) || !additional.put(place, method) {
+                return None;
+            }
+        }
+        (!additional.repeats(first)).then_some(additional)
     }
 
     /// Cipher, key length and integrity, if they make sense together: an AEAD cipher alone or with NONE, any other with
@@ -167,7 +194,7 @@ impl fmt::Display for IkeSuite {
         if let Some(integ) = self.integ {
             write!(f, "/{integ}")?;
         }
-        write!(f, "/PRF_{}/{}", self.prf, ke_name(self.ke))
+        write!(f, "/PRF_{}/{}{}", self.prf, ke_name(self.ke), self.additional)
     }
 }
 
@@ -178,14 +205,14 @@ impl fmt::Display for ChildSuite {
             write!(f, "/{integ}")?;
         }
         if let Some(ke) = self.ke {
-            write!(f, "/{}", ke_name(ke))?;
+            write!(f, "/{}{}", ke_name(ke), self.additional)?;
         }
         if self.esn { f.write_str("/ESN") } else { Ok(()) }
     }
 }
 
 /// The name that operators know from strongSwan, which differs from ours for one method.
-fn ke_name(method: KeMethod) -> String {
+pub(super) fn ke_name(method: KeMethod) -> String {
     if method == KeMethod::CURVE25519 { "CURVE_25519".into() } else { method.to_string() }
 }
 
@@ -205,7 +232,7 @@ mod tests {
     const NO_KE: Transform = Transform::Ke(KeMethod::NONE);
     const ESN: Transform = Transform::Sn(SnId::EXTENDED);
     const NO_ESN: Transform = Transform::Sn(SnId::SHORT);
-    const UNKNOWN: Transform = Transform::Unknown { kind: 6, id: 1 };
+    const UNKNOWN: Transform = Transform::Unknown { kind: 13, id: 1 };
 
     fn ike(transforms: &[Transform]) -> Option<String> {
         IkeSuite::from_transforms(transforms).map(|suite| suite.to_string())
@@ -264,6 +291,31 @@ mod tests {
         for (case, transforms) in child_cases.into_iter().enumerate() {
             assert_eq!(child(transforms), None, "{case}");
         }
+    }
+
+    #[test]
+    fn further_key_exchanges_follow_in_the_order_of_their_places() {
+        let add = |place, method| Transform::AddKe(place, method);
+        let (first, second) = (KeMethod::ML_KEM_768, KeMethod::ML_KEM_1024);
+        let (one, none, four) = (add(1, first), add(2, KeMethod::NONE), add(4, second));
+        let name = "AES_GCM_16_256/PRF_HMAC_SHA2_256/MODP_2048/KE1_ML_KEM_768/KE4_ML_KEM_1024";
+        assert_eq!(ike(&[GCM, PRF, four, KE, none, one]).as_deref(), Some(name));
+        let name = "AES_GCM_16_256/MODP_2048/KE1_ML_KEM_768/ESN";
+        assert_eq!(child(&[GCM, KE, one, ESN]).as_deref(), Some(name));
+        let suite = IkeSuite::from_transforms(&[GCM, PRF, four, KE, one]).unwrap();
+        assert_eq!(suite.additional.iter().collect::<Vec<_>>(), [(1, first), (4, second)]);
+        for wrong in [
+            vec![GCM, PRF, one],
+            vec![GCM, PRF, KE, one, one],
+            vec![GCM, PRF, KE, one, add(2, first)],
+            vec![GCM, PRF, KE, add(1, KeMethod::MODP_2048)],
+            vec![GCM, PRF, KE, add(1, KeMethod(2))],
+            vec![GCM, PRF, KE, add(8, first)],
+        ] {
+            assert_eq!(ike(&wrong), None, "{wrong:?}");
+        }
+        assert_eq!(child(&[GCM, one, ESN]), None, "the first one is missing");
+        assert_eq!(child(&[GCM, NO_KE, one, ESN]), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use serde_json::Value;
 
+use super::additional::AdditionalKe;
 use super::auth::{SignedOctets, psk_auth, verify_psk};
 use super::keymat::{IkeKeys, child_keys};
 use super::sk::{Added, Protection, Reassembly};
@@ -83,7 +84,7 @@ fn strongswan_authenticates_with_the_same_octets() {
             let peer_nonce = peer.payload(PayloadType::NONCE);
             let id_body = auth.payload(id);
             let message = message.octets.as_slice();
-            let signed = SignedOctets { message, peer_nonce, sk_p, id_body };
+            let signed = SignedOctets { message, peer_nonce, sk_p, id_body, int_auth: &[] };
             // Method SHARED_KEY and three reserved octets, then the data (RFC 7296 §3.8).
             let received = auth.payload(PayloadType::AUTH).strip_prefix(&[2, 0, 0, 0]).unwrap();
             assert_eq!(psk_auth(prf, key, signed).as_slice(), received);
@@ -197,6 +198,7 @@ impl Transcript {
             self.secret("shared Diffie Hellman secret", 1),
             request.payload(PayloadType::NONCE),
             response.payload(PayloadType::NONCE),
+            &[],
             request.new_ike_spi().unwrap(),
             response.new_ike_spi().unwrap(),
         )
@@ -226,8 +228,15 @@ impl Transcript {
             // strongSwan logs g^ir | Ni | Nr; its nonces have 32 octets.
             let nonces = &seed[g_ir.map_or(0, <[u8]>::len)..];
             let (ni, nr) = nonces.split_at(32);
-            let suite = ChildSuite { encr, key_bits, integ, esn: false, ke: g_ir.map(|_| ke) };
-            let (to_r, to_i) = child_keys(self.suite.prf(), &keys.sk_d, g_ir, ni, nr, &suite);
+            let suite = ChildSuite {
+                encr,
+                key_bits,
+                integ,
+                esn: false,
+                ke: g_ir.map(|_| ke),
+                additional: AdditionalKe::NONE,
+            };
+            let (to_r, to_i) = child_keys(self.suite.prf(), &keys.sk_d, g_ir, ni, nr, &[], &suite);
             for (label, key) in [
                 ("encryption initiator key", to_r.encr),
                 ("integrity initiator key", to_r.integ),
@@ -293,6 +302,7 @@ const GCM: IkeSuite = IkeSuite {
     prf: PrfId::HMAC_SHA2_384,
     integ: None,
     ke: KeMethod::ECP_384,
+    additional: AdditionalKe::NONE,
 };
 
 const CBC: IkeSuite = IkeSuite {
@@ -301,4 +311,5 @@ const CBC: IkeSuite = IkeSuite {
     prf: PrfId::HMAC_SHA2_256,
     integ: Some(IntegId::HMAC_SHA2_256_128),
     ke: KeMethod::MODP_2048,
+    additional: AdditionalKe::NONE,
 };

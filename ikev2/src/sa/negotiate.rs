@@ -11,7 +11,7 @@
 //! §1.2).
 //!
 //! A transform type that only one side names must allow "none": INTEG beside an AEAD cipher, KE in IKE_AUTH, SN that an
-//! old peer leaves out. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
+//! old peer leaves out, each of ADDKE1 to ADDKE7. An unknown type or attribute makes the peer's proposal unusable (RFC 7296 §3.3.6).
 
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::difference::{absence, allows_absence};
@@ -79,7 +79,9 @@ pub(super) fn only(proposals: &[Proposal], suite: &ChildSuite) -> Vec<Proposal> 
         Transform::Encr(id, bits) => (id, bits) == (suite.encr, Some(suite.key_bits)),
         Transform::Integ(id) => id == suite.integ.unwrap_or(IntegId::NONE),
         Transform::Sn(id) => id == sn,
-        Transform::Prf(_) | Transform::Ke(_) | Transform::Unknown { .. } => true,
+        Transform::Prf(_) | Transform::Ke(_) | Transform::AddKe(..) | Transform::Unknown { .. } => {
+            true
+        }
     };
     let mut fitting = proposals.to_vec();
     for proposal in &mut fitting {
@@ -96,14 +98,35 @@ pub(super) fn only(proposals: &[Proposal], suite: &ChildSuite) -> Vec<Proposal> 
 
 /// The proposals without their key exchange transforms, as IKE_AUTH wants them.
 pub(super) fn without_ke(proposals: &[Proposal]) -> Vec<Proposal> {
-    proposals
-        .iter()
-        .cloned()
-        .map(|mut proposal| {
-            proposal.transforms.retain(|transform| !matches!(transform, Transform::Ke(_)));
-            proposal
-        })
-        .collect()
+    let is_ke = |t: &Transform| matches!(t, Transform::Ke(_) | Transform::AddKe(..));
+    let mut without = proposals.to_vec();
+    for proposal in &mut without {
+        proposal.transforms.retain(|transform| !is_ke(transform));
+    }
+    without
+}
+
+/// Those that can do with a single key exchange, as a peer without IKE_INTERMEDIATE has to (RFC 9370 §2.2.1).
+pub(super) fn without_additional(proposals: &[Proposal]) -> Vec<Proposal> {
+    let is_further = |t: &Transform| matches!(t, Transform::AddKe(_, id) if *id != KeMethod::NONE);
+    let optional = |proposal: &Proposal| {
+        let further = proposal.transforms.iter().filter(|t| is_further(t));
+        further
+            .map(|t| absence(t.kind()))
+            .all(|none| none.is_none_or(|none| proposal.transforms.contains(&none)))
+    };
+    let mut without = proposals.to_vec();
+    without.retain(optional);
+    for proposal in &mut without {
+        proposal.transforms.retain(|transform| !is_further(transform));
+    }
+    without
+}
+
+/// Whether any of them has further key exchanges.
+pub(super) fn has_additional(proposals: &[Proposal]) -> bool {
+    let mut all = proposals.iter().flat_map(|proposal| &proposal.transforms);
+    all.any(|transform| matches!(transform, Transform::AddKe(_, id) if *id != KeMethod::NONE))
 }
 
 /// Checks the single proposal of a response against what we offered (RFC 7296 §2.7: one of ours, one of each type).
@@ -157,35 +180,87 @@ fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
         return None;
     }
     let mut chosen = Vec::new();
-    for kind in [
-        TransformType::ENCR,
-        TransformType::PRF,
-        TransformType::INTEG,
-        TransformType::KE,
-        TransformType::SN,
-    ] {
-        let of_kind = |proposal: &Proposal| -> Vec<Transform> {
-            proposal.transforms.iter().copied().filter(|t| t.kind() == kind).collect()
-        };
-        let (our, their) = (of_kind(ours), of_kind(theirs));
-        if let Some(both) = our.iter().find(|transform| their.contains(transform)) {
-            chosen.push(*both);
-        } else if allows_absence(kind, &our) && allows_absence(kind, &their) {
+    for kind in [TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::SN] {
+        match shared(kind, ours, theirs)? {
+            Shared::Any(both) => chosen.extend(both.first()),
             // RFC 7296 §2.7: the answer has one transform of every type in the offer, be it "none".
-            let answers = kind != TransformType::SN || theirs.protocol == ProtocolId::ESP;
-            chosen.extend(absence(kind).filter(|none| answers && their.contains(none)));
-        } else {
-            return None;
+            Shared::Absence(none) => {
+                let answers = kind != TransformType::SN || theirs.protocol == ProtocolId::ESP;
+                chosen.extend(none.filter(|_| answers));
+            }
         }
     }
+    chosen.extend(key_exchanges(&KEY_EXCHANGES, ours, theirs, &mut Vec::new())?);
+    chosen.sort_by_key(|transform| transform.kind());
     let aead = chosen.iter().any(|t| matches!(t, Transform::Encr(EncrId::AES_GCM_16, _)));
     let integ = chosen.iter().any(|t| matches!(t, Transform::Integ(id) if *id != IntegId::NONE));
     (aead != integ).then_some(chosen)
 }
 
+/// What two proposals have in common of one type.
+enum Shared {
+    /// These, our favourite first; not empty.
+    Any(Vec<Transform>),
+    /// Nothing, and neither needs any. The transform says that, if theirs has it.
+    Absence(Option<Transform>),
+}
+
+fn shared(kind: TransformType, ours: &Proposal, theirs: &Proposal) -> Option<Shared> {
+    let of_kind = |proposal: &Proposal| -> Vec<Transform> {
+        proposal.transforms.iter().copied().filter(|t| t.kind() == kind).collect()
+    };
+    let (mut our, their) = (of_kind(ours), of_kind(theirs));
+    if allows_absence(kind, &our) && allows_absence(kind, &their) {
+        let none = absence(kind).filter(|none| their.contains(none));
+        our.retain(|transform| their.contains(transform));
+        return Some(if our.is_empty() { Shared::Absence(none) } else { Shared::Any(our) });
+    }
+    our.retain(|transform| their.contains(transform));
+    (!our.is_empty()).then_some(Shared::Any(our))
+}
+
+/// The key exchanges, first and further ones: our favourites among those combinations in which no method comes twice (RFC
+/// 9370 §2.2.1). A favourite that leaves nothing for a later place is passed over.
+fn key_exchanges(
+    places: &[TransformType],
+    ours: &Proposal,
+    theirs: &Proposal,
+    used: &mut Vec<u16>,
+) -> Option<Vec<Transform>> {
+    let Some((kind, later)) = places.split_first() else { return Some(Vec::new()) };
+    let options = match shared(*kind, ours, theirs)? {
+        Shared::Any(both) => both.into_iter().map(Some).collect(),
+        Shared::Absence(none) => vec![none],
+    };
+    options.into_iter().find_map(|option| {
+        let method = option.map(Transform::id).filter(|id| *id != KeMethod::NONE.0);
+        if method.is_some_and(|id| used.contains(&id)) {
+            return None;
+        }
+        used.extend(method);
+        let rest = key_exchanges(later, ours, theirs, used);
+        if method.is_some() {
+            used.pop();
+        }
+        rest.map(|rest| option.into_iter().chain(rest).collect())
+    })
+}
+
+/// In the order in which they are made.
+const KEY_EXCHANGES: [TransformType; 8] = [
+    TransformType::KE,
+    TransformType::ADDKE1,
+    TransformType::ADDKE2,
+    TransformType::ADDKE3,
+    TransformType::ADDKE4,
+    TransformType::ADDKE5,
+    TransformType::ADDKE6,
+    TransformType::ADDKE7,
+];
+
 /// A transform type that we do not know at all; an unknown algorithm of a known type is merely never chosen.
 fn is_foreign_type(transform: Transform) -> bool {
-    matches!(transform, Transform::Unknown { kind, .. } if !(1..=5).contains(&kind))
+    matches!(transform, Transform::Unknown { kind, .. } if !(1..=12).contains(&kind))
 }
 
 #[cfg(test)]
@@ -261,10 +336,59 @@ mod tests {
     #[test]
     fn a_foreign_transform_type_spoils_a_proposal_but_not_the_next() {
         let mut foreign = ike("aes256-sha256-modp2048");
-        foreign.transforms.push(Transform::Unknown { kind: 6, id: 36 });
+        foreign.transforms.push(Transform::Unknown { kind: 13, id: 36 });
         let theirs = offer(&[foreign, ike("aes256-sha256-modp2048")], &[]);
         let (chosen, _) = choose_ike(&[ike("aes256-sha256-modp2048")], &theirs, None).unwrap();
         assert_eq!(chosen.number, 2);
+    }
+
+    #[test]
+    fn further_key_exchanges_are_chosen_place_by_place_and_never_twice() {
+        const BASE: &str = "aes256-sha256-x25519";
+        let pick = |ours: &[&str], theirs: &[&str]| {
+            let ours: Vec<_> = ours.iter().map(|words| ike(words)).collect();
+            let theirs: Vec<_> = theirs.iter().map(|words| ike(words)).collect();
+            let (chosen, suite) = choose_ike(&ours, &offer(&theirs, &[]), None)?;
+            assert!(accept(&offer(&theirs, &[]), std::slice::from_ref(&chosen)).is_some());
+            let further: Vec<_> = suite.additional.iter().map(|(at, m)| (at, m.0)).collect();
+            Some((chosen.number, chosen.transforms.len(), further))
+        };
+        let with = |more: &str| format!("{BASE}-{more}");
+        let both = with("ke1_mlkem768-ke1_mlkem512-ke2_mlkem768-ke2_mlkem512");
+        let (a, b) = (36, 35);
+        assert_eq!(pick(&[&both], &[&both]), Some((1, 6, vec![(1, a), (2, b)])));
+        // The favourite of the first place is all that is left for the second.
+        let narrow = with("ke1_mlkem768-ke1_mlkem512-ke2_mlkem768");
+        assert_eq!(pick(&[&narrow], &[&both]), Some((1, 6, vec![(1, b), (2, a)])));
+        let one = with("ke1_mlkem768");
+        let twice = with("ke1_mlkem768-ke2_mlkem768");
+        assert_eq!(pick(&[&twice], &[&twice]), None);
+        assert_eq!(pick(&[&one], &[BASE]), None);
+        assert_eq!(pick(&[BASE], &[&one]), None);
+        assert_eq!(pick(&[&one, BASE], &[&one, BASE]), Some((1, 5, vec![(1, a)])));
+        assert_eq!(pick(&[BASE], &[&one, BASE]), Some((2, 4, vec![])));
+        let optional = with("ke1_mlkem768-ke1_none");
+        assert_eq!(pick(&[&optional], &[BASE]), Some((1, 4, vec![])));
+        assert_eq!(pick(&[BASE], &[&optional]), Some((1, 5, vec![])), "NONE is said");
+        assert_eq!(pick(&[&optional], &[&optional]), Some((1, 5, vec![(1, a)])));
+        // The example of RFC 9370 §2.2.1.
+        let theirs =
+            with("ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512-ke5_mlkem1024-ke5_none");
+        let ours = with("ke2_mlkem512-ke2_mlkem768-ke3_mlkem768-ke3_mlkem512");
+        assert_eq!(pick(&[&ours], &[&theirs]), Some((1, 7, vec![(2, b), (3, a)])));
+    }
+
+    #[test]
+    fn without_intermediate_exchanges_only_what_is_optional_is_left() {
+        let all = ["ke1_mlkem768", "ke1_mlkem768-ke1_none", "ke1_none-ke2_mlkem512", "ke3_none"];
+        let all = all.map(|more| ike(&format!("aes256-sha256-x25519-{more}")));
+        let left: Vec<String> = without_additional(&all).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            left,
+            ["aes256-sha256-curve25519-ke1_none", "aes256-sha256-curve25519-ke3_none"]
+        );
+        assert!(has_additional(&all) && !has_additional(&without_additional(&all)));
+        assert!(without_ke(&all).iter().all(|proposal| proposal.transforms.len() == 3));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod header;
 pub mod identity;
 pub mod message;
 pub mod payload;
+pub mod ppk;
 pub mod proposal;
 pub mod redirect;
 pub mod selector;

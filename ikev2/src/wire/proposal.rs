@@ -53,6 +53,8 @@ pub enum Transform {
     Ke(KeMethod),
     /// Sequence numbers (ESP only).
     Sn(SnId),
+    /// A further key exchange (RFC 9370): its place, 1 to 7 as in ADDKE1 to ADDKE7, and its method.
+    AddKe(u8, KeMethod),
     /// A type or attribute that we do not know: never chosen (RFC 7296 §3.3.6).
     Unknown {
         /// Transform type.
@@ -167,6 +169,7 @@ impl Transform {
             Self::Integ(_) => TransformType::INTEG,
             Self::Ke(_) => TransformType::KE,
             Self::Sn(_) => TransformType::SN,
+            Self::AddKe(place, _) => TransformType(TransformType::SN.0.wrapping_add(place)),
             Self::Unknown { kind, .. } => TransformType(kind),
         }
     }
@@ -180,6 +183,7 @@ impl Transform {
             | Self::Integ(IntegId(id))
             | Self::Ke(KeMethod(id))
             | Self::Sn(SnId(id))
+            | Self::AddKe(_, KeMethod(id))
             | Self::Unknown { id, .. } => id,
         }
     }
@@ -208,6 +212,10 @@ impl Transform {
             (TransformType::INTEG, None) => Self::Integ(IntegId(id)),
             (TransformType::KE, None) => Self::Ke(KeMethod(id)),
             (TransformType::SN, None) => Self::Sn(SnId(id)),
+            (kind, None) => match kind.additional_ke() {
+                Some(place) => Self::AddKe(place, KeMethod(id)),
+                None => unknown,
+            },
             _ => unknown,
         })
     }
@@ -322,7 +330,10 @@ mod tests {
         for (transform, expected) in [
             ("0000000c0100000c800e0080", Transform::Encr(EncrId::AES_CBC, Some(128))),
             ("000000080100000c", Transform::Encr(EncrId::AES_CBC, None)),
-            ("000000080600002a", Transform::Unknown { kind: 6, id: 42 }),
+            ("000000080600002a", Transform::AddKe(1, KeMethod(42))),
+            ("000000080c000024", Transform::AddKe(7, KeMethod::ML_KEM_768)),
+            ("000000080d000024", Transform::Unknown { kind: 13, id: 36 }),
+            ("0000000c06000024800e0080", Transform::Unknown { kind: 6, id: 36 }),
             ("0000000c0100000c800f0080", Transform::Unknown { kind: 1, id: 12 }),
             ("0000000c0200000c800e0080", Transform::Unknown { kind: 2, id: 12 }),
             ("000000100100000c800e0080800e0100", Transform::Unknown { kind: 1, id: 12 }),
@@ -361,7 +372,8 @@ mod tests {
             any::<u16>().prop_map(|id| Transform::Integ(IntegId(id))),
             any::<u16>().prop_map(|id| Transform::Ke(KeMethod(id))),
             any::<u16>().prop_map(|id| Transform::Sn(SnId(id))),
-            (6..=u8::MAX, any::<u16>()).prop_map(|(kind, id)| Transform::Unknown { kind, id }),
+            (1..=7_u8, any::<u16>()).prop_map(|(place, id)| Transform::AddKe(place, KeMethod(id))),
+            (13..=u8::MAX, any::<u16>()).prop_map(|(kind, id)| Transform::Unknown { kind, id }),
         ]
     }
 

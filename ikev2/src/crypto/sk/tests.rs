@@ -23,6 +23,7 @@ pub(super) fn suites() -> Vec<IkeSuite> {
         prf: PrfId::HMAC_SHA2_256,
         integ,
         ke: KeMethod::CURVE25519,
+        additional: crate::AdditionalKe::NONE,
     };
     gcm.into_iter().chain(cbc).map(suite).collect()
 }

@@ -33,7 +33,7 @@ const X25519: Raw = (4, 31, &[]);
 const NO_KE: Raw = (4, 0, &[]);
 const SHORT: Raw = (5, 0, &[]);
 const LONG: Raw = (5, 1, &[]);
-const FOREIGN: Raw = (6, 1, &[]);
+const FOREIGN: Raw = (13, 1, &[]);
 
 /// The body of an SA payload: each proposal with its number, protocol and transforms. Of ESP and AH the SPI is 4 octets.
 fn payload(proposals: &[Offered<'_>]) -> Vec<u8> {
