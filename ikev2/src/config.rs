@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::event::{EspSpi, Path};
 use crate::wire::identity::Identity;
+use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
@@ -54,6 +55,8 @@ pub struct PeerConfig {
     pub remote_id: RemoteId,
     /// The pre-shared key (RFC 7296 §2.15).
     pub psk: Psk,
+    /// The post-quantum pre-shared key (RFC 8784), beside whatever authenticates. Default `None`.
+    pub ppk: Option<Ppk>,
     /// IKE proposals, in order of preference.
     pub proposals: Vec<Proposal>,
     /// The child SAs to have with this peer. The first is negotiated in IKE_AUTH, the others after it.
@@ -94,6 +97,7 @@ impl PeerConfig {
             local_id: None,
             remote_id: RemoteId::PeerAddress,
             psk,
+            ppk: None,
             proposals,
             children: Vec::new(),
             start: Start::Always,
@@ -239,6 +243,18 @@ impl std::fmt::Debug for Psk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Psk(hidden)")
     }
+}
+
+/// A key that both sides were given and that is mixed into SK_d (RFC 8784), so that whoever records the traffic and breaks the
+/// key exchange one day, say with a quantum computer, still cannot read it. It should have 256 bits of entropy.
+#[derive(Debug, Clone)]
+pub struct Ppk {
+    /// Its name, which the initiator sends in IKE_AUTH.
+    pub id: PpkId,
+    /// The key.
+    pub key: Psk,
+    /// Whether a peer that has no key of this name is refused. If not, the SA is made without.
+    pub required: bool,
 }
 
 /// The identity that a peer has to prove.

@@ -6,6 +6,7 @@
 
 use crate::registry::NotifyType;
 use crate::wire::identity::Identity;
+use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 use crate::wire::redirect::GatewayId;
 use crate::wire::traffic::Traffic;
@@ -130,6 +131,8 @@ pub enum CloseReason {
         /// The identity that the peer sent.
         claimed: Identity,
     },
+    /// The post-quantum pre-shared keys (RFC 8784) of the two sides do not go together.
+    Ppk(PpkProblem),
     /// The peer is not who it should be.
     WrongIdentity {
         /// The identity that the peer sent.
@@ -148,6 +151,23 @@ pub enum CloseReason {
     Notified(NotifyType),
     /// The peer broke the protocol after it was authenticated.
     Protocol(&'static str),
+}
+
+/// Why there is no SA with a post-quantum pre-shared key (RFC 8784).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PpkProblem {
+    /// We require one, and the peer does not use any.
+    Absent,
+    /// The peer said that it uses one, and named none.
+    Unnamed,
+    /// The peer named one that we do not have for it; `None` if the name was empty.
+    Unknown(Option<PpkId>),
+    /// We require ours, and the peer answered without.
+    Declined,
+    /// Both have one of this name, and they differ.
+    Differs(PpkId),
+    /// Both have one of this name, and it or the other key differs; the peer gave no way to tell which.
+    DiffersOrOther(PpkId),
 }
 
 /// The caller named a peer or child that does not exist.

@@ -11,6 +11,7 @@ use crate::config::Lifetime;
 use crate::crypto::suite::{ChildSuite, IkeSuite};
 use crate::error::{CloseReason, DropReason};
 use crate::wire::identity::Identity;
+use crate::wire::ppk::PpkId;
 use crate::wire::redirect::GatewayId;
 use crate::wire::selector::TrafficSelector;
 use crate::wire::traffic::Traffic;
@@ -267,6 +268,8 @@ pub struct IkeSaInfo {
     pub redirect: bool,
     /// Message IDs can be set anew (RFC 6311).
     pub message_id_sync: bool,
+    /// The post-quantum pre-shared key that is mixed into its keys (RFC 8784), or into those that it was rekeyed from; `None` if there is none.
+    pub ppk: Option<PpkId>,
     /// SPIs: of the original initiator, of the original responder.
     pub spis: (u64, u64),
     /// When we will rekey it.

@@ -172,6 +172,7 @@ impl Peer {
             | CloseReason::SelectorMismatch { .. }
             | CloseReason::AuthRefusedByPeer { .. }
             | CloseReason::WrongKey { .. }
+            | CloseReason::Ppk(_)
             | CloseReason::WrongIdentity { .. }
             | CloseReason::Notified(_)
             | CloseReason::Redirected { .. }

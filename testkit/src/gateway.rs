@@ -21,7 +21,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::netns::{Netns, succeed};
-use crate::peer::{ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, Sa, wait_for};
+use crate::peer::{
+    ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, PpkSpec, Sa, wait_for,
+};
 
 /// An `s2s-gw run` in a namespace.
 #[derive(Debug)]
@@ -50,11 +52,10 @@ impl Ours {
         };
         std::fs::write(this.config(), this.toml()?)?;
         for connection in &this.spec.connections {
-            let file = this.psk_file(connection);
-            let mut options = std::fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-            std::io::Write::write_all(&mut file, connection.psk.as_bytes())?;
+            write_key(&this.psk_file(connection), &connection.psk)?;
+            if let Some(ppk) = &connection.ppk {
+                write_key(&this.ppk_file(connection), &ppk.key)?;
+            }
         }
         Ok(this)
     }
@@ -137,6 +138,10 @@ impl Ours {
         self.dir.join(format!("{}-{}.psk", self.spec.name, connection.name))
     }
 
+    fn ppk_file(&self, connection: &ConnectionSpec) -> PathBuf {
+        self.dir.join(format!("{}-{}.ppk", self.spec.name, connection.name))
+    }
+
     fn toml(&self) -> Result<String> {
         let GatewaySpec { name, listen, connections } = &self.spec;
         let sock = self.file("sock").display().to_string();
@@ -152,14 +157,22 @@ impl Ours {
             // Several endpoints are given with commas.
             let peer: Vec<_> =
                 connection.remote.as_deref().unwrap_or("any").split(',').map(str::trim).collect();
+            let ppk = connection.ppk.as_ref().map(|PpkSpec { id, required, .. }| {
+                let file = self.ppk_file(connection).display().to_string();
+                format!("ppk = {{ file = {file:?}, id = {id:?}, required = {required} }}\n")
+            });
+            let ppk = ppk.unwrap_or_default();
+            let algorithms = match &connection.built_in {
+                Some(name) => format!("extends = {name:?}"),
+                None => format!("ike = [{ike:?}]\nesp = [{esp:?}]"),
+            };
             let start = if connection.initiate { "always" } else { "respond-only" };
             let selectors = if connection.split { "split" } else { "combined" };
             write!(
                 toml,
                 "
 [policy.{name}]
-ike = [{ike:?}]
-esp = [{esp:?}]
+{algorithms}
 dpd = {{ interval = \"{}s\", timeout = \"{}s\", action = \"restart\" }}
 
 [connection.{name}]
@@ -167,7 +180,7 @@ peer = {peer:?}
 peer_id = {remote_id:?}
 local_id = {local_id:?}
 psk = {{ file = {psk:?} }}
-policy = {name:?}
+{ppk}policy = {name:?}
 local_subnets = {local_subnets:?}
 remote_subnets = {remote_subnets:?}
 start = {start:?}
@@ -181,6 +194,12 @@ selectors = {selectors:?}
         }
         Ok(toml)
     }
+}
+
+fn write_key(path: &Path, key: &str) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(std::io::Write::write_all(&mut file, key.as_bytes())?)
 }
 
 impl Peer for Ours {

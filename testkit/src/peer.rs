@@ -29,6 +29,17 @@ pub struct GatewaySpec {
     pub connections: Vec<ConnectionSpec>,
 }
 
+/// A post-quantum pre-shared key.
+#[derive(Debug, Clone)]
+pub struct PpkSpec {
+    /// Its name.
+    pub id: String,
+    /// The key, ASCII.
+    pub key: String,
+    /// Whether a peer without it is refused.
+    pub required: bool,
+}
+
 /// One connection, seen from one side.
 #[derive(Debug, Clone)]
 pub struct ConnectionSpec {
@@ -44,6 +55,10 @@ pub struct ConnectionSpec {
     pub remote_id: String,
     /// The pre-shared key, ASCII.
     pub psk: String,
+    /// The post-quantum pre-shared key beside it (RFC 8784).
+    pub ppk: Option<PpkSpec>,
+    /// A built-in policy that ours uses instead of the two that follow.
+    pub built_in: Option<String>,
     /// IKE proposal, strongSwan keywords.
     pub ike: String,
     /// ESP proposal, strongSwan keywords.

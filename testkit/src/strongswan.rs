@@ -19,7 +19,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::netns::{Netns, succeed};
-use crate::peer::{ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, Sa, text, wait_for};
+use crate::peer::{
+    ChildSa, ConnectionSpec, Daemon, Facts, GatewaySpec, Peer, PpkSpec, Sa, text, wait_for,
+};
 
 /// A charon in a namespace.
 #[derive(Debug)]
@@ -220,6 +222,11 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
         let ConnectionSpec { name, local, ike, esp, local_id, remote_id, .. } = connection;
         let remote = connection.remote.as_deref().unwrap_or("%any");
         let (delay, extra) = (connection.dpd.0.as_secs(), &connection.swan_connection);
+        let ppk = connection.ppk.as_ref().map(|PpkSpec { id, required, .. }| {
+            let required = if *required { "yes" } else { "no" };
+            format!("ppk_id = {id:?}\n    ppk_required = {required}")
+        });
+        let ppk = ppk.unwrap_or_default();
         let (start, again) =
             if connection.initiate { ("start", "restart") } else { ("none", "clear") };
         write!(
@@ -233,6 +240,7 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
     dpd_delay = {delay}s
     rekey_time = 1h
     {extra}
+    {ppk}
     local {{
       auth = psk
       id = {local_id:?}
@@ -276,6 +284,11 @@ fn swanctl_conf(spec: &GatewaySpec) -> Result<String> {
   }}
 "
         )?;
+    }
+    for ConnectionSpec { name, ppk, .. } in &spec.connections {
+        if let Some(PpkSpec { id, key, .. }) = ppk {
+            write!(conf, "  ppk-{name} {{\n    id = {id:?}\n    secret = {key:?}\n  }}\n")?;
+        }
     }
     conf.push_str("}\n");
     Ok(conf)

@@ -29,6 +29,7 @@ mod flood;
 mod fragments;
 mod golden;
 mod hostile;
+mod intermediate;
 mod letter;
 mod noise;
 mod remains;

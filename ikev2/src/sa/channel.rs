@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use super::fragments::{Collected, Fragments, Parcel, TRIES};
 use super::window::{Admit, Ticket, Window};
 use super::{Cx, Message, Origin};
+use crate::crypto::intauth::Associated;
 use crate::crypto::keymat::IkeKeys;
+use crate::crypto::ppk;
 use crate::crypto::prf::Prf;
 use crate::crypto::sk::{Authentic, Fragment, Protection, claimed_fragment};
 use crate::crypto::suite::IkeSuite;
@@ -52,6 +54,8 @@ pub(super) struct Channel {
     /// Whether and how large messages are cut, and what is here of those of the peer.
     pub(super) fragments: Fragments,
     protection: Protection,
+    /// What protected the last exchange, if that changed the keys: for repeats of it.
+    before: Option<Protection>,
     window: Window,
     outstanding: Option<Outstanding>,
     /// How long the peer takes to answer, smoothed; `None` while unknown.
@@ -118,6 +122,7 @@ impl Channel {
             sk_p_theirs,
             fragments: Fragments::none(),
             protection: Protection::new(&suite, keys, origin == Origin::Local),
+            before: None,
             window,
             outstanding: None,
             rtt: None,
@@ -189,6 +194,9 @@ impl Channel {
                 return self.answer_again(again, path, datagram, cx);
             }
         };
+        if header.exchange == ExchangeType::IKE_INTERMEDIATE {
+            ticket.associated = Associated::received(datagram);
+        }
         let passed = match fragment {
             None => Collected::Whole(self.protection.open(datagram)?),
             Some(fragment) => {
@@ -202,6 +210,9 @@ impl Channel {
             Collected::Excess => None,
         };
         self.window.commit(&ticket);
+        if !header.flags.response {
+            self.before = None;
+        }
         self.fragments.forget(header.flags.response);
         if header.flags.response
             && let Some(request) = self.outstanding.take()
@@ -230,12 +241,13 @@ impl Channel {
             return Err(DropReason::Fragment);
         }
         let len = datagram.len();
-        let _same_request = self.protection.open_fragment(datagram)?;
+        let protection = self.before.as_mut().unwrap_or(&mut self.protection);
+        let _same_request = protection.open_fragment(datagram)?;
         let room = self.fragments.room(path, cx.shared);
         let Some(answer) = self.window.last_answer() else { return Err(DropReason::Fragment) };
         if let Some(room) = room {
             let room = room.for_answer(Some(len)).usual();
-            answer.shrink(room, &mut self.protection, &mut cx.shared.rng);
+            answer.shrink(room, protection, &mut cx.shared.rng);
         }
         answer.transmit(path, cx);
         Ok(Passed::Repeat)
@@ -288,6 +300,38 @@ impl Channel {
         let answer = Parcel::seal(header, chain, room, &mut self.protection, &mut cx.shared.rng);
         answer.transmit(request.path, cx);
         self.window.answered(&request.ticket, answer);
+    }
+
+    /// Goes on with the keys that a further key exchange leads to (RFC 9370 §2.2.2). What was sent already, and comes again,
+    /// keeps its own.
+    pub(super) fn update(&mut self, secret: &[u8], (ni, nr): (&[u8], &[u8])) {
+        let (spi_i, spi_r) = self.header_spis();
+        let keys = IkeKeys::updated(&self.suite, &self.sk_d, secret, ni, nr, spi_i, spi_r);
+        let local = self.origin == Origin::Local;
+        let next = Protection::new(&self.suite, &keys, local);
+        self.before = Some(std::mem::replace(&mut self.protection, next));
+        let (ours, theirs) =
+            if local { (keys.sk_pi, keys.sk_pr) } else { (keys.sk_pr, keys.sk_pi) };
+        (self.sk_d, self.sk_p_ours, self.sk_p_theirs) = (keys.sk_d, ours, theirs);
+    }
+
+    /// What a message of ours with this content is authenticated by later (RFC 9242 §3.3.2).
+    pub(super) fn associated(
+        &self,
+        exchange: ExchangeType,
+        id: MessageId,
+        response: bool,
+        chain: &Chain,
+    ) -> Associated {
+        Associated::sent(self.header(exchange, id, response), chain.first())
+    }
+
+    /// Mixes a post-quantum pre-shared key into the keys that outlive IKE_AUTH (RFC 8784 §3).
+    pub(super) fn mix(&mut self, ppk: &[u8]) {
+        let prf = self.prf();
+        for key in [&mut self.sk_d, &mut self.sk_p_ours, &mut self.sk_p_theirs] {
+            *key = ppk::mixed(prf, ppk, key);
+        }
     }
 
     /// Goes on with other message IDs; the outstanding request is given up. See [`Window::synchronise`].

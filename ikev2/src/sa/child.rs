@@ -3,7 +3,9 @@
 //! ```text
 //!   ChildOffer::write ── SA, [Ni, KEi], TSi, TSr ──►  answer()      narrows, chooses, derives
 //!   complete()       ◄── SA, [Nr, KEr], TSi, TSr ──   ChildAnswer::write
-//!        └────────────────► Agreed { Child, keys } ◄────────┘
+//!        └────────────────►        Draft           ◄────────┘
+//!                             finish() │              at once, or after the further key exchanges: followup.rs
+//!                          Agreed { Child, keys }
 //! ```
 //!
 //! In IKE_AUTH there is no nonce and no key exchange of its own: those of IKE_SA_INIT serve.
@@ -25,14 +27,13 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::choice::{Choice, choose, rekeyed};
+use super::draft::{Crossing, Draft, Terms};
 use super::negotiate::Fresh;
 use super::resources::{Siblings, announced};
 use super::slot::Slot;
 use super::{Cx, negotiate};
 use crate::config::{ChildConfig, PeerConfig};
-use crate::crypto::ke::KeSecret;
-use crate::crypto::keymat::child_keys;
-use crate::crypto::prf::Prf;
+use crate::crypto::ke::{self, KeSecret};
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;
 use crate::event::{ChildId, ChildKeys, EspSpi, Event, Limits};
@@ -124,14 +125,6 @@ pub(super) struct Agreed {
     pub(super) keys_out: ChildKeys,
 }
 
-/// Where the keys of a child come from.
-pub(super) struct Keying<'a> {
-    pub(super) prf: Prf,
-    pub(super) sk_d: &'a [u8],
-    /// Ni and Nr of the exchange that makes the child.
-    pub(super) nonces: (&'a [u8], &'a [u8]),
-}
-
 /// What we asked for as initiator of the exchange.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct ChildOffer {
@@ -145,8 +138,8 @@ pub(super) struct ChildOffer {
     fresh: bool,
     /// When a child is rekeyed that the peer may not have known of when it answered.
     pub(super) premature: bool,
-    /// The child that the peer made in place of the same one meanwhile, and the lower nonce of that exchange.
-    pub(super) rival: Option<(ChildId, Vec<u8>)>,
+    /// The peer's exchange to replace the same child, if it crossed ours.
+    pub(super) rival: Option<Crossing>,
     /// The peer asked for this key exchange method; it does not get to ask again.
     steered: bool,
     ke: Option<KeSecret>,
@@ -231,29 +224,28 @@ impl ChildOffer {
             && negotiate::ke_methods(&self.proposals).any(|m| m == method)
     }
 
-    /// Checks the peer's answer and derives the keys. `keying.nonces` are (ours, the peer's).
+    /// Checks the peer's answer. `nonces` are (ours, the peer's).
     pub(super) fn complete(
         self,
         body: &Body<'_>,
-        keying: &Keying<'_>,
+        nonces: (&[u8], &[u8]),
         peer: &PeerConfig,
         cx: &mut Cx<'_>,
-    ) -> Result<Agreed, CloseReason> {
+    ) -> Result<Draft, CloseReason> {
         let spi_in = self.spi_in;
-        let agreed = self.check(body, keying, peer, cx);
-        if agreed.is_err() {
+        let draft = self.check(body, nonces, peer);
+        if draft.is_err() {
             cx.release_esp_spi(spi_in);
         }
-        agreed
+        draft
     }
 
     fn check(
         self,
         body: &Body<'_>,
-        keying: &Keying<'_>,
+        nonces: (&[u8], &[u8]),
         peer: &PeerConfig,
-        cx: &mut Cx<'_>,
-    ) -> Result<Agreed, CloseReason> {
+    ) -> Result<Draft, CloseReason> {
         if let Some(notify) = body.error_notify() {
             return Err(self.refused(notify.kind, peer));
         }
@@ -284,7 +276,6 @@ impl ChildOffer {
             });
         }
         let g_ir = self.agree(&suite, body)?;
-        let keys = derive(keying, g_ir.as_deref().map(Vec::as_slice), &suite);
         let remarks = Remarks::read(body);
         let terms = Terms {
             slot: self.slot,
@@ -296,7 +287,7 @@ impl ChildOffer {
             remarks,
             confirmed: true,
         };
-        Ok(Agreed { child: terms.child(keying, peer, cx), keys_out: keys.0, keys_in: keys.1 })
+        Ok(Draft::new(terms, true, nonces, g_ir))
     }
 
     fn agree(
@@ -333,7 +324,7 @@ impl ChildOffer {
 
 /// Our answer to a request for a child.
 pub(super) struct ChildAnswer {
-    pub(super) agreed: Agreed,
+    pub(super) draft: Draft,
     proposal: Proposal,
     nonce: Option<Vec<u8>>,
     ke: Option<(KeMethod, Vec<u8>)>,
@@ -363,12 +354,12 @@ pub(super) enum Asked {
     Rekey(Slot, Traffic, EspSpi),
 }
 
-/// Answers a request for a child. For CREATE_CHILD_SA `keying.nonces.1` is not used: a fresh nonce is made.
+/// Answers a request for a child. For CREATE_CHILD_SA the second nonce is not used: a fresh one is made.
 pub(super) fn answer(
     body: &Body<'_>,
     peer: &PeerConfig,
     asked: &Asked,
-    keying: &Keying<'_>,
+    nonces: (&[u8], &[u8]),
     cx: &mut Cx<'_>,
 ) -> Result<ChildAnswer, Refusal> {
     let (Some(sa), Some(ts_i), Some(ts_r)) = (&body.sa, &body.ts_i, &body.ts_r) else {
@@ -417,12 +408,6 @@ pub(super) fn answer(
     let spi_out = esp_spi(&proposal.spi).ok_or_else(|| no_proposal(slot, child, sa))?;
     let (g_ir, ke) = exchange_keys(&suite, body, cx)?;
     let nonce = fresh.then(|| cx.nonce());
-    let keying = Keying {
-        prf: keying.prf,
-        sk_d: keying.sk_d,
-        nonces: (keying.nonces.0, nonce.as_deref().unwrap_or(keying.nonces.1)),
-    };
-    let keys = derive(&keying, g_ir.as_deref().map(Vec::as_slice), &suite);
     let spi_in = match (asked, siblings) {
         (Asked::Rekey(_, _, replaced), _) => cx.fresh_esp_spi(Some(*replaced)),
         (_, Some(siblings)) => cx.esp_spi_of_resource(siblings.idle, child.resources),
@@ -433,9 +418,9 @@ pub(super) fn answer(
     let resource_info = announced(child).filter(|_| remarks.resources);
     let (resource, confirmed) = (siblings.is_some(), false);
     let terms = Terms { slot, resource, spi_in, spi_out, suite, traffic, remarks, confirmed };
-    let agreed =
-        Agreed { child: terms.child(&keying, peer, cx), keys_in: keys.0, keys_out: keys.1 };
-    Ok(ChildAnswer { agreed, proposal, nonce, ke, more, resource_info })
+    let nonces = (nonces.0, nonce.as_deref().unwrap_or(nonces.1));
+    let draft = Draft::new(terms, false, nonces, g_ir);
+    Ok(ChildAnswer { draft, proposal, nonce, ke, more, resource_info })
 }
 
 impl ChildAnswer {
@@ -448,8 +433,8 @@ impl ChildAnswer {
         if let Some((method, public)) = &self.ke {
             chain.ke(*method, public);
         }
-        chain.ts_i(&self.agreed.child.traffic.remote);
-        chain.ts_r(&self.agreed.child.traffic.local);
+        chain.ts_i(&self.draft.terms.traffic.remote);
+        chain.ts_r(&self.draft.terms.traffic.local);
         if self.more {
             chain.notify(NotifyType::ADDITIONAL_TS_POSSIBLE, &[]);
         }
@@ -523,60 +508,15 @@ fn exchange_keys(
         let reason = CloseReason::Protocol(BAD_PUBLIC_VALUE);
         Refusal::new(NotifyType::INVALID_SYNTAX, reason)
     };
-    let ours = KeSecret::generate(method, &mut cx.shared.rng).ok_or_else(syntax)?;
-    let g_ir = ours.agree(theirs.data).map_err(|_| syntax())?;
-    Ok((Some(g_ir), Some((method, ours.public().to_vec()))))
+    let answered = ke::answer(method, theirs.data, &mut cx.shared.rng);
+    let (public, g_ir) = answered.map_err(|_| syntax())?;
+    Ok((Some(g_ir), Some((method, public))))
 }
 
 fn no_proposal(slot: Slot, child: &ChildConfig, theirs: &[Proposal]) -> Refusal {
     let (ours, theirs) = (child.proposals.clone(), theirs.to_vec());
     let reason = CloseReason::ChildProposalMismatch { ours, theirs };
     Refusal { slot: Some(slot), ..Refusal::new(NotifyType::NO_PROPOSAL_CHOSEN, reason) }
-}
-
-/// Keys from initiator to responder and back, of the exchange that makes the child.
-fn derive(keying: &Keying<'_>, g_ir: Option<&[u8]>, suite: &ChildSuite) -> (ChildKeys, ChildKeys) {
-    child_keys(keying.prf, keying.sk_d, g_ir, keying.nonces.0, keying.nonces.1, suite)
-}
-
-/// What was agreed, before it gets a name and a lifetime.
-struct Terms {
-    slot: Slot,
-    resource: bool,
-    spi_in: EspSpi,
-    spi_out: EspSpi,
-    suite: ChildSuite,
-    traffic: Traffic,
-    remarks: Remarks,
-    confirmed: bool,
-}
-
-impl Terms {
-    fn child(self, keying: &Keying<'_>, peer: &PeerConfig, cx: &mut Cx<'_>) -> Child {
-        let lifetime = child_config(peer, self.slot.config).lifetime;
-        let hard = Limits::of(&lifetime, self.suite.esn);
-        let (soft, lifetime) = (hard.soft(cx), lifetime.time);
-        Child {
-            id: cx.fresh_child_id(),
-            slot: self.slot,
-            resource: self.resource,
-            spi_in: self.spi_in,
-            spi_out: self.spi_out,
-            suite: self.suite,
-            traffic: self.traffic,
-            remarks: self.remarks,
-            confirmed: self.confirmed,
-            phase: Phase::Up,
-            down: false,
-            rekey_at: cx.rekey_time(lifetime),
-            expires_at: cx.now + longest(lifetime),
-            soft,
-            hard,
-            worn: false,
-            replaces: None,
-            lowest_nonce: keying.nonces.0.min(keying.nonces.1).to_vec(),
-        }
-    }
 }
 
 /// How old an SA may become if it cannot be replaced in time: a tenth older than it should, and a minute at least, so that

@@ -149,9 +149,11 @@ impl Closing {
             return State::Closing(self);
         }
         let mut chain = Chain::new();
-        if message.exchange == ExchangeType::CREATE_CHILD_SA {
-            chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
-        }
+        match message.exchange {
+            ExchangeType::CREATE_CHILD_SA => chain.notify(NotifyType::TEMPORARY_FAILURE, &[]),
+            ExchangeType::IKE_FOLLOWUP_KE => chain.notify(NotifyType::STATE_NOT_FOUND, &[]),
+            _ => &mut chain,
+        };
         self.channel.respond(message, &chain, cx);
         if message.path != self.channel.path {
             // It moved: the last word has to find it there.

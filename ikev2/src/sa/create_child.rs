@@ -6,14 +6,16 @@
 //! ```
 //!
 //! Both sides rekey the same child at once: both exchanges run, then the pair with the lowest nonce is deleted by whoever
-//! made it, and the maker of the other deletes the old pair.
+//! made it, and the maker of the other deletes the old pair. With further key exchanges: followup.rs.
 
 use super::child::{
-    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Keying, Phase, Refusal, answer, is_for_ike,
+    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Phase, Refusal, answer, is_for_ike,
 };
 use super::closing::REPLACED;
 use super::collision::ours_goes;
+use super::draft::{Crossing, Draft};
 use super::established::{Doom, Established};
+use super::followup::{PassiveWork, Work};
 use super::resources::announced;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
@@ -60,6 +62,8 @@ impl Established {
         chain.notify_spi(ProtocolId::ESP, &spi, NotifyType::REKEY_SA, &[]);
         offer.write(&mut chain);
         self.pending = Some(Pending::RekeyChild(id, offer));
+        // The peer began before us, and may not have our answer yet: for it the two cross.
+        self.note_crossing(id);
         self.channel.request(ExchangeType::CREATE_CHILD_SA, &chain, cx);
     }
 
@@ -72,7 +76,12 @@ impl Established {
             return self.on_rekey_ike_request(message, cx);
         }
         // RFC 7296 §2.25.2: no new children while the IKE SA is being replaced.
-        if matches!(self.pending, Some(Pending::RekeyIke(_))) {
+        let replaced = match &self.pending {
+            Some(Pending::RekeyIke(_)) => true,
+            Some(Pending::FollowUp(ours)) => ours.is_for_ike(),
+            _ => false,
+        };
+        if replaced || self.has_many_drafts() {
             self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
             return self.pump(cx);
         }
@@ -90,13 +99,18 @@ impl Established {
     fn on_new_child_request(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         // Both sides ask for the same child at once: the original initiator's request stands.
         let except = match &self.pending {
-            Some(Pending::NewChild(ours)) if self.origin() == Origin::Local && !ours.resource => {
-                Some(ours.slot)
-            }
+            Some(Pending::NewChild(ours)) if !ours.resource => Some(ours.slot),
+            Some(Pending::FollowUp(ours)) => match ours.work {
+                Work::Child(Asking::New { slot, resource: false }, _) => Some(slot),
+                Work::Child(..) | Work::Ike(_) => None,
+            },
             _ => None,
         };
+        let except = except.filter(|_| self.origin() == Origin::Local);
         let beside = self.siblings(&message.body, cx);
-        if let Some(agreed) = self.answer_child(message, &Asked::Further { except, beside }, cx) {
+        let asked = Asked::Further { except, beside };
+        if let Some(draft) = self.answer_child(message, &asked, PassiveWork::NewChild, cx) {
+            let agreed = self.finished(draft, cx);
             self.install_further(agreed, cx);
         }
     }
@@ -120,18 +134,60 @@ impl Established {
             return self.respond(message, &chain, cx);
         };
         // One that the peer has replaced while our own rekey of it waits cannot be replaced by it once more.
-        if phase != Phase::Up || self.has_successor(id) {
+        // One that we are replacing, and are past the first exchange, by us alone.
+        let ours =
+            matches!(&self.pending, Some(Pending::FollowUp(ours)) if ours.rekeys() == Some(id));
+        if phase != Phase::Up || self.has_successor(id) || ours {
             return self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
         }
         let asked = Asked::Rekey(slot, scope, spi_in);
-        let Some(mut agreed) = self.answer_child(message, &asked, cx) else { return };
+        // The peer forgot what it began before.
+        self.drop_drafts_of(id, cx);
+        let in_place = |draft| PassiveWork::RekeyChild(id, kind, draft);
+        match self.answer_child(message, &asked, in_place, cx) {
+            Some(draft) => {
+                let agreed = self.finished(draft, cx);
+                self.put_in_place(id, kind, agreed, cx);
+            }
+            None => self.note_crossing(id),
+        }
+    }
+
+    /// The peer's exchange to replace this child goes on with further key exchanges, and crossed ours.
+    fn note_crossing(&mut self, id: ChildId) {
+        let draft = self.passives.iter().find_map(|passive| match &passive.work {
+            PassiveWork::RekeyChild(old, _, draft) if *old == id => Some(draft),
+            PassiveWork::RekeyChild(..) | PassiveWork::NewChild(_) | PassiveWork::Ike(_) => None,
+        });
+        if let (Some(draft), Some(Pending::RekeyChild(ours, offer))) = (draft, &mut self.pending)
+            && *ours == id
+        {
+            let lowest_nonce = draft.lowest_nonce().to_vec();
+            offer.rival.get_or_insert(Crossing { made: None, lowest_nonce });
+        }
+    }
+
+    /// Puts the pair that the peer made in the place of `id`, which the peer deletes.
+    pub(super) fn put_in_place(
+        &mut self,
+        id: ChildId,
+        kind: (bool, bool),
+        mut agreed: Agreed,
+        cx: &mut Cx<'_>,
+    ) {
         agreed.child.replaces = Some(id);
         agreed.child.continues(kind);
         if let Some(Pending::RekeyChild(ours, offer)) = &mut self.pending
             && *ours == id
         {
             // It may be replaced in its turn, or deleted, before our own answer comes; the nonce decides all the same.
-            offer.rival.get_or_insert((agreed.child.id, agreed.child.lowest_nonce.clone()));
+            let made = Some(agreed.child.id);
+            let lowest_nonce = agreed.child.lowest_nonce.clone();
+            match &mut offer.rival {
+                Some(rival) if rival.made.is_none() => *rival = Crossing { made, lowest_nonce },
+                Some(_) => {}
+                None => offer.rival = Some(Crossing { made, lowest_nonce }),
+            }
         } else {
             self.set_phase(id, Phase::Replaced);
             self.keep(id, cx);
@@ -140,25 +196,31 @@ impl Established {
         self.install(agreed, SendWhen::AfterInbound, Some(id), cx);
     }
 
-    /// Answers a request for a child; `None` if it was refused.
+    /// Answers a request for a child; `None` if it was refused, or if further key exchanges are to come: the draft then waits
+    /// for them, as the `work` that it is.
     fn answer_child(
         &mut self,
         message: &Message<'_>,
         asked: &Asked,
+        work: impl FnOnce(Draft) -> PassiveWork,
         cx: &mut Cx<'_>,
-    ) -> Option<Agreed> {
+    ) -> Option<Draft> {
         let Some(nonce_i) = message.body.nonce else {
             self.refuse_incomplete(message, cx);
             return None;
         };
-        let prf = self.channel.prf();
-        let keying = Keying { prf, sk_d: &self.channel.sk_d, nonces: (nonce_i, &[]) };
         let mut chain = Chain::new();
-        match answer(&message.body, &cx.peer(self.peer), asked, &keying, cx) {
+        match answer(&message.body, &cx.peer(self.peer), asked, (nonce_i, &[]), cx) {
             Ok(answer) => {
                 answer.write(&mut chain);
+                let over = answer.draft.rounds.are_over();
+                let mut finished = Some(answer.draft);
+                if let Some(draft) = finished.take_if(|_| !over) {
+                    let link = self.await_followup(work(draft), cx);
+                    chain.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE, &link);
+                }
                 self.respond(message, &chain, cx);
-                Some(answer.agreed)
+                finished
             }
             Err(refusal) => {
                 refusal.write(&mut chain);
@@ -209,12 +271,90 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        let slot = offer.slot;
-        if offer.resource {
-            self.on_resource_response(offer, message, cx);
-            return self.pump(cx);
+        let asking = Asking::New { slot: offer.slot, resource: offer.resource };
+        let draft = self.complete(offer, &message.body, cx);
+        self.on_drafted(asking, draft, message, cx)
+    }
+
+    pub(super) fn on_rekey_child_response(
+        mut self: Box<Self>,
+        old: ChildId,
+        mut offer: ChildOffer,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        let asking = Asking::Rekey { old, slot: offer.slot, rival: offer.rival.take() };
+        let draft = self.complete(offer, &message.body, cx);
+        self.on_drafted(asking, draft, message, cx)
+    }
+
+    /// The first answer is here.
+    fn on_drafted(
+        mut self: Box<Self>,
+        asking: Asking,
+        draft: Result<Draft, Refused>,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        match draft {
+            Ok(draft) if !draft.rounds.are_over() => {
+                let asking = match asking {
+                    Asking::Rekey { old, slot, rival: Some(rival) } => {
+                        if ours_goes(draft.lowest_nonce(), &rival.lowest_nonce) {
+                            // There is nothing that would have to be deleted (RFC 9370): we do not go on.
+                            cx.release_esp_spi(draft.spi_in());
+                            if rival.made.is_some() {
+                                self.set_phase(old, Phase::Replaced);
+                            }
+                            return self.pump(cx);
+                        }
+                        self.outdo(old, &rival, cx);
+                        Asking::Rekey { old, slot, rival: None }
+                    }
+                    asking @ (Asking::New { .. } | Asking::Rekey { .. }) => asking,
+                };
+                return self.follow_up(Work::Child(asking, draft), &message.body, cx);
+            }
+            Ok(draft) => {
+                let agreed = self.conclude(draft, cx);
+                self.on_child_agreed(asking, agreed, cx);
+            }
+            Err(refused) => self.on_child_agreed(asking, Err(refused), cx),
         }
-        match self.complete(offer, &message.body, cx) {
+        self.pump(cx)
+    }
+
+    /// The peer's exchange to replace the same child has lost: the peer deletes what it made, or does not go on.
+    fn outdo(&mut self, old: ChildId, rival: &Crossing, cx: &mut Cx<'_>) {
+        match rival.made {
+            Some(made) => self.set_phase(made, Phase::Replaced),
+            None => self.drop_drafts_of(old, cx),
+        }
+    }
+
+    /// Nothing is left to be exchanged for what we asked for.
+    pub(super) fn on_child_agreed(
+        &mut self,
+        asking: Asking,
+        agreed: Result<Agreed, Refused>,
+        cx: &mut Cx<'_>,
+    ) {
+        match asking {
+            Asking::New { slot, resource: true } => self.on_resource_agreed(slot, agreed, cx),
+            Asking::New { slot, resource: false } => self.on_new_child_agreed(slot, agreed, cx),
+            Asking::Rekey { old, slot, rival } => {
+                self.on_rekey_child_agreed((old, slot), rival.as_ref(), agreed, cx);
+            }
+        }
+    }
+
+    fn on_new_child_agreed(
+        &mut self,
+        slot: Slot,
+        agreed: Result<Agreed, Refused>,
+        cx: &mut Cx<'_>,
+    ) {
+        match agreed {
             // The peer's request for it crossed ours and was granted.
             Ok(agreed) if self.has_up(slot, cx) && !self.packet_waits_for(slot, cx) => {
                 self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
@@ -236,34 +376,34 @@ impl Established {
                 }
             },
         }
-        self.pump(cx)
     }
 
-    pub(super) fn on_rekey_child_response(
-        mut self: Box<Self>,
-        old: ChildId,
-        offer: ChildOffer,
-        message: &Message<'_>,
+    fn on_rekey_child_agreed(
+        &mut self,
+        (old, slot): (ChildId, Slot),
+        rival: Option<&Crossing>,
+        agreed: Result<Agreed, Refused>,
         cx: &mut Cx<'_>,
-    ) -> State {
-        let slot = offer.slot;
-        let rival = offer.rival.clone();
-        match (self.complete(offer, &message.body, cx), rival) {
+    ) {
+        match (agreed, rival) {
             (Ok(agreed), None) => self.replace(old, agreed, cx),
-            (Ok(agreed), Some((rival, nonce))) => {
-                if ours_goes(&agreed.child.lowest_nonce, &nonce) {
-                    self.set_phase(old, Phase::Replaced);
+            (Ok(agreed), Some(rival)) => {
+                if ours_goes(&agreed.child.lowest_nonce, &rival.lowest_nonce) {
+                    if rival.made.is_some() {
+                        self.set_phase(old, Phase::Replaced);
+                    }
                     self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
                 } else {
-                    self.set_phase(rival, Phase::Replaced);
+                    self.outdo(old, rival, cx);
                     self.replace(old, agreed, cx);
                 }
             }
             // Only the peer's rekey came to something.
-            (Err(_), Some(_)) => self.set_phase(old, Phase::Replaced),
+            (Err(_), Some(rival)) if rival.made.is_some() => self.set_phase(old, Phase::Replaced),
+            // It is still to come to something.
+            (Err(_), Some(_)) => {}
             (Err(refused), None) => self.on_rekey_refused(old, slot, refused, cx),
         }
-        self.pump(cx)
     }
 
     fn on_rekey_refused(&mut self, old: ChildId, slot: Slot, refused: Refused, cx: &mut Cx<'_>) {
@@ -331,12 +471,12 @@ impl Established {
         self.children.iter().any(|child| child.replaces == Some(id))
     }
 
-    pub(super) fn complete(
+    fn complete(
         &mut self,
         offer: ChildOffer,
         body: &Body<'_>,
         cx: &mut Cx<'_>,
-    ) -> Result<Agreed, Refused> {
+    ) -> Result<Draft, Refused> {
         let config = cx.peer(self.peer);
         let spi = offer.spi_in;
         let nonce_i = offer.nonce.clone();
@@ -345,28 +485,18 @@ impl Established {
             // Not yet there, rather: our answer that makes it was on its way.
             next = Next::Later;
         }
-        let keying = Keying {
-            prf: self.channel.prf(),
-            sk_d: &self.channel.sk_d,
-            nonces: (&nonce_i, body.nonce.unwrap_or_default()),
-        };
-        let agreed = match (body.nonce, body.error_notify()) {
+        let nonces = (nonce_i.as_slice(), body.nonce.unwrap_or_default());
+        let draft = match (body.nonce, body.error_notify()) {
             (None, None) => Err(CloseReason::Protocol("the peer's answer has no nonce")),
-            _ => offer.complete(body, &keying, &config, cx),
+            _ => offer.complete(body, nonces, &config, cx),
         };
         let made = body.error_notify().is_none();
-        if let Err(CloseReason::Protocol(BAD_PUBLIC_VALUE)) = &agreed {
+        if let Err(CloseReason::Protocol(BAD_PUBLIC_VALUE)) = &draft {
             // RFC 6989 §2.5: the IKE SA goes, with a DELETE.
             self.doom = Some(Doom::Untold(CloseReason::Protocol(BAD_PUBLIC_VALUE)));
         }
-        let early = std::mem::take(&mut self.deleted_early);
-        if let Ok(dead) = &agreed
-            && early.contains(&dead.child.spi_out.0.get())
-        {
-            cx.release_esp_spi(spi);
-            return Err(Refused { next: Next::GiveUp, reason: CloseReason::PeerDeleted });
-        }
-        agreed.map_err(|reason| {
+        draft.map_err(|reason| {
+            self.deleted_early.clear();
             if made {
                 // The peer believes in a pair that we cannot use.
                 self.queue.push_back(Task::DeleteSpi(spi));
@@ -374,6 +504,36 @@ impl Established {
             Refused { next, reason }
         })
     }
+
+    /// The last answer is here: the keys, unless the peer has deleted the pair already.
+    pub(super) fn conclude(&mut self, draft: Draft, cx: &mut Cx<'_>) -> Result<Agreed, Refused> {
+        let early = std::mem::take(&mut self.deleted_early);
+        if early.contains(&draft.spi_out().0.get()) {
+            cx.release_esp_spi(draft.spi_in());
+            return Err(Refused { next: Next::GiveUp, reason: CloseReason::PeerDeleted });
+        }
+        Ok(self.finished(draft, cx))
+    }
+
+    /// The keys of a child whose key exchanges are all made.
+    pub(super) fn finished(&self, draft: Draft, cx: &mut Cx<'_>) -> Agreed {
+        let config = cx.peer(self.peer);
+        draft.finish(self.channel.prf(), &self.channel.sk_d, &config, cx)
+    }
+}
+
+/// What we asked for in CREATE_CHILD_SA.
+pub(super) enum Asking {
+    New {
+        slot: Slot,
+        /// Beside the fallback (RFC 9611).
+        resource: bool,
+    },
+    Rekey {
+        old: ChildId,
+        slot: Slot,
+        rival: Option<Crossing>,
+    },
 }
 
 /// What a refusal means for us.

@@ -13,6 +13,7 @@ use super::channel::Channel;
 use super::child::{Agreed, Child, Phase, longest};
 use super::closing::Closing;
 use super::extensions::Extensions;
+use super::followup::Passive;
 use super::rekey_ike::Rival;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
@@ -44,6 +45,8 @@ pub(super) struct Established {
     pub(super) pending: Option<Pending>,
     /// The IKE SA that the peer made while our own rekey was under way (RFC 7296 §2.8.2).
     pub(super) rival: Option<Box<Rival>>,
+    /// What the peer is about to make by further key exchanges (RFC 9370).
+    pub(super) passives: Vec<Passive>,
     pub(super) rekey_at: Instant,
     pub(super) expires_at: Instant,
     pub(super) last_inbound: Instant,
@@ -112,7 +115,11 @@ impl Established {
     }
 
     /// The SA that takes the place of `self`: same peer, same children, new keys (RFC 7296 §2.18).
-    pub(super) fn succeed(self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
+    pub(super) fn succeed(mut self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
+        self.drop_drafts(|_| true, cx);
+        if let Some(spi) = self.pending.as_ref().and_then(Pending::spi_in) {
+            cx.release_esp_spi(spi);
+        }
         let ids = (self.local_id, self.remote_id);
         let mut state = Self::assemble(channel, self.peer, ids, self.first, self.proof, cx);
         for child in self.children.iter().filter(|child| !child.down) {
@@ -161,6 +168,7 @@ impl Established {
             queue: VecDeque::new(),
             pending: None,
             rival: None,
+            passives: Vec::new(),
             rekey_at: cx.rekey_time(lifetime),
             expires_at: cx.now + longest(lifetime),
             last_inbound: cx.now,
@@ -194,6 +202,7 @@ impl Established {
             mobike: self.extensions.mobility.is_some(),
             redirect: self.check_redirectable().is_ok(),
             message_id_sync: self.extensions.message_id_sync,
+            ppk: self.extensions.ppk.clone(),
             spis,
             rekey_at: self.rekey_at,
         }
@@ -213,6 +222,7 @@ impl Established {
         match message.exchange {
             ExchangeType::CREATE_CHILD_SA => self.on_create_child_request(message, cx),
             ExchangeType::INFORMATIONAL => self.on_informational_request(message, cx),
+            ExchangeType::IKE_FOLLOWUP_KE => self.on_followup_request(message, cx),
             _ => self.fail_syntax(ODD_EXCHANGE, message, cx),
         }
     }
@@ -254,6 +264,7 @@ impl Established {
                 self.on_rekey_child_response(old, offer, message, cx)
             }
             Some(Pending::RekeyIke(offer)) => self.on_rekey_ike_response(&offer, message, cx),
+            Some(Pending::FollowUp(followup)) => self.on_followup_response(*followup, message, cx),
             Some(Pending::DeleteChild(child)) => self.on_child_deleted(child, cx),
             Some(Pending::UpdateAddresses(probe)) => self.on_addresses_updated(&probe, message, cx),
             Some(Pending::VerifyPath(probe)) => self.on_path_verified(&probe, message, cx),
@@ -398,9 +409,10 @@ impl Established {
 
     /// Gives back the SPIs of pairs that never came to be.
     pub(super) fn release(&mut self, cx: &mut Cx<'_>) {
-        if let Some(offer) = self.pending.take().and_then(Pending::into_child_offer) {
-            cx.release_esp_spi(offer.spi_in);
+        if let Some(spi) = self.pending.take().as_ref().and_then(Pending::spi_in) {
+            cx.release_esp_spi(spi);
         }
+        self.drop_drafts(|_| true, cx);
         for task in self.queue.drain(..) {
             if let Task::DeleteSpi(spi) = task {
                 cx.release_esp_spi(spi);

@@ -5,6 +5,8 @@
 //!   RFC 5685      IKE_SA_INIT                 -                        it follows redirects
 //!   RFC 6023      -                           IKE_SA_INIT              the first child may be left out
 //!   RFC 7427      IKE_SA_INIT                 IKE_SA_INIT              hashes for signatures (announced only: we have no certificates)
+//!   RFC 8784      IKE_SA_INIT                 IKE_SA_INIT, if asked    a post-quantum pre-shared key               ppk.rs
+//!   RFC 9242      IKE_SA_INIT                 IKE_SA_INIT, if asked    exchanges between the first and IKE_AUTH    intermediate.rs
 //!   RFC 4555      IKE_AUTH                    IKE_AUTH, if asked       the SAs can move                          mobike.rs
 //!   RFC 6311      IKE_AUTH                    IKE_AUTH, if asked       message IDs can be set anew               sync.rs
 //!   RFC 4478      -                           IKE_AUTH                 how long the authentication is good for   reauth.rs
@@ -13,19 +15,25 @@
 use std::time::{Duration, Instant};
 
 use super::mobike::Mobility;
-use super::{Cx, Origin};
+use super::{Cx, Origin, negotiate};
 use crate::config::{Childless, PeerConfig};
 use crate::event::Path;
 use crate::registry::NotifyType;
 use crate::wire::message::{Body, Chain};
+use crate::wire::ppk::PpkId;
 
 /// What the peer announced in IKE_SA_INIT.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Announced {
     /// It follows redirects.
     pub(super) redirect: bool,
     /// It allows an IKE SA without a child.
     pub(super) childless: bool,
+    /// It can do IKE_INTERMEDIATE.
+    pub(super) intermediate: bool,
+    /// It has post-quantum pre-shared keys.
+    pub(super) ppk: bool,
 }
 
 impl Announced {
@@ -35,6 +43,8 @@ impl Announced {
         Self {
             redirect: says(NotifyType::REDIRECT_SUPPORTED) || says(NotifyType::REDIRECTED_FROM),
             childless: says(NotifyType::CHILDLESS_IKEV2_SUPPORTED),
+            intermediate: says(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED),
+            ppk: says(NotifyType::USE_PPK),
         }
     }
 }
@@ -47,7 +57,23 @@ pub(super) fn announce_in_init(chain: &mut Chain, origin: Origin, config: &PeerC
     if origin == Origin::Local && config.follow_redirects {
         chain.notify(NotifyType::REDIRECT_SUPPORTED, &[]);
     }
+    if origin == Origin::Local && negotiate::has_additional(&config.proposals) {
+        chain.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
+    }
+    if origin == Origin::Local && config.ppk.is_some() {
+        chain.notify(NotifyType::USE_PPK, &[]);
+    }
     chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS, &SIGNATURE_HASHES);
+}
+
+/// Adds what the responder says in IKE_SA_INIT because the initiator said it.
+pub(super) fn answer_in_init(chain: &mut Chain, announced: Announced, have_ppk: bool) {
+    if announced.intermediate {
+        chain.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
+    }
+    if announced.ppk && have_ppk {
+        chain.notify(NotifyType::USE_PPK, &[]);
+    }
 }
 
 /// What an established SA can do beyond RFC 7296.
@@ -61,6 +87,8 @@ pub(super) struct Extensions {
     pub(super) message_id_sync: bool,
     /// When we have to authenticate anew (RFC 4478), or, as responder, when the peer has to have done so.
     pub(super) reauth: Option<Reauth>,
+    /// The post-quantum pre-shared key in use (RFC 8784).
+    pub(super) ppk: Option<PpkId>,
 }
 
 /// The end of an authentication.
@@ -116,6 +144,7 @@ impl Extensions {
             redirect: announced.redirect,
             message_id_sync: body.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED).is_some(),
             reauth,
+            ppk: None,
         }
     }
 }

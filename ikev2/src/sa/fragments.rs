@@ -20,6 +20,7 @@ use super::Cx;
 use super::window::Ticket;
 use crate::config::{FragmentSizes, Fragmentation};
 use crate::crypto::auth::PeerAuthenticated;
+use crate::crypto::intauth::Associated;
 use crate::crypto::sk::{Added, Authentic, Fragment, Protection, Reassembly};
 use crate::error::DropReason;
 use crate::event::Path;
@@ -65,6 +66,8 @@ struct Incoming {
     first: Option<[u8; 32]>,
     /// Octets of the longest IKE message among them.
     longest: usize,
+    /// As in [`Ticket::associated`], once fragment 1 is here.
+    associated: Option<Associated>,
     since: Option<Instant>,
 }
 
@@ -195,6 +198,7 @@ impl Fragments {
         incoming.longest = incoming.longest.max(len);
         if claimed.number == 1 {
             incoming.first = ticket.digest;
+            incoming.associated = ticket.associated.take();
         }
         let collected = match incoming.pieces.add(&piece, cap, whole) {
             Added::Waiting => return Ok(Collected::Waiting),
@@ -203,6 +207,7 @@ impl Fragments {
         };
         ticket.digest = incoming.first;
         ticket.longest_fragment = Some(incoming.longest);
+        ticket.associated = incoming.associated.take();
         *incoming = Incoming::new();
         Ok(collected)
     }
@@ -241,6 +246,7 @@ impl Incoming {
             exchange: ExchangeType::INFORMATIONAL,
             first: None,
             longest: 0,
+            associated: None,
             since: None,
         }
     }

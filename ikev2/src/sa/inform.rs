@@ -74,7 +74,7 @@ impl Established {
         // Of two that crossed, the peer deletes the one that it made if that is the one to go.
         let rival = matches!(
             &self.pending,
-            Some(Pending::RekeyChild(_, ours)) if ours.rival.as_ref().is_some_and(|r| r.0 == id)
+            Some(Pending::RekeyChild(_, ours)) if ours.rival.as_ref().is_some_and(|r| r.made == Some(id))
         );
         let replaced = rival || phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
@@ -90,7 +90,10 @@ impl Established {
     /// The peer deletes what we do not know. If it is the pair that we are asking for, the DELETE has overtaken the
     /// answer, which must not bring the pair up when it comes.
     fn on_early_delete(&mut self, spi: u32) {
-        let asking = matches!(self.pending, Some(Pending::NewChild(_) | Pending::RekeyChild(..)));
+        let asking = matches!(
+            self.pending,
+            Some(Pending::NewChild(_) | Pending::RekeyChild(..) | Pending::FollowUp(_))
+        );
         if asking && self.deleted_early.len() < MOST_EARLY {
             self.deleted_early.push(spi);
         }

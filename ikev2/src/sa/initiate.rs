@@ -3,6 +3,7 @@
 //! ```text
 //!   InitSent ── HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*) ──►
 //!            ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)                     or N(COOKIE), N(INVALID_KE_PAYLOAD): once more
+//!            (IKE_INTERMEDIATE for each further key exchange: intermediate.rs)
 //!   AuthSent ── HDR, SK { IDi, [N(INITIAL_CONTACT)], [IDr], AUTH, SAi2, TSi, TSr } ──►
 //!            ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }                      ─► Established
 //! ```
@@ -14,18 +15,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channel::{Channel, backoff};
-use super::child::{ChildOffer, Keying};
+use super::child::ChildOffer;
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
+use super::intermediate::{Begun, Intermediate};
 use super::tasks::Task;
 use super::{Attempt, Cx, Message, Origin, State, fragments, nat, negotiate, redirect};
-use crate::config::{Childless, Encap, PeerConfig, RemoteId};
+use crate::config::{Childless, Encap, PeerConfig, Ppk, RemoteId};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
+use crate::crypto::ppk::mixed;
 use crate::crypto::suite::IkeSuite;
-use crate::error::{CloseReason, DropReason};
+use crate::error::{CloseReason, DropReason, PpkProblem};
 use crate::event::{Deadline, Disposition, Path, PeerId};
 use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::shared::News;
@@ -35,7 +38,7 @@ use crate::wire::message::{Body, Chain, Notify, message};
 use crate::wire::redirect::GatewayId;
 
 /// How long one attempt knocks. With the gaps of [`backoff`] a peer that returns is found within five seconds.
-const ATTEMPT: Duration = Duration::from_secs(15);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(15);
 /// How long an attempt goes on after an unauthenticated error, in case the error was forged.
 const AFTER_HINT: Duration = Duration::from_secs(2);
 /// How often an attempt may be sent back with COOKIE or INVALID_KE_PAYLOAD before it is somebody's game.
@@ -77,6 +80,10 @@ pub(super) struct AuthSent {
     init_response: Vec<u8>,
     nonce_i: Vec<u8>,
     nonce_r: Vec<u8>,
+    /// The end of the signed octets (RFC 9242 §3.3.2).
+    int_auth: Vec<u8>,
+    /// The post-quantum key that we named; not mixed in before the peer has taken it.
+    ppk: Option<Ppk>,
     offer: Option<ChildOffer>,
     give_up_at: Instant,
 }
@@ -188,8 +195,13 @@ impl InitSent {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
                     return (self.abandon(reason, cx), Disposition::Accepted);
                 }
-                let state = self.authenticate(agreed, datagram, &config, cx);
-                (State::AuthSent(Box::new(state)), Disposition::Accepted)
+                if config.ppk.as_ref().is_some_and(|ppk| ppk.required) && !agreed.announced.ppk {
+                    // RFC 8784 §6: anybody may have sent this, so another answer has a moment left to come.
+                    self.shorten(CloseReason::Ppk(PpkProblem::Absent), cx);
+                    return (State::InitSent(self), Disposition::Accepted);
+                }
+                let begun = self.begin(agreed, datagram, &config, cx);
+                (begun.go_on(ATTEMPT, cx), Disposition::Accepted)
             }
             Err(reason) => (State::InitSent(self), Disposition::Dropped(reason)),
         }
@@ -282,17 +294,21 @@ impl InitSent {
         channel.nat_remote = found.remote;
         channel.fragments.agree(config.fragmentation, body);
         let announced = Announced::in_init(body);
+        if !channel.suite.additional.is_empty() && !announced.intermediate {
+            // RFC 9370 §2.2.1: it could not make the exchanges that it chose.
+            return Err(DropReason::Unprotected);
+        }
         Ok(Agreed { channel, nonce_r: nonce_r.to_vec(), announced })
     }
 
-    /// Sends IKE_AUTH, from port 4500 if a NAT was found or encapsulation is forced.
-    fn authenticate(
+    /// What follows goes from port 4500 if a NAT was found or encapsulation is forced.
+    fn begin(
         self: Box<Self>,
         agreed: Agreed,
         init_response: &[u8],
         config: &PeerConfig,
-        cx: &mut Cx<'_>,
-    ) -> AuthSent {
+        cx: &Cx<'_>,
+    ) -> Begun {
         let Agreed { mut channel, nonce_r, announced } = agreed;
         let encapsulate = channel.nat_local || channel.nat_remote || config.encap == Encap::Force;
         // RFC 4555 §3.3: with MOBIKE the port is changed at once, for a NAT may be on the next way.
@@ -300,43 +316,16 @@ impl InitSent {
             let ports = &cx.shared.config;
             channel.path = nat::float(self.path, ports.ike_port, ports.nat_port);
         }
-        let local_id = local_identity(config, channel.path);
-        let auth = psk_auth(
-            channel.prf(),
-            &config.psk,
-            SignedOctets {
-                message: &self.request,
-                peer_nonce: &nonce_r,
-                sk_p: &channel.sk_p_ours,
-                id_body: &local_id.emit(),
-            },
-        );
-        let childless = config.childless == Childless::Prefer && announced.childless;
-        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
-        let mut chain = Chain::new();
-        chain.id_i(&local_id);
-        if self.attempt.supersedes.is_none() {
-            chain.notify(NotifyType::INITIAL_CONTACT, &[]);
-        }
-        if let RemoteId::Exact(remote_id) = &config.remote_id {
-            chain.id_r(remote_id);
-        }
-        chain.auth(AuthMethod::SHARED_KEY, &auth);
-        if let Some(offer) = &offer {
-            offer.write(&mut chain);
-        }
-        extensions::ask_in_auth(&mut chain, channel.path, config);
-        channel.request(ExchangeType::IKE_AUTH, &chain, cx);
-        AuthSent {
+        Begun {
+            intermediate: Intermediate::of(&channel.suite),
             channel,
             announced,
             peer: self.peer,
-            local_id,
+            attempt: self.attempt,
+            init_request: self.request,
             init_response: init_response.to_vec(),
             nonce_i: self.nonce,
             nonce_r,
-            offer,
-            give_up_at: cx.now + ATTEMPT,
         }
     }
 
@@ -367,9 +356,70 @@ impl InitSent {
     }
 }
 
+impl Begun {
+    /// Sends IKE_AUTH.
+    pub(super) fn authenticate(self, cx: &mut Cx<'_>) -> AuthSent {
+        let config = cx.peer(self.peer);
+        let config = &*config;
+        let Self { mut channel, announced, nonce_r, .. } = self;
+        let local_id = local_identity(config, channel.path);
+        let int_auth = self.intermediate.octets();
+        let (prf, id_body) = (channel.prf(), local_id.emit());
+        let sign = |sk_p: &[u8]| {
+            let signed = SignedOctets {
+                message: &self.init_request,
+                peer_nonce: &nonce_r,
+                sk_p,
+                id_body: &id_body,
+                int_auth: &int_auth,
+            };
+            psk_auth(prf, &config.psk, signed)
+        };
+        let plain = sign(&channel.sk_p_ours);
+        let ppk = config.ppk.clone().filter(|_| announced.ppk);
+        let mix = |ppk: &Ppk| mixed(prf, ppk.key.octets(), &channel.sk_p_ours);
+        let with_ppk = ppk.as_ref().map(|ppk| sign(&mix(ppk)));
+        let childless = config.childless == Childless::Prefer && announced.childless;
+        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
+        let mut chain = Chain::new();
+        chain.id_i(&local_id);
+        if self.attempt.supersedes.is_none() {
+            chain.notify(NotifyType::INITIAL_CONTACT, &[]);
+        }
+        if let RemoteId::Exact(remote_id) = &config.remote_id {
+            chain.id_r(remote_id);
+        }
+        chain.auth(AuthMethod::SHARED_KEY, with_ppk.as_ref().unwrap_or(&plain));
+        if let Some(ppk) = &ppk {
+            chain.notify(NotifyType::PPK_IDENTITY, &ppk.id.emit());
+            if !ppk.required {
+                chain.notify(NotifyType::NO_PPK_AUTH, &plain);
+            }
+        }
+        if let Some(offer) = &offer {
+            offer.write(&mut chain);
+        }
+        extensions::ask_in_auth(&mut chain, channel.path, config);
+        channel.request(ExchangeType::IKE_AUTH, &chain, cx);
+        AuthSent {
+            channel,
+            announced,
+            peer: self.peer,
+            local_id,
+            init_response: self.init_response,
+            nonce_i: self.nonce_i,
+            nonce_r,
+            int_auth,
+            ppk,
+            offer,
+            give_up_at: cx.now + ATTEMPT,
+        }
+    }
+}
+
 impl AuthSent {
     pub(super) fn on_auth_response(
-        self: Box<Self>,
+        mut self: Box<Self>,
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
@@ -382,12 +432,29 @@ impl AuthSent {
             let reason = self.refusal(body, &config);
             return self.fail(reason, cx);
         }
+        if let Err(reason) = self.settle_ppk(body) {
+            return self.reject(reason, cx);
+        }
         match self.verify(body, &config) {
             Ok((proof, remote_id)) => match redirect::target(body, &config) {
                 Some(to) => self.delete(CloseReason::Redirected { to }, cx),
                 None => self.establish(proof, remote_id, body, &config, cx),
             },
             Err(reason) => self.reject(reason, cx),
+        }
+    }
+
+    /// The peer names the post-quantum key if it has taken ours (RFC 8784 §3). What it says is believed when its AUTH fits.
+    fn settle_ppk(&mut self, body: &Body<'_>) -> Result<(), CloseReason> {
+        let taken = body.notify(NotifyType::PPK_IDENTITY).is_some();
+        match self.ppk.take() {
+            Some(ppk) if taken => {
+                self.channel.mix(ppk.key.octets());
+                self.ppk = Some(ppk);
+                Ok(())
+            }
+            Some(ppk) if ppk.required => Err(CloseReason::Ppk(PpkProblem::Declined)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -427,6 +494,7 @@ impl AuthSent {
             peer_nonce: &self.nonce_i,
             sk_p: &self.channel.sk_p_theirs,
             id_body: id.raw,
+            int_auth: &self.int_auth,
         };
         match verify_psk(self.channel.prf(), &config.psk, signed, auth.data) {
             Some(proof) => Ok((proof, claimed)),
@@ -445,15 +513,14 @@ impl AuthSent {
         let nonces = (self.nonce_i, self.nonce_r);
         let ids = (self.local_id, remote_id);
         let (origin, path) = (Origin::Local, self.channel.path);
-        let extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
+        let mut extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
+        extensions.ppk = self.ppk.map(|ppk| ppk.id);
         let agreed = (ids, extensions);
         let mut state = Established::begin(self.channel, self.peer, agreed, &nonces, proof, cx);
         if let Some(offer) = self.offer {
-            let sk_d = state.channel.sk_d.clone();
-            let keying =
-                Keying { prf: state.channel.prf(), sk_d: &sk_d, nonces: (&nonces.0, &nonces.1) };
             let (spi, slot) = (offer.spi_in, offer.slot);
-            let child = offer.complete(body, &keying, config, cx);
+            let draft = offer.complete(body, (&nonces.0, &nonces.1), config, cx);
+            let child = draft.map(|draft| state.finished(draft, cx));
             if child.is_err() && body.error_notify().is_none() {
                 // The peer believes in a pair that we cannot use.
                 state.want(Task::DeleteSpi(spi));

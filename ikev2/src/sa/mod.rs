@@ -1,10 +1,11 @@
 //! One IKE SA, from the first message to the last.
 //!
 //! ```text
-//!   initiate.rs   InitSent ──IKE_SA_INIT──► AuthSent ──────IKE_AUTH──┐
-//!                                                                    ├─► Established ─► Closing ─► Closed
-//!   respond.rs    (new) ────IKE_SA_INIT───► AuthAwaited ───IKE_AUTH──┘        │
-//!                                                                             └─ create_child, rekey_ike, inform: one file per exchange
+//!   initiate.rs   InitSent ──IKE_SA_INIT──► [IntermediateSent ─►] AuthSent ──IKE_AUTH──┐
+//!                                                                                      ├─► Established ─► Closing ─► Closed
+//!   respond.rs    (new) ────IKE_SA_INIT───► AuthAwaited ─────────────────────IKE_AUTH──┘        │
+//!   intermediate.rs                           IKE_INTERMEDIATE, as often as was agreed on       └─ create_child, rekey_ike, inform:
+//!                                                                                                  one file per exchange
 //! ```
 //!
 //! A protected message passes three gates: `window` (message ID), `sk::open` (integrity), then [`State::handle`]. The
@@ -16,14 +17,18 @@ mod choice;
 mod closing;
 pub(crate) mod collision;
 mod create_child;
+mod draft;
 mod established;
 mod extensions;
+mod followup;
 mod fragments;
 mod inform;
 mod initiate;
+mod intermediate;
 mod mobike;
 mod nat;
 mod negotiate;
+mod ppk;
 mod reauth;
 mod reconfigure;
 mod redirect;
@@ -47,12 +52,14 @@ use std::time::{Duration, Instant};
 use self::channel::{Channel, Passed};
 use self::closing::Closing;
 use self::established::Established;
-use self::initiate::{AuthSent, InitSent};
+use self::initiate::{ATTEMPT, AuthSent, InitSent};
+use self::intermediate::IntermediateSent;
 use self::respond::AuthAwaited;
 use self::tasks::Task;
 use self::window::Ticket;
+use crate::crypto::sk::Authentic;
 #[cfg(test)]
-use crate::crypto::sk::{Authentic, Fragment};
+use crate::crypto::sk::Fragment;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
@@ -98,6 +105,7 @@ pub(crate) struct Attempt {
 
 enum State {
     InitSent(Box<InitSent>),
+    IntermediateSent(Box<IntermediateSent>),
     AuthSent(Box<AuthSent>),
     AuthAwaited(Box<AuthAwaited>),
     Established(Box<Established>),
@@ -127,6 +135,8 @@ struct Message<'m> {
     id: MessageId,
     ticket: Ticket,
     path: Path,
+    /// The payloads as they lie in the message.
+    plain: &'m [u8],
     body: Body<'m>,
 }
 
@@ -160,7 +170,9 @@ impl IkeSa {
         if header.exchange == ExchangeType::IKE_SA_INIT {
             return self.on_init(header, path, datagram, cx);
         }
-        if matches!(self.state, State::AuthSent(_)) && !header.flags.response {
+        if matches!(self.state, State::AuthSent(_) | State::IntermediateSent(_))
+            && !header.flags.response
+        {
             // It overtook the answer to IKE_AUTH. To take it now would be to lose it: its repetition finds us ready.
             return Disposition::Dropped(DropReason::Unexpected);
         }
@@ -171,11 +183,12 @@ impl IkeSa {
             return Disposition::Dropped(DropReason::Unexpected);
         };
         let mut whole = Vec::new();
-        let (ticket, body) = match channel.open(header, path, datagram, &mut whole, cx) {
+        let (ticket, plain, body) = match channel.open(header, path, datagram, &mut whole, cx) {
             Ok(Passed::Message(ticket, authentic)) => {
-                (ticket, Body::parse(authentic.first, authentic.plain).ok())
+                let Authentic { first, plain, .. } = authentic;
+                (ticket, plain, Body::parse(first, plain).ok())
             }
-            Ok(Passed::Excess(ticket)) => (ticket, None),
+            Ok(Passed::Excess(ticket)) => (ticket, [].as_slice(), None),
             Ok(Passed::Fragment) => return Disposition::Accepted,
             Ok(Passed::Repeat) => return Disposition::Dropped(DropReason::Retransmit),
             Err(reason) => return Disposition::Dropped(reason),
@@ -184,7 +197,7 @@ impl IkeSa {
         let state = mem::replace(&mut self.state, State::Closed);
         let well_formed = body.is_some();
         let message =
-            Message { exchange, response, id, ticket, path, body: body.unwrap_or_default() };
+            Message { exchange, response, id, ticket, path, plain, body: body.unwrap_or_default() };
         self.state = if well_formed {
             state.handle(&message, cx)
         } else {
@@ -218,7 +231,8 @@ impl IkeSa {
             Ok(Ok(body)) => {
                 let ticket = Ticket::outside();
                 let (exchange, id) = (header.exchange, header.message_id);
-                let message = Message { exchange, response: false, id, ticket, path, body };
+                let message =
+                    Message { exchange, response: false, id, ticket, path, plain: &[], body };
                 (state.on_synchronise(&message, cx), Disposition::Accepted)
             }
             Ok(Err(_)) => (State::Established(state), Disposition::Dropped(DropReason::Malformed)),
@@ -243,6 +257,7 @@ impl IkeSa {
                 disposition
             }
             other @ (State::InitSent(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::AuthAwaited(_)
             | State::Established(_)
@@ -258,6 +273,7 @@ impl IkeSa {
     pub(crate) fn on_timeout(&mut self, cx: &mut Cx<'_>) {
         self.state = match mem::replace(&mut self.state, State::Closed) {
             State::InitSent(state) => state.on_timeout(cx),
+            State::IntermediateSent(state) => state.on_timeout(cx),
             State::AuthSent(state) => state.on_timeout(cx),
             State::AuthAwaited(state) => state.on_timeout(cx),
             State::Established(state) => state.on_timeout(cx),
@@ -270,6 +286,7 @@ impl IkeSa {
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         match &self.state {
             State::InitSent(state) => Some(state.deadline()),
+            State::IntermediateSent(state) => Some(state.deadline()),
             State::AuthSent(state) => Some(state.deadline()),
             State::AuthAwaited(state) => Some(state.deadline()),
             State::Established(state) => state.deadline(),
@@ -282,7 +299,9 @@ impl IkeSa {
     pub(crate) const fn stage(&self) -> Stage {
         match &self.state {
             State::InitSent(_) => Stage::Knocking,
-            State::AuthSent(_) | State::AuthAwaited(_) => Stage::HalfOpen,
+            State::IntermediateSent(_) | State::AuthSent(_) | State::AuthAwaited(_) => {
+                Stage::HalfOpen
+            }
             State::Established(_) => Stage::Up,
             State::Closing(_) => Stage::Closing,
             State::Closed => Stage::Closed,
@@ -311,6 +330,7 @@ impl IkeSa {
             State::Closing(closing) => closing.is_lingering(),
             State::Closed => true,
             State::InitSent(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::AuthAwaited(_)
             | State::Established(_) => false,
@@ -323,6 +343,7 @@ impl IkeSa {
             State::Established(state) => state.close(reason, cx),
             State::Closing(state) => State::Closing(state),
             State::AuthSent(state) => state.delete(reason, cx),
+            State::IntermediateSent(state) => state.fail(reason, cx),
             State::InitSent(state) => state.abandon(reason, cx),
             State::AuthAwaited(_) | State::Closed => State::Closed,
         };
@@ -342,6 +363,7 @@ impl IkeSa {
         match &self.state {
             State::Established(state) => state.rtt(),
             State::InitSent(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::AuthAwaited(_)
             | State::Closing(_)
@@ -493,6 +515,7 @@ impl State {
     /// Gate 3: the one place where a protected message meets a state.
     fn handle(self, message: &Message<'_>, cx: &mut Cx<'_>) -> Self {
         match (self, message.response) {
+            (Self::IntermediateSent(state), true) => state.on_response(message, ATTEMPT, cx),
             (Self::AuthSent(state), true) => state.on_auth_response(message, cx),
             (Self::AuthAwaited(state), false) => state.on_auth_request(message, cx),
             (Self::Established(state), false) => state.on_request(message, cx),
@@ -512,6 +535,7 @@ impl State {
                 state.refuse_syntax(message, cx);
                 state.fail(reason, cx)
             }
+            Self::IntermediateSent(state) => state.fail(reason, cx),
             Self::AuthSent(state) => state.delete(reason, cx),
             Self::AuthAwaited(state) => state.refuse_syntax(reason, message, cx),
             Self::InitSent(_) | Self::Closing(_) | Self::Closed => Self::Closed,
@@ -520,6 +544,7 @@ impl State {
 
     fn channel(&mut self) -> Option<&mut Channel> {
         match self {
+            Self::IntermediateSent(state) => Some(&mut state.begun.channel),
             Self::AuthSent(state) => Some(&mut state.channel),
             Self::AuthAwaited(state) => Some(&mut state.channel),
             Self::Established(state) => Some(&mut state.channel),

@@ -6,16 +6,19 @@
 //! ```
 //!
 //! Both sides ask at once: the SA that the peer makes waits as `Rival` until the answer to ours is here; then the one with
-//! the lowest nonce goes, deleted by whoever made it.
+//! the lowest nonce goes, deleted by whoever made it. With further key exchanges: followup.rs.
+
+use zeroize::Zeroizing;
 
 use super::channel::Channel;
 use super::child::BAD_PUBLIC_VALUE;
 use super::closing::Closing;
 use super::collision::ours_goes;
 use super::established::{Doom, Established};
+use super::followup::{PassiveWork, Rounds, Work};
 use super::tasks::{Pending, Task};
 use super::{Cx, IkeSa, Message, Origin, State, negotiate};
-use crate::crypto::ke::KeSecret;
+use crate::crypto::ke::{self, KeSecret};
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::suite::IkeSuite;
 use crate::error::CloseReason;
@@ -33,6 +36,17 @@ pub(super) struct IkeOffer {
     steered: bool,
     ke: KeSecret,
     proposals: Vec<Proposal>,
+}
+
+/// An IKE SA that is agreed on, but for the further key exchanges of its suite.
+pub(super) struct IkeDraft {
+    origin: Origin,
+    /// Ours and the peer's.
+    spis: (IkeSpi, IkeSpi),
+    suite: IkeSuite,
+    g_ir: Zeroizing<Vec<u8>>,
+    nonces: (Vec<u8>, Vec<u8>),
+    pub(super) rounds: Rounds,
 }
 
 /// An IKE SA that is agreed on but holds no children yet.
@@ -64,59 +78,87 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        match (self.successor(offer, &message.body), self.rival.take()) {
-            (Some(ours), None) => self.move_to(ours, cx),
-            (Some(ours), Some(theirs)) => {
-                if ours_goes(&ours.lowest_nonce, &theirs.lowest_nonce) {
-                    // We made the redundant one: we delete it.
-                    self.dismiss(ours.channel, true, cx);
-                    self.yield_to(*theirs, cx)
-                } else {
-                    self.dismiss(theirs.channel, false, cx);
-                    self.move_to(ours, cx)
-                }
+        match successor(offer, &message.body) {
+            Some(draft) if draft.rounds.are_over() => {
+                let ours = self.made_of(draft);
+                self.on_rekeyed(ours, cx)
             }
-            (None, Some(theirs)) => self.yield_to(*theirs, cx),
-            (None, None) => {
-                self.on_rekey_ike_refused(offer, &message.body, cx);
+            Some(draft) => self.on_drafted_ike(draft, message, cx),
+            None => {
+                if let Some(theirs) = self.rival.take() {
+                    return self.yield_to(*theirs, cx);
+                }
+                if self.rival_in_the_making().is_none() {
+                    self.on_rekey_ike_refused(offer, &message.body, cx);
+                }
                 self.pump(cx)
             }
         }
     }
 
-    /// Checks the answer and derives the keys of the new SA.
-    fn successor(&self, offer: &IkeOffer, body: &Body<'_>) -> Option<Rival> {
-        let (sa, ke, nonce_r) = (body.sa.as_ref()?, body.ke.as_ref()?, body.nonce?);
-        if body.error_notify().is_some() {
-            return None;
+    /// The first answer is here, and further key exchanges are to come: if the peer's rekey crossed ours, that is settled now.
+    fn on_drafted_ike(
+        mut self: Box<Self>,
+        draft: IkeDraft,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        if let Some(theirs) = self.rival.take() {
+            if ours_goes(draft.lowest_nonce(), &theirs.lowest_nonce) {
+                return self.yield_to(*theirs, cx);
+            }
+            self.dismiss(theirs.channel, false, cx);
+        } else if let Some(lowest_nonce) = self.rival_in_the_making() {
+            if ours_goes(draft.lowest_nonce(), lowest_nonce) {
+                // Nothing is there that would have to be deleted: the peer goes on with its own.
+                return self.pump(cx);
+            }
+            self.drop_drafts(|work| matches!(work, PassiveWork::Ike(_)), cx);
         }
-        let chosen = negotiate::accept(&offer.proposals, sa)?;
-        let suite = IkeSuite::from_transforms(&chosen.transforms)?;
-        if suite.ke != offer.ke.method() || ke.method != suite.ke {
-            return None;
-        }
-        let theirs = ike_spi(chosen)?;
-        let g_ir = offer.ke.agree(ke.data).ok()?;
-        let nonces = (offer.nonce.as_slice(), nonce_r);
-        Some(self.next_channel(Origin::Local, (offer.spi, theirs), suite, &g_ir, nonces))
+        self.follow_up(Work::Ike(draft), &message.body, cx)
     }
 
-    fn next_channel(
-        &self,
-        origin: Origin,
-        (ours, theirs): (IkeSpi, IkeSpi),
-        suite: IkeSuite,
-        g_ir: &[u8],
-        (ni, nr): (&[u8], &[u8]),
-    ) -> Rival {
+    /// The SA that we asked for is there.
+    pub(super) fn on_rekeyed(mut self: Box<Self>, ours: Rival, cx: &mut Cx<'_>) -> State {
+        if let Some(theirs) = self.rival.take() {
+            if ours_goes(&ours.lowest_nonce, &theirs.lowest_nonce) {
+                // We made the redundant one: we delete it.
+                self.dismiss(ours.channel, true, cx);
+                return self.yield_to(*theirs, cx);
+            }
+            self.dismiss(theirs.channel, false, cx);
+        } else if let Some(lowest_nonce) = self.rival_in_the_making()
+            && ours_goes(&ours.lowest_nonce, lowest_nonce)
+        {
+            self.dismiss(ours.channel, true, cx);
+            return self.pump(cx);
+        }
+        self.move_to(ours, cx)
+    }
+
+    /// The SA that the peer asked for is there.
+    pub(super) fn on_peer_rekeyed(mut self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
+        if matches!(self.pending, Some(Pending::RekeyIke(_))) {
+            self.rival = Some(Box::new(theirs));
+            return State::Established(self);
+        }
+        self.yield_to(theirs, cx)
+    }
+
+    /// Derives the keys of a new SA whose key exchanges are all made.
+    pub(super) fn made_of(&self, draft: IkeDraft) -> Rival {
+        let lowest_nonce = draft.lowest_nonce().to_vec();
+        let IkeDraft { origin, spis: (ours, theirs), suite, g_ir, nonces: (ni, nr), rounds } =
+            draft;
         let (spi_i, spi_r) = match origin {
             Origin::Local => (ours, theirs),
             Origin::Remote => (theirs, ours),
         };
         let (prf, sk_d) = (self.channel.prf(), &self.channel.sk_d);
-        let keys = IkeKeys::rekeyed(&suite, prf, sk_d, g_ir, ni, nr, spi_i, spi_r);
+        let further = rounds.secrets();
+        let keys = IkeKeys::rekeyed(&suite, prf, sk_d, &g_ir, &ni, &nr, further, spi_i, spi_r);
         let channel = self.channel.successor((ours, theirs), origin, suite, &keys);
-        Rival { channel, lowest_nonce: ni.min(nr).to_vec() }
+        Rival { channel, lowest_nonce }
     }
 
     fn on_rekey_ike_refused(&mut self, offer: &IkeOffer, body: &Body<'_>, cx: &mut Cx<'_>) {
@@ -152,29 +194,29 @@ impl Established {
         cx: &mut Cx<'_>,
     ) -> State {
         // RFC 7296 §2.25.2. A DELETE that is on its way would be for an SA that holds no children any more.
-        let busy_with_child = matches!(
+        let busy = matches!(
             self.pending,
             Some(
                 Pending::NewChild(_)
                     | Pending::RekeyChild(..)
+                    | Pending::FollowUp(_)
                     | Pending::DeleteChild(_)
                     | Pending::DeleteSpi
             )
         );
-        if busy_with_child || self.rival.is_some() {
+        // The peer forgot what it began before.
+        self.drop_drafts(|work| matches!(work, PassiveWork::Ike(_)), cx);
+        if busy || self.rival.is_some() || self.has_many_drafts() {
             self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
             return self.pump(cx);
         }
         let Some(theirs) = self.answer_rekey(message, cx) else { return self.pump(cx) };
-        if matches!(self.pending, Some(Pending::RekeyIke(_))) {
-            self.rival = Some(Box::new(theirs));
-            return State::Established(self);
-        }
-        self.yield_to(theirs, cx)
+        let theirs = self.made_of(theirs);
+        self.on_peer_rekeyed(theirs, cx)
     }
 
-    /// Answers the peer's request; `None` if it was refused.
-    fn answer_rekey(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) -> Option<Rival> {
+    /// Answers the peer's request; `None` if it was refused, or if further key exchanges are to come.
+    fn answer_rekey(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) -> Option<IkeDraft> {
         let config = cx.peer(self.peer);
         let body = &message.body;
         let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
@@ -193,8 +235,7 @@ impl Established {
             self.refuse(message, NotifyType::INVALID_KE_PAYLOAD, &group, cx);
             return None;
         }
-        let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng)?;
-        let Ok(g_ir) = ours.agree(ke.data) else {
+        let Ok((public, g_ir)) = ke::answer(suite.ke, ke.data, &mut cx.shared.rng) else {
             self.refuse_syntax(message, cx);
             self.doom = Some(Doom::Told(CloseReason::Protocol(BAD_PUBLIC_VALUE)));
             return None;
@@ -203,9 +244,17 @@ impl Established {
         let mut chain = Chain::new();
         chain.sa(&[Proposal { spi: spi.octets().to_vec(), ..proposal }]);
         chain.nonce(&nonce_r);
-        chain.ke(suite.ke, ours.public());
+        chain.ke(suite.ke, &public);
+        let nonces = (nonce_i, nonce_r.as_slice());
+        let draft = IkeDraft::new(Origin::Remote, (spi, spi_i), suite, g_ir, nonces);
+        let over = draft.rounds.are_over();
+        let mut finished = Some(draft);
+        if let Some(draft) = finished.take_if(|_| !over) {
+            let link = self.await_followup(PassiveWork::Ike(draft), cx);
+            chain.notify(NotifyType::ADDITIONAL_KEY_EXCHANGE, &link);
+        }
         self.respond(message, &chain, cx);
-        Some(self.next_channel(Origin::Remote, (spi, spi_i), suite, &g_ir, (nonce_i, &nonce_r)))
+        finished
     }
 
     /// The children move to the SA that we made; we delete the old one.
@@ -238,6 +287,40 @@ impl Established {
             if ours { Closing::deleting(channel, cx) } else { Closing::lingering(channel, cx) };
         let sa = Box::new(IkeSa::new(spi, State::Closing(Box::new(closing)), cx.now));
         cx.news(News::Born { sa, peer: self.peer, replaces: self.channel.ours });
+    }
+}
+
+/// Checks the answer.
+fn successor(offer: &IkeOffer, body: &Body<'_>) -> Option<IkeDraft> {
+    let (sa, ke, nonce_r) = (body.sa.as_ref()?, body.ke.as_ref()?, body.nonce?);
+    if body.error_notify().is_some() {
+        return None;
+    }
+    let chosen = negotiate::accept(&offer.proposals, sa)?;
+    let suite = IkeSuite::from_transforms(&chosen.transforms)?;
+    if suite.ke != offer.ke.method() || ke.method != suite.ke {
+        return None;
+    }
+    let theirs = ike_spi(chosen)?;
+    let g_ir = offer.ke.agree(ke.data).ok()?;
+    let nonces = (offer.nonce.as_slice(), nonce_r);
+    Some(IkeDraft::new(Origin::Local, (offer.spi, theirs), suite, g_ir, nonces))
+}
+
+impl IkeDraft {
+    fn new(
+        origin: Origin,
+        spis: (IkeSpi, IkeSpi),
+        suite: IkeSuite,
+        g_ir: Zeroizing<Vec<u8>>,
+        (ni, nr): (&[u8], &[u8]),
+    ) -> Self {
+        let rounds = Rounds::of(&suite.additional);
+        Self { origin, spis, suite, g_ir, nonces: (ni.to_vec(), nr.to_vec()), rounds }
+    }
+
+    pub(super) fn lowest_nonce(&self) -> &[u8] {
+        self.nonces.0.as_slice().min(&self.nonces.1)
     }
 }
 

@@ -26,7 +26,7 @@ use super::create_child::{Next, Refused};
 use super::established::Established;
 use super::slot::Slot;
 use super::tasks::{Pending, Task};
-use super::{Cx, Message, Origin, negotiate};
+use super::{Cx, Origin, negotiate};
 use crate::config::ChildConfig;
 use crate::crypto::suite::ChildSuite;
 use crate::error::CloseReason;
@@ -210,14 +210,13 @@ impl Established {
         self.channel.request(ExchangeType::CREATE_CHILD_SA, &chain, cx);
     }
 
-    pub(super) fn on_resource_response(
+    pub(super) fn on_resource_agreed(
         &mut self,
-        offer: ChildOffer,
-        message: &Message<'_>,
+        slot: Slot,
+        agreed: Result<Agreed, Refused>,
         cx: &mut Cx<'_>,
     ) {
-        let slot = offer.slot;
-        match self.complete(offer, &message.body, cx) {
+        match agreed {
             Ok(agreed) => {
                 self.install(agreed, SendWhen::Now, None, cx);
                 if self.missing(slot, cx).is_some() {

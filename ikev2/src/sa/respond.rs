@@ -3,6 +3,7 @@
 //! ```text
 //!                ──► HDR, SAi1, KEi, Ni, N(NAT_DETECTION_*)          no common proposal: N(NO_PROPOSAL_CHOSEN), nothing kept
 //!   AuthAwaited  ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)          another group:      N(INVALID_KE_PAYLOAD), nothing kept
+//!                (IKE_INTERMEDIATE for each further key exchange: intermediate.rs)
 //!                ──► HDR, SK { IDi, [IDr], AUTH, SAi2, TSi, TSr }    wrong identity or key: N(AUTHENTICATION_FAILED)
 //!   Established  ◄── HDR, SK { IDr, AUTH, SAr2, TSi, TSr }
 //! ```
@@ -13,18 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::child::{Asked, ChildAnswer, Keying, Refusal, answer};
+use super::child::{Asked, answer};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
 use super::initiate::{expected_identity, is_expected, local_identity};
+use super::intermediate::Intermediate;
+use super::ppk::{self, Choice};
 use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
-use crate::config::{Childless, Encap, Fragmentation, PeerConfig};
+use crate::config::{Childless, Encap, Fragmentation, PeerConfig, Ppk, Psk};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets, psk_auth, verify_psk};
-use crate::crypto::ke::KeSecret;
+use crate::crypto::ke;
 use crate::crypto::keymat::IkeKeys;
-use crate::error::{CloseReason, DropReason};
+use crate::crypto::ppk::mixed;
+use crate::error::{CloseReason, DropReason, PpkProblem};
 use crate::event::{Deadline, Event, Path, PeerId};
 use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::shared::News;
@@ -35,6 +39,8 @@ use crate::wire::proposal::Proposal;
 
 /// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
 const MOST_NAMED: usize = 16;
+
+const TOO_EARLY: &str = "the peer's IKE_AUTH came before the key exchanges that were agreed on";
 
 /// A first IKE_SA_INIT request.
 pub(crate) struct InitRequest<'a> {
@@ -56,8 +62,12 @@ pub(super) struct AuthAwaited {
     chosen: Proposal,
     init_request: Vec<u8>,
     init_response: Arc<[u8]>,
-    nonce_i: Vec<u8>,
-    nonce_r: Vec<u8>,
+    pub(super) nonce_i: Vec<u8>,
+    pub(super) nonce_r: Vec<u8>,
+    /// The exchanges before IKE_AUTH.
+    pub(super) intermediate: Intermediate,
+    /// Both sides said that they have post-quantum pre-shared keys.
+    uses_ppk: bool,
     expires_at: Instant,
 }
 
@@ -77,9 +87,11 @@ pub(crate) fn respond_to_init(
     let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
         return Err(DropReason::Malformed);
     };
+    let announced = Announced::in_init(&body);
+    let usable = if announced.intermediate { sa } else { &negotiate::without_additional(sa) };
     let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     // By our order, whatever the KE payload is: see `negotiate`.
-    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, sa, None));
+    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, usable, None));
     let Some((chosen, suite)) = best else {
         return Err(refuse_proposal(request, sa, cx));
     };
@@ -92,8 +104,8 @@ pub(crate) fn respond_to_init(
     {
         cx.shared.key_exchanges += 1;
     }
-    let ours = KeSecret::generate(suite.ke, &mut cx.shared.rng).ok_or(DropReason::Unexpected)?;
-    let g_ir = ours.agree(ke.data).map_err(|_| DropReason::Malformed)?;
+    let answered = ke::answer(suite.ke, ke.data, &mut cx.shared.rng);
+    let (public, g_ir) = answered.map_err(|_| DropReason::Malformed)?;
     let spi = cx.fresh_ike_spi();
     let spis = (request.header.spi_i, spi);
     let nonce_r = cx.nonce();
@@ -106,12 +118,13 @@ pub(crate) fn respond_to_init(
     let peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     let fragmentation = Fragmentation::common(peers.map(|peer| peer.fragmentation));
     channel.fragments.agree(fragmentation, &body);
-    let announced = Announced::in_init(&body);
+    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
+    let have_ppk = peers.any(|peer| peer.ppk.is_some());
 
     let mut chain = Chain::new();
     let chosen = Proposal { spi: Vec::new(), ..chosen };
     chain.sa(std::slice::from_ref(&chosen));
-    chain.ke(suite.ke, ours.public());
+    chain.ke(suite.ke, &public);
     chain.nonce(&nonce_r);
     if found.traversal {
         let encap = if force { Encap::Force } else { Encap::Auto };
@@ -123,10 +136,13 @@ pub(crate) fn respond_to_init(
     if let Some(first) = request.candidates.iter().next() {
         extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));
     }
+    extensions::answer_in_init(&mut chain, announced, have_ppk);
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {
+        intermediate: Intermediate::of(&suite),
         channel,
         announced,
+        uses_ppk: announced.ppk && have_ppk,
         candidates: request.candidates.clone(),
         chosen,
         init_request: request.datagram.to_vec(),
@@ -190,6 +206,8 @@ struct Proved {
     config: Arc<PeerConfig>,
     remote_id: Identity,
     proof: PeerAuthenticated,
+    /// The post-quantum key that its AUTH has in it.
+    ppk: Option<Ppk>,
 }
 
 impl AuthAwaited {
@@ -200,6 +218,14 @@ impl AuthAwaited {
     ) -> State {
         // IKE_AUTH comes from port 4500 if a NAT was found (RFC 7296 §2.23); it is authentic, so its path counts.
         self.channel.path = message.path;
+        if message.exchange == ExchangeType::IKE_INTERMEDIATE
+            && message.body.unsupported_critical.is_none()
+        {
+            return self.on_intermediate(message, cx);
+        }
+        if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.next().is_some() {
+            return self.refuse_syntax(CloseReason::Protocol(TOO_EARLY), message, cx);
+        }
         if message.exchange != ExchangeType::IKE_AUTH {
             return self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
         }
@@ -293,30 +319,68 @@ impl AuthAwaited {
             let reason = CloseReason::Protocol("the peer authenticates by another method than PSK");
             return Err((Some(first), reason));
         }
-        let signed = || SignedOctets {
-            message: &self.init_request,
-            peer_nonce: &self.nonce_r,
-            sk_p: &self.channel.sk_p_theirs,
-            id_body: id.raw,
+        let (prf, int_auth) = (self.channel.prf(), self.intermediate.octets());
+        let verify = |psk: &Psk, sk_p: &[u8], data: &[u8]| {
+            let signed = SignedOctets {
+                message: &self.init_request,
+                peer_nonce: &self.nonce_r,
+                sk_p,
+                id_body: id.raw,
+                int_auth: &int_auth,
+            };
+            verify_psk(prf, psk, signed, data)
         };
+        let plain = self.channel.sk_p_theirs.as_slice();
         // Several may have this identity. Then IDr tells which of us is meant (RFC 7296 §1.2), and the key decides.
         let meant = |peer: &PeerConfig| {
             body.id_r.as_ref().is_some_and(|id| id.identity == local_identity(peer, path))
         };
         known.sort_by_key(|(_, peer)| !meant(peer));
+        let mut problem = None;
         for (peer, config) in known {
-            if let Some(proof) = verify_psk(self.channel.prf(), &config.psk, signed(), auth.data) {
+            let (proof, ppk) =
+                match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
+                    Choice::Without(data) => (verify(&config.psk, plain, data), None),
+                    Choice::With(ppk) => {
+                        let sk_p = mixed(prf, ppk.key.octets(), plain);
+                        let proof = verify(&config.psk, &sk_p, auth.data);
+                        if proof.is_none() {
+                            // What comes along without the key tells which of the two it is.
+                            let without = body.notify(NotifyType::NO_PPK_AUTH);
+                            let other =
+                                without.map(|data| verify(&config.psk, plain, data.data).is_some());
+                            let id = ppk.id.clone();
+                            problem = problem.or(match other {
+                                Some(true) => Some(PpkProblem::Differs(id)),
+                                Some(false) => None,
+                                None => Some(PpkProblem::DiffersOrOther(id)),
+                            });
+                        }
+                        (proof, Some(ppk.clone()))
+                    }
+                    Choice::Refused(why) => {
+                        problem = problem.or(Some(why));
+                        continue;
+                    }
+                };
+            if let Some(proof) = proof {
                 let config = Arc::clone(config);
-                return Ok(Proved { peer, config, remote_id: claimed, proof });
+                return Ok(Proved { peer, config, remote_id: claimed, proof, ppk });
             }
+        }
+        if let Some(problem) = problem {
+            return Err((Some(first), CloseReason::Ppk(problem)));
         }
         Err((Some(first), CloseReason::WrongKey { claimed }))
     }
 
     /// Installs first, answers after (RFC 7296 §2.8).
     fn establish(self: Box<Self>, proved: Proved, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
-        let Proved { peer, config, remote_id, proof } = proved;
-        let this = *self;
+        let Proved { peer, config, remote_id, proof, ppk } = proved;
+        let mut this = *self;
+        if let Some(ppk) = &ppk {
+            this.channel.mix(ppk.key.octets());
+        }
         let local_id = local_identity(&config, this.channel.path);
         let auth = psk_auth(
             this.channel.prf(),
@@ -326,16 +390,21 @@ impl AuthAwaited {
                 peer_nonce: &this.nonce_i,
                 sk_p: &this.channel.sk_p_ours,
                 id_body: &local_id.emit(),
+                int_auth: &this.intermediate.octets(),
             },
         );
         let mut chain = Chain::new();
         chain.id_r(&local_id);
         chain.auth(AuthMethod::SHARED_KEY, &auth);
+        if ppk.is_some() {
+            chain.notify(NotifyType::PPK_IDENTITY, &[]);
+        }
         let nonces = (this.nonce_i, this.nonce_r);
         let ids = (local_id, remote_id);
         let (origin, path) = (Origin::Remote, this.channel.path);
-        let extensions =
+        let mut extensions =
             Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
+        extensions.ppk = ppk.map(|ppk| ppk.id);
         let agreed = (ids, extensions);
         let mut state = Established::begin(this.channel, peer, agreed, &nonces, proof, cx);
         if message.body.notify(NotifyType::INITIAL_CONTACT).is_some() {
@@ -346,12 +415,14 @@ impl AuthAwaited {
             // RFC 5685 §6: instead of a child; the peer deletes the SA.
             chain.notify(NotifyType::REDIRECT, &to.emit(&[]));
         } else if message.body.sa.is_some() {
-            let answer = first_answer(&state, &message.body, &config, &nonces, cx);
+            let nonces = (nonces.0.as_slice(), nonces.1.as_slice());
+            let answer = answer(&message.body, &config, &Asked::First, nonces, cx);
             match &answer {
                 Ok(answer) => answer.write(&mut chain),
                 Err(refusal) => refusal.write(&mut chain),
             }
-            state.first_child(answer.map(|a| a.agreed).map_err(|r| (r.slot, r.reason)), cx);
+            let child = answer.map(|answer| state.finished(answer.draft, cx));
+            state.first_child(child.map_err(|r| (r.slot, r.reason)), cx);
         }
         extensions::answer_in_auth(&mut chain, &message.body, path, &config);
         state.respond(message, &chain, cx);
@@ -370,16 +441,4 @@ impl AuthAwaited {
 /// Whether a peer without a child is none that we want (RFC 6023).
 fn lacks_child(config: &PeerConfig, body: &Body<'_>) -> bool {
     config.childless == Childless::Never && body.sa.is_none()
-}
-
-fn first_answer(
-    state: &Established,
-    body: &Body<'_>,
-    config: &PeerConfig,
-    nonces: &(Vec<u8>, Vec<u8>),
-    cx: &mut Cx<'_>,
-) -> Result<ChildAnswer, Refusal> {
-    let prf = state.channel.prf();
-    let keying = Keying { prf, sk_d: &state.channel.sk_d, nonces: (&nonces.0, &nonces.1) };
-    answer(body, config, &Asked::First, &keying, cx)
 }

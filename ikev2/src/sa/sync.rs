@@ -80,14 +80,15 @@ impl Established {
             Pending::RekeyChild(child, _) => Some(Task::RekeyChild(*child, None)),
             Pending::NewChild(offer) => Some(Task::NewChild(offer.slot, None)),
             Pending::RekeyIke(_) => Some(Task::RekeyIke(None)),
+            Pending::FollowUp(followup) => Some(followup.task()),
             Pending::UpdateAddresses(_) => Some(Task::UpdateAddresses),
             Pending::VerifyPath(_) => Some(Task::VerifyPath),
             Pending::Liveness => Some(Task::Liveness),
             // The member that was told of it is gone.
             Pending::DeleteSpi | Pending::Redirect => None,
         };
-        if let Some(offer) = pending.into_child_offer() {
-            cx.release_esp_spi(offer.spi_in);
+        if let Some(spi) = pending.spi_in() {
+            cx.release_esp_spi(spi);
         }
         if let Some(task) = task {
             self.queue.push_front(task);

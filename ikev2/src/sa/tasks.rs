@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::child::ChildOffer;
 use super::established::{Doom, Established};
+use super::followup::{FollowUp, Work};
 use super::mobike::Probe;
 use super::rekey_ike::IkeOffer;
 use super::slot::Slot;
@@ -49,6 +50,8 @@ pub(super) enum Pending {
     RekeyChild(ChildId, ChildOffer),
     NewChild(ChildOffer),
     RekeyIke(IkeOffer),
+    /// A further key exchange of one of those (RFC 9370).
+    FollowUp(Box<FollowUp>),
     Liveness,
     UpdateAddresses(Probe),
     VerifyPath(Probe),
@@ -70,6 +73,7 @@ impl Established {
                 ours.resource && ours.slot == *b
             }
             (Some(Pending::RekeyIke(_)), Task::RekeyIke(_)) => true,
+            (Some(Pending::FollowUp(ours)), task) => same(&ours.task()) || ours.task() == *task,
             _ => false,
         };
         if !under_way && !self.queue.iter().any(same) {
@@ -149,18 +153,26 @@ impl Pending {
             Self::UpdateAddresses(_) => Some(Task::UpdateAddresses),
             Self::VerifyPath(_) => Some(Task::VerifyPath),
             Self::Redirect => Some(Task::Redirect),
-            Self::DeleteChild(_)
-            | Self::DeleteSpi
-            | Self::RekeyChild(..)
+            // The peer finished the rekey while it could not know of these (RFC 9370).
+            Self::DeleteChild(child) => Some(Task::DeleteChild(*child)),
+            Self::RekeyChild(child, _) => Some(Task::RekeyChild(*child, None)),
+            Self::NewChild(offer) if !offer.resource => Some(Task::NewChild(offer.slot, None)),
+            Self::DeleteSpi
             | Self::NewChild(_)
             | Self::RekeyIke(_)
+            | Self::FollowUp(_)
             | Self::Liveness => None,
         }
     }
 
-    pub(super) fn into_child_offer(self) -> Option<ChildOffer> {
+    /// The SPI of a child that is not yet there.
+    pub(super) fn spi_in(&self) -> Option<EspSpi> {
         match self {
-            Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer),
+            Self::RekeyChild(_, offer) | Self::NewChild(offer) => Some(offer.spi_in),
+            Self::FollowUp(followup) => match &followup.work {
+                Work::Child(_, draft) => Some(draft.spi_in()),
+                Work::Ike(_) => None,
+            },
             Self::DeleteChild(_)
             | Self::DeleteSpi
             | Self::RekeyIke(_)

@@ -36,6 +36,7 @@ impl Established {
         self.reauthenticate(cx);
         self.repeat(cx);
         self.channel.fragments.expire(cx.now);
+        self.expire_drafts(cx);
         if self.rekey_at <= cx.now || self.channel.is_worn_out() {
             // Should the rekey fail, it is tried again well before the SA expires.
             self.rekey_at = cx.now + cx.jitter(Duration::from_mins(1));
@@ -154,6 +155,7 @@ impl Established {
             (self.resources_at, "ask for a child for a resource"),
             (self.paused_until, "go on after TEMPORARY_FAILURE"),
             (self.channel.fragments.expires_at(), "forget fragments"),
+            (self.drafts_expire_at(), "forget a draft"),
         ];
         candidates.into_iter().fold(None, |sum, (at, why)| sooner(sum, at.map(|at| (at, why))))
     }

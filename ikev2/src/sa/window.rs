@@ -11,6 +11,7 @@
 use sha2::{Digest, Sha256};
 
 use super::fragments::Parcel;
+use crate::crypto::intauth::Associated;
 use crate::error::DropReason;
 use crate::wire::header::{Header, MessageId};
 
@@ -49,12 +50,14 @@ pub(super) struct Ticket {
     pub(super) digest: Option<[u8; 32]>,
     /// If it came in fragments, the octets of the longest.
     pub(super) longest_fragment: Option<usize>,
+    /// Of IKE_INTERMEDIATE: the part before the content, as it is authenticated later (RFC 9242 §3.3.2).
+    pub(super) associated: Option<Associated>,
 }
 
 impl Ticket {
     /// Of a message that is not subject to the window.
     pub(super) const fn outside() -> Self {
-        Self { response: false, digest: None, longest_fragment: None }
+        Self { response: false, digest: None, longest_fragment: None, associated: None }
     }
 }
 
@@ -74,7 +77,9 @@ impl Window {
     /// Gate 1. Records nothing.
     pub(super) fn admit(&self, header: &Header, datagram: &[u8]) -> Admit {
         let digest = Some(Sha256::digest(datagram).into());
-        let fresh = |response| Admit::Fresh(Ticket { response, digest, longest_fragment: None });
+        let fresh = |response| {
+            Admit::Fresh(Ticket { response, digest, longest_fragment: None, associated: None })
+        };
         let id = header.message_id.0;
         if header.flags.response {
             return match self.outstanding {

@@ -29,6 +29,8 @@ mod nat;
 mod nat_moves;
 mod negotiation;
 mod pairs;
+mod post_quantum;
+mod ppk;
 mod reboot;
 mod reconfigure;
 mod redirect;

@@ -64,6 +64,25 @@ fn every_pair_of_operations_with_one_fault() {
     assert!(total.paths > 50_000, "{total:?}");
 }
 
+/// The same where CREATE_CHILD_SA is followed by IKE_FOLLOWUP_KE (RFC 9370): what replaces an SA is a draft for a while.
+#[test]
+fn every_pair_of_operations_with_further_key_exchanges() {
+    let ops = [Op::Nothing, Op::RekeyChild, Op::RekeyIke, Op::NewChild, Op::Disconnect];
+    let pairs = Race::all_pairs().into_iter();
+    let pairs = pairs.filter(|(left, right)| ops.contains(left) && ops.contains(right));
+    let losses = |seed| move |(l, r)| Race::new(l, r, seed).further().budget(ONE[0]);
+    let mut races: Vec<Race> = pairs.clone().map(losses(1)).collect();
+    let both = |pair: &(Op, Op)| {
+        matches!(pair, (Op::RekeyChild, Op::RekeyChild) | (Op::RekeyIke, Op::RekeyIke))
+    };
+    for seed in 2..=4 {
+        races.extend(pairs.clone().filter(both).map(losses(seed)));
+    }
+    let total = search(races);
+    println!("{total:?}");
+    assert!(total.paths > 10_000, "{total:?}");
+}
+
 /// Some minutes. Seeds decide whose nonces are the lower ones and so who wins.
 #[test]
 fn every_pair_of_operations_with_two_faults() {

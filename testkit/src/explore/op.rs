@@ -87,19 +87,27 @@ pub struct Race {
     pub seed: u64,
     /// What may go wrong.
     pub budget: Budget,
+    /// Whether each SA has a further key exchange, so that CREATE_CHILD_SA is not the end of it (RFC 9370).
+    pub further: bool,
 }
 
 impl Race {
     /// A race on a network that may reorder and nothing else.
     #[must_use]
     pub const fn new(left: Op, right: Op, seed: u64) -> Self {
-        Self { left, right, seed, budget: Budget::NONE }
+        Self { left, right, seed, budget: Budget::NONE, further: false }
     }
 
     /// The same with this budget.
     #[must_use]
     pub const fn budget(self, budget: Budget) -> Self {
         Self { budget, ..self }
+    }
+
+    /// The same with a further key exchange for each SA.
+    #[must_use]
+    pub const fn further(self) -> Self {
+        Self { further: true, ..self }
     }
 
     /// Every pair of operations that can meet.
@@ -158,7 +166,12 @@ impl Race {
     #[must_use]
     pub fn configs(&self) -> [PeerConfig; 2] {
         let ike = "aes256gcm16-prfsha256-curve25519";
-        let [mut left, mut right] = psk_pair();
+        let [mut left, mut right] = if self.further {
+            let ike = "aes256gcm16-prfsha256-curve25519-ke1_mlkem512";
+            pair_of(ike, "aes256gcm16-curve25519-ke1_mlkem512-noesn")
+        } else {
+            psk_pair()
+        };
         if self.has(Op::EndChild) {
             left = pair_of(ike, "aes256gcm16-curve25519-noesn")[LEFT].clone();
             right = pair_of(ike, "aes256gcm16-ecp256-noesn")[RIGHT].clone();
@@ -255,7 +268,8 @@ fn can_meet(left: Op, right: Op) -> bool {
 
 impl fmt::Display for Race {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{},{} seed={}", self.left, self.right, self.seed)
+        let further = if self.further { " further" } else { "" };
+        write!(f, "{},{} seed={}{further}", self.left, self.right, self.seed)
     }
 }
 
@@ -266,8 +280,12 @@ impl FromStr for Race {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (ops, seed) = text.trim().split_once(" seed=").ok_or(())?;
         let (left, right) = ops.split_once(',').ok_or(())?;
-        let seed = seed.trim().parse().map_err(|_| ())?;
+        let (seed, further) = match seed.trim().strip_suffix(" further") {
+            Some(seed) => (seed, true),
+            None => (seed.trim(), false),
+        };
+        let seed = seed.parse().map_err(|_| ())?;
         let budget = Budget { losses: u8::MAX, late: u8::MAX, copies: u8::MAX };
-        Ok(Self { left: left.parse()?, right: right.parse()?, seed, budget })
+        Ok(Self { left: left.parse()?, right: right.parse()?, seed, budget, further })
     }
 }

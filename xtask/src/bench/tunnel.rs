@@ -126,6 +126,8 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
         local_id: "left.example.org".into(),
         remote_id: "right.example.org".into(),
         psk: "a key for a measurement, in namespaces".into(),
+        ppk: None,
+        built_in: None,
         ike: "aes256gcm16-prfsha384-ecp384".into(),
         esp: "aes256gcm16".into(),
         local_subnets: vec![lan(left)],

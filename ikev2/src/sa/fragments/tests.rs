@@ -77,6 +77,7 @@ fn protection() -> Protection {
         prf: PrfId::HMAC_SHA2_256,
         integ: None,
         ke: KeMethod::CURVE25519,
+        additional: crate::AdditionalKe::NONE,
     };
     let keys = IkeKeys::initial(&suite, b"secret", b"i", b"r", IkeSpi(1), IkeSpi(2));
     Protection::new(&suite, &keys, true)
