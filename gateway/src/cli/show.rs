@@ -95,7 +95,7 @@ fn algorithms() -> Table {
         let proposals: &[&str] = match kind {
             Kind::Prf => &["ike"],
             Kind::Sn => &["esp"],
-            Kind::Encr | Kind::Integ | Kind::Ke | Kind::Unknown => &["ike", "esp"],
+            Kind::Encr | Kind::Integ | Kind::Ke | Kind::AddKe | Kind::Unknown => &["ike", "esp"],
         };
         let place = Kind::ALL.iter().position(|other| *other == kind).unwrap_or(Kind::ALL.len());
         let row = AlgorithmRow {

@@ -29,11 +29,11 @@ use super::keys::did_you_mean;
 use super::load::{Connected, Surroundings};
 use super::model::{
     Child, Connection, Extensions, Failover, Gateway, Host, HostName, Monitor, MssClamp, Peer,
-    Policy, Routes, Security,
+    Policy, Ppk, Routes, Security,
 };
 use super::monitor::{check_inside, failover, management_ip, monitors};
 use super::policy::{Policies, built_in_proposals, derive_dpd, restarts_peer};
-use super::raw_connection::{RawConnection, RawRoutes, Selectors};
+use super::raw_connection::{RawConnection, RawPpk, RawRoutes, Selectors};
 use super::report::Diagnostic;
 use super::secret::{PresharedKey, fetch};
 use super::section::{Field, Findings};
@@ -65,6 +65,7 @@ pub(super) struct Draft {
     pub(super) peer_id: Option<Identity>,
     pub(super) psk_place: Option<Place>,
     pub(super) key: Option<Zeroizing<Vec<u8>>>,
+    ppk: Option<Ppk>,
     policy: Option<Policy>,
     pub(super) local: Vec<At<IpNet>>,
     pub(super) remote: Vec<At<IpNet>>,
@@ -136,6 +137,7 @@ impl Draft {
             peer_id: identity(&raw.peer_id, findings),
             psk_place: raw.psk.given().map(|at| at.place.clone()),
             key: raw.psk.value().and_then(|source| fetch(source, context.surroundings, findings)),
+            ppk: raw.ppk.value().and_then(|raw| read_ppk(raw, context, findings)),
             policy,
             local,
             remote,
@@ -282,6 +284,7 @@ impl Draft {
             local_id: self.local_id,
             peer_id: self.peer_id,
             psk: PresharedKey::new(self.key?),
+            ppk: self.ppk,
             policy: self.policy?,
             children: self.children,
             pairing: self.pairing,
@@ -316,6 +319,12 @@ fn read_mtu(raw: &RawConnection, gateway: &Gateway, findings: &mut Findings) -> 
         );
     }
     Some(mtu)
+}
+
+fn read_ppk(raw: &RawPpk, context: &Context<'_>, findings: &mut Findings) -> Option<Ppk> {
+    let key = fetch(&raw.source, context.surroundings, findings)?;
+    let required = raw.required.value().copied().unwrap_or(true);
+    Some(Ppk { id: raw.id.value.clone(), key: PresharedKey::new(key), required })
 }
 
 fn read_extensions(raw: &RawConnection) -> Extensions {

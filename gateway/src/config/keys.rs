@@ -5,7 +5,7 @@
 //!          ├─ [gateway], [log], [security]
 //!          ├─ [networks]            NAME = [..]
 //!          ├─ [policy.NAME] ──────── dpd = {..}
-//!          └─ [connection.NAME] ──┬─ dpd, psk, failover = {..}
+//!          └─ [connection.NAME] ──┬─ dpd, psk, ppk, failover = {..}
 //!                                 └─ [[monitor]]
 //! ```
 //!
@@ -103,6 +103,7 @@ pub(super) const CONNECTION: &[Key] = &[
     key("peer_id"),
     key("local_id"),
     key("psk"),
+    key("ppk"),
     key("policy"),
     key("local_subnets"),
     key("remote_subnets"),
@@ -134,6 +135,9 @@ pub(super) const CONNECTION: &[Key] = &[
 ];
 
 pub(super) const PSK: &[Key] = &[key("file"), key("credential"), key("inline")];
+
+pub(super) const PPK: &[Key] =
+    &[key("file"), key("credential"), key("inline"), key("id"), key("required")];
 
 /// Whether a key of this name, or what may be a misspelling of one, holds a secret, so that its value is never shown.
 pub(super) fn may_hold_secret(name: &str) -> bool {
@@ -212,6 +216,7 @@ mod tests {
             ("`[policy.NAME]`", DPD, "dpd.", None),
             ("`[connection.NAME]`", CONNECTION, "", None),
             ("`[connection.NAME]`", PSK, "psk.", None),
+            ("`[connection.NAME]`", PPK, "ppk.", None),
             ("`[connection.NAME]`", FAILOVER, "failover.", Some("failover")),
             ("`[connection.NAME]`", MONITOR, "monitor.", Some("monitor")),
         ];
@@ -242,7 +247,7 @@ mod tests {
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
         let harmless = harmless.chain(LOG).chain(SECURITY).chain(FAILOVER).chain(MONITOR);
-        for key in harmless.filter(|key| key.name != "psk") {
+        for key in harmless.filter(|key| !matches!(key.name, "psk" | "ppk")) {
             assert!(!may_hold_secret(key.name), "{}", key.name);
         }
     }

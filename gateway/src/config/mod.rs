@@ -40,7 +40,7 @@ pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{
     Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Log,
-    LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Routes, Security,
+    LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk, Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;

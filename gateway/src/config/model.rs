@@ -137,6 +137,8 @@ pub struct Connection {
     pub peer_id: Option<Identity>,
     /// The pre-shared key, at least 16 octets.
     pub psk: PresharedKey,
+    /// The post-quantum pre-shared key beside it (RFC 8784). Default `None`.
+    pub ppk: Option<Ppk>,
     /// Algorithms, lifetimes and dead peer detection, with this connection's overrides applied.
     pub policy: Policy,
     /// The CHILD_SAs to have, never empty. The first is negotiated in IKE_AUTH.
@@ -255,6 +257,17 @@ impl Default for Extensions {
             childless: Childless::default(),
         }
     }
+}
+
+/// `ppk = { .. }`: a key that is mixed into those of the IKE SA (RFC 8784).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ppk {
+    /// Its name, 1 to 255 octets, the same on both sides; sent as PPK_ID_FIXED.
+    pub id: String,
+    /// The key, at least 16 octets.
+    pub key: PresharedKey,
+    /// Whether a peer without it is refused. Default `true`.
+    pub required: bool,
 }
 
 /// Whom a connection talks to.

@@ -315,11 +315,14 @@ struct BuiltIn {
 ///
 /// The second and fourth ESP proposals of `default` are the first and third without a key exchange, so that a peer
 /// without PFS can rekey with us. Azure wants one algorithm of each kind, the same on both sides. `cnsa` is RFC 9206 §5 and
-/// §6 with what §7 allows besides. `compat` is all that this program has, the best first, for peers of which nothing is known.
-const BUILT_IN: [BuiltIn; 5] = [
+/// §6 with what §7 allows besides, `cnsa2` its successor with ML-KEM-1024 after ECP-384. The first IKE proposal of `default` has
+/// ML-KEM-768 after the first key exchange, in a proposal of its own, which peers that do not know RFC 9370 pass over; its ESP proposals have
+/// none, for their keys come from those of the IKE SA. `compat` is all that this program has, the best first, for peers of which nothing is known.
+const BUILT_IN: [BuiltIn; 6] = [
     BuiltIn {
         name: DEFAULT,
         ike: &[
+            "aes256gcm16-aes128gcm16-prfsha384-prfsha256-curve25519-ecp384-ecp256-ke1_mlkem768",
             "aes256gcm16-aes128gcm16-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp3072-modp2048",
             "aes256-sha512-sha384-sha256-prfsha512-prfsha384-prfsha256-ecp384-curve25519-ecp256-modp4096-modp3072-modp2048",
         ],
@@ -350,6 +353,13 @@ const BUILT_IN: [BuiltIn; 5] = [
         name: "cnsa",
         ike: &["aes256gcm16-prfsha512-prfsha384-ecp384-modp3072-modp4096"],
         esp: &["aes256gcm16-ecp384-modp3072-modp4096"],
+        hours: (8, 1),
+        dpd_seconds: (30, 120),
+    },
+    BuiltIn {
+        name: "cnsa2",
+        ike: &["aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"],
+        esp: &["aes256gcm16-ecp384-ke1_mlkem1024"],
         hours: (8, 1),
         dpd_seconds: (30, 120),
     },

@@ -34,6 +34,7 @@ pub(super) struct RawConnection {
     pub(super) peer_id: Field<String>,
     pub(super) local_id: Field<String>,
     pub(super) psk: Field<KeySource>,
+    pub(super) ppk: Field<RawPpk>,
     pub(super) policy: Field<String>,
     pub(super) local_subnets: Field<Vec<At<String>>>,
     pub(super) remote_subnets: Field<Vec<At<String>>>,
@@ -58,6 +59,14 @@ pub(super) struct RawConnection {
     pub(super) log: Field<tracing::Level>,
     pub(super) failover: Field<RawFailover>,
     pub(super) monitors: Vec<RawMonitor>,
+}
+
+/// `ppk = { .. }`.
+#[derive(Debug)]
+pub(super) struct RawPpk {
+    pub(super) source: KeySource,
+    pub(super) id: At<String>,
+    pub(super) required: Field<bool>,
 }
 
 /// `[connection.NAME.failover]`.
@@ -115,6 +124,7 @@ impl RawConnection {
             peer_id: section.text("peer_id", findings),
             local_id: section.text("local_id", findings),
             psk: read_psk(section, findings),
+            ppk: read_ppk(section, findings),
             policy: section.text("policy", findings),
             local_subnets: section.texts("local_subnets", findings),
             remote_subnets: section.texts("remote_subnets", findings),
@@ -294,41 +304,88 @@ fn no_subnets(section: &Section<'_>, key: &str) -> Diagnostic {
 fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> {
     section.raw("psk").and_then(|at| {
         let place = at.place.clone();
-        if !at.value.is_table() {
-            findings.add(
-                key_source(&place, "`psk` wants a table")
-                    .label("the key itself does not stand here")
-                    .why("a configuration is copied, printed and backed up; a key should not be"),
-            );
-            return None;
-        }
-        let inner = section.inner("psk", at, keys::PSK, findings)?;
-        let file = inner.text("file", findings);
-        let credential = inner.text("credential", findings);
-        let inline = inner.text("inline", findings);
-        let fields = [&file, &credential, &inline];
-        match fields.iter().filter(|field| !field.is_absent()).count() {
-            0 => findings.add(key_source(&place, "`psk` names no source").label("no source here")),
-            1 => {}
-            _ => {
-                findings.add(key_source(&place, "`psk` names several sources").label("which one?"));
-            }
-        }
-        match (file, credential, inline) {
-            (Field::Given(name), Field::Absent, Field::Absent) => Some(KeySource::File(name)),
-            (Field::Absent, Field::Given(name), Field::Absent) => Some(KeySource::Credential(name)),
-            (Field::Absent, Field::Absent, Field::Given(text)) => {
-                Some(KeySource::Inline(text.map(|text| InlineKey(Zeroizing::new(text)))))
-            }
-            _ => None,
-        }
-        .map(|source| At::new(source, place))
+        let inner = key_table("psk", section, at, findings)?;
+        read_source("psk", &inner, &place, findings).map(|source| At::new(source, place))
     })
 }
 
-fn key_source(place: &Place, message: &str) -> Diagnostic {
-    Diagnostic::at(Code::KeySource, place, message)
-        .fix("write `psk = { file = \"PATH\" }`, or { credential = \"NAME\" } under systemd")
+/// `ppk = { file | credential | inline = "..", id = "..", required = true }`.
+fn read_ppk(section: &Section<'_>, findings: &mut Findings) -> Field<RawPpk> {
+    section.raw("ppk").and_then(|at| {
+        let place = at.place.clone();
+        let inner = key_table("ppk", section, at, findings)?;
+        let source = read_source("ppk", &inner, &place, findings);
+        let id = inner.text("id", findings);
+        let required = inner.boolean("required", findings);
+        inner.require("id", &id, "write `id = \"NAME\"`, the same on both sides", findings);
+        let Field::Given(id) = id else { return None };
+        if id.value.is_empty() || id.value.len() > PPK_ID_MAX {
+            findings.add(
+                Diagnostic::at(Code::OutOfRange, &id.place, "`id` of `ppk` has no usable length")
+                    .label(format!("{} octets", id.value.len()))
+                    .fix(format!("write a name of 1 to {PPK_ID_MAX} octets")),
+            );
+            return None;
+        }
+        Some(At::new(RawPpk { source: source?, id, required }, place))
+    })
+}
+
+/// More than anybody needs, and far less than a message holds.
+const PPK_ID_MAX: usize = 255;
+
+/// The table that says where a key is.
+fn key_table<'s>(
+    key: &'static str,
+    section: &Section<'s>,
+    at: At<&'s DeValue<'s>>,
+    findings: &mut Findings,
+) -> Option<Section<'s>> {
+    if !at.value.is_table() {
+        findings.add(
+            key_source(key, &at.place, &format!("`{key}` wants a table"))
+                .label("the key itself does not stand here")
+                .why("a configuration is copied, printed and backed up; a key should not be"),
+        );
+        return None;
+    }
+    let known = if key == "ppk" { keys::PPK } else { keys::PSK };
+    section.inner(key, at, known, findings)
+}
+
+fn read_source(
+    key: &str,
+    inner: &Section<'_>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<KeySource> {
+    let file = inner.text("file", findings);
+    let credential = inner.text("credential", findings);
+    let inline = inner.text("inline", findings);
+    let fields = [&file, &credential, &inline];
+    match fields.iter().filter(|field| !field.is_absent()).count() {
+        0 => findings.add(
+            key_source(key, place, &format!("`{key}` names no source")).label("no source here"),
+        ),
+        1 => {}
+        _ => findings.add(
+            key_source(key, place, &format!("`{key}` names several sources")).label("which one?"),
+        ),
+    }
+    match (file, credential, inline) {
+        (Field::Given(name), Field::Absent, Field::Absent) => Some(KeySource::File(name)),
+        (Field::Absent, Field::Given(name), Field::Absent) => Some(KeySource::Credential(name)),
+        (Field::Absent, Field::Absent, Field::Given(text)) => {
+            Some(KeySource::Inline(text.map(|text| InlineKey(Zeroizing::new(text)))))
+        }
+        _ => None,
+    }
+}
+
+fn key_source(key: &str, place: &Place, message: &str) -> Diagnostic {
+    Diagnostic::at(Code::KeySource, place, message).fix(format!(
+        "write `{key} = {{ file = \"PATH\" }}`, or {{ credential = \"NAME\" }} under systemd"
+    ))
 }
 
 /// `true`, `false` or the largest datagram in octets.

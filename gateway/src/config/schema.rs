@@ -66,6 +66,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "security" => table("`[security]`", "", keys::SECURITY),
         "dpd" => either(&[json!({ "enum": [false, "off"] }), table(POLICY, "dpd.", keys::DPD)]),
         "psk" => table(CONNECTION, "psk.", keys::PSK),
+        "ppk" => table(CONNECTION, "ppk.", keys::PPK),
         "failover" => table(CONNECTION, "failover.", keys::FAILOVER),
         "monitor" => {
             json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
@@ -84,7 +85,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "format" => one_of(&["text", "json"]),
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),
         "kind" => one_of(&["icmp", "tcp"]),
-        "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" => flag(),
+        "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" | "required" => flag(),
         "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
         | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),
         "ike_lifetime" | "esp_lifetime" | "interval" | "timeout" | "probe" | "max_latency"

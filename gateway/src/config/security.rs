@@ -71,7 +71,8 @@ impl Security {
     /// The words of a proposal that are not wanted, and how much; a word of both lists is forbidden.
     fn unwanted(&self, proposal: &Proposal) -> Vec<(String, Code)> {
         let judged = |word: String| {
-            let has = |list: &[String]| list.contains(&word);
+            let method = without_place(&word);
+            let has = |list: &[String]| list.iter().any(|one| *one == word || *one == method);
             match (has(&self.forbid), has(&self.warn)) {
                 (true, _) => Some((word, Code::Forbidden)),
                 (false, true) => Some((word, Code::WeakAlgorithm)),
@@ -80,6 +81,12 @@ impl Security {
         };
         proposal.transforms.iter().map(ToString::to_string).filter_map(judged).collect()
     }
+}
+
+/// The method of a further key exchange, which is unwanted in every place: `mlkem768` of `ke1_mlkem768`.
+fn without_place(word: &str) -> &str {
+    let further = word.strip_prefix("ke").and_then(|rest| rest.split_once('_'));
+    further.map_or(word, |(_, method)| method)
 }
 
 fn diagnostic(code: Code, word: &str, place: &Place) -> Diagnostic {
@@ -128,6 +135,20 @@ fn canonical(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_is_unwanted_in_every_place() {
+        let security =
+            Security { warn: Vec::new(), forbid: vec!["mlkem512".into(), "ke2_ecp256".into()] };
+        let found = |words: &str| {
+            let proposal = Proposal::ike_from_keywords(words).unwrap();
+            security.unwanted(&proposal).into_iter().map(|(word, _)| word).collect::<Vec<_>>()
+        };
+        assert_eq!(found("aes256-sha256-mlkem512"), ["mlkem512"]);
+        assert_eq!(found("aes256-sha256-x25519-ke1_mlkem512"), ["ke1_mlkem512"]);
+        assert_eq!(found("aes256-sha256-x25519-ke1_ecp256-ke2_ecp256"), ["ke2_ecp256"]);
+        assert!(found("aes256-sha256-x25519-ke1_mlkem768").is_empty());
+    }
 
     #[test]
     fn every_alias_becomes_the_word_that_is_printed() {

@@ -6,7 +6,7 @@
 //!                            shrank is both, the new one first
 //!   esp, pfs, replay_window  child SAs rekeyed now
 //!   ike                      at the next IKE rekey, or now
-//!   peer, ids, psk, and what is announced when an SA begins  a new IKE SA beside the old one
+//!   peer, ids, psk, ppk, and what is announced when an SA begins  a new IKE SA beside the old one
 //!   listen, ports, tun, workers, control                     nothing at all is changed before a restart
 //! ```
 //!
@@ -220,6 +220,7 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         local_id,
         peer_id,
         psk,
+        ppk,
         policy,
         children: _,
         pairing,
@@ -266,6 +267,7 @@ fn changed(old: &config::Connection, new: &config::Connection, now: bool) -> Cha
         ("local_id", old.local_id != *local_id),
         ("peer_id", old.peer_id != *peer_id),
         ("psk", old.psk != *psk),
+        ("ppk", old.ppk != *ppk),
         ("selectors", old.pairing != *pairing),
         ("encap", old.encap != *encap),
         ("mobike", old.extensions.mobike != extensions.mobike),

@@ -413,7 +413,14 @@ pub(super) fn possible_suites(proposal: &ikev2::Proposal) -> Vec<Suite> {
             (id != IntegId::NONE).then_some(Some(id))
         });
         for integ in integs.chain([None]) {
-            let chosen = ChildSuite { encr, key_bits, integ, esn: false, ke: None };
+            let chosen = ChildSuite {
+                encr,
+                key_bits,
+                integ,
+                esn: false,
+                ke: None,
+                additional: ikev2::AdditionalKe::NONE,
+            };
             suites.extend(suite(&chosen));
         }
     }
@@ -457,7 +464,14 @@ mod tests {
     use ikev2::{Proposal, Transform};
 
     fn child(encr: EncrId, key_bits: u16, integ: Option<IntegId>) -> ChildSuite {
-        ChildSuite { encr, key_bits, integ, esn: true, ke: None }
+        ChildSuite {
+            encr,
+            key_bits,
+            integ,
+            esn: true,
+            ke: None,
+            additional: ikev2::AdditionalKe::NONE,
+        }
     }
 
     #[test]

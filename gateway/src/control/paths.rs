@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ikev2::{ChildConfig, Path, PeerConfig, RemoteId, TrafficSelector};
+use ikev2::{ChildConfig, Path, PeerConfig, PpkId, RemoteId, TrafficSelector};
 use ipnet::IpNet;
 
 use super::resolver::Resolver;
@@ -87,6 +87,11 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: us
     let policy = &connection.policy;
     let mut peer =
         PeerConfig::new(connection.name.as_str(), connection.psk.psk(), policy.ike.clone());
+    peer.ppk = connection.ppk.as_ref().map(|ppk| ikev2::Ppk {
+        id: PpkId::fixed(ppk.id.clone()),
+        key: ppk.key.psk(),
+        required: ppk.required,
+    });
     peer.paths = paths;
     peer.any_address = any_address(connection);
     peer.local_id.clone_from(&connection.local_id);

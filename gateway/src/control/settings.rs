@@ -196,6 +196,8 @@ fn connection_keys(
         Routes::List(list) => texts(list),
     };
     let lifetime = config.extensions.auth_lifetime.map(span);
+    let ppk = config.ppk.as_ref();
+    let ppk = ppk.map(|ppk| json!({ "file": HIDDEN, "id": ppk.id, "required": ppk.required }));
     let mut keys = vec![
         set("description", config.description.clone(), Value::Null),
         set("enabled", config.enabled, true),
@@ -203,6 +205,7 @@ fn connection_keys(
         set("peer_id", config.peer_id.as_ref().map(Identity::to_string), Value::Null),
         set("local_id", config.local_id.as_ref().map(Identity::to_string), Value::Null),
         always("psk", json!({ "file": HIDDEN })),
+        set("ppk", ppk, Value::Null),
         set("policy", config.policy.name.clone(), "default"),
         always("local_subnets", side(|child| &child.local)),
         always("remote_subnets", side(|child| &child.remote)),

@@ -232,6 +232,7 @@ fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {
         rekey_in_seconds: info.rekey_at.saturating_duration_since(now).as_secs(),
         rekeys: connection.rekeys,
         extensions: extensions(info),
+        ppk: info.ppk.as_ref().map(ToString::to_string),
     })
 }
 

@@ -38,6 +38,8 @@ crate::codes::codes! {
         "The peer answered AUTHENTICATION_FAILED and, as it should, does not say why. Either the pre-shared keys differ, or the peer has no entry for the identity that we sent, or it looks for us at another address. Its log knows which; the message here names the identity that we sent, which has to be what the peer calls us.";
     WrongKey "E1008" "the peer has another key"
         "The peer has told an identity that we know, but its proof was made with another pre-shared key than ours. Copy the key file again, octet by octet: a line end in the middle, a blank at the end or another encoding is enough. `s2s-gw check` warns of such keys.";
+    Ppk "E1021" "the post-quantum keys of the two sides do not go together"
+        "`ppk` of the connection names a key that is mixed into those of the tunnel (RFC 8784), beside whatever proves who the peer is. Both sides have to have the same key under the same `id`. With `required = true`, the default, a peer without it is refused, and so are we by a peer that requires one. While keys are being rolled out `required = false` on both sides lets tunnels come up without; `s2s-gw status NAME` shows which have it. The peer that sees what is wrong is mostly the one that was called.";
     WrongIdentity "E1009" "the peer claims another identity"
         "Somebody answers at the address of the peer, or calls from it, and names an identity that we do not expect. Without `peer_id` the identity has to be the address of the peer; behind a NAT it mostly is another one. Set `peer_id` to what the peer sends, if that is the right peer, or correct its own identity.";
     DeadPeer "E1010" "the peer went silent"

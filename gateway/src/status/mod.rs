@@ -344,6 +344,9 @@ pub struct IkeStatus {
     /// `message-id-sync`.
     #[serde(default)]
     pub extensions: Vec<String>,
+    /// The name of the post-quantum pre-shared key that is mixed into its keys (RFC 8784).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ppk: Option<String>,
 }
 
 /// One configured child. The counters survive rekeying.

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use ikev2::registry::KeMethod;
-use ikev2::{CloseReason, Identity, Proposal, Traffic, Transform};
+use ikev2::{CloseReason, Identity, PpkId, PpkProblem, Proposal, Traffic, Transform};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,7 @@ pub const fn code(reason: &CloseReason) -> Fixed {
         CloseReason::WrongKey { .. } => {
             Fixed::new(Code::WrongKey, "local-auth-failed", Gravity::NeedsEdit)
         }
+        CloseReason::Ppk(_) => Fixed::new(Code::Ppk, "ppk-mismatch", Gravity::NeedsEdit),
         CloseReason::WrongIdentity { .. } => {
             Fixed::new(Code::WrongIdentity, "local-auth-failed", Gravity::NeedsEdit)
         }
@@ -132,7 +133,9 @@ pub const fn trouble(reason: &CloseReason) -> Trouble {
         CloseReason::ChildProposalMismatch { theirs, .. } => ("esp-proposal", !theirs.is_empty()),
         CloseReason::SelectorMismatch { theirs, .. } => (code(reason).code, !theirs.is_empty()),
         CloseReason::AuthRefusedByPeer { .. } => ("auth", false),
-        CloseReason::WrongKey { .. } | CloseReason::WrongIdentity { .. } => ("auth", true),
+        CloseReason::WrongKey { .. } | CloseReason::Ppk(_) | CloseReason::WrongIdentity { .. } => {
+            ("auth", true)
+        }
         CloseReason::Local
         | CloseReason::Rekeyed
         | CloseReason::NoAnswer
@@ -161,6 +164,7 @@ pub fn explain(reason: &CloseReason, connection: &str) -> Reason {
         | CloseReason::NoAnswer
         | CloseReason::AuthRefusedByPeer { .. }
         | CloseReason::WrongKey { .. }
+        | CloseReason::Ppk(_)
         | CloseReason::WrongIdentity { .. }
         | CloseReason::DpdTimeout
         | CloseReason::PeerDeleted
@@ -242,6 +246,7 @@ fn sentences(reason: &CloseReason, connection: &str) -> (String, String) {
                 "put the same pre-shared key on both sides (look for a missing or extra line end)",
             ),
         ),
+        CloseReason::Ppk(problem) => ppk(problem, connection),
         CloseReason::WrongIdentity { claimed, expected } => wrong_identity(claimed, expected),
         CloseReason::DpdTimeout => (
             same("nothing authentic came from the peer for the whole DPD timeout"),
@@ -448,6 +453,36 @@ pub fn pfs_mismatch(why: &CloseReason, policy: &str) -> Reason {
         ),
         detail: difference(ours, theirs),
     }
+}
+
+/// What is the matter with the post-quantum keys, and what to do about it.
+fn ppk(problem: &PpkProblem, connection: &str) -> (String, String) {
+    // The name came from a peer and ends in terminals and logs.
+    let name = |id: &PpkId| id.to_string().chars().take(256).collect::<String>();
+    let message = match problem {
+        PpkProblem::Absent => {
+            "the peer has no post-quantum key, and `ppk` here requires one".into()
+        }
+        PpkProblem::Unnamed => "the peer announced a post-quantum key and named none".into(),
+        PpkProblem::Unknown(Some(id)) => {
+            format!("the peer named the post-quantum key `{}`, which is not ours", name(id))
+        }
+        PpkProblem::Unknown(None) => "the peer named a post-quantum key without a name".into(),
+        PpkProblem::Declined => {
+            "the peer does not have our post-quantum key, and `ppk` here requires it".into()
+        }
+        PpkProblem::Differs(id) => {
+            format!("the post-quantum key `{}` of the peer is another than ours", name(id))
+        }
+        PpkProblem::DiffersOrOther(id) => format!(
+            "the post-quantum key `{}` of the peer, or its pre-shared key, is another than ours",
+            name(id)
+        ),
+    };
+    let fix = format!(
+        "put the same key under the same `id` into `ppk` on both sides, or `required = false` in [connection.{connection}] and there"
+    );
+    (message, fix)
 }
 
 /// The key exchanges of proposals, each once.

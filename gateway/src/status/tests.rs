@@ -62,6 +62,7 @@ fn up(time: Timestamp) -> ConnectionStatus {
             rekey_in_seconds: 13_260,
             rekeys: 3,
             extensions: vec!["mobike".into(), "fragmentation".into()],
+            ppk: None,
         }),
         children: vec![ChildStatus {
             name: "lan".into(),

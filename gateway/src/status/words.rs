@@ -43,6 +43,7 @@ pub fn transform(transform: Transform) -> String {
         Transform::Sn(SnId::EXTENDED) => "esn".to_owned(),
         Transform::Sn(SnId::SHORT) => "noesn".to_owned(),
         Transform::Sn(id) => format!("sn{}", id.0),
+        Transform::AddKe(place, id) => format!("ke{place}_{}", key_exchange(id.0)),
         Transform::Unknown { kind, id } => format!("transform{kind}:{id}"),
     }
 }
@@ -58,6 +59,8 @@ pub enum Kind {
     Prf,
     /// Key exchange.
     Ke,
+    /// The key exchanges after the first.
+    AddKe,
     /// Sequence numbers.
     Sn,
     /// A transform type that we do not know.
@@ -66,8 +69,8 @@ pub enum Kind {
 
 impl Kind {
     /// In the order in which they are written.
-    pub const ALL: [Self; 6] =
-        [Self::Encr, Self::Integ, Self::Prf, Self::Ke, Self::Sn, Self::Unknown];
+    pub const ALL: [Self; 7] =
+        [Self::Encr, Self::Integ, Self::Prf, Self::Ke, Self::AddKe, Self::Sn, Self::Unknown];
 
     /// The kind of a transform.
     #[must_use]
@@ -77,6 +80,7 @@ impl Kind {
             Transform::Prf(_) => Self::Prf,
             Transform::Integ(_) => Self::Integ,
             Transform::Ke(_) => Self::Ke,
+            Transform::AddKe(..) => Self::AddKe,
             Transform::Sn(_) => Self::Sn,
             Transform::Unknown { .. } => Self::Unknown,
         }
@@ -91,6 +95,7 @@ impl Kind {
             TransformType::PRF => Self::Prf,
             TransformType::KE => Self::Ke,
             TransformType::SN => Self::Sn,
+            kind if kind.additional_ke().is_some() => Self::AddKe,
             _ => Self::Unknown,
         }
     }
@@ -103,6 +108,7 @@ impl Kind {
             Self::Integ => "integrity",
             Self::Prf => "PRF",
             Self::Ke => "key exchange group",
+            Self::AddKe => "further key exchange",
             Self::Sn => "sequence numbers",
             Self::Unknown => "an unknown transform",
         }
@@ -119,7 +125,10 @@ fn implied(transform: Transform, proposal: &Proposal) -> bool {
         }),
         Transform::Integ(id) => id == IntegId::NONE,
         Transform::Sn(id) => id == SnId::SHORT,
-        Transform::Encr(..) | Transform::Ke(_) | Transform::Unknown { .. } => false,
+        Transform::Encr(..)
+        | Transform::Ke(_)
+        | Transform::AddKe(..)
+        | Transform::Unknown { .. } => false,
     }
 }
 
@@ -159,6 +168,9 @@ fn key_exchange(id: u16) -> String {
         26 => "ecp224",
         31 => "curve25519",
         32 => "curve448",
+        35 => "mlkem512",
+        36 => "mlkem768",
+        37 => "mlkem1024",
         other => return format!("group{other}"),
     };
     word.to_owned()

@@ -264,7 +264,7 @@ fn equal_configurations_are_equal_and_others_are_not() {
 #[test]
 fn every_built_in_policy_can_be_used() {
     let fixture = Fixture::new();
-    for name in ["default", "aws", "azure", "cnsa", "compat"] {
+    for name in ["default", "aws", "azure", "cnsa", "cnsa2", "compat"] {
         let text = include_str!("good/two-sites.toml").to_owned() + &format!("policy = '{name}'\n");
         let config = fixture.load(&text).unwrap_or_else(|report| panic!("{report}"));
         let policy = &config.connections[0].policy;
@@ -284,9 +284,37 @@ fn every_built_in_policy_can_be_used() {
                 let weak = |word: &&String| word.contains("128") || word.contains("256");
                 assert_eq!(words.iter().filter(weak).collect::<Vec<_>>(), ["aes256gcm16"; 2]);
             }
+            "cnsa2" => {
+                let ike = ["aes256gcm16", "prfsha384", "ecp384", "ke1_mlkem1024"];
+                assert_eq!(kinds(&policy.ike[0]), ike);
+                assert!(kinds(&policy.esp[0]).contains(&"ke1_mlkem1024".into()));
+                assert_eq!((policy.ike.len(), policy.esp.len()), (1, 1));
+            }
+            // What resists quantum computers first, and for peers that do not know of that the same without.
+            "default" => {
+                let further = |proposal: &ikev2::Proposal| proposal.to_string().contains("ke1_");
+                assert!(further(&policy.ike[0]) && !policy.ike[1..].iter().any(further));
+                assert!(policy.ike[0].to_string().contains("-curve25519-"));
+                assert!(!policy.esp.iter().any(further));
+            }
             _ => {}
         }
     }
+}
+
+#[test]
+fn a_post_quantum_key_has_a_name_and_is_required_unless_said_otherwise() {
+    let fixture = Fixture::new();
+    let ppk = |ppk: &str| {
+        let text = include_str!("good/two-sites.toml").to_owned() + &format!("ppk = {{ {ppk} }}\n");
+        let config = fixture.load(&text).unwrap_or_else(|report| panic!("{report}"));
+        config.connections[0].ppk.clone().unwrap()
+    };
+    let one = ppk("file = 'good.psk', id = 'site.ppk'");
+    assert_eq!((one.id.as_str(), one.required), ("site.ppk", true));
+    assert!(!ppk("file = 'good.psk', id = 'site.ppk', required = false").required);
+    assert_ne!(ppk("file = 'other.psk', id = 'site.ppk'").key, one.key);
+    assert!(!format!("{one:?}").contains("hunter"), "a key is never shown");
 }
 
 #[test]

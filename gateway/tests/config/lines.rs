@@ -134,7 +134,7 @@ const OF_CONNECTION: &[Line] = &[
         &[(
             "E0133",
             10,
-            &["unknown policy `strnog`", "policies: aws, azure, cnsa, compat, default"],
+            &["unknown policy `strnog`", "policies: aws, azure, cnsa, cnsa2, compat, default"],
         )],
     ),
     Line("policy = \"defualt\"", &[("E0133", 10, &["did you mean `default`?"])]),
@@ -162,6 +162,20 @@ const OF_CONNECTION: &[Line] = &[
     Line("local_id = \"ipv4:nowhere\"", &[("E0136", 12, &["not an address of that family"])]),
     // keys
     Line("psk = \"hunter2\"", &[("E0146", 7, &["wants a table", "{ file = \"PATH\" }"])]),
+    Line(
+        "ppk = \"hunter2\"",
+        &[("E0146", 7, &["`ppk` wants a table", "ppk = { file = \"PATH\" }"])],
+    ),
+    Line("ppk = { id = \"a\" }", &[("E0146", 7, &["`ppk` names no source"])]),
+    Line(
+        "ppk = { file = \"good.psk\" }",
+        &[("E0107", 7, &["has no `id`", "the same on both sides"])],
+    ),
+    Line(
+        "ppk = { file = \"good.psk\", id = \"a\", required = 1 }",
+        &[("E0106", 49, &["`true` or `false`"])],
+    ),
+    Line("ppk = { inline = \"hunter2\", id = \"a\" }", &[("E0144", 18, &["too short"])]),
     Line("psk = {}", &[("E0146", 7, &["no source"])]),
     Line(
         "psk = { file = \"good.psk\", credential = \"paris.psk\" }",

@@ -120,6 +120,8 @@ impl Tunnel {
             local_id: left_id.into(),
             remote_id: right_id.into(),
             psk: KEY.into(),
+            ppk: None,
+            built_in: None,
             ike: self.ike.into(),
             esp: self.esp.into(),
             local_subnets: nets(&sites.left),

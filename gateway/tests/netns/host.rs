@@ -149,6 +149,8 @@ fn connection() -> ConnectionSpec {
         local_id: "left.example.org".into(),
         remote_id: "right.example.org".into(),
         psk: KEY.into(),
+        ppk: None,
+        built_in: None,
         ike: "aes256-sha256-modp2048".into(),
         esp: "aes256-sha256".into(),
         local_subnets: vec!["10.1.0.0/24".into()],

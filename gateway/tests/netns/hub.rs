@@ -90,6 +90,8 @@ pub(crate) fn connection(
         local_id: "hub.example.org".into(),
         remote_id: format!("{name}.example.org"),
         psk: format!("{KEY}-{name}"),
+        ppk: None,
+        built_in: None,
         ike: "aes256gcm16-prfsha256-curve25519".into(),
         esp: "aes256gcm16".into(),
         local_subnets: vec![hub.subnet(Family::V4, 0)],

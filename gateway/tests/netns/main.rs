@@ -29,6 +29,7 @@ mod mtu;
 mod operate;
 mod path_mtu;
 mod pfs;
+mod post_quantum;
 mod redirect;
 mod redirect_all;
 mod refusal;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     mtu::list(&mut list);
     path_mtu::list(&mut list);
     pfs::list(&mut list);
+    post_quantum::list(&mut list);
     redirect::list(&mut list);
     redirect_all::list(&mut list);
     failover::list(&mut list);

@@ -146,6 +146,8 @@ fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
         local_id: format!("{name}-{number}.example.org"),
         remote_id: format!("{other}-{number}.example.org"),
         psk: format!("{KEY}-{number}"),
+        ppk: None,
+        built_in: None,
         ike: "aes256gcm16-prfsha256-curve25519".into(),
         esp: "aes256gcm16".into(),
         local_subnets: vec![format!("10.{here}.{number}.0/24")],

@@ -129,6 +129,8 @@ pub(crate) fn connection(sites: &Sites) -> ConnectionSpec {
         local_id: "left.example.org".into(),
         remote_id: "right.example.org".into(),
         psk: KEY.into(),
+        ppk: None,
+        built_in: None,
         ike: "aes256gcm16-prfsha256-curve25519".into(),
         esp: "aes256gcm16".into(),
         local_subnets: vec![sites.left.subnet(Family::V4, 0)],

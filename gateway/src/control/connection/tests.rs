@@ -21,6 +21,7 @@ fn configured(start: Start) -> config::Connection {
         local_id: None,
         peer_id: None,
         psk: PresharedKey::new(b"sixteen octets..".to_vec().into()),
+        ppk: None,
         policy: Policy {
             name: "default".into(),
             ike: Vec::<Proposal>::new(),
@@ -78,6 +79,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
             prf: PrfId::HMAC_SHA2_384,
             integ: None,
             ke: KeMethod::ECP_384,
+            additional: ikev2::AdditionalKe::NONE,
         },
         path: path(),
         nat_local: false,
@@ -86,6 +88,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         mobike: true,
         redirect: false,
         message_id_sync: true,
+        ppk: None,
         spis: (1, 2),
         rekey_at: now,
     })

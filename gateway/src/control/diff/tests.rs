@@ -78,7 +78,7 @@ fn child(name: &str, local: &[&str], remote: &[&str]) -> Child {
 #[test]
 fn every_line_of_the_matrix() {
     type Edit = fn(&mut config::Connection);
-    let rows: [(&str, Edit, Action); 26] = [
+    let rows: [(&str, Edit, Action); 27] = [
         ("description", |c| c.description = Some("x".into()), Action::InPlace),
         ("monitors", |c| c.monitors.push(monitor()), Action::InPlace),
         ("failover", |c| c.failover = Some(failover()), Action::InPlace),
@@ -109,6 +109,14 @@ fn every_line_of_the_matrix() {
         (
             "psk",
             |c| c.psk = PresharedKey::new(b"another key.....".to_vec().into()),
+            Action::Supersede,
+        ),
+        (
+            "ppk",
+            |c| {
+                let key = PresharedKey::new(b"another key.....".to_vec().into());
+                c.ppk = Some(config::Ppk { id: "a".into(), key, required: true });
+            },
             Action::Supersede,
         ),
         ("pairing", |c| c.pairing = Pairing::Combined, Action::Supersede),

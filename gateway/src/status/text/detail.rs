@@ -108,8 +108,10 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
     if let Some(ike) = &connection.ike {
         let _ = writeln!(
             text,
-            "  ids:       {} <-> {}   auth: psk (hidden)",
-            ike.local_id, ike.remote_id
+            "  ids:       {} <-> {}   auth: psk (hidden){}",
+            ike.local_id,
+            ike.remote_id,
+            ike.ppk.as_ref().map(|name| format!(", ppk {name}")).unwrap_or_default()
         );
         let _ = writeln!(
             text,
