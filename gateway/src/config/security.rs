@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_method_is_unwanted_in_every_place() {
-        let security = Security { warn: Vec::new(), forbid: vec!["mlkem512".into(), "ke2_ecp256".into()] };
+        let security =
+            Security { warn: Vec::new(), forbid: vec!["mlkem512".into(), "ke2_ecp256".into()] };
         let found = |words: &str| {
             let proposal = Proposal::ike_from_keywords(words).unwrap();
             security.unwanted(&proposal).into_iter().map(|(word, _)| word).collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use testkit::peer::{PpkSpec, wait_for};
+use testkit::peer::{PpkSpec, pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, Pair, Tunnel};
@@ -55,24 +55,24 @@ fn with(pair: Pair, edit: fn(&mut Side, &mut Side)) -> Tunnel {
     Tunnel { edit, ..Tunnel::new(pair) }
 }
 
-fn ppk(id: &str, key: char, required: bool) -> Option<PpkSpec> {
-    Some(PpkSpec { id: id.into(), key: key.to_string().repeat(44), required })
+fn ppk(key: char, required: bool) -> PpkSpec {
+    PpkSpec { id: "site.ppk".into(), key: key.to_string().repeat(44), required }
 }
 
 fn both(left: &mut Side, right: &mut Side) {
-    (left.ppk, right.ppk) = (ppk("site.ppk", 'a', true), ppk("site.ppk", 'a', true));
+    (left.ppk, right.ppk) = (Some(ppk('a', true)), Some(ppk('a', true)));
 }
 
 fn right_alone(_: &mut Side, right: &mut Side) {
-    right.ppk = ppk("site.ppk", 'a', false);
+    right.ppk = Some(ppk('a', false));
 }
 
 fn left_insists(left: &mut Side, _: &mut Side) {
-    left.ppk = ppk("site.ppk", 'a', true);
+    left.ppk = Some(ppk('a', true));
 }
 
 fn others(left: &mut Side, right: &mut Side) {
-    (left.ppk, right.ppk) = (ppk("site.ppk", 'a', true), ppk("site.ppk", 'b', true));
+    (left.ppk, right.ppk) = (Some(ppk('a', true)), Some(ppk('b', true)));
 }
 
 fn default_policy(case: &mut Case) -> Result<()> {
@@ -120,7 +120,7 @@ fn missing(case: &mut Case) -> Result<()> {
     case.start()?;
     if case.left.kind() != "ours" {
         // strongSwan says why in its log alone; we hear nothing of it.
-        std::thread::sleep(Duration::from_secs(4));
+        pause(Duration::from_secs(4));
         return ensure_down(case);
     }
     reason(case, "E1021")?;

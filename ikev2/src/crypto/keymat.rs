@@ -78,6 +78,7 @@ impl IkeKeys {
 
     /// The keys after a further key exchange of an SA that is not authenticated yet (RFC 9370 §2.2.2): `sk_d` is of the keys
     /// so far, `secret` what was agreed on, and all else as in [`Self::initial`].
+    #[expect(clippy::too_many_arguments, reason = "the inputs of RFC 9370 §2.2.2, each used once")]
     pub(crate) fn updated(
         suite: &IkeSuite,
         sk_d: &[u8],
@@ -109,6 +110,7 @@ impl IkeKeys {
 /// The keys of a child (RFC 7296 §2.17): of the SA from the initiator to the responder of the exchange that made it,
 /// then of the SA back. `g_ir` if that exchange had a key exchange of its own; in IKE_AUTH it never has, and the nonces
 /// are those of IKE_SA_INIT.
+#[expect(clippy::too_many_arguments, reason = "the inputs of RFC 7296 §2.17, each used once")]
 pub(crate) fn child_keys(
     prf: Prf,
     sk_d: &[u8],

@@ -311,7 +311,7 @@ impl Established {
                         self.outdo(old, &rival, cx);
                         Asking::Rekey { old, slot, rival: None }
                     }
-                    asking => asking,
+                    asking @ (Asking::New { .. } | Asking::Rekey { .. }) => asking,
                 };
                 return self.follow_up(Work::Child(asking, draft), &message.body, cx);
             }

@@ -78,7 +78,7 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
-        match self.successor(offer, &message.body) {
+        match successor(offer, &message.body) {
             Some(draft) if draft.rounds.are_over() => {
                 let ours = self.made_of(draft);
                 self.on_rekeyed(ours, cx)
@@ -143,23 +143,6 @@ impl Established {
             return State::Established(self);
         }
         self.yield_to(theirs, cx)
-    }
-
-    /// Checks the answer.
-    fn successor(&self, offer: &IkeOffer, body: &Body<'_>) -> Option<IkeDraft> {
-        let (sa, ke, nonce_r) = (body.sa.as_ref()?, body.ke.as_ref()?, body.nonce?);
-        if body.error_notify().is_some() {
-            return None;
-        }
-        let chosen = negotiate::accept(&offer.proposals, sa)?;
-        let suite = IkeSuite::from_transforms(&chosen.transforms)?;
-        if suite.ke != offer.ke.method() || ke.method != suite.ke {
-            return None;
-        }
-        let theirs = ike_spi(chosen)?;
-        let g_ir = offer.ke.agree(ke.data).ok()?;
-        let nonces = (offer.nonce.as_slice(), nonce_r);
-        Some(IkeDraft::new(Origin::Local, (offer.spi, theirs), suite, g_ir, nonces))
     }
 
     /// Derives the keys of a new SA whose key exchanges are all made.
@@ -305,6 +288,23 @@ impl Established {
         let sa = Box::new(IkeSa::new(spi, State::Closing(Box::new(closing)), cx.now));
         cx.news(News::Born { sa, peer: self.peer, replaces: self.channel.ours });
     }
+}
+
+/// Checks the answer.
+fn successor(offer: &IkeOffer, body: &Body<'_>) -> Option<IkeDraft> {
+    let (sa, ke, nonce_r) = (body.sa.as_ref()?, body.ke.as_ref()?, body.nonce?);
+    if body.error_notify().is_some() {
+        return None;
+    }
+    let chosen = negotiate::accept(&offer.proposals, sa)?;
+    let suite = IkeSuite::from_transforms(&chosen.transforms)?;
+    if suite.ke != offer.ke.method() || ke.method != suite.ke {
+        return None;
+    }
+    let theirs = ike_spi(chosen)?;
+    let g_ir = offer.ke.agree(ke.data).ok()?;
+    let nonces = (offer.nonce.as_slice(), nonce_r);
+    Some(IkeDraft::new(Origin::Local, (offer.spi, theirs), suite, g_ir, nonces))
 }
 
 impl IkeDraft {

@@ -325,7 +325,7 @@ fn collide(
 #[test]
 fn both_replace_the_child_at_once() {
     for_each_seed(150, |seed| {
-        collide(seed, pair_of(CLASSICAL, ESP_TWICE), rekey_child, rekey_child)
+        collide(seed, pair_of(CLASSICAL, ESP_TWICE), rekey_child, rekey_child);
     });
 }
 

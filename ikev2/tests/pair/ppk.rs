@@ -6,6 +6,7 @@ use testkit::world::{Host, LEFT, RIGHT, World, for_each_seed, pair_of, psk_pair}
 
 use crate::{MINUTE, assert_healthy, up};
 
+#[expect(clippy::unnecessary_wraps, reason = "what a configuration holds")]
 fn ppk(id: PpkId, key: u8, required: bool) -> Option<Ppk> {
     Some(Ppk { id, key: Psk::new(vec![key; 32]), required })
 }
