@@ -277,7 +277,8 @@ mod tests {
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
         let harmless = harmless.chain(LOG).chain(SECURITY).chain(FAILOVER).chain(MONITOR);
-        let paths = |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
+        let paths =
+            |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {
             assert!(!may_hold_secret(key.name), "{}", key.name);
         }

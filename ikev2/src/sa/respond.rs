@@ -452,7 +452,11 @@ impl AuthAwaited {
 /// something else says least, and what a post-quantum key has to do with it most.
 fn is_vaguer(said: &CloseReason, why: &CloseReason) -> bool {
     let rank = |reason: &CloseReason| match reason {
-        CloseReason::NotProved { problem, .. } if matches!(**problem, AuthProblem::Method { .. }) => 0,
+        CloseReason::NotProved { problem, .. }
+            if matches!(**problem, AuthProblem::Method { .. }) =>
+        {
+            0
+        }
         CloseReason::Ppk(_) => 2,
         _ => 1,
     };
@@ -464,7 +468,9 @@ fn is_vaguer(said: &CloseReason, why: &CloseReason) -> bool {
 fn told_apart(why: CloseReason, without: Option<bool>, id: &PpkId) -> CloseReason {
     let octets_differ = match &why {
         CloseReason::WrongKey { .. } => true,
-        CloseReason::NotProved { problem, .. } => matches!(**problem, AuthProblem::Signature { .. }),
+        CloseReason::NotProved { problem, .. } => {
+            matches!(**problem, AuthProblem::Signature { .. })
+        }
         _ => false,
     };
     match without {

@@ -76,7 +76,14 @@ mod tests {
     use ikev2::{Proposal, Transform};
 
     fn child(encr: EncrId, key_bits: u16, integ: Option<IntegId>) -> ChildSuite {
-        ChildSuite { encr, key_bits, integ, esn: true, ke: None, additional: ikev2::AdditionalKe::NONE }
+        ChildSuite {
+            encr,
+            key_bits,
+            integ,
+            esn: true,
+            ke: None,
+            additional: ikev2::AdditionalKe::NONE,
+        }
     }
 
     #[test]
