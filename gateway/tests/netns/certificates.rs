@@ -198,6 +198,8 @@ pub(crate) fn list(list: &mut List) {
             list.tunnel(&name, tunnel, move |case| refused(case, &misfit));
         }
     }
+    let tunnel = Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) };
+    list.tunnel("certificates/pki-revoked-while-up", tunnel, revoked_while_up);
     list.tunnel("certificates/pki", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, as_it_is);
     list.tunnel(
         "certificates/pki-renewed",
@@ -433,6 +435,25 @@ fn revoked(case: &mut Case) -> Result<()> {
     says(case.right.as_ref(), &[("ours", "E1034")])?;
     pause(Duration::from_secs(1));
     ensure!(!case.left.facts("site")?.up, "the tunnel is up");
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+/// The side that calls reads a list with the peer in it: what is up ends.
+fn revoked_while_up(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let ours = left(case)?;
+    let dir = directory(ours)?;
+    pki(&["revoke", &dir.display().to_string(), "right.example.org"]);
+    let list = format!("crl = {}\nca = ", quoted(&dir.join("crl.pem")));
+    let text = std::fs::read_to_string(ours.config())?;
+    std::fs::write(ours.config(), text.replace("ca = ", &list))?;
+    reload(ours)?;
+    wait_for("the tunnel to end for E1034", Duration::from_secs(5), || {
+        let site = connection(left(case)?)?;
+        let ended = site["ike"].is_null() && site["reason"]["code"] == "E1034";
+        Ok(ended.then_some(()))
+    })?;
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }
