@@ -162,7 +162,8 @@ struct Control {
     refused_this_second: u32,
     /// What the log keeps quiet about for a while.
     folding: Folding,
-    /// Peers that came up although their connection is switched off; sent away when the endpoint is drained.
+    /// Peers that came up although their connection is switched off, or whose certificate was revoked; sent away when the
+    /// endpoint is drained.
     unwanted: Vec<PeerId>,
     /// When the log returns to its old filter.
     log_until: Option<Instant>,
@@ -414,6 +415,11 @@ impl Control {
             let Some(peer) = self.unwanted.pop() else { return };
             // The peer vanished from under us only if the endpoint forgot it; then there is nothing to close.
             let _ = self.endpoint.disconnect(now, peer);
+            let place = self.place_of(peer);
+            if place.and_then(|index| self.connections.get(index)).is_some_and(|c| c.wanted) {
+                // It was sent away for its certificate, and may prove itself with another one.
+                let _ = self.endpoint.connect(now, peer);
+            }
         }
     }
 

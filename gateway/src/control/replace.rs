@@ -12,6 +12,7 @@
 
 use std::time::{Duration, Instant};
 
+use ikev2::pki::AuthProblem;
 use ikev2::{CloseReason, PeerId};
 use ipnet::IpNet;
 
@@ -120,6 +121,12 @@ impl Control {
             reason = explained.alert, msg = explained.message, fix = explained.fix,
             retry_in = AGAIN.as_secs()
         );
+        if let CloseReason::NotProved { problem, .. } = why
+            && matches!(**problem, AuthProblem::Revoked { .. })
+        {
+            // Whoever took its certificate back does not want the old SA to go on either.
+            self.unwanted.push(peer);
+        }
     }
 }
 

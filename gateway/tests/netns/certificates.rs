@@ -198,6 +198,8 @@ pub(crate) fn list(list: &mut List) {
             list.tunnel(&name, tunnel, move |case| refused(case, &misfit));
         }
     }
+    let tunnel = Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) };
+    list.tunnel("certificates/pki-revoked-while-up", tunnel, revoked_while_up);
     list.tunnel("certificates/pki", Tunnel { edit: of_pki, ..gcm(Pair::OursToOurs) }, as_it_is);
     list.tunnel(
         "certificates/pki-renewed",
@@ -291,11 +293,22 @@ fn fits(case: &mut Case, fit: &Fit) -> Result<()> {
         let wanted = if by_ours { fit.methods.0 } else { fit.methods.1 };
         ensure!(them.contains(wanted), "the peer by {them}: {auth}");
         let shown = ours.tell(&["status", "site"])?;
-        ensure!(!shown.contains("PRIVATE"), "{shown}");
+        secretive(ours, &(peer.log() + &peer.status() + &shown))?;
         if fit.name != "bare-key" {
             ensure!(auth["remote_certificate"]["subject"].is_string(), "{auth}");
             ensure!(shown.contains("its cert:  "), "{shown}");
         }
+    }
+    Ok(())
+}
+
+/// Nothing that was said has a line of a private key in it.
+fn secretive(ours: &Ours, said: &str) -> Result<()> {
+    let config = std::fs::read_to_string(ours.config())?;
+    let file = config.lines().find_map(|line| line.strip_prefix("key = ")).context("a key")?;
+    let key = std::fs::read_to_string(file.trim_matches('"'))?;
+    for line in key.lines().filter(|line| !line.starts_with("-----")) {
+        ensure!(!said.contains(line), "a part of the private key is told");
     }
     Ok(())
 }
@@ -422,6 +435,25 @@ fn revoked(case: &mut Case) -> Result<()> {
     says(case.right.as_ref(), &[("ours", "E1034")])?;
     pause(Duration::from_secs(1));
     ensure!(!case.left.facts("site")?.up, "the tunnel is up");
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+/// The side that calls reads a list with the peer in it: what is up ends.
+fn revoked_while_up(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let ours = left(case)?;
+    let dir = directory(ours)?;
+    pki(&["revoke", &dir.display().to_string(), "right.example.org"]);
+    let list = format!("crl = {}\nca = ", quoted(&dir.join("crl.pem")));
+    let text = std::fs::read_to_string(ours.config())?;
+    std::fs::write(ours.config(), text.replace("ca = ", &list))?;
+    reload(ours)?;
+    wait_for("the tunnel to end for E1034", Duration::from_secs(5), || {
+        let site = connection(left(case)?)?;
+        let ended = site["ike"].is_null() && site["reason"]["code"] == "E1034";
+        Ok(ended.then_some(()))
+    })?;
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }
