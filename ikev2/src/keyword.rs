@@ -440,7 +440,8 @@ mod tests {
         for word in ["ke0_mlkem768", "ke8_mlkem768", "ke1_sha256", "ke1_", "ke1", "ke_mlkem768"] {
             assert!(matches!(error(word), KeywordError::Unknown { .. }), "{word}");
         }
-        assert!(matches!(error("ke1_modp1024"), KeywordError::Unsupported { .. }));
+        assert!(matches!(error("ke1_modp1024"), KeywordError::Legacy { .. }));
+        assert!(matches!(error("ke1_curve448"), KeywordError::Unsupported { .. }));
         assert!(matches!(error("ke1_mlkem768-ke1_mlkem768"), KeywordError::Repeated { .. }));
         let alone = Proposal::ike_from_keywords("aes256-sha256-ke1_mlkem768");
         assert_eq!(alone, Err(KeywordError::NoKeyExchange));

@@ -336,8 +336,8 @@ struct BuiltIn {
 /// without PFS can rekey with us. Azure wants one algorithm of each kind, the same on both sides. `cnsa` is RFC 9206 §5 and
 /// §6 with what §7 allows besides, `cnsa2` its successor with ML-KEM-1024 after ECP-384. The first IKE proposal of `default` has
 /// ML-KEM-768 after the first key exchange, in a proposal of its own, which peers that do not know RFC 9370 pass over; its ESP proposals have
-/// none, for their keys come from those of the IKE SA. `compat` is all that this program has but for what has to be allowed, the best first,
-/// for peers of which nothing is known.
+/// none, for their keys come from those of the IKE SA. `compat` is all that this program has but for what has to be allowed, and ML-KEM, over
+/// which old peers may stumble; the best first, for peers of which nothing is known.
 const BUILT_IN: [BuiltIn; 6] = [
     BuiltIn {
         name: DEFAULT,

@@ -317,7 +317,7 @@ mod tests {
             vec![GCM, PRF, KE, one, one],
             vec![GCM, PRF, KE, one, add(2, first)],
             vec![GCM, PRF, KE, add(1, KeMethod::MODP_2048)],
-            vec![GCM, PRF, KE, add(1, KeMethod(2))],
+            vec![GCM, PRF, KE, add(1, KeMethod::CURVE448)],
             vec![GCM, PRF, KE, add(8, first)],
         ] {
             assert_eq!(ike(&wrong), None, "{wrong:?}");
