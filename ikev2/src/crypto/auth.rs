@@ -105,6 +105,8 @@ mod tests {
         let expected = prf.compute(&inner, &[&octets]);
         assert_eq!(psk_auth(prf, &psk(b"secret"), SIGNED), expected);
         let signed = SignedOctets { int_auth: b"IntAuth", ..SIGNED };
+        // What keys and signatures have in common (RFC 9242 §3.3.2).
+        assert_eq!(signed.concat(prf), [octets.as_slice(), b"IntAuth"].concat());
         let expected = prf.compute(&inner, &[&octets, b"IntAuth"]);
         assert_eq!(psk_auth(prf, &psk(b"secret"), signed), expected);
     }

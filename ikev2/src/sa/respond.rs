@@ -451,27 +451,24 @@ impl AuthAwaited {
 /// Whether `why`, of a later configuration, says more of what is wrong than what was `said`: that another configuration wants
 /// something else says least, and what a post-quantum key has to do with it most.
 fn is_vaguer(said: &CloseReason, why: &CloseReason) -> bool {
-    let rank = |reason: &CloseReason| match reason {
-        CloseReason::NotProved { problem, .. }
-            if matches!(**problem, AuthProblem::Method { .. }) =>
-        {
-            0
-        }
-        CloseReason::Ppk(_) => 2,
-        _ => 1,
-    };
+    let of_ppk = |reason: &CloseReason| matches!(reason, CloseReason::Ppk(_));
+    let rank = |reason: &CloseReason| (of_ppk(reason), !is_other_method(reason));
     rank(said) < rank(why)
+}
+
+fn is_other_method(reason: &CloseReason) -> bool {
+    let CloseReason::NotProved { problem, .. } = reason else { return false };
+    matches!(**problem, AuthProblem::Method { .. })
 }
 
 /// Whether the post-quantum key of this name is at fault, if AUTH with it is not right and the one without it is, is not, or did
 /// not come along.
 fn told_apart(why: CloseReason, without: Option<bool>, id: &PpkId) -> CloseReason {
     let octets_differ = match &why {
-        CloseReason::WrongKey { .. } => true,
         CloseReason::NotProved { problem, .. } => {
             matches!(**problem, AuthProblem::Signature { .. })
         }
-        _ => false,
+        other => matches!(other, CloseReason::WrongKey { .. }),
     };
     match without {
         Some(true) => CloseReason::Ppk(PpkProblem::Differs(id.clone())),

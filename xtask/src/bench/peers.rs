@@ -78,7 +78,7 @@ fn measure(options: &Options) -> Result<Report> {
     let (ready, left_out): (Vec<_>, Vec<_>) =
         wanted.into_iter().partition(|product| product.missing().is_empty());
     for product in left_out {
-        eprintln!("left out: {:13} {}", product.name(), product.remedy());
+        eprintln!("left out: {:17} {}", product.name(), product.remedy());
         report.leave_out(product);
     }
     ensure!(!ready.is_empty(), "there is no product to measure");
@@ -93,7 +93,7 @@ fn measure(options: &Options) -> Result<Report> {
         }
         order.retain(|product| !report.failed(*product));
         for product in order {
-            let place = format!("round {round}/{rounds}  {:13}", product.name());
+            let place = format!("round {round}/{rounds}  {:17}", product.name());
             let measured = one(product, load, &place);
             ensure!(!stop.load(Ordering::Relaxed), Interrupted);
             match measured {

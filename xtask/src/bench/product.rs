@@ -3,8 +3,8 @@
 //! ```text
 //!   forward      the kernel forwards, no tunnel: what the cables can do
 //!   relay        a tunnel in user space with every offload and no cryptography: the ceiling
-//!   s2s-gw, -raw ours, built from this checkout; ESP in UDP, and ESP without
-//!   strongswan   kernel-libipsec                 Debian packages
+//!   s2s-gw       ours, built from this checkout; -raw: ESP without UDP; -chacha, -cbc: with other suites
+//!   strongswan   kernel-libipsec                 Debian packages; -chacha, -cbc as ours
 //!   gotatun, boringtun                           cargo install, into target/bench-peers
 //!   wireguard-go                                 Debian package
 //! ```
@@ -31,6 +31,12 @@ pub(crate) enum Product {
     #[value(name = "s2s-gw-raw")]
     #[serde(rename = "s2s-gw-raw")]
     GatewayRaw,
+    #[value(name = "s2s-gw-chacha")]
+    #[serde(rename = "s2s-gw-chacha")]
+    GatewayChacha,
+    #[value(name = "s2s-gw-cbc")]
+    #[serde(rename = "s2s-gw-cbc")]
+    GatewayCbc,
     #[value(name = "wireguard-go")]
     WireguardGo,
     Gotatun,
@@ -38,6 +44,12 @@ pub(crate) enum Product {
     #[value(name = "strongswan")]
     #[serde(rename = "strongswan")]
     StrongSwan,
+    #[value(name = "strongswan-chacha")]
+    #[serde(rename = "strongswan-chacha")]
+    StrongSwanChacha,
+    #[value(name = "strongswan-cbc")]
+    #[serde(rename = "strongswan-cbc")]
+    StrongSwanCbc,
 }
 
 impl Product {
@@ -51,10 +63,14 @@ impl Product {
             Self::Relay => "relay",
             Self::Gateway => "s2s-gw",
             Self::GatewayRaw => "s2s-gw-raw",
+            Self::GatewayChacha => "s2s-gw-chacha",
+            Self::GatewayCbc => "s2s-gw-cbc",
             Self::WireguardGo => "wireguard-go",
             Self::Gotatun => "gotatun",
             Self::Boringtun => "boringtun",
             Self::StrongSwan => "strongswan",
+            Self::StrongSwanChacha => "strongswan-chacha",
+            Self::StrongSwanCbc => "strongswan-cbc",
         }
     }
 
@@ -65,14 +81,35 @@ impl Product {
             Self::Relay => "a tunnel with every offload, without cryptography: the ceiling",
             Self::Gateway => "ESP in UDP, AES-256-GCM",
             Self::GatewayRaw => "ESP without UDP, AES-256-GCM",
+            Self::GatewayChacha => "ESP in UDP, ChaCha20-Poly1305",
+            Self::GatewayCbc => "ESP in UDP, AES-256-CBC with HMAC-SHA2-256",
             Self::WireguardGo | Self::Gotatun | Self::Boringtun => "WireGuard, ChaCha20-Poly1305",
             Self::StrongSwan => "kernel-libipsec, ESP in UDP, AES-256-GCM",
+            Self::StrongSwanChacha => "kernel-libipsec, ESP in UDP, ChaCha20-Poly1305",
+            Self::StrongSwanCbc => "kernel-libipsec, ESP in UDP, AES-256-CBC with HMAC-SHA2-256",
+        }
+    }
+
+    /// The ESP proposal of one that negotiates it; `None` for all others.
+    pub(crate) const fn esp(self) -> Option<&'static str> {
+        match self {
+            Self::Gateway | Self::GatewayRaw | Self::StrongSwan => Some("aes256gcm16"),
+            Self::GatewayChacha | Self::StrongSwanChacha => Some("chacha20poly1305"),
+            Self::GatewayCbc | Self::StrongSwanCbc => Some("aes256-sha256"),
+            Self::Forward | Self::Relay | Self::WireguardGo | Self::Gotatun | Self::Boringtun => {
+                None
+            }
         }
     }
 
     /// Whether it is the project's own.
     pub(crate) const fn ours(self) -> bool {
-        matches!(self, Self::Gateway | Self::GatewayRaw)
+        matches!(self, Self::Gateway | Self::GatewayRaw | Self::GatewayChacha | Self::GatewayCbc)
+    }
+
+    /// Whether it is strongSwan.
+    pub(crate) const fn strongswan(self) -> bool {
+        self.esp().is_some() && !self.ours()
     }
 
     /// What it is made of and is not here, empty if it can be measured.
@@ -86,10 +123,17 @@ impl Product {
         let absent =
             |(file, package): (&str, &'static str)| (!Path::new(file).exists()).then_some(package);
         match self {
-            Self::Forward | Self::Relay | Self::Gateway | Self::GatewayRaw => Vec::new(),
+            Self::Forward
+            | Self::Relay
+            | Self::Gateway
+            | Self::GatewayRaw
+            | Self::GatewayChacha
+            | Self::GatewayCbc => Vec::new(),
             Self::WireguardGo => [WG, WIREGUARD_GO].into_iter().filter_map(absent).collect(),
             Self::Gotatun | Self::Boringtun => absent(WG).into_iter().collect(),
-            Self::StrongSwan => testkit::strongswan::missing(),
+            Self::StrongSwan | Self::StrongSwanChacha | Self::StrongSwanCbc => {
+                testkit::strongswan::missing()
+            }
         }
     }
 
@@ -102,8 +146,12 @@ impl Product {
             | Self::Relay
             | Self::Gateway
             | Self::GatewayRaw
+            | Self::GatewayChacha
+            | Self::GatewayCbc
             | Self::WireguardGo
-            | Self::StrongSwan => None,
+            | Self::StrongSwan
+            | Self::StrongSwanChacha
+            | Self::StrongSwanCbc => None,
         }
     }
 
@@ -121,8 +169,14 @@ impl Product {
     /// The program that runs in both gateways, if it is one file.
     pub(crate) fn program(self) -> String {
         match self {
-            Self::Forward | Self::Relay | Self::StrongSwan => String::new(),
-            Self::Gateway | Self::GatewayRaw => path(&target().join("release/s2s-gw")),
+            Self::Forward
+            | Self::Relay
+            | Self::StrongSwan
+            | Self::StrongSwanChacha
+            | Self::StrongSwanCbc => String::new(),
+            Self::Gateway | Self::GatewayRaw | Self::GatewayChacha | Self::GatewayCbc => {
+                path(&target().join("release/s2s-gw"))
+            }
             Self::WireguardGo => WIREGUARD_GO.0.into(),
             Self::Gotatun => path(&installed().join("bin/gotatun")),
             Self::Boringtun => path(&installed().join("bin/boringtun-cli")),
@@ -138,11 +192,13 @@ impl Product {
         match self {
             Self::Forward | Self::Relay => None,
             // charon-systemd knows no --version, and would run.
-            Self::StrongSwan => {
+            Self::StrongSwan | Self::StrongSwanChacha | Self::StrongSwanCbc => {
                 first_number("dpkg-query", &["-W", "-f", "${Version}", "charon-systemd"])
             }
             Self::Gateway
             | Self::GatewayRaw
+            | Self::GatewayChacha
+            | Self::GatewayCbc
             | Self::WireguardGo
             | Self::Gotatun
             | Self::Boringtun => first_number(&self.program(), &["--version"]),

@@ -37,9 +37,13 @@ impl Tunnel {
         let ends = match product {
             Product::Forward => forward(sites)?,
             Product::Relay => relay(sites, directory)?,
-            Product::Gateway | Product::GatewayRaw | Product::StrongSwan => {
-                negotiated(product, sites, directory)?
-            }
+            Product::Gateway
+            | Product::GatewayRaw
+            | Product::GatewayChacha
+            | Product::GatewayCbc
+            | Product::StrongSwan
+            | Product::StrongSwanChacha
+            | Product::StrongSwanCbc => negotiated(product, sites, directory)?,
             Product::WireguardGo | Product::Gotatun | Product::Boringtun => {
                 wireguard(product, sites, directory)?
             }
@@ -129,7 +133,7 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
         ppk: None,
         built_in: None,
         ike: "aes256gcm16-prfsha384-ecp384".into(),
-        esp: "aes256gcm16".into(),
+        esp: product.esp().unwrap_or_default().into(),
         local_subnets: vec![lan(left)],
         remote_subnets: vec![lan(right)],
         initiate: true,
@@ -150,7 +154,7 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
     {
         let connections = vec![connection];
         let spec = GatewaySpec { name: name.into(), listen: Vec::new(), connections };
-        let mut peer: Box<dyn Peer> = if product == Product::StrongSwan {
+        let mut peer: Box<dyn Peer> = if product.strongswan() {
             Box::new(StrongSwan::new(&site.gateway, spec, directory)?)
         } else {
             let program = product.program();
