@@ -464,12 +464,9 @@ fn is_other_method(reason: &CloseReason) -> bool {
 /// Whether the post-quantum key of this name is at fault, if AUTH with it is not right and the one without it is, is not, or did
 /// not come along.
 fn told_apart(why: CloseReason, without: Option<bool>, id: &PpkId) -> CloseReason {
-    let octets_differ = match &why {
-        CloseReason::NotProved { problem, .. } => {
-            matches!(**problem, AuthProblem::Signature { .. })
-        }
-        other => matches!(other, CloseReason::WrongKey { .. }),
-    };
+    let bad_signature = |problem: &AuthProblem| matches!(problem, AuthProblem::Signature { .. });
+    let octets_differ = matches!(why, CloseReason::WrongKey { .. })
+        || matches!(&why, CloseReason::NotProved { problem, .. } if bad_signature(problem));
     match without {
         Some(true) => CloseReason::Ppk(PpkProblem::Differs(id.clone())),
         None if octets_differ => CloseReason::Ppk(PpkProblem::DiffersOrOther(id.clone())),
