@@ -18,8 +18,8 @@ fn hybrid() -> [PeerConfig; 2] {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what a configuration holds")]
-fn ppk(key: u8, required: bool) -> Option<Ppk> {
-    Some(Ppk { id: PpkId::fixed("a"), key: Psk::new(vec![key; 32]), required })
+fn ppk(name: &str, key: u8, required: bool) -> Option<Ppk> {
+    Some(Ppk { id: PpkId::fixed(name), key: Psk::new(vec![key; 32]), required })
 }
 
 fn with(left: Option<Ppk>, right: Option<Ppk>) -> [PeerConfig; 2] {
@@ -44,10 +44,11 @@ fn signatures_go_with_further_key_exchanges() {
 fn signatures_go_with_a_post_quantum_key_and_without_it() {
     let name = || Some(PpkId::fixed("a"));
     for (left, right, used) in [
-        (ppk(1, true), ppk(1, true), name()),
-        (ppk(1, false), ppk(1, true), name()),
-        (ppk(1, false), None, None),
-        (None, ppk(1, false), None),
+        (ppk("a", 1, true), ppk("a", 1, true), name()),
+        (ppk("a", 1, false), ppk("a", 1, true), name()),
+        (ppk("a", 1, false), ppk("b", 1, false), None),
+        (ppk("a", 1, false), None, None),
+        (None, ppk("a", 1, false), None),
     ] {
         let world = up(World::new(1).peers(with(left, right)));
         assert_healthy(&world, 1);
@@ -65,7 +66,7 @@ fn another_post_quantum_key_is_told_apart_from_a_bad_signature() {
         (false, PpkProblem::Differs(PpkId::fixed("a"))),
         (true, PpkProblem::DiffersOrOther(PpkId::fixed("a"))),
     ] {
-        let mut world = World::new(1).peers(with(ppk(1, required), ppk(2, required)));
+        let mut world = World::new(1).peers(with(ppk("a", 1, required), ppk("a", 2, required)));
         world.run_for(MINUTE);
         assert!(world.all_down(), "{}", world.report());
         let told = world.right().events.iter().find_map(|(_, event)| match event {
