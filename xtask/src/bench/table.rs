@@ -137,7 +137,7 @@ const COLUMNS: [Column; 12] = [
 
 const ANCHORS: [Product; 3] = [Product::Relay, Product::Gotatun, Product::StrongSwan];
 /// Columns for a name.
-const NAME: usize = 13;
+const NAME: usize = 17;
 /// Columns for a name with its version.
 const WIDE: usize = 27;
 /// Columns for three ratios.
