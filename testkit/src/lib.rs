@@ -11,6 +11,7 @@
 //!
 //!   both         pki ── certification authorities
 //!
+//!                measured ── what a test of an attack found, for cargo xtask robust
 //!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
 //!                wireguard ── WireGuard's programs
 //! ```
@@ -25,6 +26,7 @@ pub mod flow;
 pub mod gateway;
 pub mod handover;
 pub mod link;
+pub mod measured;
 pub mod netns;
 pub mod peer;
 pub mod ping;
