@@ -46,7 +46,8 @@ impl InPlace for Key {
         icv: &mut [u8],
     ) -> Result<(), DropReason> {
         let icv: &mut [u8; 16] = icv.as_mut_array().ok_or(DropReason::TooShort)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DropReason::TooShort)?;
+        let nonce: &[u8; 12] = nonce.as_array().ok_or(DropReason::TooShort)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
         let tag = self
             .0
             .seal_in_place_separate_tag(nonce, Aad::from(aad), body)
@@ -63,7 +64,8 @@ impl InPlace for Key {
         icv: &[u8],
     ) -> Result<(), DropReason> {
         let icv: &[u8; 16] = icv.as_array().ok_or(DropReason::TooShort)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| DropReason::TooShort)?;
+        let nonce: &[u8; 12] = nonce.as_array().ok_or(DropReason::TooShort)?;
+        let nonce = Nonce::assume_unique_for_key(*nonce);
         self.0
             .open_in_place_separate_tag(nonce, Aad::from(aad), icv, body)
             .map(|_| ())

@@ -90,7 +90,7 @@ impl AeadKey {
     fn seal_by(&self, key: &(impl InPlace + ?Sized), run: &mut Run<'_>) -> Result<(), DropReason> {
         for (packet, high) in run.iter() {
             let parts = Parts::split(packet, self.layout).ok_or(DropReason::TooShort)?;
-            let (nonce, aad) = (self.nonce(&parts, high), AadOctets::new(*parts.header, high));
+            let (nonce, aad) = (self.nonce(&parts, high), aad(*parts.header, high));
             key.seal(nonce.octets(), aad.octets(), parts.body, parts.icv)?;
         }
         Ok(())
@@ -103,11 +103,11 @@ impl AeadKey {
         high: Option<u32>,
     ) -> Result<(), DropReason> {
         let parts = Parts::split(packet, self.layout).ok_or(DropReason::TooShort)?;
-        let (nonce, aad) = (self.nonce(&parts, high), AadOctets::new(*parts.header, high));
+        let (nonce, aad) = (self.nonce(&parts, high), aad(*parts.header, high));
         key.open(nonce.octets(), aad.octets(), parts.body, parts.icv)
     }
 
-    fn nonce(&self, parts: &Parts<'_>, high: Option<u32>) -> Nonce {
+    fn nonce(&self, parts: &Parts<'_>, high: Option<u32>) -> Octets {
         let iv = parts.iv.as_array().copied();
         self.salt.nonce(iv.unwrap_or_else(|| implicit_iv(*parts.header, high)))
     }
@@ -120,9 +120,12 @@ fn implicit_iv(header: [u8; ESP_HEADER_LEN], high: Option<u32>) -> [u8; IV_LEN] 
     [h0, h1, h2, h3, l0, l1, l2, l3]
 }
 
-/// What comes before the IV in a nonce; three or four octets.
+/// What comes before the IV in a nonce; three or four octets, the first one lowest.
+///
+/// Nonce and AAD are put together in registers, as numbers, and stored whole: what is stored in pieces and read at once
+/// by the cipher waits until the pieces have reached the cache, which costs as much as the smallest of packets.
 pub(super) struct Salt {
-    nonce: Zeroizing<[u8; NONCE_LEN]>,
+    number: Zeroizing<u128>,
     len: usize,
 }
 
@@ -130,60 +133,43 @@ impl Salt {
     /// Cuts the salt, of `len` octets, off the end of a key.
     pub(super) fn split(key_and_salt: &[u8], len: usize) -> Option<(&[u8], Self)> {
         let (key, salt) = key_and_salt.split_at_checked(key_and_salt.len().checked_sub(len)?)?;
-        let mut nonce = Zeroizing::new([0; NONCE_LEN]);
-        nonce.get_mut(..len)?.copy_from_slice(salt);
-        Some((key, Self { nonce, len }))
+        let number = salt.iter().rev().fold(0, |number, &octet| number << 8 | u128::from(octet));
+        Some((key, Self { number: Zeroizing::new(number), len }))
     }
 
-    pub(super) fn nonce(&self, iv: [u8; IV_LEN]) -> Nonce {
-        let mut nonce = Nonce { octets: *self.nonce, len: self.len + IV_LEN };
-        let place = nonce.octets.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut());
-        if let Some(place) = place {
-            *place = iv;
-        }
-        nonce
+    #[inline]
+    pub(super) fn nonce(&self, iv: [u8; IV_LEN]) -> Octets {
+        let iv = u128::from(u64::from_le_bytes(iv)) << (8 * self.len);
+        Octets { octets: (*self.number | iv).to_le_bytes(), len: self.len + IV_LEN }
     }
 }
 
-/// Salt and IV.
-pub(super) struct Nonce {
-    octets: [u8; NONCE_LEN],
+/// AAD of one packet: 8 octets, or 12 with ESN.
+#[inline]
+fn aad(header: [u8; ESP_HEADER_LEN], high: Option<u32>) -> Octets {
+    let header = u64::from_le_bytes(header);
+    let (number, len) = match high {
+        None => (u128::from(header), ESP_HEADER_LEN),
+        Some(high) => {
+            let (spi, low) = (header & u64::from(u32::MAX), header >> 32);
+            let spi_and_high = spi | u64::from(high.to_be()) << 32;
+            (u128::from(low) << 64 | u128::from(spi_and_high), ESP_HEADER_LEN + 4)
+        }
+    };
+    Octets { octets: number.to_le_bytes(), len }
+}
+
+/// At most 16 octets.
+pub(super) struct Octets {
+    octets: [u8; 16],
     len: usize,
 }
 
-impl Nonce {
+impl Octets {
+    #[inline]
     pub(super) fn octets(&self) -> &[u8] {
         self.octets.get(..self.len).unwrap_or_default()
     }
 }
 
-/// AAD of one packet: 8 octets, or 12 with ESN.
-struct AadOctets {
-    octets: [u8; ESP_HEADER_LEN + 4],
-    len: usize,
-}
-
-impl AadOctets {
-    fn new(header: [u8; ESP_HEADER_LEN], high: Option<u32>) -> Self {
-        let [s0, s1, s2, s3, l0, l1, l2, l3] = header;
-        match high {
-            None => {
-                Self { octets: [s0, s1, s2, s3, l0, l1, l2, l3, 0, 0, 0, 0], len: ESP_HEADER_LEN }
-            }
-            Some(high) => {
-                let [h0, h1, h2, h3] = high.to_be_bytes();
-                Self {
-                    octets: [s0, s1, s2, s3, h0, h1, h2, h3, l0, l1, l2, l3],
-                    len: ESP_HEADER_LEN + 4,
-                }
-            }
-        }
-    }
-
-    fn octets(&self) -> &[u8] {
-        self.octets.get(..self.len).unwrap_or_default()
-    }
-}
-
 pub(super) const IV_LEN: usize = 8;
-const NONCE_LEN: usize = 12;
