@@ -83,11 +83,12 @@ use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::{Handed, UdpSockets};
+use crate::sandbox::Plan;
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
-use crate::sys::privileges;
-use crate::{clock, log};
+use crate::sys::{ending, privileges};
+use crate::{clock, fault, log};
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -114,9 +115,13 @@ pub fn run(config: Config, handed: Handed) -> Result<(), RunError> {
         name = config.gateway.name, connections = config.connections.len()
     );
     let cannot = |what| move |source| StartError::System { what, source };
+    ending::on_panic();
+    fault::arm();
     privileges::close_up().map_err(cannot("give up what may leak keys"))?;
-    let control = start::start(config, handed, now)?;
+    let plan = Plan::of(&config).map_err(StartError::from)?;
+    let control = start::start(config, handed, &plan, now)?;
     privileges::keep_for_control().map_err(cannot("drop privileges"))?;
+    plan.confine_control().map_err(StartError::from)?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
         control = %control.devices.server.path().display()
@@ -221,6 +226,7 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => break Stop::Broken(format!("cannot wait for events: {error}")),
             }
+            fault::point("control");
             let now = clock::now();
             let unread = std::mem::take(&mut self.busy);
             for event in &events {

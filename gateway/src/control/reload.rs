@@ -115,6 +115,7 @@ impl Reloading {
         let known: Vec<PathBuf> = self.stamps.keys().cloned().collect();
         let (sender, result) = channel();
         let read = move || {
+            crate::fault::point("reload");
             // Before it is read: a change in the midst of it is one that was not read.
             let before = stamps(known.iter());
             let config = Config::load(&path);

@@ -84,6 +84,7 @@ impl Egress {
         let mut rest = Rest::default();
         let mut events = Events::with_capacity(4);
         loop {
+            crate::fault::point("tx");
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }

@@ -112,6 +112,7 @@ impl Ingress {
         let mut rest = Rest::default();
         let mut events = Events::with_capacity(16);
         loop {
+            crate::fault::point("rx");
             if self.mailbox.is_filled() && self.obey().is_err() {
                 return Ok(());
             }
