@@ -12,11 +12,11 @@ use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pair
 use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
-use crate::sys::privileges;
 use crate::config::{
     Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
     Part, Peer, Policy, Routes, Security, TheirProof,
 };
+use crate::sys::privileges;
 
 /// What is not as it is by default, and everything.
 pub(super) fn of(

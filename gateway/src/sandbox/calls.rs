@@ -105,7 +105,10 @@ fn common_rules() -> Result<Rules, String> {
 fn wide_rules() -> Result<Rules, String> {
     let family = |family: i32| when(&[(0, SeccompCmpOp::Eq, u64::from(family.unsigned_abs()))]);
     let families: Result<Vec<_>, _> =
-        [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK].map(family).into_iter().collect();
+        [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
+            .map(family)
+            .into_iter()
+            .collect();
     let thread = u64::from(libc::CLONE_THREAD.unsigned_abs());
     let thread = when(&[(0, SeccompCmpOp::MaskedEq(thread), thread)])?;
     // Nobody types into the terminal that it was started from.

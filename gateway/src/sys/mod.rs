@@ -15,6 +15,7 @@
 //!   privileges.rs  what the process may do
 //!   schedule.rs  when a thread gets its turn
 //!   steering.rs  which queue or socket gets a packet (bpf)
+//!   wipe.rs      nothing is left in memory that is given back
 //! ```
 
 #[cfg(debug_assertions)]
@@ -32,3 +33,4 @@ pub(crate) mod notify;
 pub(crate) mod privileges;
 pub(crate) mod schedule;
 pub(crate) mod steering;
+pub mod wipe;
