@@ -87,7 +87,7 @@ use crate::sandbox::Plan;
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
-use crate::sys::{ending, privileges};
+use crate::sys::{ending, privileges, wipe};
 use crate::{clock, fault, log};
 
 pub use self::server::SocketError;
@@ -181,6 +181,8 @@ struct Control {
     run: Run,
     /// Something was left for the next round, so that one busy source does not starve the others: do not sleep.
     busy: bool,
+    /// There may be keys on the stack.
+    keyed: bool,
 }
 
 /// What the loop listens to.
@@ -239,6 +241,9 @@ impl Control {
             self.answer_clients(now);
             self.on_reload(now);
             self.on_time(now);
+            if std::mem::take(&mut self.keyed) {
+                wipe::stack();
+            }
             self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
@@ -385,6 +390,7 @@ impl Control {
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);
+            self.keyed = true;
         }
         if self.upkeep_at <= now {
             self.upkeep(now);
@@ -403,6 +409,7 @@ impl Control {
         loop {
             let mut installed = false;
             while let Some(event) = self.endpoint.poll_event() {
+                self.keyed = true;
                 installed |= matches!(event, Event::ChildUp { .. });
                 self.on_endpoint_event(now, event);
             }

@@ -165,6 +165,7 @@ pub(super) fn start(
         upkept_at: now,
         run: Run::On,
         busy: false,
+        keyed: true,
     };
     control.set_out(now);
     Ok(control)

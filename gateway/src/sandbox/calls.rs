@@ -52,7 +52,6 @@ fn restrict(lists: &[&[c_long]], rules: &Rules, polite: &[(c_long, i32)]) -> Res
     let mut allowed: BTreeMap<c_long, Vec<SeccompRule>> = whole.collect();
     allowed.extend(rules.iter().cloned());
     allowed.extend(polite.iter().map(|(call, _)| (*call, Vec::new())));
-    apply(allowed, SeccompAction::Trap, SeccompAction::Allow)?;
     let mut errors: Vec<i32> = polite.iter().map(|(_, error)| *error).collect();
     errors.sort_unstable();
     errors.dedup();
@@ -61,7 +60,8 @@ fn restrict(lists: &[&[c_long]], rules: &Rules, polite: &[(c_long, i32)]) -> Res
         let refused = refused.map(|(call, _)| (*call, Vec::new())).collect();
         apply(refused, SeccompAction::Allow, SeccompAction::Errno(error.unsigned_abs()))?;
     }
-    Ok(())
+    // Last, for a pump may install nothing after it.
+    apply(allowed, SeccompAction::Trap, SeccompAction::Allow)
 }
 
 fn apply(

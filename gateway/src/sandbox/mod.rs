@@ -35,6 +35,9 @@ pub(crate) fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
+/// What to do about a file that is not read any more.
+pub(crate) const REMEDY: &str = "restart the gateway: while it runs it reads only the directories that its configuration named when it started (`sandbox` in [gateway]); or put the file into one of those";
+
 /// Why the gateway must not run like this.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {

@@ -57,6 +57,17 @@ unsafe impl GlobalAlloc for Wiping {
     }
 }
 
+/// Overwrites what returned functions have left on the stack of this thread.
+///
+/// Call it from a loop that a thread returns to: it reaches [`DEEP`] octets below its caller. A few microseconds.
+#[inline(never)]
+pub(crate) fn stack() {
+    zeroize::zeroize_stack::<DEEP>();
+}
+
+/// Octets; the deepest that key exchanges of this program were seen to go.
+const DEEP: usize = 128 << 10;
+
 /// Octets from which on glibc maps a block for itself at first, and no key is.
 const LARGE: usize = 1 << 20;
 
