@@ -89,6 +89,7 @@ pub(super) fn start(
     plan: &Plan,
     now: Instant,
 ) -> Result<Control, StartError> {
+    let manager = Manager::of_process();
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
@@ -133,7 +134,7 @@ pub(super) fn start(
             ike_sockets,
             upcalls: upcall_receiver,
         },
-        manager: Manager::of_process(),
+        manager,
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
