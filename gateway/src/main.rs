@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: gateway::sys::wipe::Wiping = gateway::sys::wipe::Wiping;
+
 fn main() -> ExitCode {
     gateway::cli::main()
 }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -50,6 +50,8 @@ impl Ours {
             spec,
             log: "debug",
         };
+        // The user that it becomes removes its socket, which takes the right to write here.
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;
         std::fs::write(this.config(), this.toml()?)?;
         for connection in &this.spec.connections {
             write_key(&this.psk_file(connection), &connection.psk)?;

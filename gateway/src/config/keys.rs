@@ -61,6 +61,8 @@ pub(super) const GATEWAY: &[Key] = &[
     key("mtu"),
     key("control"),
     key("state"),
+    key("user"),
+    key("sandbox"),
     key("workers"),
     key("cookie_threshold"),
     key("max_half_open"),

@@ -252,7 +252,8 @@ impl Reading<'_> {
             Err(error) => {
                 let message =
                     format!("`{}` cannot be read: {}", path.display(), plain_error(&error));
-                self.findings.add(Diagnostic::of_file(Code::FileUnreadable, path, message));
+                let said = Diagnostic::of_file(Code::FileUnreadable, path, message);
+                self.findings.add(with_remedy(said, &error));
                 return;
             }
         };
@@ -266,7 +267,8 @@ impl Reading<'_> {
     fn included(&mut self, directory: &Path, pattern: &At<String>) {
         let complaint = |path: &Path, error: &std::io::Error| {
             let message = format!("`{}` cannot be included", path.display());
-            Diagnostic::at(Code::FileUnreadable, &pattern.place, message).label(plain_error(error))
+            let said = Diagnostic::at(Code::FileUnreadable, &pattern.place, message);
+            with_remedy(said.label(plain_error(error)), error)
         };
         let whole = directory.join(&pattern.value);
         self.patterns.push(whole.clone());
@@ -295,6 +297,15 @@ impl Reading<'_> {
             let is_main = self.files.len() == 1;
             self.raw.read(&document, is_main, &mut self.findings);
         }
+    }
+}
+
+/// A running gateway may read less than it could when it started.
+fn with_remedy(said: Diagnostic, error: &std::io::Error) -> Diagnostic {
+    if error.kind() == std::io::ErrorKind::PermissionDenied && crate::sandbox::is_on() {
+        said.fix(crate::sandbox::REMEDY)
+    } else {
+        said
     }
 }
 

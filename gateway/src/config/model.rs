@@ -90,6 +90,11 @@ pub struct Gateway {
     pub control: PathBuf,
     /// File of what is kept over a restart. Default `/var/lib/s2s-gw/state.json`. `None`: nothing is.
     pub state: Option<PathBuf>,
+    /// Who a gateway becomes that is started as root. `None`, the default: `s2s-gw`, or 65534 where there is no such user.
+    /// `root`: it stays what it is.
+    pub user: Option<String>,
+    /// Whether it gives up the files and system calls that it does not need. Default `true`.
+    pub sandbox: bool,
     /// Pairs of data-plane threads, 1 to 64. Default 1.
     pub workers: usize,
     /// From how many half-open IKE SAs on newcomers have to show a cookie (RFC 7296 §2.6). 0: always. Default 64.

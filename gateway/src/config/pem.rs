@@ -53,6 +53,8 @@ pub(super) fn read(
 fn unreadable_fix(kind: std::io::ErrorKind) -> &'static str {
     if kind == std::io::ErrorKind::NotFound {
         "correct the path, or make certificates: s2s-gw pki DIR --site NAME"
+    } else if kind == std::io::ErrorKind::PermissionDenied && crate::sandbox::is_on() {
+        crate::sandbox::REMEDY
     } else if kind == std::io::ErrorKind::PermissionDenied {
         "run this as the user that the gateway runs as, or give that user the file"
     } else {

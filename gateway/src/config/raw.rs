@@ -54,6 +54,8 @@ pub(super) struct RawGateway {
     pub(super) mtu: Field<Option<u64>>,
     pub(super) control: Field<String>,
     pub(super) state: Field<String>,
+    pub(super) user: Field<String>,
+    pub(super) sandbox: Field<bool>,
     pub(super) workers: Field<u64>,
     pub(super) cookie_threshold: Field<u64>,
     pub(super) max_half_open: Field<u64>,
@@ -271,6 +273,8 @@ impl RawGateway {
             mtu: read_mtu(section, findings),
             control: section.text("control", findings),
             state: section.text("state", findings),
+            user: section.text("user", findings),
+            sandbox: section.word("sandbox", &SANDBOX, findings),
             workers: section.integer("workers", 1..=64, findings),
             cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
@@ -280,6 +284,8 @@ impl RawGateway {
         }
     }
 }
+
+const SANDBOX: [(&str, bool); 2] = [("on", true), ("off", false)];
 
 impl RawLog {
     fn read(section: &Section<'_>, findings: &mut Findings) -> Self {

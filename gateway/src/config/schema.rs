@@ -84,6 +84,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "encap" => one_of(&["force", "auto"]),
         "childless" => one_of(&["allow", "prefer", "never"]),
         "format" => one_of(&["text", "json"]),
+        "sandbox" => one_of(&["on", "off"]),
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),
         "kind" => one_of(&["icmp", "tcp"]),
         "crl_policy" => one_of(&["if-present", "require"]),
@@ -100,7 +101,7 @@ fn value(chapter: &str, name: &str) -> Value {
                 span()
             }
         }
-        "name" | "id" | "tun" | "control" | "state" | "management_ip" | "extends"
+        "name" | "id" | "tun" | "control" | "state" | "user" | "management_ip" | "extends"
         | "description" | "peer_id" | "local_id" | "policy" | "log" | "level" | "file"
         | "credential" | "inline" | "target" | "cert" | "peer_key" => text(),
         // What does not exist yet has no shape yet.

@@ -174,6 +174,8 @@ fn unreadable_fix(kind: std::io::ErrorKind, shown: &str, make: &str) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
     if kind == NotFound {
         make.replace("FILE", shown)
+    } else if kind == PermissionDenied && crate::sandbox::is_on() {
+        crate::sandbox::REMEDY.to_owned()
     } else if kind == PermissionDenied {
         format!("run this as the user that the gateway runs as, or give {shown} to that user")
     } else {

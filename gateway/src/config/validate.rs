@@ -170,6 +170,8 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         mtu: None,
         control: PathBuf::from("/run/s2s-gw/control.sock"),
         state: Some(PathBuf::from("/var/lib/s2s-gw/state.json")),
+        user: None,
+        sandbox: true,
         workers: 1,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
@@ -189,6 +191,8 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     if let Some(state) = checked(&first.state, state_fault, findings) {
         gateway.state = (state != STATE_OFF).then(|| state.into());
     }
+    gateway.user = checked(&first.user, user_fault, findings);
+    gateway.sandbox = first.sandbox.value().copied().unwrap_or(true);
     gateway.id = identity(&first.id, findings);
     gateway.listen = addresses("listen", &first.listen, findings);
     gateway.management_ip = management_ip(&first.management_ip, findings).map(|at| at.value);
@@ -281,6 +285,17 @@ fn socket_fault(path: &str) -> Option<Fault> {
         code: Code::OutOfRange,
         message: "the path of a socket has at most 107 octets",
         fix: "choose a shorter path, such as \"/run/s2s-gw/control.sock\"",
+    })
+}
+
+/// What no system has as the name of a user; whether this one has it is seen at the start.
+fn user_fault(name: &str) -> Option<Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '$');
+    let is_name = name.len() <= 32 && !name.is_empty() && name.chars().all(allowed);
+    (!is_name || name.starts_with('-')).then_some(Fault {
+        code: Code::BadName,
+        message: "this cannot name a user",
+        fix: "write the name of a user of this host, or \"root\" to stay root; leave it out for \"s2s-gw\"",
     })
 }
 

@@ -82,7 +82,7 @@ impl Memory {
     pub(super) fn open(path: Option<&Path>, keeps_others: bool) -> Self {
         let mut memory = Self { path: path.map(Path::to_owned), keeps_others, ..Self::default() };
         let Some(path) = path else { return memory };
-        match read(path) {
+        match read_either(path) {
             Ok(known) => memory.known = known,
             Err(why) => {
                 memory.failed = true;
@@ -216,6 +216,12 @@ impl Connection {
     }
 }
 
+/// The file, or where that is broken and its successor was written already, that one.
+fn read_either(path: &Path) -> Result<State, String> {
+    let fresh = fresh(path);
+    read(path).or_else(|why| if fresh.exists() { read(&fresh).map_err(|_| why) } else { Err(why) })
+}
+
 fn read(path: &Path) -> Result<State, String> {
     let mut text = Vec::new();
     let file = match File::open(path) {
@@ -225,6 +231,10 @@ fn read(path: &Path) -> Result<State, String> {
     };
     let length =
         file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if length == 0 {
+        // It was made for a user that may write it, and nothing was to be kept yet.
+        return Ok(State::default());
+    }
     if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
         return Err(format!("it has more than {LONGEST} octets"));
     }
@@ -240,17 +250,30 @@ fn write(path: &Path, state: &State) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
+    let fresh = fresh(path);
     let mut text = serde_json::to_vec_pretty(state)?;
     text.push(b'\n');
+    put(&fresh, &text)?;
+    match fs::rename(&fresh, path) {
+        // Both files are ours, the directory is not (sandbox/): the fresh one is whole while the other is written.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => put(path, &text),
+        renamed => renamed.and_then(|()| File::open(directory)?.sync_all()),
+    }
+}
+
+/// The other file, in which the next state is before it is that.
+pub(crate) fn fresh(path: &Path) -> PathBuf {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    fresh.into()
+}
+
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let mut file = options.open(&fresh)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    File::open(directory)?.sync_all()
+    let mut file = options.open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// Of the format. A file of another one is not read: what its words mean is not known.

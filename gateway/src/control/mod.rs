@@ -83,11 +83,12 @@ use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::{Handed, UdpSockets};
+use crate::sandbox::Plan;
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
-use crate::sys::privileges;
-use crate::{clock, log};
+use crate::sys::{ending, privileges, wipe};
+use crate::{clock, fault, log};
 
 pub use self::server::SocketError;
 pub use self::start::StartError;
@@ -114,9 +115,13 @@ pub fn run(config: Config, handed: Handed) -> Result<(), RunError> {
         name = config.gateway.name, connections = config.connections.len()
     );
     let cannot = |what| move |source| StartError::System { what, source };
+    ending::on_panic();
+    fault::arm();
     privileges::close_up().map_err(cannot("give up what may leak keys"))?;
-    let control = start::start(config, handed, now)?;
+    let plan = Plan::of(&config).map_err(StartError::from)?;
+    let control = start::start(config, handed, &plan, now)?;
     privileges::keep_for_control().map_err(cannot("drop privileges"))?;
+    plan.confine_control().map_err(StartError::from)?;
     tracing::info!(
         target: "gateway", event = "started", tun = control.gateway.tun, mtu = control.mtu,
         control = %control.devices.server.path().display()
@@ -176,6 +181,8 @@ struct Control {
     run: Run,
     /// Something was left for the next round, so that one busy source does not starve the others: do not sleep.
     busy: bool,
+    /// There may be keys on the stack.
+    keyed: bool,
 }
 
 /// What the loop listens to.
@@ -221,6 +228,7 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => break Stop::Broken(format!("cannot wait for events: {error}")),
             }
+            fault::point("control");
             let now = clock::now();
             let unread = std::mem::take(&mut self.busy);
             for event in &events {
@@ -233,6 +241,9 @@ impl Control {
             self.answer_clients(now);
             self.on_reload(now);
             self.on_time(now);
+            if std::mem::take(&mut self.keyed) {
+                wipe::stack();
+            }
             self.devices.server.feed(now, log::since);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
@@ -379,6 +390,7 @@ impl Control {
         if self.tick_at <= now {
             self.tick_at = now + TICK;
             self.on_tick(now);
+            self.keyed = true;
         }
         if self.upkeep_at <= now {
             self.upkeep(now);
@@ -397,6 +409,7 @@ impl Control {
         loop {
             let mut installed = false;
             while let Some(event) = self.endpoint.poll_event() {
+                self.keyed = true;
                 installed |= matches!(event, Event::ChildUp { .. });
                 self.on_endpoint_event(now, event);
             }

@@ -226,6 +226,7 @@ impl Watcher {
         use std::sync::mpsc::TryRecvError;
         let mut events = Events::with_capacity(64);
         loop {
+            crate::fault::point("monitors");
             let now = clock::now();
             let timeout = self.watched.values().map(Watched::deadline).min();
             let timeout =

@@ -32,6 +32,7 @@ use crate::log;
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
 use crate::status::{Code, Warning};
+use crate::sys::wipe;
 
 /// Where the configuration comes from, and the reading of it that is under way.
 #[derive(Debug)]
@@ -115,9 +116,11 @@ impl Reloading {
         let known: Vec<PathBuf> = self.stamps.keys().cloned().collect();
         let (sender, result) = channel();
         let read = move || {
+            crate::fault::point("reload");
             // Before it is read: a change in the midst of it is one that was not read.
             let before = stamps(known.iter());
             let config = Config::load(&path);
+            wipe::stack();
             let files: Vec<&PathBuf> = match &config {
                 Ok(config) => of_config(config).collect(),
                 Err(report) => report.files.iter().collect(),

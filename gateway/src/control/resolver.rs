@@ -88,9 +88,8 @@ impl Resolver {
         let (former, patient_until) = (BTreeMap::new(), now + PATIENCE);
         let asked = BTreeSet::new();
         let mut resolver = Self { names, asked, queries, answers, former, patient_until, idle };
-        if !resolver.names.is_empty() {
-            resolver.run()?;
-        }
+        // Also without names: started later it would have the files of the control thread alone, and not those of DNS.
+        resolver.run()?;
         Ok(resolver)
     }
 
@@ -129,6 +128,7 @@ impl Resolver {
                 tracing::warn!(target: "gateway", event = "privileges-kept", %error);
             }
             for name in queries {
+                crate::fault::point("resolver");
                 let result = look_up(&name);
                 if answers.send(Answer { name, result }).is_err() || waker.wake().is_err() {
                     return;

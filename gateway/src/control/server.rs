@@ -59,6 +59,8 @@ pub(super) struct Server {
     listener: UnixListener,
     file: SocketFile,
     listener_token: Token,
+    /// Who started the daemon.
+    owner: u32,
     clients: BTreeMap<Token, Client>,
     next_client: usize,
     requests: VecDeque<(Token, Result<Request, Response>)>,
@@ -146,6 +148,7 @@ impl Server {
             listener,
             file,
             listener_token: token,
+            owner: rustix::process::geteuid().as_raw(),
             clients: BTreeMap::new(),
             next_client,
             requests: VecDeque::new(),
@@ -217,7 +220,7 @@ impl Server {
                 continue;
             }
             let client = Client {
-                rights: Rights::of(&stream),
+                rights: Rights::of(&stream, self.owner),
                 stream,
                 inbox: Vec::new(),
                 outbox: Vec::new(),

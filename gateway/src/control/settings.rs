@@ -16,6 +16,7 @@ use crate::config::{
     Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
     Part, Peer, Policy, Routes, Security, TheirProof,
 };
+use crate::sys::privileges;
 
 /// What is not as it is by default, and everything.
 pub(super) fn of(
@@ -125,6 +126,8 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
             gateway.state.as_ref().map_or("off".to_owned(), |path| path.display().to_string()),
             "/var/lib/s2s-gw/state.json",
         ),
+        set("user", gateway.user.as_deref().unwrap_or(privileges::USER), privileges::USER),
+        set("sandbox", if gateway.sandbox { "on" } else { "off" }, "on"),
         set("management_ip", gateway.management_ip.map(|ip| ip.to_string()), Value::Null),
         set("workers", gateway.workers, 1),
         set("cookie_threshold", gateway.cookie_threshold, 64),

@@ -5,6 +5,7 @@
 //!   control socket     first: it also tells whether another daemon runs
 //!   UDP 500 and 4500   raw ESP too, if a connection may do without UDP
 //!   TUN                MTU from the configuration or from the narrowest path
+//!   sandbox            another user, fewer files and system calls (sandbox/): before there is a second thread
 //!   data plane         owns the TUN and receives on 4500
 //!   routes             leftovers of a crash first
 //! ```
@@ -34,6 +35,7 @@ use crate::config::{Config, Gateway, HostName, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
 use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
+use crate::sandbox::{ConfineError, Plan};
 use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
@@ -48,6 +50,9 @@ pub enum StartError {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] SocketError),
+    /// It could not give up what it must not have.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// Too many children.
     #[error("{wanted} children are configured, but at most {} are possible; use fewer and larger networks", SlotId::MAX.0 + 1)]
     TooManyChildren {
@@ -81,8 +86,10 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 pub(super) fn start(
     config: Config,
     mut handed: Handed,
+    plan: &Plan,
     now: Instant,
 ) -> Result<Control, StartError> {
+    let manager = Manager::of_process();
     let poll = Poll::new().map_err(failed("make an epoll descriptor"))?;
     let registry = poll.registry();
     let waker = Arc::new(Waker::new(registry, WAKER).map_err(failed("make a waker"))?);
@@ -105,6 +112,7 @@ pub(super) fn start(
     let equipment = Equipment::share_out(lanes, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
+    plan.confine()?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
@@ -126,7 +134,7 @@ pub(super) fn start(
             ike_sockets,
             upcalls: upcall_receiver,
         },
-        manager: Manager::of_process(),
+        manager,
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
@@ -158,6 +166,7 @@ pub(super) fn start(
         upkept_at: now,
         run: Run::On,
         busy: false,
+        keyed: true,
     };
     control.set_out(now);
     Ok(control)

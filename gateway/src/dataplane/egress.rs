@@ -30,6 +30,7 @@ use crate::dataplane::{
     Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
 };
 use crate::io::{RawEsp, Tun, UdpSockets};
+use crate::sys::wipe;
 
 /// The tx pump's state; lives on its thread.
 pub(super) struct Egress {
@@ -84,8 +85,12 @@ impl Egress {
         let mut rest = Rest::default();
         let mut events = Events::with_capacity(4);
         loop {
-            if self.mailbox.is_filled() && self.obey().is_err() {
-                return Ok(());
+            crate::fault::point("tx");
+            if self.mailbox.is_filled() {
+                if self.obey().is_err() {
+                    return Ok(());
+                }
+                wipe::stack();
             }
             let batch = self.batch()?;
             if !rest.is_due(batch) {

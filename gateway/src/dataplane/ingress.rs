@@ -31,6 +31,7 @@ use crate::dataplane::sad::{Inbound, InboundTable};
 use crate::dataplane::{Batch, Broken, Counters, IoLoss, Rest, RxCommand, Upcall, UpcallSender};
 use crate::io::udp::Inbox;
 use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
+use crate::sys::wipe;
 
 /// The rx pump's state; lives on its thread.
 pub(super) struct Ingress {
@@ -112,8 +113,12 @@ impl Ingress {
         let mut rest = Rest::default();
         let mut events = Events::with_capacity(16);
         loop {
-            if self.mailbox.is_filled() && self.obey().is_err() {
-                return Ok(());
+            crate::fault::point("rx");
+            if self.mailbox.is_filled() {
+                if self.obey().is_err() {
+                    return Ok(());
+                }
+                wipe::stack();
             }
             let batch = self.turn()?;
             if !rest.is_due(batch) {

@@ -47,6 +47,7 @@ use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
 use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
+use crate::sandbox;
 use crate::sys::privileges;
 use crate::sys::schedule::take_turns;
 
@@ -283,6 +284,9 @@ impl Role {
         // Its descriptors are open; packets give it nothing to ask the system for.
         if let Err(error) = privileges::drop_all() {
             tracing::warn!(target: "gateway", event = "privileges-kept", %error);
+        }
+        if let Err(error) = sandbox::confine_pump() {
+            tracing::warn!(target: "gateway", event = "privileges-kept", error);
         }
     }
 }

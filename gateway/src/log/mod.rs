@@ -16,10 +16,10 @@ mod filter;
 pub mod ids;
 mod journal;
 mod line;
+mod outlet;
 mod record;
 mod ring;
 
-use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use tracing::subscriber::Interest;
@@ -29,6 +29,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use self::filter::Filter;
 use self::journal::Journal;
+use self::outlet::Outlet;
 use self::ring::Rings;
 use crate::config::{self, LogFormat};
 
@@ -146,6 +147,7 @@ struct Log {
     /// The command line has said it.
     pinned: bool,
     way: RwLock<Way>,
+    outlet: Outlet,
     rings: Mutex<Rings>,
 }
 
@@ -168,7 +170,7 @@ impl Way {
 impl Log {
     fn new(filter: Filter, way: Way, pinned: bool) -> Self {
         let (filter, way) = (RwLock::new(filter), RwLock::new(way));
-        Self { filter, pinned, way, rings: Mutex::default() }
+        Self { filter, pinned, way, outlet: Outlet::default(), rings: Mutex::default() }
     }
 
     fn rings(&self) -> MutexGuard<'_, Rings> {
@@ -176,16 +178,30 @@ impl Log {
     }
 
     fn write(&self, record: &Record) {
-        let line = match &*self.way.read().unwrap_or_else(PoisonError::into_inner) {
+        let way = self.way.read().unwrap_or_else(PoisonError::into_inner);
+        let written = self.put(&way, record);
+        drop(way);
+        if !written {
+            return self.outlet.lose();
+        }
+        let lines = self.outlet.take_lost();
+        if lines > 0 {
+            tracing::warn!(
+                target: "gateway", event = "log-lost", lines,
+                msg = "nobody took them: the pipe was full, or the disk, or the reader was gone"
+            );
+        }
+    }
+
+    /// Whether it is out.
+    fn put(&self, way: &Way, record: &Record) -> bool {
+        let line = match way {
             Way::Text => line::text(record),
             Way::Json => line::json(record),
-            Way::Journal(journal) => match journal.send(record) {
-                Ok(()) => return,
-                Err(_) => line::text(record),
-            },
+            Way::Journal(journal) if journal.send(record).is_ok() => return true,
+            Way::Journal(_) => line::text(record),
         };
-        // Whoever closed stderr does not want to know.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        self.outlet.put(rustix::stdio::stderr(), &line)
     }
 }
 

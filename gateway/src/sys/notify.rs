@@ -7,14 +7,20 @@
 //!
 //! The watchdog is fed by the tick of the control loop and by nothing else: a loop that hangs is to be noticed.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use sd_notify::NotifyState;
 
 /// The service manager. Without one nothing is said.
 #[derive(Debug, Default)]
 pub(crate) struct Manager {
-    is_there: bool,
+    /// Connected before root is given up: the socket of a manager may be its own alone.
+    socket: Option<UnixDatagram>,
     has_watchdog: bool,
     status: String,
 }
@@ -22,8 +28,10 @@ pub(crate) struct Manager {
 impl Manager {
     /// The one that the environment names: `NOTIFY_SOCKET`, `WATCHDOG_USEC`.
     pub(crate) fn of_process() -> Self {
+        let socket = std::env::var_os("NOTIFY_SOCKET")
+            .and_then(|name| connect(&name).inspect_err(failed).ok());
         Self {
-            is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            socket,
             has_watchdog: sd_notify::watchdog_enabled().is_some(),
             status: String::new(),
         }
@@ -49,7 +57,7 @@ impl Manager {
 
     /// The control loop goes round, with so many connections up of those that should be.
     pub(crate) fn tick(&mut self, up: usize, wanted: usize) {
-        if !self.is_there {
+        if self.socket.is_none() {
             return;
         }
         let before = std::mem::take(&mut self.status);
@@ -64,14 +72,27 @@ impl Manager {
     }
 
     fn say(&self, words: &[NotifyState<'_>]) {
-        if self.is_there
-            && let Err(error) = sd_notify::notify(words)
-        {
+        let Some(socket) = &self.socket else { return };
+        let lines: String = words.iter().map(|word| format!("{word}\n")).collect();
+        if let Err(error) = socket.send(lines.as_bytes()) {
             failed(&error);
         }
     }
 }
 
-fn failed(error: &std::io::Error) {
+/// A name that begins with `@` is of no file (unix(7)).
+fn connect(name: &OsStr) -> io::Result<UnixDatagram> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    // A manager that is stuck must not stop the gateway.
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn failed(error: &io::Error) {
     tracing::debug!(target: "gateway", event = "notify-failed", %error);
 }

@@ -98,6 +98,7 @@ fn every_key_arrives_in_the_model() {
     assert_eq!((gateway.ike_port, gateway.nat_port, gateway.mtu), (1500, 14500, Some(1400)));
     assert_eq!((gateway.cookie_threshold, gateway.max_half_open), (0, 500));
     assert_eq!(gateway.workers, 3);
+    assert_eq!((gateway.user.as_deref(), gateway.sandbox), (Some("vpn"), false));
     assert_eq!(gateway.listen.len(), 2);
     assert_eq!(gateway.control, Path::new("/run/fra1.sock"));
     let names: Vec<_> =

@@ -261,6 +261,8 @@ const OF_GATEWAY: &[Line] = &[
         "state = \"state.json\"",
         &[("E0113", 9, &["a path from the root", "/var/lib/s2s-gw/state.json"])],
     ),
+    Line("user = \"s2s gw\"", &[("E0115", 8, &["name a user", "root"])]),
+    Line("sandbox = \"maybe\"", &[("E0112", 11, &["on", "off"])]),
     Line(
         "management_ip = \"10.5.255.1\"",
         &[("E0402", 17, &["of every connection", "the peer agreed to"])],

@@ -27,6 +27,8 @@ pub(in crate::control) fn gateway() -> Gateway {
         mtu: None,
         control: "/run/s2s-gw/control.sock".into(),
         state: Some("/var/lib/s2s-gw/state.json".into()),
+        user: None,
+        sandbox: true,
         workers: 1,
         cookie_threshold: 64,
         max_half_open: 1000,

@@ -1,7 +1,7 @@
 //! Who may do what: the file mode decides who may come in, the user at the other end what he may ask for.
 //!
 //! ```text
-//!   root, and the user of the daemon   everything
+//!   root, and who started the daemon   everything
 //!   members of the group s2s-gw        may look: status, show, events           mode 0660, if there is such a group
 //!   everybody else                     cannot open the socket                   mode 0600 without
 //! ```
@@ -25,9 +25,10 @@ pub(super) enum Rights {
 
 impl Rights {
     /// Of the process that connected (SO_PEERCRED in unix(7)). Who cannot be told may look.
-    pub(super) fn of(stream: &UnixStream) -> Self {
+    /// `owner` is the user that started the daemon: where it has become another one, that one has no business here.
+    pub(super) fn of(stream: &UnixStream, owner: u32) -> Self {
         let user = rustix::net::sockopt::socket_peercred(stream).map(|peer| peer.uid.as_raw());
-        Self::of_user(user.ok(), rustix::process::geteuid().as_raw())
+        Self::of_user(user.ok(), owner)
     }
 
     fn of_user(user: Option<u32>, daemon: u32) -> Self {
@@ -46,7 +47,7 @@ impl Rights {
             return Ok(request);
         }
         let message = format!(
-            "only root and the user of the daemon may do that; members of the group `{GROUP}` may look: \
+            "only root and the user that started the daemon may do that; members of the group `{GROUP}` may look: \
              status, show, events, logs"
         );
         Err(Response::Refused { kind: RefusalKind::Permission, message })
