@@ -19,6 +19,7 @@ pub(crate) mod batch;
 pub(crate) mod changes;
 pub(crate) mod device;
 pub(crate) mod handed;
+pub(crate) mod inbound;
 mod label;
 pub(crate) mod message;
 pub mod netlink;

@@ -13,6 +13,7 @@
 mod bad_input;
 mod case;
 mod certificates;
+mod chatter;
 mod children;
 mod collide;
 mod datagrams;
@@ -24,6 +25,7 @@ mod host;
 mod hub;
 mod kept;
 mod killed;
+mod leak;
 mod lifecycle;
 mod lifetimes;
 mod many;
@@ -45,6 +47,7 @@ mod sizes;
 mod speed;
 mod suites;
 mod traffic;
+mod watch;
 mod workers;
 
 use std::path::Path;
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
     handed::list(&mut list);
     kept::list(&mut list);
     killed::list(&mut list);
+    leak::list(&mut list);
     speed::list(&mut list);
     sizes::list(&mut list);
     datagrams::list(&mut list);
