@@ -14,7 +14,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Control, Stop, start, tunnel};
+use super::{Control, Run, Stop, start, tunnel};
 use crate::io::{OpenError, Tun};
 use crate::status::{Code, Warning};
 use crate::sys::device::Links;
@@ -80,38 +80,14 @@ impl Device {
 impl Control {
     /// Mends the device if it has to be; cheap if not.
     pub(super) fn look_at_device(&mut self, now: Instant) {
-        if self.device.mended_at.is_some_and(|at| now < at + BREATH) {
+        if self.run != Run::On || self.device.mended_at.is_some_and(|at| now < at + BREATH) {
             return;
         }
         let mended = match self.device.look() {
-            Found::On => {
-                if self.device.trouble.take().is_some() {
-                    tracing::info!(target: "gateway", event = "device-back", tun = self.device.name);
-                    self.tunnel.restore();
-                }
-                return;
-            }
-            Found::Off => {
-                tracing::warn!(
-                    target: "gateway", event = "device-off", tun = self.device.name,
-                    msg = "somebody switched the TUN device off; it is switched on again"
-                );
-                self.device.links.up(&self.device.name).map_err(|cause| cause.to_string())
-            }
-            Found::Gone if self.device.handed => {
-                let name = &self.device.name;
-                let what = format!(
-                    "the TUN device {name}, which was handed over to us, is gone or was replaced"
-                );
-                return self.stop(now, Stop::Broken(what));
-            }
-            Found::Gone => {
-                tracing::warn!(
-                    target: "gateway", event = "device-gone", tun = self.device.name,
-                    msg = "somebody removed the TUN device; it is made anew"
-                );
-                self.make_device().map_err(|error| error.to_string())
-            }
+            Found::On if !self.device.is_lost() => return,
+            Found::On => Ok(()),
+            Found::Off => self.switch_on(now),
+            Found::Gone => self.replace_device(now),
         };
         self.device.mended_at = Some(now);
         match mended {
@@ -122,6 +98,38 @@ impl Control {
             }
             Err(what) => self.device.is_troubled(what),
         }
+    }
+
+    fn switch_on(&mut self, now: Instant) -> Result<(), String> {
+        match self.device.links.up(&self.device.name) {
+            // Who removes a device switches it off first.
+            Err(_) if self.device.look() == Found::Gone => return self.replace_device(now),
+            Err(error) => return Err(error.to_string()),
+            Ok(()) => {}
+        }
+        tracing::warn!(
+            target: "gateway", event = "device-off", tun = self.device.name,
+            msg = "somebody had switched the TUN device off; it is on again"
+        );
+        Ok(())
+    }
+
+    /// Makes the device anew, if it is ours to make.
+    fn replace_device(&mut self, now: Instant) -> Result<(), String> {
+        if self.device.handed {
+            let name = &self.device.name;
+            let what =
+                format!("the TUN device {name}, which was handed over, is gone or was replaced");
+            self.stop(now, Stop::Broken(what.clone()));
+            return Err(what);
+        }
+        if !self.device.is_lost() {
+            tracing::warn!(
+                target: "gateway", event = "device-gone", tun = self.device.name,
+                msg = "somebody removed the TUN device; it is made anew"
+            );
+        }
+        self.make_device().map_err(|error| error.to_string())
     }
 
     /// New queues of a new device for the pumps.
@@ -141,4 +149,4 @@ impl Control {
 }
 
 /// Between two attempts: whoever removes it again and again costs no more than that.
-const BREATH: Duration = Duration::from_millis(900);
+const BREATH: Duration = Duration::from_millis(200);

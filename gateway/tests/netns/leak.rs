@@ -75,13 +75,13 @@ impl Hunt {
 }
 
 /// Gives both gateways a default route that takes everything, so that a leak is a frame on the wire.
-fn open_roads(case: &Case) -> Result<()> {
+pub(crate) fn open_roads(case: &Case) -> Result<()> {
     for site in [&case.sites.left, &case.sites.right] {
         site.gateway.ip(
             "neigh add 192.0.2.254 lladdr 02:00:00:00:00:fe dev out nud permanent\n\
              neigh add 2001:db8:ff::fe lladdr 02:00:00:00:00:fe dev out nud permanent\n\
              route add default via 192.0.2.254 metric 1024\n\
-             -6 route add default via 2001:db8:ff::fe metric 2048\n",
+             route add default via 2001:db8:ff::fe metric 2048\n",
         )?;
     }
     Ok(())
@@ -141,9 +141,12 @@ fn device_phases(case: &mut Case, hunt: &mut Hunt) -> Result<()> {
     for (what, lines) in [
         ("TUN deleted", "link del s2s0\n"),
         ("TUN switched off", "link set s2s0 down\n"),
-        ("routes into the tunnel flushed", "route flush proto 77\n-6 route flush proto 77\n"),
+        ("routes into the tunnel flushed", "route flush proto 77\n"),
     ] {
         case.sites.left.gateway.ip(lines)?;
+        if lines.contains("flush") {
+            case.sites.left.gateway.run("ip", &["-6", "route", "flush", "proto", "77"])?;
+        }
         pause(MOMENT);
         case.wait_ping(PATIENCE)?;
         hunt.phase(what);
@@ -196,7 +199,8 @@ fn reloads(case: &mut Case) -> Result<()> {
             })?;
             ours.tell(&["reload"])?;
         }
-        pause(MOMENT);
+        // What it replaces leaves in steps of a second.
+        pause(Duration::from_secs(4));
     }
     case.wait_up(PATIENCE)
 }
@@ -360,18 +364,14 @@ fn forge(case: &Case) -> Result<u64> {
         for (netns, to) in [(&left.host, host), (&left.gateway, first_of(host))] {
             let listener = netns.inside(|| Ok(UdpSocket::bind(SocketAddr::new(to, PORT))?))?;
             listener.set_read_timeout(Some(Duration::from_millis(200)))?;
-            let (bits, via, wide) = match family {
-                Family::V4 => (32, "192.0.2.1", ""),
-                Family::V6 => (128, "2001:db8:ff::1", "-6 "),
+            let (bits, via) = match family {
+                Family::V4 => (32, "192.0.2.1"),
+                Family::V6 => (128, "2001:db8:ff::1"),
             };
-            right
-                .gateway
-                .ip(&format!("{wide}route replace {to}/{bits} via {via} dev out metric 1\n"))?;
+            right.gateway.ip(&format!("route replace {to}/{bits} via {via} dev out metric 1\n"))?;
             let packet = datagram(right.host_address(family, 0), to);
             right.gateway.inside(|| send_raw(&packet, to))?;
-            right
-                .gateway
-                .ip(&format!("{wide}route del {to}/{bits} via {via} dev out metric 1\n"))?;
+            right.gateway.ip(&format!("route del {to}/{bits} via {via} dev out metric 1\n"))?;
             while listener.recv(&mut [0; 64]).is_ok() {
                 arrived += 1;
             }

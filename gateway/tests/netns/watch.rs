@@ -1,7 +1,7 @@
-//! An eye on one device of a namespace: how many packets crossed it that have inner addresses in clear.
+//! An eye on one device of a namespace: how many packets left by it that have inner addresses in clear.
 //!
 //! ```text
-//!   gateway "out" ── AF_PACKET, both directions, classic BPF: IPv4 10.0.0.0/8, IPv6 2001:db8:1:: to 2001:db8:20:: ──► count
+//!   gateway "out" ── AF_PACKET, outwards, classic BPF: IPv4 10.0.0.0/8, IPv6 2001:db8:1:: to 2001:db8:20:: ──► count
 //! ```
 //!
 //! What ESP carries does not match: its addresses are outer ones. The filter runs in the kernel, so that the socket has to hold
@@ -25,7 +25,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Sees every packet of inner addresses that crosses `device`.
+    /// Sees every packet of inner addresses that leaves by `device`.
     pub(crate) fn start(netns: &Netns, device: &str) -> Result<Self> {
         let socket = netns.inside(|| {
             let every = i32::from(ETH_P_ALL.to_be());
@@ -66,7 +66,7 @@ impl Drop for Watch {
     }
 }
 
-/// A program that accepts an Ethernet frame of one device if it holds an IP packet from or to an inner address.
+/// A program that accepts an Ethernet frame that leaves by one device if it holds an IP packet from or to an inner address.
 fn inner(device: u32) -> Vec<SockFilter> {
     // What follows it is short: the last instruction accepts, the one before refuses.
     let v6 = |address_at: u32| {
@@ -88,6 +88,9 @@ fn inner(device: u32) -> Vec<SockFilter> {
     let mut program = vec![
         SockFilter::new(LOAD_WORD, 0, 0, DEVICE_INDEX),
         SockFilter::new(JUMP_IF_EQUAL, 1, 0, device),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(LOAD_WORD, 0, 0, KIND_OF_PACKET),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, OUTGOING),
         SockFilter::new(RETURN, 0, 0, 0),
         SockFilter::new(LOAD_HALF, 0, 0, 12),
         SockFilter::new(JUMP_IF_EQUAL, 0, 7, 0x0800),
@@ -117,6 +120,9 @@ const JUMP_IF_MORE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 /// `SKF_AD_OFF + SKF_AD_IFINDEX` (linux/filter.h).
 const DEVICE_INDEX: u32 = 0xffff_f000 + 8;
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE`, and `PACKET_OUTGOING` (linux/if_packet.h).
+const KIND_OF_PACKET: u32 = 0xffff_f000 + 4;
+const OUTGOING: u32 = 4;
 
 /// Every protocol (linux/if_ether.h).
 const ETH_P_ALL: u16 = 0x0003;
