@@ -3,10 +3,13 @@
 //! ```text
 //!   10.2.0.0/16 dev s2s0 metric 100 proto 77           remote subnets, into the tunnel       Routes::add
 //!   198.51.100.20 via 203.0.113.1 dev eth0 proto 77    a peer that one of them contains      Routes::protect_peer
+//!   blackhole 10.2.0.0/16 metric 4294967295 proto 78   below the first: what has no tunnel    Routes::guard
 //! ```
 //!
-//! All carry [`PROTOCOL`], so that the leftovers of a crash are found. A route of anybody else is never touched: the
-//! kernel is asked to add, never to replace, and removal names protocol and device. Dropping [`Routes`] removes all.
+//! All carry [`PROTOCOL`] or [`GUARD_PROTOCOL`], so that the leftovers of a crash are found. A route of anybody else is never
+//! touched: the kernel is asked to add, never to replace, and removal names protocol and device. Dropping [`Routes`] removes
+//! all but the guards: the device takes the routes into the tunnel along when the process dies, and what is for a protected
+//! network has to find something else then than the way to the Internet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +22,12 @@ use crate::sys::netlink::{MAIN_TABLE, Netlink, NetlinkError, Route};
 /// The number in the protocol field of our routes (rtnetlink(7)); `ip route show proto 77` lists them. Chosen from the
 /// numbers above 4 that no routing program has claimed in the kernel's `rtnetlink.h` or iproute2's `rt_protos`.
 pub const PROTOCOL: u8 = 77;
+
+/// The number of those that lead nowhere; `ip route flush proto 78` gives up what they protect.
+pub const GUARD_PROTOCOL: u8 = 78;
+
+/// The metric of a guard: every route to the same network goes before it.
+const GUARD_METRIC: u32 = u32::MAX;
 
 /// The metric of host routes to peers; nothing competes with it, since they are added only where there is none.
 const PEER_METRIC: u32 = 0x4d;
@@ -67,6 +76,7 @@ pub struct Routes {
     tun: u32,
     into_tunnel: BTreeMap<(IpNet, u32), Route>,
     to_peers: BTreeMap<IpAddr, Route>,
+    guards: BTreeMap<IpNet, Route>,
 }
 
 impl Routes {
@@ -76,7 +86,78 @@ impl Routes {
     /// Only if the kernel gives no netlink socket.
     pub fn open(tun: u32) -> io::Result<Self> {
         let netlink = Netlink::open()?;
-        Ok(Self { netlink, tun, into_tunnel: BTreeMap::new(), to_peers: BTreeMap::new() })
+        Ok(Self {
+            netlink,
+            tun,
+            into_tunnel: BTreeMap::new(),
+            to_peers: BTreeMap::new(),
+            guards: BTreeMap::new(),
+        })
+    }
+
+    /// The TUN was made anew and has this index now: its routes went with it, see [`restore`](Self::restore).
+    pub fn moved(&mut self, tun: u32) {
+        self.tun = tun;
+        for route in self.into_tunnel.values_mut() {
+            route.device = Some(tun);
+        }
+    }
+
+    /// Adds again whatever is not there any more: the kernel removes the routes of a device that is switched off, and so may
+    /// whoever tidies up. What cannot be added now is tried with the next call.
+    ///
+    /// # Errors
+    /// The first refusal; the others are tried all the same.
+    pub fn restore(&mut self) -> Result<(), RouteError> {
+        let Self { netlink, into_tunnel, to_peers, guards, .. } = self;
+        let mut result = Ok(());
+        // Those that lead nowhere first: until the others are back they are all that there is.
+        for route in guards.values().chain(into_tunnel.values()).chain(to_peers.values()) {
+            match netlink.add_route(route) {
+                Err(error) if !error.is_exists() => result = result.and(Err(error.into())),
+                _ => {}
+            }
+        }
+        result
+    }
+
+    /// Lets packets to `destination` go nowhere where no route into the tunnel takes them: before it is there, and after
+    /// a crash has taken it away. More specific routes are not affected, nor are others to the same network. With a prefix of
+    /// no length the guard is one worse than `metric`, the highest of the connections: there always is a default route.
+    ///
+    /// # Errors
+    /// [`RouteError::Taken`] if somebody else has a route with this destination and metric.
+    pub fn guard(&mut self, destination: IpNet, metric: u32) -> Result<(), RouteError> {
+        let metric = if destination.prefix_len() == 0 {
+            place(destination, metric).1.saturating_add(1)
+        } else {
+            GUARD_METRIC
+        };
+        let route = Route::nowhere(destination.trunc(), metric, GUARD_PROTOCOL);
+        if self.guards.get(&route.destination) == Some(&route) {
+            return Ok(());
+        }
+        self.install(&route)?;
+        if let Some(before) = self.guards.insert(route.destination, route) {
+            self.uninstall(&before)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a guard away; unknown ones are no error.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn unguard(&mut self, destination: IpNet) -> Result<(), RouteError> {
+        match self.guards.remove(&destination.trunc()) {
+            Some(route) => self.uninstall(&route),
+            None => Ok(()),
+        }
+    }
+
+    /// The networks that have a guard.
+    pub fn guarded(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.guards.keys().copied()
     }
 
     /// Routes packets to `destination` into the tunnel; among routes to the same destination the least `metric` wins.
@@ -196,32 +277,55 @@ impl Routes {
         Ok(mtus)
     }
 
-    /// Removes what a predecessor that crashed has left: routes with our number through our TUN, through a device that
-    /// is gone, and host routes to peers, unless another gateway is running on this machine (its TUN has routes with
-    /// our number, so the host routes may be its). Returns what was removed. Call it once, before the first `add`.
+    /// Removes routes into the tunnel that a predecessor which crashed has left: those with our number through our TUN or a
+    /// device that is gone. Its guards and its host routes to peers stay, since they are needed until we have our own; see
+    /// [`purge_strangers`](Self::purge_strangers). Returns what was removed. Call it once, before the first `add`.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn purge_leftovers(&mut self) -> Result<Vec<Route>, RouteError> {
         let routes = self.netlink.routes(Some(PROTOCOL))?;
-        let links = self.netlink.links()?;
-        let is_link = |device| links.iter().any(|link| Some(link.index) == device);
-        let is_host =
-            |route: &Route| route.destination.prefix_len() == route.destination.max_prefix_len();
+        let links = self.links()?;
+        self.purge(routes, |route, tun| {
+            route.device == Some(tun) || route.device.is_none_or(|device| !links.contains(&device))
+        })
+    }
+
+    /// Removes host routes and guards of a predecessor that we do not need, unless another gateway is running on this machine
+    /// (its TUN has routes with our number, so they may be its). Returns what was removed. Call it when all of ours are there.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn purge_strangers(&mut self) -> Result<Vec<Route>, RouteError> {
+        let mut routes = self.netlink.routes(Some(PROTOCOL))?;
+        let links = self.links()?;
         let another = routes.iter().any(|route| {
-            is_link(route.device) && route.device != Some(self.tun) && !is_host(route)
+            let device = route.device.filter(|device| links.contains(device));
+            device.is_some_and(|device| device != self.tun) && !is_host(route)
         });
-        let mut removed = Vec::new();
-        for route in routes {
-            let ours = route.device == Some(self.tun)
-                || !is_link(route.device)
-                || (is_host(&route) && !another);
-            if ours {
-                self.uninstall(&route)?;
-                removed.push(route);
-            }
+        if another {
+            return Ok(Vec::new());
         }
-        Ok(removed)
+        routes.retain(is_host);
+        routes.extend(self.netlink.routes(Some(GUARD_PROTOCOL))?);
+        let ours: Vec<Route> = self.installed().chain(self.guards.values()).cloned().collect();
+        let place = |route: &Route| (route.destination, route.metric, route.table);
+        self.purge(routes, |route, _| ours.iter().all(|own| place(own) != place(route)))
+    }
+
+    fn links(&mut self) -> Result<Vec<u32>, RouteError> {
+        Ok(self.netlink.links()?.into_iter().map(|link| link.index).collect())
+    }
+
+    fn purge(
+        &mut self,
+        routes: Vec<Route>,
+        goes: impl Fn(&Route, u32) -> bool,
+    ) -> Result<Vec<Route>, RouteError> {
+        let tun = self.tun;
+        let gone: Vec<Route> = routes.into_iter().filter(|route| goes(route, tun)).collect();
+        gone.iter().try_for_each(|route| self.uninstall(route))?;
+        Ok(gone)
     }
 
     /// The routes that are installed, into the tunnel first.
@@ -229,7 +333,7 @@ impl Routes {
         self.into_tunnel.values().chain(self.to_peers.values())
     }
 
-    /// Removes every route; what cannot be removed is reported and forgotten. Dropping does the same in silence.
+    /// Removes every route but the guards; what cannot be removed is reported and forgotten. Dropping does the same in silence.
     pub fn clear(&mut self) -> Vec<RouteError> {
         let into_tunnel = std::mem::take(&mut self.into_tunnel).into_values();
         let to_peers = std::mem::take(&mut self.to_peers).into_values();
@@ -241,14 +345,17 @@ impl Routes {
             Err(error) if error.is_exists() => {}
             other => return Ok(other?),
         }
-        // Ours (from before, or with another source address) may be replaced, anybody else's may not.
+        // Ours (from before, or with another source address) may be replaced, anybody else's may not; nor may a guard take
+        // the place of a route into the tunnel.
+        let may_go =
+            |there: &Route| there.protocol == route.protocol || there.protocol == GUARD_PROTOCOL;
         let same_place = |there: &Route| {
             there.destination == route.destination
                 && there.metric == route.metric
                 && there.table == route.table
         };
         match self.netlink.routes(None)?.into_iter().find(same_place) {
-            Some(theirs) if theirs.protocol != PROTOCOL => Err(RouteError::Taken {
+            Some(theirs) if !may_go(&theirs) => Err(RouteError::Taken {
                 wanted: Box::new(route.clone()),
                 owner: owner(theirs.protocol),
                 theirs: Box::new(theirs),
@@ -275,13 +382,17 @@ impl Routes {
     /// its answer is a route of ours, the main table is searched here.
     fn way_around(&mut self, peer: IpAddr) -> Result<Route, RouteError> {
         match self.netlink.route_to(peer) {
-            Ok(way) if way.protocol != PROTOCOL && way.device != Some(self.tun) => return Ok(way),
+            Ok(way) if !is_ours(&way) && !way.blackhole && way.device != Some(self.tun) => {
+                return Ok(way);
+            }
             Ok(_) => {}
+            // Perhaps a guard of ours, which is no answer.
+            Err(error) if error.is_blackhole() => {}
             Err(error) if error.is_unreachable() => return Err(RouteError::NoWayToPeer { peer }),
             Err(error) => return Err(error.into()),
         }
         let leads_there = |way: &Route| {
-            way.protocol != PROTOCOL
+            !is_ours(way)
                 && way.table == MAIN_TABLE
                 && way.device.is_some_and(|device| device != self.tun)
                 && way.destination.contains(&peer)
@@ -296,6 +407,14 @@ impl Drop for Routes {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+const fn is_ours(route: &Route) -> bool {
+    matches!(route.protocol, PROTOCOL | GUARD_PROTOCOL)
+}
+
+fn is_host(route: &Route) -> bool {
+    route.destination.prefix_len() == route.destination.max_prefix_len()
 }
 
 /// Destination and metric as the kernel keeps them: no host bits, and 1024 for the metric 0 of IPv6 (`IP6_RT_PRIO_USER`).
@@ -326,6 +445,7 @@ const ANY_PORT: u16 = 500;
 /// Who sets routes with this protocol number, in words (`rtnetlink.h`).
 fn owner(protocol: u8) -> String {
     match protocol {
+        PROTOCOL | GUARD_PROTOCOL => "a gateway like this".to_owned(),
         2 => "the kernel".to_owned(),
         3 | 4 => "the administrator".to_owned(),
         9 => "a router advertisement".to_owned(),

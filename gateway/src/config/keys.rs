@@ -66,6 +66,7 @@ pub(super) const GATEWAY: &[Key] = &[
     key("workers"),
     key("cookie_threshold"),
     key("max_half_open"),
+    key("leak_protection"),
     key("management_ip"),
     key("cert"),
     key("key"),

@@ -101,11 +101,24 @@ pub struct Gateway {
     pub cookie_threshold: usize,
     /// The most half-open IKE SAs that are kept, at most 100 000. Default 1000.
     pub max_half_open: usize,
+    /// What happens to packets for a remote network while no tunnel takes them. Default [`LeakProtection::Always`].
+    pub leak_protection: LeakProtection,
     /// Source of monitors, pings and traces, inside the local networks of a connection; a connection may have another.
     /// Default `None`: what the kernel's route says.
     pub management_ip: Option<IpAddr>,
     /// Our addresses as peers see them, where a NAT is before us.
     pub public_addresses: Vec<IpAddr>,
+}
+
+/// When packets for a remote network go nowhere rather than out in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeakProtection {
+    /// From the first start on, also when the gateway was stopped.
+    Always,
+    /// Until somebody stops it: after a signal they go where other routes lead, after a crash nowhere.
+    Running,
+    /// Only while the TUN device is there.
+    Off,
 }
 
 /// `[log]`.

@@ -16,7 +16,7 @@ use toml::de::DeValue;
 use super::codes::Code;
 use super::document::Document;
 use super::keys;
-use super::model::LogFormat;
+use super::model::{LeakProtection, LogFormat};
 use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
@@ -59,6 +59,7 @@ pub(super) struct RawGateway {
     pub(super) workers: Field<u64>,
     pub(super) cookie_threshold: Field<u64>,
     pub(super) max_half_open: Field<u64>,
+    pub(super) leak_protection: Field<LeakProtection>,
     pub(super) management_ip: Field<String>,
     pub(super) public_addresses: Field<Vec<At<String>>>,
     pub(super) auth: RawAuth,
@@ -278,6 +279,7 @@ impl RawGateway {
             workers: section.integer("workers", 1..=64, findings),
             cookie_threshold: section.integer("cookie_threshold", 0..=HALF_OPEN_MAX, findings),
             max_half_open: section.integer("max_half_open", 1..=HALF_OPEN_MAX, findings),
+            leak_protection: section.word("leak_protection", &LEAK_PROTECTION, findings),
             management_ip: section.text("management_ip", findings),
             public_addresses: section.texts("public_addresses", findings),
             auth: RawAuth::of_gateway(section, findings),
@@ -338,6 +340,11 @@ const DPD_ACTION: [(&str, Death); 4] = [
     ("clear", Death::Of(DpdAction::Clear)),
     ("trap", Death::Of(DpdAction::Trap)),
     (keys::RESTART_PEER.name, Death::RestartPeer),
+];
+const LEAK_PROTECTION: [(&str, LeakProtection); 3] = [
+    ("always", LeakProtection::Always),
+    ("running", LeakProtection::Running),
+    ("off", LeakProtection::Off),
 ];
 const LOG_FORMAT: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 /// `dpd = { .. }`, `false` or `"off"`.

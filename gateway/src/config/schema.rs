@@ -83,6 +83,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "start" => one_of(&["always", "on-demand", "respond-only", "manual"]),
         "encap" => one_of(&["force", "auto"]),
         "childless" => one_of(&["allow", "prefer", "never"]),
+        "leak_protection" => one_of(&["always", "running", "off"]),
         "format" => one_of(&["text", "json"]),
         "sandbox" => one_of(&["on", "off"]),
         "action" => one_of(&["restart", "clear", "trap", keys::RESTART_PEER.name]),

@@ -17,7 +17,7 @@ use super::connection::{Context, Draft, Networks, repeated};
 use super::credentials::Defaults;
 use super::identities::identity;
 use super::load::Surroundings;
-use super::model::{Connection, Gateway, Log, Security};
+use super::model::{Connection, Gateway, LeakProtection, Log, Security};
 use super::monitor::{check_inside, management_ip};
 use super::overlap::compare;
 use super::policy::{Policies, twice};
@@ -175,6 +175,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         workers: 1,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
+        leak_protection: LeakProtection::Always,
         management_ip: None,
         public_addresses: Vec::new(),
     };
@@ -203,6 +204,9 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     gateway.workers = count(&first.workers, gateway.workers);
     gateway.cookie_threshold = count(&first.cookie_threshold, gateway.cookie_threshold);
     gateway.max_half_open = count(&first.max_half_open, gateway.max_half_open);
+    if let Some(protection) = first.leak_protection.value() {
+        gateway.leak_protection = *protection;
+    }
     if gateway.ike_port == gateway.nat_port {
         findings.add(same_ports(first));
     }

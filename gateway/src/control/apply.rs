@@ -44,6 +44,8 @@ impl Control {
             }
         }
         self.rearrange(now, config.connections, plan, at_once);
+        self.tunnel.guard(&self.connections, self.gateway.leak_protection);
+        self.host.protect(&self.gateway.tun, self.gateway.leak_protection);
         // A packet finds a policy before it finds a route, and a new route before the old one is gone.
         self.publish_policy();
         for index in 0..self.connections.len() {
@@ -55,6 +57,7 @@ impl Control {
             self.enable(now, index);
         }
         self.tunnel.retain(&self.connections);
+        self.tunnel.unguard(&self.connections, self.gateway.leak_protection);
         let wall = clock::wall();
         for connection in &mut self.connections {
             // Whoever reloads wants to know now.

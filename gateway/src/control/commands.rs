@@ -156,6 +156,7 @@ impl Control {
         }
         self.remember();
         self.lift_children(now, index);
+        self.tunnel.guard(&self.connections, self.gateway.leak_protection);
         self.enable(now, index);
         self.publish_policy();
         let Some(connection) = self.connections.get(index) else { return gone() };

@@ -65,6 +65,10 @@ pub(super) struct Connection {
     pub(super) redirect: Option<Redirect>,
     /// The kernel refused a route of it.
     pub(super) lacks_route: bool,
+    /// What of this host keeps its packets back.
+    pub(super) host_trouble: Option<Reason>,
+    /// Packets of its children that the kernel refused to send, by the last look.
+    pub(super) unsent: u64,
     /// When its IKE SA came up, while it is.
     pub(super) up_at: Option<Instant>,
     /// When the next NAT keepalive is due.
@@ -175,6 +179,8 @@ impl Connection {
             path_mtu: PathMtu::limited(config.mtu),
             redirect: None,
             lacks_route: false,
+            host_trouble: None,
+            unsent: 0,
             up_at: None,
             keepalive_at: None,
             leaving: Vec::new(),
@@ -259,6 +265,7 @@ impl Connection {
                     Some(reason::monitor_failed(&monitors::described(monitor)))
                 };
                 failed
+                    .or_else(|| self.host_trouble.clone())
                     .or_else(|| self.lacks_route.then(reason::route_refused))
                     .or_else(one_way)
                     .or_else(narrowed)
@@ -267,7 +274,7 @@ impl Connection {
             }
             Phase::Idle | Phase::Connecting { .. } | Phase::Failed { .. } => {
                 let failure = self.failure.as_ref().map(|failure| failure.reason.clone());
-                self.no_path.clone().or(failure)
+                self.no_path.clone().or_else(|| self.host_trouble.clone()).or(failure)
             }
         }
     }

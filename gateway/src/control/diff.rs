@@ -142,6 +142,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         name: _,
         id: _,
         state: _,
+        leak_protection: _,
         management_ip: _,
         public_addresses: _,
     } = new;
@@ -168,6 +169,8 @@ fn of_gateway(old: &Side<'_>, new: &Side<'_>) -> Vec<Step> {
     steps.of(Action::InPlace, "[gateway] name", before.name != now.name);
     steps.of(Action::InPlace, "[gateway] id", before.id != now.id);
     steps.of(Action::InPlace, "[gateway] state", before.state != now.state);
+    let differs = before.leak_protection != now.leak_protection;
+    steps.of(Action::InPlace, "[gateway] leak_protection", differs);
     let differs = before.management_ip != now.management_ip;
     steps.of(Action::InPlace, "[gateway] management_ip", differs);
     let differs = before.public_addresses != now.public_addresses;

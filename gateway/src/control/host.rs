@@ -1,4 +1,5 @@
-//! What of this host keeps tunnels from working, looked at every second: forwarding that is switched off (W0501).
+//! What of this host keeps tunnels from working, looked at every second: forwarding that is switched off (W0501). And what
+//! it lets in beside them: clear packets from remote networks, if neither a rule of ours nor `rp_filter` stops them (W0507).
 //!
 //! ```text
 //!   off ──5 s──► warned ──on──► nothing to say       an interface manager that rewrites sysctls for a moment is not worth a word
@@ -11,7 +12,9 @@ use ipnet::IpNet;
 
 use super::Control;
 use super::connection::Connection;
+use crate::config::LeakProtection;
 use crate::status::{Code, Warning};
+use crate::sys::inbound::Inbound;
 
 /// What was seen of the host.
 #[derive(Debug, Default)]
@@ -20,6 +23,10 @@ pub(super) struct Host {
     off_since: Option<Instant>,
     /// Whether that was said.
     told: bool,
+    /// Keeps out what comes in clear from the other end of a tunnel.
+    inbound: Option<Inbound>,
+    /// Nothing does.
+    is_open: bool,
 }
 
 /// What is to be said now.
@@ -43,7 +50,35 @@ impl Host {
 
     /// The warnings that hold.
     pub(super) fn warnings(&self) -> Vec<Warning> {
-        self.told.then(|| Warning::of(Code::NotForwarding)).into_iter().collect()
+        let warnings = [(self.told, Code::NotForwarding), (self.is_open, Code::InboundOpen)];
+        let hold = warnings.into_iter().filter(|(holds, _)| *holds);
+        hold.map(|(_, code)| Warning::of(code)).collect()
+    }
+
+    /// Keeps out, or lets in, what has `tun` as its way back and did not come from there.
+    pub(super) fn protect(&mut self, tun: &str, protection: LeakProtection) {
+        self.is_open = false;
+        if protection == LeakProtection::Off {
+            self.inbound = None;
+            return;
+        }
+        if self.inbound.is_some() {
+            return;
+        }
+        match Inbound::guard(tun) {
+            Ok(inbound) => self.inbound = Some(inbound),
+            Err(error) => {
+                // Whoever runs us without that right has given the host to somebody else.
+                let is_denied = error.kind() == std::io::ErrorKind::PermissionDenied;
+                self.is_open = !is_denied && !is_strict();
+                let code = self.is_open.then(|| Code::InboundOpen.id());
+                tracing::info!(
+                    target: "gateway", event = "inbound-unfiltered", code, %error,
+                    msg = "packets in clear whose sender is in a remote network are not kept out by us",
+                    fix = Code::InboundOpen.fix()
+                );
+            }
+        }
     }
 }
 
@@ -60,6 +95,11 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether the kernel drops packets that did not come from where their sender is, on every device.
+fn is_strict() -> bool {
+    fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter").is_ok_and(|text| text.trim() == "1")
 }
 
 /// Whether the kernel passes no packets of a family that some child has.

@@ -21,6 +21,7 @@
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
 //!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
+//!   device.rs     the TUN device, when others lay hands on it     sending.rs  peers that cannot be sent to
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
@@ -31,6 +32,7 @@ mod certificates;
 mod commands;
 mod competition;
 mod connection;
+mod device;
 mod diff;
 mod events;
 mod failover;
@@ -49,6 +51,7 @@ mod reload;
 mod replace;
 mod resolver;
 mod retiring;
+mod sending;
 mod server;
 mod settings;
 mod show;
@@ -70,6 +73,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use self::competition::Publication;
 use self::connection::{Child, Connection};
+use self::device::Device;
 use self::failover::Question;
 use self::folding::Folding;
 use self::install::Installer;
@@ -77,13 +81,15 @@ use self::memory::Memory;
 use self::monitors::Monitors;
 use self::reload::Reloading;
 use self::resolver::Resolver;
+use self::sending::Unsendable;
 use self::server::Server;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
-use crate::config::{Config, Gateway, Log, Security};
+use crate::config::{Config, Gateway, LeakProtection, Log, Security};
 use crate::dataplane::{Dataplane, Upcall, UpcallReceiver};
 use crate::io::{Handed, UdpSockets};
 use crate::sandbox::Plan;
+use crate::route::GUARD_PROTOCOL;
 use crate::status::{Refusal, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::notify::Manager;
@@ -107,7 +113,7 @@ pub enum RunError {
 /// Runs the gateway in this thread until a signal ends it. Of what it needs it opens what is not `handed` over.
 ///
 /// # Errors
-/// [`RunError`]; whatever it says, no route, device or socket is left behind.
+/// [`RunError`]; whatever it says, no device or socket is left behind, nor a route but the guards (`leak_protection`).
 pub fn run(config: Config, handed: Handed) -> Result<(), RunError> {
     let now = clock::now();
     tracing::info!(
@@ -139,6 +145,9 @@ struct Control {
     installer: Installer,
     dataplane: Dataplane,
     tunnel: Tunnel,
+    device: Device,
+    /// Peers that the kernel refuses to send to.
+    unsendable: Unsendable,
     resolver: Resolver,
     memory: Memory,
     publication: Publication,
@@ -423,6 +432,7 @@ impl Control {
                     // It is sent again when its time is up (RFC 7296 §2.1).
                     let path = &transmit.path;
                     tracing::debug!(target: "ike", event = "send-failed", %path, %error);
+                    self.unsendable.refused(path.remote.ip(), &error, now);
                 }
             }
             let Some(peer) = self.unwanted.pop() else { return };
@@ -438,6 +448,7 @@ impl Control {
 
     /// Closes everything in the order in which nothing leaks: the data plane first, then the routes into it.
     fn close(mut self, why: Stop) -> Result<(), RunError> {
+        self.leave_guards(&why);
         self.dataplane.stop();
         self.tunnel.clear();
         drop(self.devices);
@@ -445,6 +456,23 @@ impl Control {
         match why {
             Stop::Signal => Ok(()),
             Stop::Broken(what) => Err(RunError::Broken(what)),
+        }
+    }
+
+    /// What is for a protected network goes nowhere until we are back, unless the operator wants it otherwise. Whoever stops
+    /// without having been asked to comes back.
+    fn leave_guards(&mut self, why: &Stop) {
+        let protection = self.gateway.leak_protection;
+        if protection == LeakProtection::Running && *why == Stop::Signal {
+            self.tunnel.unguard(&[], protection);
+        }
+        let networks = self.tunnel.guards();
+        if networks > 0 {
+            tracing::info!(
+                target: "gateway", event = "guarded", networks,
+                msg = "packets for the protected networks go nowhere until the gateway runs again",
+                fix = %format!("`ip route flush proto {GUARD_PROTOCOL}` gives them up; `leak_protection` in [gateway] decides")
+            );
         }
     }
 }

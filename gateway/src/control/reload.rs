@@ -219,7 +219,8 @@ impl Control {
         let of_files = self.reloading.warnings(now).map(Warning::of);
         let known = self.warnings.iter().chain(&self.host_warnings).cloned();
         let of_state = self.memory.warning().map(Warning::of);
-        known.chain(self.host.warnings()).chain(of_files).chain(of_state).collect()
+        let of_device = self.device.warning();
+        known.chain(of_device).chain(self.host.warnings()).chain(of_files).chain(of_state).collect()
     }
 
     fn reload(&mut self, now: Instant, loaded: Loaded, dry_run: bool, at_once: bool) -> Reload {

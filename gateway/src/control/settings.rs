@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
-    Part, Peer, Policy, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, LeakProtection, Log, LogFormat, Monitor, MonitorKind,
+    MssClamp, OurProof, Part, Peer, Policy, Routes, Security, TheirProof,
 };
 use crate::sys::privileges;
 
@@ -132,7 +132,16 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
         set("workers", gateway.workers, 1),
         set("cookie_threshold", gateway.cookie_threshold, 64),
         set("max_half_open", gateway.max_half_open, 1000),
+        set("leak_protection", leak_protection(gateway.leak_protection), "always"),
     ]
+}
+
+const fn leak_protection(protection: LeakProtection) -> &'static str {
+    match protection {
+        LeakProtection::Always => "always",
+        LeakProtection::Running => "running",
+        LeakProtection::Off => "off",
+    }
 }
 
 fn log_keys(log: &Log) -> Vec<Setting> {

@@ -7,7 +7,7 @@
 //!   TUN                MTU from the configuration or from the narrowest path
 //!   sandbox            another user, fewer files and system calls (sandbox/): before there is a second thread
 //!   data plane         owns the TUN and receives on 4500
-//!   routes             leftovers of a crash first
+//!   routes             leftovers of a crash first; guards, then routes into the tunnel, then what is left of the leftovers
 //! ```
 
 use std::io;
@@ -22,6 +22,7 @@ use signal_hook_mio::v1_0::Signals;
 use zeroize::Zeroize as _;
 
 use super::connection::Connection;
+use super::device::Device;
 use super::install::{self, Installer};
 use super::memory::Memory;
 use super::path_mtu::Listener;
@@ -107,10 +108,12 @@ pub(super) fn start(
 
     let fits = sizes(&config.connections);
     let mtu = gateway.mtu.unwrap_or_else(|| narrowest(&fits));
-    let (lanes, mtu) = lanes(&mut handed, &gateway, mtu)?;
+    let (lanes, mtu, is_handed) = lanes(&mut handed, &gateway, mtu)?;
     let too_large = too_large(&config.connections, &fits, mtu);
     let equipment = Equipment::share_out(lanes, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
+    let device = Device::new(&gateway.tun, index, is_handed)
+        .map_err(failed("open a socket for the TUN device"))?;
     let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
     plan.confine()?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
@@ -135,6 +138,8 @@ pub(super) fn start(
             upcalls: upcall_receiver,
         },
         manager,
+        device,
+        unsendable: super::sending::Unsendable::default(),
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
         installer: Installer::default(),
         connections,
@@ -224,6 +229,8 @@ impl Control {
     fn set_out(&mut self, now: Instant) {
         self.watch_certificates(now);
         self.tunnel.begin();
+        self.tunnel.guard(&self.connections, self.gateway.leak_protection);
+        self.host.protect(&self.gateway.tun, self.gateway.leak_protection);
         if self.connections.iter().any(|connection| connection.config.relay) {
             tunnel::quiet_redirects(&self.gateway.tun);
         }
@@ -231,6 +238,7 @@ impl Control {
         for index in 0..self.connections.len() {
             self.enable(now, index);
         }
+        self.tunnel.begun();
     }
 }
 
@@ -314,9 +322,16 @@ fn udp(handed: &mut Handed, gateway: &Gateway, port: Port) -> Result<Vec<UdpSock
 }
 
 /// The queues of every worker, and the MTU of what goes into them: those that were handed over, else our own.
-fn lanes(handed: &mut Handed, gateway: &Gateway, mtu: u16) -> Result<(Vec<Lanes>, u16), OpenError> {
+/// Says which.
+fn lanes(
+    handed: &mut Handed,
+    gateway: &Gateway,
+    mtu: u16,
+) -> Result<(Vec<Lanes>, u16, bool), OpenError> {
     let (name, workers) = (&gateway.tun, gateway.workers);
-    let (lanes, mtu) = match handed.queues(name, workers)? {
+    let queues = handed.queues(name, workers)?;
+    let is_handed = queues.is_some();
+    let (lanes, mtu) = match queues {
         None => (Tun::open_for(name, mtu, workers)?, mtu),
         Some(files) => {
             let (lanes, have) = Tun::adopt(files, name, (mtu, gateway.mtu.is_some()), workers)?;
@@ -331,14 +346,18 @@ fn lanes(handed: &mut Handed, gateway: &Gateway, mtu: u16) -> Result<(Vec<Lanes>
         }
     };
     if let Some(Lanes { bulk, urgent }) = lanes.first() {
-        // Where it may not be set the kernel's own length is too long, no more.
-        if let Err(error) = bulk.set_queue_len(QUEUE_LEN) {
-            tracing::debug!(target: "gateway", event = "no-queue-length", %error);
-        }
+        shorten(bulk);
         let (offloads, urgent) = (bulk.offloads(), urgent.is_some());
         tracing::info!(target: "gateway", event = "offloads", %offloads, workers, urgent);
     }
-    Ok((lanes, mtu))
+    Ok((lanes, mtu, is_handed))
+}
+
+/// Gives the device the queue that we want: where that may not be set the kernel's own is too long, no more.
+pub(super) fn shorten(tun: &Tun) {
+    if let Err(error) = tun.set_queue_len(QUEUE_LEN) {
+        tracing::debug!(target: "gateway", event = "no-queue-length", %error);
+    }
 }
 
 /// The largest inner packet that fits each configured connection, whatever is negotiated, octets.

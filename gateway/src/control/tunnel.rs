@@ -7,7 +7,11 @@
 //!   routes = auto            ──► one route per remote network      10.2.0.0/16 dev s2s0 metric 100 src 10.1.0.1
 //!   narrow path              ──► mtu 1338 on them              the kernel tells hosts, for this connection alone
 //!   the peer's own addresses ──► kept out of them                  198.51.100.20 via 203.0.113.1
+//!   leak_protection          ──► and below them a guard            blackhole 10.2.0.0/16 metric 4294967295
 //! ```
+//!
+//! A guard holds where the others do not: before they are there, when somebody switches the device off, and when the process
+//! dies and takes the device along. It stays until the next start, which takes it over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,10 +22,12 @@ use ikev2::Path;
 use ipnet::IpNet;
 
 use super::connection::{Connection, Phase};
-use crate::config;
+use super::resolver::Resolver;
+use crate::config::{self, LeakProtection};
 use crate::io::source_for;
-use crate::route::Routes;
+use crate::route::{RouteError, Routes};
 use crate::status::show::RouteRow;
+use crate::sys::netlink::Route;
 
 /// The routes into the tunnel and around it.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub(super) struct Tunnel {
     mtu: u16,
     /// Every route that was tried, or `Err` if the kernel refused it.
     tried: BTreeMap<(IpNet, u32), Result<Tried, ()>>,
+    /// Guards that the kernel refused.
+    unguarded: BTreeSet<IpNet>,
 }
 
 /// What may change of a route.
@@ -46,18 +54,88 @@ struct Tried {
 impl Tunnel {
     /// No routes yet; `device`, of so many octets, is the TUN that `routes` leads into.
     pub(super) fn new(routes: Routes, device: &str, mtu: u16) -> Self {
-        Self { routes, device: device.to_owned(), mtu, tried: BTreeMap::new() }
+        Self {
+            routes,
+            device: device.to_owned(),
+            mtu,
+            tried: BTreeMap::new(),
+            unguarded: BTreeSet::new(),
+        }
     }
 
-    /// Removes what a crash has left.
+    /// Removes what a crash has left and is in the way.
     pub(super) fn begin(&mut self) {
-        match self.routes.purge_leftovers() {
-            Ok(removed) => {
-                for route in removed {
-                    tracing::info!(target: "gateway", event = "leftover-removed", %route);
+        let removed = self.routes.purge_leftovers();
+        told_removed(removed);
+    }
+
+    /// The routes of all connections are there: what else a predecessor has left is of no use.
+    pub(super) fn begun(&mut self) {
+        let removed = self.routes.purge_strangers();
+        told_removed(removed);
+    }
+
+    /// Adds the guards that these connections need. Those that they do not need any more stay until
+    /// [`unguard`](Self::unguard): the routes above them are still there.
+    pub(super) fn guard(&mut self, connections: &[Connection], protection: LeakProtection) {
+        for (destination, metric) in guarded(connections, protection) {
+            match self.routes.guard(destination, metric) {
+                Ok(()) => {
+                    self.unguarded.remove(&destination);
+                }
+                Err(error) => {
+                    if self.unguarded.insert(destination) {
+                        tracing::warn!(target: "gateway", event = "guard-failed", %destination, %error);
+                    }
                 }
             }
-            Err(error) => tracing::warn!(target: "gateway", event = "route-failed", %error),
+        }
+    }
+
+    /// Removes the guards that none of these connections needs.
+    pub(super) fn unguard(&mut self, connections: &[Connection], protection: LeakProtection) {
+        let needed = guarded(connections, protection);
+        let unneeded: Vec<IpNet> =
+            self.routes.guarded().filter(|network| !needed.contains_key(network)).collect();
+        for destination in unneeded {
+            if let Err(error) = self.routes.unguard(destination) {
+                tracing::warn!(target: "gateway", event = "route-failed", %error);
+            }
+        }
+        self.unguarded.retain(|network| needed.contains_key(network));
+    }
+
+    /// How many networks lead nowhere when the tunnel is gone.
+    pub(super) fn guards(&self) -> usize {
+        self.routes.guarded().count()
+    }
+
+    /// The device was made anew and has this index now.
+    pub(super) fn moved(&mut self, index: u32) {
+        self.routes.moved(index);
+    }
+
+    /// Adds again what somebody removed.
+    pub(super) fn restore(&mut self) {
+        if let Err(error) = self.routes.restore() {
+            tracing::debug!(target: "gateway", event = "route-failed", %error);
+        }
+    }
+
+    /// Keeps the ways to the addresses of a connection's peer out of its tunnel, as far as they are known without asking
+    /// for a way: a guard that a predecessor left may be all that leads there.
+    pub(super) fn make_way(&mut self, connection: &Connection, resolver: &Resolver) {
+        let config::Peer::Hosts(hosts) = &connection.config.peer else { return };
+        let destinations = destinations(&connection.config);
+        let addresses = hosts.iter().flat_map(|host| match &host.name {
+            config::HostName::Address(address) => vec![*address],
+            config::HostName::Dns(name) => resolver.addresses(name).to_vec(),
+        });
+        for address in addresses {
+            if let Err(error) = self.routes.protect_peer(address, &destinations) {
+                let conn = &connection.config.name;
+                tracing::debug!(target: "gateway", event = "route-failed", %conn, %error);
+            }
         }
     }
 
@@ -207,13 +285,41 @@ impl Tunnel {
             .any(|destination| self.tried.get(&(destination, connection.metric)) == Some(&Err(())))
     }
 
-    /// Removes every route.
+    /// Removes every route but the guards.
     pub(super) fn clear(&mut self) {
         for error in self.routes.clear() {
             tracing::warn!(target: "gateway", event = "route-failed", %error);
         }
         self.tried.clear();
     }
+}
+
+/// Says what was removed.
+fn told_removed(removed: Result<Vec<Route>, RouteError>) {
+    match removed {
+        Ok(removed) => {
+            for route in removed {
+                tracing::info!(target: "gateway", event = "leftover-removed", %route);
+            }
+        }
+        Err(error) => tracing::warn!(target: "gateway", event = "route-failed", %error),
+    }
+}
+
+/// The networks that need a guard, each with the highest metric of a route into the tunnel. Also of a connection that a command
+/// took down: only the configuration says that a network is not protected any more.
+fn guarded(connections: &[Connection], protection: LeakProtection) -> BTreeMap<IpNet, u32> {
+    let mut all = BTreeMap::new();
+    if protection == LeakProtection::Off {
+        return all;
+    }
+    for connection in connections.iter().filter(|one| one.config.enabled || one.wanted) {
+        for destination in destinations(&connection.config) {
+            let metric = all.entry(destination.trunc()).or_default();
+            *metric = connection.config.metric.max(*metric);
+        }
+    }
+    all
 }
 
 /// Where the routes of a connection lead, each once.

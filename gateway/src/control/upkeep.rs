@@ -30,6 +30,8 @@ impl Control {
             self.drain(now);
         }
         self.look_at_narrowing(now);
+        self.look_at_device(now);
+        self.look_at_sending(now);
         let wall = clock::wall();
         for connection in &mut self.connections {
             for child in &mut connection.children {
@@ -82,7 +84,11 @@ impl Control {
 
     /// Links, addresses or routes changed, perhaps by our own doing.
     pub(super) fn on_changes(&mut self, now: Instant) {
-        if self.devices.changes.drain() {
+        if let Some(news) = self.devices.changes.drain() {
+            self.look_at_device(now);
+            if news.lost_ours {
+                self.tunnel.restore();
+            }
             self.upkeep_at = upkeep_after_change(self.upkeep_at, self.upkept_at, now);
         }
     }
@@ -107,6 +113,7 @@ impl Control {
         if !connection.wanted || connection.peer.is_some() {
             return;
         }
+        self.tunnel.make_way(connection, &self.resolver);
         let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
         // Routes first: from here on nothing for the protected networks leaves in clear.
         self.tunnel.install(connection, &found.usable);
@@ -132,6 +139,9 @@ impl Control {
         for index in 0..self.connections.len() {
             let Some(connection) = self.connections.get_mut(index) else { continue };
             let Some(peer) = connection.peer else { continue };
+            if connection.paths.is_empty() || connection.no_path.is_some() {
+                self.tunnel.make_way(connection, &self.resolver);
+            }
             let found = Paths::find(&self.gateway, &connection.config, &self.resolver);
             self.tunnel.install(connection, &found.usable);
             connection.lacks_route = self.tunnel.is_incomplete(&connection.config);

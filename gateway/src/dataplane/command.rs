@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::dataplane::counters::{ChildCounters, SaUsage};
 use crate::dataplane::policy::Policy;
 use crate::dataplane::{Destination, SlotId};
+use crate::io::Tun;
 
 /// Tells the tx pump (TUN to network) what to do.
 #[derive(Debug)]
@@ -86,6 +87,13 @@ pub enum TxCommand {
         /// Whether all leave whole, with DF. False where packets have to pass that do not fit, and IP fragments them.
         whole: bool,
     },
+    /// Read from these queues from the next batch on: the device was made anew.
+    Device {
+        /// The queue for everything.
+        bulk: Arc<Tun>,
+        /// That to be read first.
+        urgent: Option<Arc<Tun>>,
+    },
     /// End the thread.
     Stop,
 }
@@ -115,6 +123,9 @@ impl TxCommand {
             }
             Self::Mtu { slot, spi, mtu, whole } => {
                 Self::Mtu { slot: *slot, spi: *spi, mtu: *mtu, whole: *whole }
+            }
+            Self::Device { bulk, urgent } => {
+                Self::Device { bulk: Arc::clone(bulk), urgent: urgent.as_ref().map(Arc::clone) }
             }
             Self::Stop => Self::Stop,
         }
@@ -149,6 +160,11 @@ pub enum RxCommand {
         /// Octets.
         mtu: u16,
     },
+    /// Write into this queue from now on: the device was made anew.
+    Device {
+        /// The queue.
+        tun: Arc<Tun>,
+    },
     /// End the thread.
     Stop,
 }
@@ -159,7 +175,7 @@ impl RxCommand {
         match self {
             Self::Install { sa, .. } => Some(sa.spi()),
             Self::Remove { spi } | Self::Mtu { spi, .. } => Some(*spi),
-            Self::Stop => None,
+            Self::Device { .. } | Self::Stop => None,
         }
     }
 }

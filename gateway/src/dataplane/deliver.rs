@@ -20,7 +20,7 @@ use esp::{Coalescer, DropReason, Gathered, Mergeable, Segments, VNET_HEADER_LEN,
 use crate::dataplane::sad::InboundTable;
 use crate::dataplane::{Broken, Counters, IoLoss};
 use crate::io::tun::Offloads;
-use crate::io::{Tun, is_transient};
+use crate::io::{Tun, is_device_gone, is_transient};
 
 /// Packets that wait to be written. Allocates when it is made and never again.
 pub(super) struct Delivery {
@@ -100,7 +100,8 @@ impl Writer {
                 }
                 Ok(())
             }
-            Err(error) if is_transient(&error) => {
+            // Of a device that somebody removed, until control has made another one.
+            Err(error) if is_transient(&error) || is_device_gone(&error) => {
                 if let Some(inbound) = inbound {
                     inbound.counters.drop_some(DropReason::SendFailed, one.packets);
                 }

@@ -29,7 +29,7 @@ use crate::dataplane::sad::{Outbound, Slots};
 use crate::dataplane::{
     Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
 };
-use crate::io::{RawEsp, Tun, UdpSockets};
+use crate::io::{RawEsp, Tun, UdpSockets, is_device_gone};
 use crate::sys::wipe;
 
 /// The tx pump's state; lives on its thread.
@@ -37,7 +37,7 @@ pub(super) struct Egress {
     poll: Poll,
     mailbox: Mailbox<TxCommand>,
     tun: Arc<Tun>,
-    urgent: Option<Tun>,
+    urgent: Option<Arc<Tun>>,
     buffer: Box<[u8]>,
     sealer: Sealer,
 }
@@ -55,7 +55,7 @@ struct Sealer {
 
 impl Egress {
     pub(super) fn new(
-        (tun, urgent): (Arc<Tun>, Option<Tun>),
+        (tun, urgent): (Arc<Tun>, Option<Arc<Tun>>),
         udp: Arc<UdpSockets>,
         raw: Arc<Vec<RawEsp>>,
         upcall: UpcallSender,
@@ -64,10 +64,7 @@ impl Egress {
     ) -> io::Result<(MailboxSender<TxCommand>, Self)> {
         let poll = Poll::new()?;
         let (sender, mailbox) = mailbox(&poll, WAKER)?;
-        poll.registry().register(&mut &*tun, TUN, Interest::READABLE)?;
-        if let Some(mut urgent) = urgent.as_ref() {
-            poll.registry().register(&mut urgent, URGENT, Interest::READABLE)?;
-        }
+        listen(&poll, &tun, urgent.as_deref())?;
         let sealer = Sealer {
             outbox: Outbox::new(udp, raw),
             upcall,
@@ -87,8 +84,10 @@ impl Egress {
         loop {
             crate::fault::point("tx");
             if self.mailbox.is_filled() {
-                if self.obey().is_err() {
-                    return Ok(());
+                match self.obey() {
+                    Ok(()) => {}
+                    Err(End::Abandoned) => return Ok(()),
+                    Err(End::Broken(broken)) => return Err(broken),
                 }
                 wipe::stack();
             }
@@ -141,7 +140,7 @@ impl Egress {
     }
 
     /// Does what control said. `Err` means to end.
-    fn obey(&mut self) -> Result<(), Abandoned> {
+    fn obey(&mut self) -> Result<(), End> {
         self.mailbox.open();
         let Sealer { slots, outbox, policy: current, .. } = &mut self.sealer;
         while let Some(command) = self.mailbox.next()? {
@@ -160,10 +159,44 @@ impl Egress {
                     slots.redirect(slot, spi, outbox.way(&to), mtu);
                 }
                 TxCommand::Mtu { slot, spi, mtu, whole } => slots.resize(slot, spi, mtu, whole),
-                TxCommand::Stop => return Err(Abandoned),
+                TxCommand::Device { bulk, urgent } => {
+                    listen(&self.poll, &bulk, urgent.as_deref())
+                        .map_err(|cause| Broken { what: "watch the new TUN device", cause })?;
+                    // What is closed is watched no more.
+                    (self.tun, self.urgent) = (bulk, urgent);
+                }
+                TxCommand::Stop => return Err(End::Abandoned),
             }
         }
         Ok(())
+    }
+}
+
+/// Why a pump does not go on.
+enum End {
+    /// It was told to, or nobody is there any more.
+    Abandoned,
+    Broken(Broken),
+}
+
+impl From<Abandoned> for End {
+    fn from(_: Abandoned) -> Self {
+        Self::Abandoned
+    }
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// Wakes the pump for what comes out of the device.
+fn listen(poll: &Poll, bulk: &Tun, urgent: Option<&Tun>) -> io::Result<()> {
+    poll.registry().register(&mut &*bulk, TUN, Interest::READABLE)?;
+    match urgent {
+        Some(mut urgent) => poll.registry().register(&mut urgent, URGENT, Interest::READABLE),
+        None => Ok(()),
     }
 }
 
@@ -293,6 +326,8 @@ fn read(tun: &Tun, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Somebody removed the device; control makes another one.
+            Err(error) if is_device_gone(&error) => Ok(None),
             Err(cause) => Err(Broken { what: "read from the TUN device", cause }),
         };
     }

@@ -213,6 +213,10 @@ impl Ingress {
                         inbound.mtu = mtu;
                     }
                 }
+                RxCommand::Device { tun } => {
+                    let counters = Arc::clone(&self.opener.counters);
+                    self.opener.delivery = Delivery::new(tun, counters);
+                }
                 RxCommand::Stop => return Err(Abandoned),
             }
         }

@@ -160,7 +160,7 @@ impl Dataplane {
         let Equipment { tun: Lanes { bulk, urgent }, nat, raw } = worker;
         let (bulk, udp, raw) = (Arc::new(bulk), Arc::new(UdpSockets(nat)), Arc::new(raw));
         let (tx_sender, mut egress) = Egress::new(
-            (Arc::clone(&bulk), urgent),
+            (Arc::clone(&bulk), urgent.map(Arc::new)),
             Arc::clone(&udp),
             Arc::clone(&raw),
             upcall.clone(),
@@ -219,6 +219,16 @@ impl Dataplane {
         let receipts: Vec<_> =
             tx.chain(self.rx.iter().map(|pump| pump.commands.receipt())).collect();
         receipts.iter().for_each(wait_for);
+    }
+
+    /// Gives the pumps the queues of a new device, one of `lanes` for each worker.
+    pub fn equip(&self, lanes: Vec<Lanes>) {
+        for ((tx, rx), Lanes { bulk, urgent }) in self.tx.iter().zip(&self.rx).zip(lanes) {
+            let tun = Arc::new(bulk);
+            let bulk = Arc::clone(&tun);
+            tx.commands.send(TxCommand::Device { bulk, urgent: urgent.map(Arc::new) });
+            rx.commands.send(RxCommand::Device { tun });
+        }
     }
 
     /// Ends all threads and waits for them; the device and the sockets close.

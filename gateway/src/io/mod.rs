@@ -167,6 +167,12 @@ pub fn is_transient(error: &io::Error) -> bool {
     !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EBADFD))
 }
 
+/// Whether a queue has no device any more: somebody removed it, as `ip link del` does.
+#[must_use]
+pub(crate) fn is_device_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADFD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,7 +55,16 @@ impl World {
 
     /// Our routes as text, sorted.
     fn ours(&mut self) -> Vec<String> {
-        let routes = self.netlink.routes(Some(PROTOCOL)).unwrap();
+        self.of(PROTOCOL)
+    }
+
+    /// Our guards as text, sorted.
+    fn guards(&mut self) -> Vec<String> {
+        self.of(GUARD_PROTOCOL)
+    }
+
+    fn of(&mut self, protocol: u8) -> Vec<String> {
+        let routes = self.netlink.routes(Some(protocol)).unwrap();
         let mut texts: Vec<_> = routes.iter().map(Route::to_string).collect();
         texts.sort();
         texts
@@ -135,10 +144,135 @@ fn leftovers_of_a_crash_are_purged() {
         world.leftover(world.tun, "2001:db8:2::/48");
         world.leftover(world.uplink, "198.51.100.20/32");
         let mut routes = world.routes();
-        assert_eq!(routes.purge_leftovers().unwrap().len(), 3);
+        assert_eq!(routes.purge_leftovers().unwrap().len(), 2);
+        assert_eq!(world.ours(), ["198.51.100.20/32 dev eth0"], "perhaps it is needed");
+        assert_eq!(routes.purge_strangers().unwrap().len(), 1);
         assert_eq!(world.ours(), [""; 0]);
         assert_eq!(world.netlink.routes(Some(4)).unwrap().len(), 2);
     });
+}
+
+#[test]
+fn guards_outlive_us_and_are_taken_over_or_removed_by_the_next_one() {
+    World::inside(|mut world| {
+        let subnets = ["10.2.0.0/16", "10.3.0.0/16", "2001:db8:2::/48"];
+        let mut first = world.routes();
+        for subnet in subnets {
+            first.guard(net(subnet), 100).unwrap();
+            first.add(net(subnet), 100, None, None).unwrap();
+        }
+        for (inside, subnet) in [("10.2.7.7", "10.2.0.0/16"), ("2001:db8:2::7", "2001:db8:2::/48")]
+        {
+            let way = world.netlink.route_to(ip(inside)).unwrap();
+            assert_eq!(way.device, Some(world.tun), "while it is there the tunnel goes before");
+            first.remove(net(subnet), 100).unwrap();
+            leads_nowhere(&mut world, inside);
+        }
+        drop(first);
+        assert_eq!(world.guards().len(), 3);
+
+        let mut second = world.routes();
+        second.purge_leftovers().unwrap();
+        assert_eq!(world.guards().len(), 3, "not a moment without");
+        second.guard(net("10.2.0.0/16"), 100).unwrap();
+        second.guard(net("2001:db8:2::/48"), 100).unwrap();
+        let removed = second.purge_strangers().unwrap();
+        assert_eq!(removed.len(), 1);
+        assert_eq!(world.guards(), ["blackhole 10.2.0.0/16", "blackhole 2001:db8:2::/48"]);
+        second.unguard(net("10.2.0.0/16")).unwrap();
+        second.unguard(net("2001:db8:2::/48")).unwrap();
+        assert_eq!(world.guards(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_guard_of_everything_goes_before_the_default_route_but_not_before_what_is_nearer() {
+    World::inside(|mut world| {
+        world.netlink.del_route(&default_route(&world)).unwrap();
+        let usual = Route { metric: 1024, ..default_route(&world) };
+        world.netlink.add_route(&usual).unwrap();
+        let mut routes = world.routes();
+        let everything = net("0.0.0.0/0");
+        assert!(routes.protect_peer(ip("198.51.100.20"), &[everything]).unwrap());
+        routes.guard(everything, 100).unwrap();
+        routes.add(everything, 100, None, None).unwrap();
+        routes.remove(everything, 100).unwrap();
+        leads_nowhere(&mut world, "192.0.2.9");
+        for near in ["198.51.100.20", "203.0.113.7"] {
+            let way = world.netlink.route_to(ip(near)).unwrap();
+            assert_eq!(way.device, Some(world.uplink), "{near}");
+        }
+        // The next one finds the way around what the one before left, also to a peer that is new.
+        drop(routes);
+        let mut next = world.routes();
+        assert!(next.protect_peer(ip("198.51.100.30"), &[everything]).unwrap());
+        assert_eq!(world.netlink.route_to(ip("198.51.100.30")).unwrap().device, Some(world.uplink));
+        // Another metric of the connections, another of the guard, and only one of it.
+        next.guard(everything, 200).unwrap();
+        next.guard(everything, 100).unwrap();
+        next.purge_strangers().unwrap();
+        assert_eq!(world.guards(), ["blackhole 0.0.0.0/0"]);
+    });
+}
+
+#[test]
+fn a_guard_takes_no_place_of_others_and_gives_way_to_a_route_into_the_tunnel() {
+    World::inside(|mut world| {
+        let mut routes = world.routes();
+        let theirs = world.foreign("10.2.0.0/16", None, u32::MAX);
+        let error = routes.guard(net("10.2.0.0/16"), 100).unwrap_err();
+        assert!(matches!(error, RouteError::Taken { .. }), "{error}");
+        assert!(world.netlink.routes(Some(4)).unwrap().contains(&theirs));
+        routes.guard(net("10.3.0.0/16"), u32::MAX).unwrap();
+        routes.add(net("10.3.0.0/16"), u32::MAX, None, None).unwrap();
+        assert_eq!(world.netlink.route_to(ip("10.3.0.1")).unwrap().device, Some(world.tun));
+        let error = routes.guard(net("10.3.0.0/16"), u32::MAX);
+        assert!(error.is_ok(), "it is known already: {error:?}");
+        let mut other = world.routes();
+        let error = other.guard(net("10.3.0.0/16"), u32::MAX).unwrap_err();
+        assert!(matches!(error, RouteError::Taken { .. }), "{error}");
+    });
+}
+
+#[test]
+fn what_others_removed_is_restored() {
+    World::inside(|mut world| {
+        let mut routes = world.routes();
+        routes.protect_peer(ip("198.51.100.20"), &[net("0.0.0.0/0")]).unwrap();
+        routes.guard(net("10.2.0.0/16"), 100).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        let (ours, guards) = (world.ours(), world.guards());
+        for protocol in [PROTOCOL, GUARD_PROTOCOL] {
+            for route in world.netlink.routes(Some(protocol)).unwrap() {
+                world.netlink.del_route(&route).unwrap();
+            }
+        }
+        assert!(world.ours().is_empty() && world.guards().is_empty());
+        routes.restore().unwrap();
+        assert_eq!((world.ours(), world.guards()), (ours, guards));
+        // A device that was made anew has another index.
+        let far = world.netlink.link_index("s2s0-far").unwrap();
+        routes.remove(net("10.2.0.0/16"), 100).unwrap();
+        routes.add(net("10.2.0.0/16"), 100, None, None).unwrap();
+        let old = Route::through(world.tun, net("10.2.0.0/16"), 100, PROTOCOL);
+        world.netlink.del_route(&old).unwrap();
+        routes.moved(far);
+        routes.restore().unwrap();
+        assert_eq!(world.netlink.route_to(ip("10.2.0.1")).unwrap().device, Some(far));
+    });
+}
+
+fn default_route(world: &World) -> Route {
+    let gateway = Some(ip("203.0.113.1"));
+    Route { gateway, ..Route::through(world.uplink, net("0.0.0.0/0"), 0, 4) }
+}
+
+fn leads_nowhere(world: &mut World, to: &str) {
+    match world.netlink.route_to(ip(to)) {
+        Ok(way) => assert!(way.blackhole, "{way}"),
+        Err(error) => assert!(error.is_blackhole(), "{error}"),
+    }
+    assert_eq!(route_source(ip(to)), None);
 }
 
 #[test]

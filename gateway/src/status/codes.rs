@@ -14,6 +14,12 @@ crate::codes::codes! {
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
     MtuTooLarge "W0504" "mtu of a connection is more than fits"
         "`mtu` of a connection asks for longer packets than its tunnel carries: what is left of the path after the headers of ESP, or the MTU of the TUN device, is less. The smaller size is in force, so nothing is lost, but `mtu` does not do what it says. The log line `mtu-too-large` names the connection and the size that fits. Write that, or leave `mtu` out.";
+    DeviceLost "W0505" "the TUN device is gone and could not be made again"
+        "Somebody switched off or removed the TUN device of the gateway (`ip link set s2s0 down`, `ip link del s2s0`), and it could not be mended; the message says why not. Until it can, no packet enters or leaves a tunnel, and none leaves in clear either (`leak_protection`). It is tried every second, and the SAs stand meanwhile. Look at `ip link show`: perhaps another device has the name now.";
+    CannotSend "W0506" "packets to a peer cannot be sent"
+        "The kernel refuses to send ESP or IKE to a peer; the message says why. `operation not permitted` is a firewall rule of this host for outgoing packets (`nft list ruleset`), `network is unreachable` a route that is missing, `no buffer space available` a device that takes no more. What is lost is sent again where the protocol does so; the warning goes a few seconds after the last refusal.";
+    InboundOpen "W0507" "packets in clear from remote networks are not kept out"
+        "Whoever is beside this host can send it packets in clear with a sender in a remote network, which should come through the tunnel only (RFC 4301 §5.2). The gateway keeps them out with a rule of nf_tables of its own, and this kernel refused it; the log line `inbound-unfiltered` says why. Without it `sysctl -w net.ipv4.conf.all.rp_filter=1` does the same for IPv4, on hosts whose other packets come and go the same way; for IPv6 a firewall rule has to. Nothing leaves in clear because of that.";
     OldCredentials "W0601" "what a reload changed could not be agreed on; the old IKE SA stays"
         "A reload changed the address, an identity or the key of a peer, or something else that is said only when an IKE SA begins. The new IKE SA could not be had, so the tunnel goes on with the old one; nothing is lost. The log line `not-superseded` says why, mostly that the other side has not been changed yet. It is tried again every minute, and at each `s2s-gw reload`. If the old SA ends before that, the connection is down until both sides agree.";
     FileNewer "W0602" "the configuration file is newer than what runs"
@@ -102,6 +108,12 @@ impl Code {
             (
                 Self::RouteRefused,
                 "see `ip route show`; delete the route that is in the way or set another `metric`",
+            ),
+            (Self::DeviceLost, "see `ip link show`; free the name, or restart the gateway"),
+            (Self::CannotSend, "see `nft list ruleset` and `ip route get ADDRESS`"),
+            (
+                Self::InboundOpen,
+                "load nf_tables with its fib expression, or sysctl -w net.ipv4.conf.all.rp_filter=1",
             ),
             (Self::MtuTooLarge, "leave `mtu` out, or write what the log line `mtu-too-large` says"),
         ];

@@ -9,6 +9,7 @@
 
 mod proof;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ikev2::registry::KeMethod;
@@ -450,6 +451,30 @@ pub fn route_refused() -> Reason {
         alert: "route-refused".into(),
         message: "the kernel refused a route into the tunnel; packets to that network do not enter it".into(),
         fix: "see the routes below and `ip route show`, then delete the route that is in the way or set another `metric`".into(),
+        detail: Vec::new(),
+    }
+}
+
+/// The TUN device is gone and cannot be made again.
+#[must_use]
+pub fn device_lost() -> Reason {
+    Reason {
+        code: Code::DeviceLost.id().into(),
+        alert: "device-lost".into(),
+        message: "the TUN device is gone and could not be made again; no packet enters or leaves the tunnel".into(),
+        fix: Code::DeviceLost.fix().into(),
+        detail: Vec::new(),
+    }
+}
+
+/// The kernel refuses to send to the peer.
+#[must_use]
+pub fn cannot_send(to: IpAddr, why: &str) -> Reason {
+    Reason {
+        code: Code::CannotSend.id().into(),
+        alert: "cannot-send".into(),
+        message: format!("packets to {to} cannot be sent: {why}"),
+        fix: format!("see `nft list ruleset` and `ip route get {to}` on this host"),
         detail: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
+use crate::route::{GUARD_PROTOCOL, PROTOCOL};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -36,22 +37,45 @@ impl Changes {
         Ok(Self { socket })
     }
 
-    /// Reads everything that waits and says whether there was anything. So many changes at once that the kernel could not
-    /// keep them (`ENOBUFS`) are changes, too.
+    /// Reads everything that waits and says what it was; `None` if there was nothing. So many changes at once that the
+    /// kernel could not keep them (`ENOBUFS`) may be any.
     #[must_use]
-    pub(crate) fn drain(&self) -> bool {
-        let mut changed = false;
+    pub(crate) fn drain(&self) -> Option<News> {
+        let mut news: Option<News> = None;
         let mut buffer = Vec::with_capacity(DATAGRAM);
         for _ in 0..MOST {
             buffer.clear();
             match self.socket.recv_from(&mut buffer, 0) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(_) | Err(_) => changed = true,
+                Ok(_) => news.get_or_insert_default().lost_ours |= is_loss(&buffer),
+                Err(_) => news.get_or_insert_default().lost_ours = true,
             }
         }
-        changed
+        news
     }
 }
+
+/// What changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// A route of ours was removed, perhaps by ourselves.
+    pub(crate) lost_ours: bool,
+}
+
+/// Whether a datagram, which has one message here, says that a route with a number of ours is gone.
+///
+/// ```text
+///   struct nlmsghdr (16 octets): length 4, type 2, ..      struct rtmsg: family, dst_len, src_len, tos, table, protocol, ..
+/// ```
+fn is_loss(datagram: &[u8]) -> bool {
+    let kind = datagram.get(4..6).and_then(|octets| octets.first_chunk());
+    let protocol = datagram.get(PROTOCOL_AT);
+    kind.is_some_and(|kind| u16::from_ne_bytes(*kind) == libc::RTM_DELROUTE)
+        && protocol.is_some_and(|protocol| [PROTOCOL, GUARD_PROTOCOL].contains(protocol))
+}
+
+/// Where the protocol number of a route is.
+const PROTOCOL_AT: usize = 16 + 5;
 
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_IFADDR`, `RTMGRP_IPV6_ROUTE`.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
@@ -69,7 +93,7 @@ mod tests {
     use mio::{Events, Poll};
 
     use super::*;
-    use crate::sys::netlink::Netlink;
+    use crate::sys::netlink::{Netlink, Route};
     use crate::sys::netns::Netns;
 
     #[test]
@@ -82,19 +106,31 @@ mod tests {
             .run(|| {
                 let mut poll = Poll::new().unwrap();
                 let changes = Changes::open(poll.registry(), Token(7)).unwrap();
-                assert!(!changes.drain());
+                assert!(changes.drain().is_none());
                 let mut netlink = Netlink::open().unwrap();
                 let mut seen = || {
                     let mut events = Events::with_capacity(4);
                     poll.poll(&mut events, Some(Duration::from_secs(1))).unwrap();
-                    events.iter().any(|event| event.token() == Token(7)) && changes.drain()
+                    events
+                        .iter()
+                        .any(|event| event.token() == Token(7))
+                        .then(|| changes.drain())
+                        .flatten()
                 };
                 netlink.add_veth("left", "right").unwrap();
-                assert!(seen(), "a link came");
+                assert_eq!(seen(), Some(News::default()), "a link came");
                 let left = netlink.link_index("left").unwrap();
-                assert!(!changes.drain(), "a question is no change");
+                assert!(changes.drain().is_none(), "a question is no change");
                 netlink.add_address(left, "192.0.2.1/24".parse().unwrap()).unwrap();
-                assert!(seen(), "an address came");
+                assert_eq!(seen(), Some(News::default()), "an address came");
+                for (protocol, lost_ours) in [(PROTOCOL, true), (GUARD_PROTOCOL, true), (4, false)]
+                {
+                    let route = Route::nowhere("10.2.0.0/16".parse().unwrap(), 7, protocol);
+                    netlink.add_route(&route).unwrap();
+                    assert_eq!(seen(), Some(News { lost_ours: false }), "a route came: {protocol}");
+                    netlink.del_route(&route).unwrap();
+                    assert_eq!(seen(), Some(News { lost_ours }), "a route went: {protocol}");
+                }
             })
             .unwrap();
     }

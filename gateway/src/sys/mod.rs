@@ -25,6 +25,7 @@ pub(crate) mod changes;
 pub(crate) mod device;
 pub(crate) mod ending;
 pub(crate) mod handed;
+pub(crate) mod inbound;
 mod label;
 pub(crate) mod message;
 pub mod netlink;

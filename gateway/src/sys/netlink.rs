@@ -61,6 +61,13 @@ impl NetlinkError {
     pub fn is_unreachable(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH))
     }
+
+    /// Whether the route to the address asked for is one that leads nowhere: the kernel answers a question for such a route
+    /// as it answers who sends (`EINVAL` for a blackhole, `EACCES` for one that prohibits).
+    #[must_use]
+    pub fn is_blackhole(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EINVAL | libc::EACCES))
+    }
 }
 
 /// A connection to the kernel's rtnetlink.

@@ -16,6 +16,7 @@ use testkit::peer::{pause, wait_for};
 
 use crate::List;
 use crate::case::{Case, Pair};
+use crate::leak::guards;
 use crate::reload::{less, more, other, rewrite};
 use crate::traffic::gcm;
 
@@ -50,6 +51,9 @@ fn reload(case: &mut Case) -> Result<()> {
         client.wait()?;
         let gateway = &case.sites.left.gateway;
         ensure!(routes(gateway)?.is_empty(), "{moment} ms: left over: {:?}", routes(gateway)?);
+        // Whether the reload came to that or not, what was protected by the old file still is.
+        let first = case.sites.right.subnet(Family::V4, 0);
+        ensure!(guards(gateway)?.contains(&first), "{moment} ms: {first} is not guarded");
 
         case.left.start()?;
         let names: &[&str] = if grows { &["site", "other"] } else { &["site"] };
@@ -82,16 +86,17 @@ fn ours(case: &Case, left: bool) -> Result<&Ours> {
     peer.as_ours().context("this one is ours")
 }
 
-/// Where the routes of our gateway lead, and those that lead nowhere, whoever has made them.
+/// Where the routes of our gateway lead, and whether the same networks, and no others, lead nowhere when it is gone.
 pub(crate) fn routes(gateway: &Netns) -> Result<BTreeSet<String>> {
-    let ours = gateway.run("ip", &["route", "show", "table", "all", "proto", "77"])?;
     let mut found = BTreeSet::new();
-    for kind in ["blackhole", "unreachable", "prohibit"] {
+    for line in gateway.run("ip", &["route", "show", "table", "all", "proto", "77"])?.lines() {
+        found.extend(line.split_whitespace().next().map(str::to_owned));
+    }
+    for kind in ["unreachable", "prohibit"] {
         let dead = gateway.run("ip", &["route", "show", "table", "all", "type", kind])?;
         ensure!(dead.trim().is_empty(), "a route that leads nowhere: {dead}");
     }
-    for line in ours.lines() {
-        found.extend(line.split_whitespace().next().map(str::to_owned));
-    }
+    let guards: BTreeSet<String> = guards(gateway)?.into_iter().collect();
+    ensure!(found.is_empty() || found == guards, "routes {found:?}, guards {guards:?}");
     Ok(found)
 }

@@ -106,7 +106,7 @@ fn the_difference_names_the_one_wrong_word() {
 
 #[test]
 fn networks_that_do_not_meet_are_named() {
-    let side = |second: u8| TrafficSelector::subnet(std::net::IpAddr::from([10, second, 0, 0]), 16);
+    let side = |second: u8| TrafficSelector::subnet(IpAddr::from([10, second, 0, 0]), 16);
     let ours = || Box::new(Traffic::new(vec![side(1)], vec![side(2), side(4)]));
     let told = CloseReason::SelectorMismatch { ours: ours(), theirs: Box::default() };
     let explained = explain(&told, "paris");

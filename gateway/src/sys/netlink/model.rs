@@ -54,6 +54,8 @@ pub struct Route {
     pub protocol: u8,
     /// The routing table; 254 is the main one.
     pub table: u32,
+    /// Packets that take it are thrown away, without a word (`RTN_BLACKHOLE`). IPv6 has such routes on the loopback device.
+    pub blackhole: bool,
 }
 
 /// The main routing table.
@@ -72,12 +74,32 @@ impl Route {
             metric,
             protocol,
             table: MAIN_TABLE,
+            blackhole: false,
+        }
+    }
+
+    /// A route of the main table that leads nowhere.
+    #[must_use]
+    pub fn nowhere(destination: IpNet, metric: u32, protocol: u8) -> Self {
+        Self {
+            destination,
+            gateway: None,
+            device: None,
+            preferred_source: None,
+            mtu: None,
+            metric,
+            protocol,
+            table: MAIN_TABLE,
+            blackhole: true,
         }
     }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.blackhole {
+            return write!(f, "blackhole {}", self.destination);
+        }
         write!(f, "{}", self.destination)?;
         if let Some(gateway) = self.gateway {
             write!(f, " via {gateway}")?;
@@ -119,9 +141,9 @@ pub(super) fn route_message(route: &Route) -> RouteMessage {
     message.header.destination_prefix_length = route.destination.prefix_len();
     message.header.table = u8::try_from(route.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
     message.header.protocol = RouteProtocol::from(route.protocol);
-    message.header.kind = RouteType::Unicast;
+    message.header.kind = if route.blackhole { RouteType::BlackHole } else { RouteType::Unicast };
     message.header.scope = match route.gateway {
-        None if route.destination.addr().is_ipv4() => RouteScope::Link,
+        None if route.destination.addr().is_ipv4() && !route.blackhole => RouteScope::Link,
         _ => RouteScope::Universe,
     };
     let network = route.destination.network();
@@ -211,6 +233,7 @@ pub(super) fn route_from(answer: RouteNetlinkMessage) -> Option<Route> {
         metric: 0,
         protocol: u8::from(message.header.protocol),
         table: u32::from(message.header.table),
+        blackhole: message.header.kind == RouteType::BlackHole,
     };
     for attribute in message.attributes {
         match attribute {
@@ -227,6 +250,10 @@ pub(super) fn route_from(answer: RouteNetlinkMessage) -> Option<Route> {
             RouteAttribute::Metrics(metrics) => route.mtu = mtu_from(&metrics),
             _ => {}
         }
+    }
+    if route.blackhole {
+        // IPv6 names the loopback device.
+        route.device = None;
     }
     Some(route)
 }
