@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use super::*;
 use crate::config::{ChildConfig, Psk, RemoteId, Start};
 use crate::event::Transmit;
-use crate::registry::PayloadType;
-use crate::wire::header::MessageId;
+use crate::registry::{NotifyType, PayloadType};
+use crate::wire::header::{Flags, MessageId};
 use crate::wire::identity::Identity;
-use crate::wire::message::Body;
+use crate::wire::message::{Body, Chain, message};
 use crate::wire::proposal::Proposal;
 use crate::wire::selector::TrafficSelector;
 

@@ -16,7 +16,7 @@
 use zeroize::Zeroizing;
 
 use super::extensions::Announced;
-use crate::config::{LocalAuth, PeerConfig, RemoteAuth};
+use crate::config::{LocalAuth, PeerConfig, RemoteAuth, RemoteId};
 use crate::crypto::auth::{
     PeerAuthenticated, SignedOctets, psk_auth, verify_psk, verify_signature,
 };
@@ -201,6 +201,22 @@ pub(super) fn check(
             }
             Err(fail(problem))
         }
+    }
+}
+
+/// Whom we expect on this path.
+pub(super) fn expected_identity(config: &PeerConfig, path: Path) -> Identity {
+    match &config.remote_id {
+        RemoteId::Exact(identity) => identity.clone(),
+        RemoteId::PeerAddress => Identity::from(path.remote.ip()),
+    }
+}
+
+/// Whether the claimed identity is the expected one.
+pub(super) fn is_expected(expected: &RemoteId, claimed: &Identity, path: Path) -> bool {
+    match expected {
+        RemoteId::Exact(identity) => identity == claimed,
+        RemoteId::PeerAddress => *claimed == Identity::from(path.remote.ip()),
     }
 }
 
