@@ -43,10 +43,6 @@ pub struct Endpoint {
     version_told: Option<Instant>,
 }
 
-/// The most IKE SAs of one peer that are kept though replaced: it may rekey as fast as it likes.
-const MOST_CLOSING: usize = 16;
-/// The most IKE SAs that are up with one peer: one, and for a while another that crosses it or takes its place.
-const MOST_UP: usize = 16;
 impl Endpoint {
     /// An endpoint without peers. All its randomness comes from `seed`, which must be secret and fresh.
     #[must_use]
@@ -63,6 +59,7 @@ impl Endpoint {
             #[cfg(test)]
             key_exchanges: 0,
             packets: HashMap::new(),
+            paces: HashMap::new(),
             #[cfg(test)]
             picky: None,
         };
@@ -364,7 +361,9 @@ impl Endpoint {
         let Ok(peer) = self.peers.one(id) else { return };
         let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
         let up: Vec<IkeSpi> = peer.sas.iter().filter(is_up).copied().collect();
-        for oldest in up.iter().take(up.len().saturating_sub(MOST_UP)) {
+        // One, and for a while another that crosses it or takes its place.
+        let most = self.shared.config.max_ike_sas.max(2);
+        for oldest in up.iter().take(up.len().saturating_sub(most)) {
             self.close(now, *oldest, CloseReason::Rekeyed);
         }
     }
@@ -488,7 +487,8 @@ impl Endpoint {
         let closing =
             |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Closing);
         let closing: Vec<IkeSpi> = peer.sas.iter().filter(closing).copied().collect();
-        let too_many = closing.len().saturating_sub(MOST_CLOSING);
+        // It may rekey as fast as it likes.
+        let too_many = closing.len().saturating_sub(self.shared.config.max_ike_sas.max(2));
         for spi in closing.into_iter().take(too_many) {
             self.forget(spi);
         }

@@ -46,8 +46,8 @@ pub use codes::Code;
 pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{
-    Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Log,
-    LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk, Routes, Security,
+    Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Limits,
+    Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk, Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;

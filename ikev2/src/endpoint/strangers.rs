@@ -14,7 +14,7 @@ use crate::admission::{Claim, Verdict};
 use crate::error::DropReason;
 use crate::event::{Disposition, Path};
 use crate::registry::NotifyType;
-use crate::sa::{InitRequest, respond_to_init};
+use crate::sa::{Declined, InitRequest, respond_to_init};
 use crate::shared::Cx;
 use crate::wire::header::{Flags, Header, IkeSpi};
 use crate::wire::message::{Chain, message};
@@ -59,6 +59,9 @@ impl Endpoint {
         if candidates.is_empty() {
             return Disposition::Dropped(DropReason::UnknownPeer);
         }
+        if payload.len() > self.shared.config.max_init_octets {
+            return Disposition::Dropped(DropReason::Malformed);
+        }
         let Some(claim) = Claim::read(header, path, payload) else {
             return Disposition::Dropped(DropReason::Malformed);
         };
@@ -92,8 +95,8 @@ impl Endpoint {
                 self.settle(now, spi);
                 Disposition::Accepted
             }
-            Err(reason) => {
-                self.admission.refused(now, pass);
+            Err(Declined { reason, computed }) => {
+                self.admission.refused(now, pass, computed);
                 Disposition::Dropped(reason)
             }
         }

@@ -29,6 +29,7 @@ mod intermediate;
 mod mobike;
 mod nat;
 mod negotiate;
+mod pace;
 mod ppk;
 mod proof;
 mod reauth;
@@ -74,7 +75,7 @@ use crate::wire::message::Body;
 #[cfg(test)]
 use crate::wire::message::Chain;
 
-pub(crate) use self::respond::{InitRequest, respond_to_init};
+pub(crate) use self::respond::{Declined, InitRequest, respond_to_init};
 
 /// Who created the IKE SA (RFC 7296 §2.2, "original initiator"): picks the direction of the keys. Never the same thing
 /// as who sent the request at hand.

@@ -29,7 +29,8 @@ use crate::registry::{AuthMethod, CertEncoding};
 use crate::wire::identity::Identity;
 use crate::wire::message::{Auth, Body, Chain};
 
-/// How many configurations with the same identity and no common key are tried: each costs a chain and a signature.
+/// How often what a stranger shows is held against a configuration with the identity that it claims: each time costs a chain
+/// and a signature, and with a post-quantum key AUTH may come in two forms.
 pub(super) const MOST_TRIED: usize = 8;
 
 /// The most CAs that a CERTREQ names.
