@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!   first IKE_SA_INIT ─► claim.rs: SPIi, address, nonce, cookie; nothing else is read yet
-//!     known request (table.rs)                            ─► the same answer again
+//!     known request (table.rs)                            ─► the same answer again, so often and no more
 //!     on guard, and no cookie of ours (cookie.rs) in it   ─► N(COOKIE): no key exchange, nothing kept
 //!     no room                                             ─► one that waits too long yields, or it is dropped
+//!     its network owes us work (debts.rs)                 ─► dropped
 //!     else                                                ─► admitted
 //! ```
 //!
@@ -25,9 +26,9 @@
 //! Messages with an unknown SPI are dropped without INVALID_IKE_SPI (RFC 7296 §2.21.4 leaves the choice): a peer that
 //! cannot trust it would do what it does anyway, ask whether we live, and every answer to a stranger serves reflection.
 
-mod allowance;
 mod claim;
 mod cookie;
+mod debts;
 mod shares;
 mod table;
 #[cfg(test)]
@@ -38,19 +39,18 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
-use self::allowance::Allowance;
 pub(crate) use self::claim::Claim;
 use self::cookie::Jar;
+use self::debts::Debts;
 use self::shares::Prefix;
-use self::table::Table;
+use self::table::{Known, Table};
+use crate::allowance::{Allowance, Rate};
 use crate::config::EndpointConfig;
 use crate::wire::header::IkeSpi;
 
-/// How long a half-open SA may wait for IKE_AUTH in quiet times: several repetitions, of any stack (RFC 8019 §4.1).
-const RETENTION: Duration = Duration::from_secs(30);
-/// How long one that began while we were on guard may: one lost IKE_AUTH of a stack that repeats after 4 s, four lost
-/// ones of ours.
-const RETENTION_ON_GUARD: Duration = Duration::from_secs(10);
+/// One that began while we were on guard waits this part of the usual time (RFC 8019 §4.1): by default 10 s, which is one
+/// lost IKE_AUTH of a stack that repeats after 4 s, and four lost ones of ours.
+const ON_GUARD: u32 = 3;
 
 /// Decides which IKE_SA_INIT requests are worth a key exchange.
 pub(crate) struct Admission {
@@ -59,6 +59,9 @@ pub(crate) struct Admission {
     jar: Jar,
     table: Table,
     failures: Allowance,
+    failure_rate: Rate,
+    debts: Debts,
+    half_open_time: Duration,
 }
 
 /// What to do with a first IKE_SA_INIT.
@@ -66,7 +69,7 @@ pub(crate) struct Admission {
 pub(crate) enum Verdict {
     /// It was answered with these octets.
     Repeat(Arc<[u8]>),
-    /// It began an SA that is up; it can begin no other.
+    /// It began an SA that is up, or was answered often enough; it can begin no other.
     Past,
     /// Answer it with this message and forget it.
     AskForCookie(Vec<u8>),
@@ -83,6 +86,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Pass {
     /// Its sender receives at its address.
     proven: bool,
+    prefix: Prefix,
     /// And that is one that a peer is configured for.
     is_peer: bool,
     /// How long to wait for IKE_AUTH.
@@ -99,6 +103,9 @@ impl Admission {
             jar: Jar::default(),
             table: Table::default(),
             failures: Allowance::default(),
+            failure_rate: Rate::per_second(config.max_refusals, config.max_refusals),
+            debts: Debts::default(),
+            half_open_time: config.half_open_time,
         }
     }
 
@@ -110,8 +117,10 @@ impl Admission {
         configured: bool,
         rng: &mut impl CryptoRng,
     ) -> Verdict {
-        if let Some(answer) = self.table.answer_to(claim) {
-            return Verdict::Repeat(answer);
+        match self.table.answer_to(claim) {
+            Some(Known::Answered(answer)) => return Verdict::Repeat(answer),
+            Some(Known::TooOften) => return Verdict::Past,
+            None => {}
         }
         let prefix = Prefix::of(claim.remote.ip());
         let proven = self.jar.accepts(now, claim);
@@ -127,17 +136,18 @@ impl Admission {
         }
         let is_peer = proven && configured;
         let evict = if full { self.table.who_yields(now, prefix, is_peer) } else { None };
-        if full && evict.is_none() {
+        if (full && evict.is_none()) || self.debts.are_too_high(now, prefix) {
             return Verdict::Full;
         }
-        let retention = if on_guard { RETENTION_ON_GUARD } else { RETENTION };
-        Verdict::Admit(Pass { proven, is_peer, retention, evict })
+        let usual = self.half_open_time;
+        let retention = if on_guard { usual / ON_GUARD } else { usual };
+        Verdict::Admit(Pass { proven, prefix, is_peer, retention, evict })
     }
 
     fn on_guard(&self, now: Instant, prefix: Prefix) -> bool {
         self.table.len() >= self.cookie_threshold
             || self.table.held(prefix) >= (self.cookie_threshold / 4).max(1)
-            || self.failures.is_spent(now)
+            || self.failures.is_spent(now, self.failure_rate)
     }
 
     /// An admitted request began this SA and was answered so.
@@ -152,11 +162,14 @@ impl Admission {
         self.table.insert(now, claim, pass.is_peer, sa, answer);
     }
 
-    /// An admitted request began nothing. Whoever showed a cookie may ask as often as it likes: the answer goes to
-    /// nobody else, and a thousand peers that first guess the wrong group must all come up.
-    pub(crate) fn refused(&mut self, now: Instant, pass: Pass) {
+    /// An admitted request began nothing; `computed` tells whether that cost a key exchange. Whoever showed a cookie may ask
+    /// as often as it likes: the answer goes to nobody else, and a thousand peers that first guess the wrong group must all
+    /// come up. But it may not have us compute as often as it likes.
+    pub(crate) fn refused(&mut self, now: Instant, pass: Pass, computed: bool) {
         if !pass.proven {
-            self.failures.spend(now);
+            self.failures.spend(now, self.failure_rate);
+        } else if computed {
+            self.debts.owe(now, pass.prefix);
         }
     }
 

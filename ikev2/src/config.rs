@@ -22,8 +22,8 @@ pub struct EndpointConfig {
     pub ike_port: u16,
     /// UDP port of IKE and ESP with NAT traversal (RFC 7296 §2.23). Default 4500.
     pub nat_port: u16,
-    /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000. Each holds at most
-    /// 16 KiB of an incomplete IKE_AUTH request (RFC 7383 §5).
+    /// The most half-open SAs (IKE_SA_INIT answered, IKE_AUTH not yet seen) that are kept. Default 1000. Each holds its
+    /// request (`max_init_octets`) and as much of an incomplete IKE_AUTH request as `max_half_open_octets` says.
     pub max_half_open: usize,
     /// From how many half-open SAs that others began on an IKE_SA_INIT has to carry a cookie (RFC 7296 §2.6); a quarter
     /// of it for those of one network (IPv4 /24, IPv6 /48). 0: always.
@@ -32,11 +32,45 @@ pub struct EndpointConfig {
     /// in the same moment reach it, and the latter lose one round trip. Until then a flood costs 64 key exchanges for
     /// each 30 s.
     pub cookie_threshold: usize,
+    /// How long a half-open SA may wait for IKE_AUTH; a third of it while cookies are asked for. Default 30 s.
+    pub half_open_time: Duration,
+    /// The most octets of a first IKE_SA_INIT request, which is kept for AUTH; a longer one is dropped. Default 8192, where
+    /// proposals with every algorithm and the longest public value have less than half of it.
+    pub max_init_octets: usize,
+    /// The most octets of an incomplete IKE_AUTH request in fragments that a half-open SA holds (RFC 7383 §5). Default
+    /// 16 384.
+    pub max_half_open_octets: usize,
+    /// The same for an established SA, for a request and for a response. Default 65 536: no IKE message is longer.
+    pub max_message_octets: usize,
+    /// How many requests a second that cannot be served, and carry no cookie, are answered before cookies are asked for.
+    /// Default 50.
+    pub max_refusals: u32,
+    /// The most child SAs that a peer may have for each that is configured. Default 8: one, and others for a while that
+    /// replace it or cross it.
+    pub max_children: usize,
+    /// The most IKE SAs that are up with one peer, and as many that were replaced and wait for their end. Default 16.
+    pub max_ike_sas: usize,
+    /// How many SAs a peer may ask for in a second (CREATE_CHILD_SA), beyond as many as it may have at once; each may cost
+    /// a key exchange. Others are put off with TEMPORARY_FAILURE. Default 20.
+    pub max_exchanges: u32,
 }
 
 impl Default for EndpointConfig {
     fn default() -> Self {
-        Self { ike_port: 500, nat_port: 4500, max_half_open: 1000, cookie_threshold: 64 }
+        Self {
+            ike_port: 500,
+            nat_port: 4500,
+            max_half_open: 1000,
+            cookie_threshold: 64,
+            half_open_time: Duration::from_secs(30),
+            max_init_octets: 8 * 1024,
+            max_half_open_octets: 16 * 1024,
+            max_message_octets: 64 * 1024,
+            max_refusals: 50,
+            max_children: 8,
+            max_ike_sas: 16,
+            max_exchanges: 20,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `Endpoint`: owns every IKE SA and turns datagrams, time and commands into events, datagrams and a deadline.
 //!
 //! ```text
-//!   handle_datagram ─► header ─► first IKE_SA_INIT?  admission.rs, peers.rs ─► respond.rs
+//!   handle_datagram ─► header ─► first IKE_SA_INIT?  strangers.rs: peers.rs, admission.rs ─► respond.rs
 //!                            └─► SA by our SPI       sa/mod.rs: three gates ─► state
 //!   every input ends in settle(): news of the SAs ─► peer.rs decides what we want ─► timers
 //! ```
@@ -15,19 +15,18 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use self::probe::Probes;
-use crate::admission::{Admission, Claim, Verdict};
+use crate::admission::Admission;
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, PeerId, Transmit};
 use crate::peer::Knock;
 use crate::peers::Peers;
-use crate::registry::{ExchangeType, NotifyType};
+use crate::registry::ExchangeType;
 use crate::sa::collision::ours_goes;
-use crate::sa::{Attempt, IkeSa, InitRequest, Origin, Stage, respond_to_init};
+use crate::sa::{Attempt, IkeSa, Origin, Stage};
 use crate::shared::{Cx, News, Outbox, Shared};
 use crate::timers::{Timer, Timers};
-use crate::wire::header::{Flags, Header, IkeSpi};
-use crate::wire::message::{Chain, message};
+use crate::wire::header::{Header, IkeSpi};
 
 /// Every IKE SA of this host, for both roles. See the crate's drain contract.
 pub struct Endpoint {
@@ -43,13 +42,6 @@ pub struct Endpoint {
     /// When somebody was last told that we do not speak its version.
     version_told: Option<Instant>,
 }
-
-/// The most IKE SAs of one peer that are kept though replaced: it may rekey as fast as it likes.
-const MOST_CLOSING: usize = 16;
-/// The most IKE SAs that are up with one peer: one, and for a while another that crosses it or takes its place.
-const MOST_UP: usize = 16;
-/// The least time between two answers to messages of another version.
-const BETWEEN_VERSIONS: Duration = Duration::from_millis(100);
 
 impl Endpoint {
     /// An endpoint without peers. All its randomness comes from `seed`, which must be secret and fresh.
@@ -67,6 +59,7 @@ impl Endpoint {
             #[cfg(test)]
             key_exchanges: 0,
             packets: HashMap::new(),
+            paces: HashMap::new(),
             #[cfg(test)]
             picky: None,
         };
@@ -175,82 +168,6 @@ impl Endpoint {
         let disposition = sa.on_datagram(&header, path, payload, &mut cx);
         self.settle(now, ours);
         disposition
-    }
-
-    /// A request of a newer version is told which one we speak (RFC 7296 §2.5): in the clear, so only to addresses that
-    /// are a peer's, and never often.
-    fn on_other_version(&mut self, now: Instant, header: &Header, path: Path) {
-        let too_soon = self.version_told.is_some_and(|at| now < at + BETWEEN_VERSIONS);
-        let newer = header.major() > 2 && !header.flags.response;
-        if !newer || too_soon || self.peers.candidates(path.remote.ip()).is_empty() {
-            return;
-        }
-        self.version_told = Some(now);
-        let mut chain = Chain::new();
-        chain.notify(NotifyType::INVALID_MAJOR_VERSION, &[]);
-        let flags = Flags { response: true, ..Flags::default() };
-        let header = Header { version: Header::VERSION, flags, ..*header };
-        let answer = Arc::from(message(header, &chain));
-        Cx { now, shared: &mut self.shared }.transmit(path, answer);
-    }
-
-    /// A request that wants to begin an SA.
-    fn on_first(
-        &mut self,
-        now: Instant,
-        header: &Header,
-        path: Path,
-        payload: &[u8],
-    ) -> Disposition {
-        if header.spi_i == IkeSpi::ZERO {
-            return Disposition::Dropped(DropReason::Malformed);
-        }
-        if self.sas.contains_key(&header.spi_i) {
-            // Its sender chose the SPI that we chose: it is our own request, sent back.
-            return Disposition::Dropped(DropReason::Unexpected);
-        }
-        let candidates = self.peers.candidates(path.remote.ip());
-        if candidates.is_empty() {
-            return Disposition::Dropped(DropReason::UnknownPeer);
-        }
-        let Some(claim) = Claim::read(header, path, payload) else {
-            return Disposition::Dropped(DropReason::Malformed);
-        };
-        let configured = !candidates.there.is_empty();
-        let verdict = self.admission.judge(now, &claim, configured, &mut self.shared.rng);
-        let mut cx = Cx { now, shared: &mut self.shared };
-        let pass = match verdict {
-            Verdict::Repeat(answer) => {
-                cx.transmit(path, answer);
-                return Disposition::Dropped(DropReason::Retransmit);
-            }
-            Verdict::AskForCookie(answer) => {
-                cx.transmit(path, Arc::from(answer));
-                return Disposition::Dropped(DropReason::CookieAsked);
-            }
-            Verdict::Past => return Disposition::Dropped(DropReason::Retransmit),
-            Verdict::TooShort => return Disposition::Dropped(DropReason::Malformed),
-            Verdict::Full => return Disposition::Dropped(DropReason::Overload),
-            Verdict::Admit(pass) => pass,
-        };
-        let retention = pass.retention;
-        let request = InitRequest { header, path, datagram: payload, candidates, retention };
-        match respond_to_init(&request, &mut cx) {
-            Ok((sa, answer)) => {
-                let spi = sa.spi;
-                if let Some(victim) = pass.evict {
-                    self.forget(victim);
-                }
-                self.admission.begin(now, &claim, pass, spi, answer);
-                self.sas.insert(spi, sa);
-                self.settle(now, spi);
-                Disposition::Accepted
-            }
-            Err(reason) => {
-                self.admission.refused(now, pass);
-                Disposition::Dropped(reason)
-            }
-        }
     }
 
     /// Does what is due. Spurious calls do nothing.
@@ -444,7 +361,9 @@ impl Endpoint {
         let Ok(peer) = self.peers.one(id) else { return };
         let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
         let up: Vec<IkeSpi> = peer.sas.iter().filter(is_up).copied().collect();
-        for oldest in up.iter().take(up.len().saturating_sub(MOST_UP)) {
+        // One, and for a while another that crosses it or takes its place.
+        let most = self.shared.config.max_ike_sas.max(2);
+        for oldest in up.iter().take(up.len().saturating_sub(most)) {
             self.close(now, *oldest, CloseReason::Rekeyed);
         }
     }
@@ -568,7 +487,8 @@ impl Endpoint {
         let closing =
             |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Closing);
         let closing: Vec<IkeSpi> = peer.sas.iter().filter(closing).copied().collect();
-        let too_many = closing.len().saturating_sub(MOST_CLOSING);
+        // It may rekey as fast as it likes.
+        let too_many = closing.len().saturating_sub(self.shared.config.max_ike_sas.max(2));
         for spi in closing.into_iter().take(too_many) {
             self.forget(spi);
         }
@@ -609,6 +529,7 @@ mod children;
 mod follow;
 mod probe;
 mod reconfigure;
+mod strangers;
 mod switch;
 
 #[cfg(test)]

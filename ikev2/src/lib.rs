@@ -80,10 +80,13 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod allowance;
 mod candidates;
 mod config;
 mod crypto;
 mod difference;
+#[cfg(test)]
+mod effort;
 mod endpoint;
 mod error;
 mod event;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng;
 
+use crate::allowance::Allowance;
 use crate::config::{EndpointConfig, PeerConfig};
 use crate::crypto::rng;
 use crate::error::CloseReason;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) key_exchanges: usize,
     /// The last packet of a peer that had no child SA, until it has one.
     pub(crate) packets: HashMap<PeerId, PacketSelectors>,
+    /// How fast each peer asks for SAs.
+    pub(crate) paces: HashMap<PeerId, Allowance>,
     /// Refuse whatever asks for more than one pair of selectors, with this.
     #[cfg(test)]
     pub(crate) picky: Option<crate::registry::NotifyType>,

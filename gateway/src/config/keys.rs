@@ -45,11 +45,23 @@ pub(super) const FILE: &[Key] = &[
     later("http", "the status page and the metrics"),
     key("log"),
     key("security"),
+    key("limits"),
 ];
 
 pub(super) const LOG: &[Key] = &[key("level"), key("format")];
 
 pub(super) const SECURITY: &[Key] = &[key("warn"), key("forbid")];
+
+pub(super) const LIMITS: &[Key] = &[
+    key("half_open_time"),
+    key("max_init_octets"),
+    key("max_half_open_octets"),
+    key("max_message_octets"),
+    key("max_refusals"),
+    key("max_children"),
+    key("max_ike_sas"),
+    key("max_exchanges"),
+];
 
 pub(super) const GATEWAY: &[Key] = &[
     key("name"),
@@ -244,6 +256,7 @@ mod tests {
             ("`[gateway]`", GATEWAY, "", None),
             ("`[log]`", LOG, "", None),
             ("`[security]`", SECURITY, "", None),
+            ("`[limits]`", LIMITS, "", None),
             ("`[policy.NAME]`", POLICY, "", None),
             ("`[policy.NAME]`", DPD, "dpd.", None),
             ("`[connection.NAME]`", CONNECTION, "", None),
@@ -279,7 +292,8 @@ mod tests {
             assert!(!may_hold_secret(name), "{name}");
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
-        let harmless = harmless.chain(LOG).chain(SECURITY).chain(FAILOVER).chain(MONITOR);
+        let harmless =
+            harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(FAILOVER).chain(MONITOR);
         let paths =
             |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {

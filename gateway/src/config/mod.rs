@@ -47,8 +47,8 @@ pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{
     Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName,
-    LeakProtection, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk, Routes,
-    Security,
+    LeakProtection, Limits, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk,
+    Routes, Security,
 };
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;

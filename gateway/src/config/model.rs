@@ -103,6 +103,8 @@ pub struct Gateway {
     pub max_half_open: usize,
     /// What happens to packets for a remote network while no tunnel takes them. Default [`LeakProtection::Always`].
     pub leak_protection: LeakProtection,
+    /// `[limits]`.
+    pub limits: Limits,
     /// Source of monitors, pings and traces, inside the local networks of a connection; a connection may have another.
     /// Default `None`: what the kernel's route says.
     pub management_ip: Option<IpAddr>,
@@ -143,6 +145,70 @@ pub enum LogFormat {
     Text,
     /// One JSON object.
     Json,
+}
+
+/// `[limits]`: what strangers and peers can make us keep and compute, each as in [`ikev2::EndpointConfig`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a half-open IKE SA may wait, 3 s to 10 min. Default 30 s.
+    pub half_open_time: Duration,
+    /// Octets of an IKE_SA_INIT request, 1024 to 65 535. Default 8192.
+    pub max_init_octets: usize,
+    /// Octets of an incomplete message before authentication, 1024 to 65 536. Default 16 384.
+    pub max_half_open_octets: usize,
+    /// The same after it, 4096 to 65 536. Default 65 536.
+    pub max_message_octets: usize,
+    /// Refusals a second before cookies are wanted, 1 to 10 000. Default 50.
+    pub max_refusals: u32,
+    /// Child SAs of a peer for each that is configured, 3 to 1000. Default 8.
+    pub max_children: usize,
+    /// IKE SAs of a peer, 2 to 1000. Default 16.
+    pub max_ike_sas: usize,
+    /// SAs that a peer may ask for in a second, 1 to 10 000. Default 20.
+    pub max_exchanges: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let defaults = ikev2::EndpointConfig::default();
+        Self {
+            half_open_time: defaults.half_open_time,
+            max_init_octets: defaults.max_init_octets,
+            max_half_open_octets: defaults.max_half_open_octets,
+            max_message_octets: defaults.max_message_octets,
+            max_refusals: defaults.max_refusals,
+            max_children: defaults.max_children,
+            max_ike_sas: defaults.max_ike_sas,
+            max_exchanges: defaults.max_exchanges,
+        }
+    }
+}
+
+impl Limits {
+    /// The keys by which these differ from others.
+    pub fn apart<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'static str> + 'a {
+        let Self {
+            half_open_time,
+            max_init_octets,
+            max_half_open_octets,
+            max_message_octets,
+            max_refusals,
+            max_children,
+            max_ike_sas,
+            max_exchanges,
+        } = other;
+        let keys = [
+            ("half_open_time", self.half_open_time != *half_open_time),
+            ("max_init_octets", self.max_init_octets != *max_init_octets),
+            ("max_half_open_octets", self.max_half_open_octets != *max_half_open_octets),
+            ("max_message_octets", self.max_message_octets != *max_message_octets),
+            ("max_refusals", self.max_refusals != *max_refusals),
+            ("max_children", self.max_children != *max_children),
+            ("max_ike_sas", self.max_ike_sas != *max_ike_sas),
+            ("max_exchanges", self.max_exchanges != *max_exchanges),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
+    }
 }
 
 /// `[security]`: keywords of algorithms, each by the word that is printed for it.

@@ -36,6 +36,7 @@ pub(super) struct Raw {
     pub(super) logs: Vec<RawLog>,
     /// `[security]`, the same.
     pub(super) securities: Vec<RawSecurity>,
+    pub(super) limits: Vec<RawLimits>,
     pub(super) networks: Vec<RawNetwork>,
     pub(super) policies: Vec<RawPolicy>,
     pub(super) connections: Vec<RawConnection>,
@@ -71,6 +72,20 @@ pub(super) struct RawLog {
     pub(super) place: Place,
     pub(super) level: Field<String>,
     pub(super) format: Field<LogFormat>,
+}
+
+/// `[limits]`.
+#[derive(Debug)]
+pub(super) struct RawLimits {
+    pub(super) place: Place,
+    pub(super) half_open_time: Field<Duration>,
+    pub(super) max_init_octets: Field<u64>,
+    pub(super) max_half_open_octets: Field<u64>,
+    pub(super) max_message_octets: Field<u64>,
+    pub(super) max_refusals: Field<u64>,
+    pub(super) max_children: Field<u64>,
+    pub(super) max_ike_sas: Field<u64>,
+    pub(super) max_exchanges: Field<u64>,
 }
 
 /// `[security]`.
@@ -151,6 +166,11 @@ impl Raw {
                 titled(&value, "security", "[security]", keys::SECURITY, findings)
         {
             self.securities.push(RawSecurity::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("limits")
+            && let Some(section) = titled(&value, "limits", "[limits]", keys::LIMITS, findings)
+        {
+            self.limits.push(RawLimits::read(&section, findings));
         }
         if let Field::Given(value) = file.raw("networks")
             && let Some(section) = names_of(&value, "networks", findings)
@@ -299,6 +319,23 @@ impl RawLog {
     }
 }
 
+impl RawLimits {
+    fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
+        let waiting = HALF_OPEN_TIME_MIN..=HALF_OPEN_TIME_MAX;
+        Self {
+            place: section.place().clone(),
+            half_open_time: duration(section, "half_open_time", waiting, findings),
+            max_init_octets: section.integer("max_init_octets", 1024..=65535, findings),
+            max_half_open_octets: section.integer("max_half_open_octets", 1024..=65536, findings),
+            max_message_octets: section.integer("max_message_octets", 4096..=65536, findings),
+            max_refusals: section.integer("max_refusals", 1..=10_000, findings),
+            max_children: section.integer("max_children", 3..=1000, findings),
+            max_ike_sas: section.integer("max_ike_sas", 2..=1000, findings),
+            max_exchanges: section.integer("max_exchanges", 1..=10_000, findings),
+        }
+    }
+}
+
 impl RawSecurity {
     fn read(section: &Section<'_>, findings: &mut Findings) -> Self {
         Self {
@@ -311,6 +348,9 @@ impl RawSecurity {
 
 /// With 16 KiB each that is 1.6 GB under attack, which is more than anybody should give.
 const HALF_OPEN_MAX: u64 = 100_000;
+/// Shorter than that an honest peer on a slow path does not come through.
+const HALF_OPEN_TIME_MIN: Duration = Duration::from_secs(3);
+const HALF_OPEN_TIME_MAX: Duration = Duration::from_mins(10);
 
 impl RawPolicy {
     fn read(name: At<String>, section: &Section<'_>, findings: &mut Findings) -> Self {

@@ -64,6 +64,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "connection" => named(table(CONNECTION, "", keys::CONNECTION)),
         "log" if in_file => table("`[log]`", "", keys::LOG),
         "security" => table("`[security]`", "", keys::SECURITY),
+        "limits" => table("`[limits]`", "", keys::LIMITS),
         "dpd" => either(&[json!({ "enum": [false, "off"] }), table(POLICY, "dpd.", keys::DPD)]),
         "psk" => table(CONNECTION, "psk.", keys::PSK),
         "key" => either(&[text(), table(CONNECTION, "key.", keys::PRIVATE_KEY)]),
@@ -92,10 +93,25 @@ fn value(chapter: &str, name: &str) -> Value {
         "rsa_padding" => one_of(&["pss", "pkcs1"]),
         "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" | "allow_legacy"
         | "allow_unencrypted" | "required" => flag(),
-        "ike_port" | "nat_port" | "workers" | "cookie_threshold" | "max_half_open" | "metric"
-        | "replay_window" | "esp_lifepackets" | "port" | "fail_after" => number(),
-        "ike_lifetime" | "esp_lifetime" | "interval" | "timeout" | "probe" | "max_latency"
-        | "nat_keepalive" | "auth_lifetime" | "failback" => {
+        "ike_port"
+        | "nat_port"
+        | "workers"
+        | "cookie_threshold"
+        | "max_half_open"
+        | "metric"
+        | "replay_window"
+        | "esp_lifepackets"
+        | "port"
+        | "fail_after"
+        | "max_init_octets"
+        | "max_half_open_octets"
+        | "max_message_octets"
+        | "max_refusals"
+        | "max_children"
+        | "max_ike_sas"
+        | "max_exchanges" => number(),
+        "half_open_time" | "ike_lifetime" | "esp_lifetime" | "interval" | "timeout" | "probe"
+        | "max_latency" | "nat_keepalive" | "auth_lifetime" | "failback" => {
             if name == "failback" {
                 text()
             } else {
@@ -145,6 +161,7 @@ mod tests {
             (CONNECTION, keys::CONNECTION),
             ("`[log]`", keys::LOG),
             ("`[security]`", keys::SECURITY),
+            ("`[limits]`", keys::LIMITS),
         ] {
             let table = table(chapter, "", keys);
             for key in keys.iter().filter(|key| !unserved(key)) {

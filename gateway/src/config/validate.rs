@@ -17,11 +17,11 @@ use super::connection::{Context, Draft, Networks, repeated};
 use super::credentials::Defaults;
 use super::identities::identity;
 use super::load::Surroundings;
-use super::model::{Connection, Gateway, LeakProtection, Log, Security};
+use super::model::{Connection, Gateway, LeakProtection, Limits, Log, Security};
 use super::monitor::{check_inside, management_ip};
 use super::overlap::compare;
 use super::policy::{Policies, twice};
-use super::raw::{Raw, RawGateway, RawLog, RawNetwork};
+use super::raw::{Raw, RawGateway, RawLimits, RawLog, RawNetwork};
 use super::raw_connection::RawConnection;
 use super::relay;
 use super::report::Diagnostic;
@@ -43,7 +43,8 @@ pub(super) fn validate(
     surroundings: &Surroundings,
     findings: &mut Findings,
 ) -> Option<Meaning> {
-    let gateway = gateway(&raw.gateways, surroundings, findings);
+    let mut gateway = gateway(&raw.gateways, surroundings, findings);
+    gateway.limits = limits(&raw.limits, findings);
     let log = log(&raw.logs, findings);
     let security = only(&raw.securities, "security", |one| &one.place, findings);
     let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
@@ -176,6 +177,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
         leak_protection: LeakProtection::Always,
+        limits: Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),
     };
@@ -211,6 +213,24 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         findings.add(same_ports(first));
     }
     gateway
+}
+
+fn limits(raw: &[RawLimits], findings: &mut Findings) -> Limits {
+    let usual = Limits::default();
+    let Some(raw) = only(raw, "limits", |one| &one.place, findings) else { return usual };
+    let rate = |field: &Field<u64>, default: u32| {
+        field.value().and_then(|&value| u32::try_from(value).ok()).unwrap_or(default)
+    };
+    Limits {
+        half_open_time: raw.half_open_time.value().copied().unwrap_or(usual.half_open_time),
+        max_init_octets: count(&raw.max_init_octets, usual.max_init_octets),
+        max_half_open_octets: count(&raw.max_half_open_octets, usual.max_half_open_octets),
+        max_message_octets: count(&raw.max_message_octets, usual.max_message_octets),
+        max_refusals: rate(&raw.max_refusals, usual.max_refusals),
+        max_children: count(&raw.max_children, usual.max_children),
+        max_ike_sas: count(&raw.max_ike_sas, usual.max_ike_sas),
+        max_exchanges: rate(&raw.max_exchanges, usual.max_exchanges),
+    }
 }
 
 /// The form has checked the range already.

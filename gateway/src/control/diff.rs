@@ -139,6 +139,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         workers,
         cookie_threshold,
         max_half_open,
+        limits,
         name: _,
         id: _,
         state: _,
@@ -159,7 +160,9 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         ("cookie_threshold", old.cookie_threshold != *cookie_threshold),
         ("max_half_open", old.max_half_open != *max_half_open),
     ];
-    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("[gateway] {key}")).collect()
+    let of_gateway = keys.iter().filter(|(_, differs)| *differs);
+    let of_limits = old.limits.apart(limits).map(|key| format!("[limits] {key}"));
+    of_gateway.map(|(key, _)| format!("[gateway] {key}")).chain(of_limits).collect()
 }
 
 /// What may change and is of no connection. (`id` is part of every connection that has none of its own.)

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, LeakProtection, Log, LogFormat, Monitor, MonitorKind,
-    MssClamp, OurProof, Part, Peer, Policy, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, LeakProtection, Limits, Log, LogFormat, Monitor,
+    MonitorKind, MssClamp, OurProof, Part, Peer, Policy, Routes, Security, TheirProof,
 };
 use crate::sys::privileges;
 
@@ -29,6 +29,7 @@ pub(super) fn of(
     both.table("gateway", gateway_keys(gateway));
     both.table("log", log_keys(log));
     both.table("security", security_keys(security));
+    both.table("limits", limits_keys(&gateway.limits));
     let apart = apart(connections);
     for connection in connections {
         let policy = &connection.config.policy;
@@ -150,6 +151,20 @@ fn log_keys(log: &Log) -> Vec<Setting> {
         LogFormat::Json => "json",
     };
     vec![set("level", log.level.clone(), "info"), set("format", format, "text")]
+}
+
+fn limits_keys(limits: &Limits) -> Vec<Setting> {
+    let usual = Limits::default();
+    vec![
+        set("half_open_time", span(limits.half_open_time), span(usual.half_open_time)),
+        set("max_init_octets", limits.max_init_octets, usual.max_init_octets),
+        set("max_half_open_octets", limits.max_half_open_octets, usual.max_half_open_octets),
+        set("max_message_octets", limits.max_message_octets, usual.max_message_octets),
+        set("max_refusals", limits.max_refusals, usual.max_refusals),
+        set("max_children", limits.max_children, usual.max_children),
+        set("max_ike_sas", limits.max_ike_sas, usual.max_ike_sas),
+        set("max_exchanges", limits.max_exchanges, usual.max_exchanges),
+    ]
 }
 
 fn security_keys(security: &Security) -> Vec<Setting> {

@@ -270,6 +270,15 @@ fn endpoint(gateway: &Gateway) -> Result<Endpoint, StartError> {
     config.nat_port = gateway.nat_port;
     config.cookie_threshold = gateway.cookie_threshold;
     config.max_half_open = gateway.max_half_open;
+    let limits = &gateway.limits;
+    config.half_open_time = limits.half_open_time;
+    config.max_init_octets = limits.max_init_octets;
+    config.max_half_open_octets = limits.max_half_open_octets;
+    config.max_message_octets = limits.max_message_octets;
+    config.max_refusals = limits.max_refusals;
+    config.max_children = limits.max_children;
+    config.max_ike_sas = limits.max_ike_sas;
+    config.max_exchanges = limits.max_exchanges;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)
         .map_err(|error| failed("get random numbers")(io::Error::other(error)))?;

@@ -97,6 +97,11 @@ fn every_key_arrives_in_the_model() {
     assert_eq!((gateway.name.as_str(), gateway.tun.as_str()), ("fra1", "vpn0"));
     assert_eq!((gateway.ike_port, gateway.nat_port, gateway.mtu), (1500, 14500, Some(1400)));
     assert_eq!((gateway.cookie_threshold, gateway.max_half_open), (0, 500));
+    let limits = &gateway.limits;
+    assert_eq!(limits.half_open_time, Duration::from_secs(45));
+    assert_eq!((limits.max_init_octets, limits.max_half_open_octets), (4096, 8192));
+    assert_eq!((limits.max_message_octets, limits.max_refusals), (32_768, 60));
+    assert_eq!((limits.max_children, limits.max_ike_sas, limits.max_exchanges), (9, 17, 21));
     assert_eq!(gateway.workers, 3);
     assert_eq!((gateway.user.as_deref(), gateway.sandbox), (Some("vpn"), false));
     assert_eq!(gateway.listen.len(), 2);

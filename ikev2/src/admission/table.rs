@@ -39,6 +39,20 @@ struct Entry {
     nonce: Vec<u8>,
     cookie: bool,
     answer: Arc<[u8]>,
+    /// How often it was given again.
+    repeats: u8,
+}
+
+/// How often an answer is given again: oftener than any initiator asks in the time of a half-open SA, on a path that doubles
+/// what it carries. The address need not be the sender's, and the answer may be longer than the request.
+const MOST_REPEATS: u8 = 16;
+
+/// What an IKE_SA_INIT request is to those that are there.
+pub(super) enum Known {
+    /// One of them began with it and was answered so.
+    Answered(Arc<[u8]>),
+    /// That, too often.
+    TooOften,
 }
 
 struct Place {
@@ -54,11 +68,17 @@ impl Table {
     /// A copy of the request that was sent before the cookie was known may come late, when we are no longer on guard. Its
     /// sender has gone on to the request with the cookie, whose octets it will sign (RFC 7296 §2.15), so it needs that
     /// one's answer.
-    pub(super) fn answer_to(&self, claim: &Claim<'_>) -> Option<Arc<[u8]>> {
-        let entry = self.by_request.get(&(claim.spi_i(), claim.remote))?;
+    pub(super) fn answer_to(&mut self, claim: &Claim<'_>) -> Option<Known> {
+        let entry = self.by_request.get_mut(&(claim.spi_i(), claim.remote))?;
         let older = entry.cookie && claim.cookie.is_none() && entry.nonce == claim.nonce;
         let known = older || entry.digest == digest(claim);
-        known.then(|| Arc::clone(&entry.answer))
+        known.then(|| {
+            if entry.repeats >= MOST_REPEATS {
+                return Known::TooOften;
+            }
+            entry.repeats += 1;
+            Known::Answered(Arc::clone(&entry.answer))
+        })
     }
 
     /// Whether this is a copy of a request whose SA is up.
@@ -117,7 +137,7 @@ impl Table {
         let request = (claim.spi_i(), claim.remote);
         let prefix = Prefix::of(claim.remote.ip());
         let (digest, cookie) = (digest(claim), claim.cookie.is_some());
-        let entry = Entry { sa, digest, nonce: claim.nonce.to_vec(), cookie, answer };
+        let entry = Entry { sa, digest, nonce: claim.nonce.to_vec(), cookie, answer, repeats: 0 };
         self.by_request.insert(request, entry);
         self.by_sa.insert(sa, Place { request, is_peer, prefix, serial });
         self.shares(is_peer).insert(serial, prefix, sa, now);

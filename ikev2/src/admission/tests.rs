@@ -17,7 +17,13 @@ use crate::wire::header::{Flags, Header, MessageId};
 use crate::wire::message::{Body, Chain, message};
 
 const NONCE: [u8; 32] = [7; 32];
-const PASS: Pass = Pass { proven: false, is_peer: false, retention: RETENTION, evict: None };
+/// That of a stranger in quiet times.
+fn pass() -> Pass {
+    let (prefix, retention) = (Prefix::of(HOME.parse::<SocketAddr>().unwrap().ip()), RETENTION);
+    Pass { proven: false, prefix, is_peer: false, retention, evict: None }
+}
+
+const RETENTION: Duration = Duration::from_secs(30);
 const HOME: &str = "192.0.2.7:500";
 
 struct Desk {
@@ -134,7 +140,7 @@ fn a_repeat_gets_the_same_answer_and_a_change_does_not() {
     let first = request(1, &NONCE, None, KeMethod::CURVE25519);
     let other = request(1, &NONCE, None, KeMethod::ECP_256);
     let now = desk.now();
-    desk.admission.begin(now, &claim(HOME, &first), PASS, IkeSpi(9), Arc::from(&b"answer"[..]));
+    desk.admission.begin(now, &claim(HOME, &first), pass(), IkeSpi(9), Arc::from(&b"answer"[..]));
     assert!(matches!(desk.judge(HOME, &first), Verdict::Repeat(a) if *a == *b"answer"));
     assert!(matches!(desk.judge(HOME, &other), Verdict::Admit(_)));
     assert!(matches!(desk.judge("192.0.2.7:501", &first), Verdict::Admit(_)));
@@ -150,7 +156,7 @@ fn a_late_copy_from_before_the_cookie_begins_nothing() {
     let early = request(1, &NONCE, None, KeMethod::CURVE25519);
     let proven = request(1, &NONCE, Some(&[5; 17]), KeMethod::CURVE25519);
     let now = desk.now();
-    desk.admission.begin(now, &claim(HOME, &proven), PASS, IkeSpi(9), Arc::from(&b"answer"[..]));
+    desk.admission.begin(now, &claim(HOME, &proven), pass(), IkeSpi(9), Arc::from(&b"answer"[..]));
     assert!(matches!(desk.judge(HOME, &early), Verdict::Repeat(a) if *a == *b"answer"));
     // A cookie that somebody forged in between is another matter: that request is the newest.
     let forged = request(1, &NONCE, Some(&[6; 17]), KeMethod::CURVE25519);
@@ -267,7 +273,7 @@ fn whoever_is_refused_too_often_is_asked_for_a_cookie_too() {
     let mut refused = 0;
     while let Verdict::Admit(pass) = desk.judge(HOME, &datagram) {
         let now = desk.now();
-        desk.admission.refused(now, pass);
+        desk.admission.refused(now, pass, true);
         refused += 1;
     }
     assert_eq!(refused, 50);
@@ -276,7 +282,7 @@ fn whoever_is_refused_too_often_is_asked_for_a_cookie_too() {
     for _ in 0..1000 {
         let Verdict::Admit(pass) = desk.judge(HOME, &proven) else { panic!("locked out") };
         let now = desk.now();
-        desk.admission.refused(now, pass);
+        desk.admission.refused(now, pass, false);
     }
     desk.clock = 1.1;
     assert!(matches!(desk.judge(HOME, &datagram), Verdict::Admit(_)), "it is over");
@@ -294,7 +300,7 @@ fn half_open_sas_wait_shorter_while_we_are_on_guard() {
     desk.come(HOME).unwrap();
     let cookie = desk.cookie(HOME, 1, &NONCE);
     let second = request(1, &NONCE, Some(&cookie), KeMethod::CURVE25519);
-    assert_eq!(retention(desk.judge(HOME, &second)), RETENTION_ON_GUARD);
+    assert_eq!(retention(desk.judge(HOME, &second)), Duration::from_secs(10));
 }
 
 /// The answer to a request that only a forger would write could be longer than it.

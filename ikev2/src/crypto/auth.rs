@@ -60,6 +60,8 @@ pub(crate) fn verify_psk(
     signed: SignedOctets<'_>,
     received: &[u8],
 ) -> Option<PeerAuthenticated> {
+    #[cfg(test)]
+    crate::effort::count("keys tried");
     let good: bool = psk_auth(prf, psk, signed).ct_eq(received).into();
     good.then_some(PeerAuthenticated(()))
 }
@@ -72,6 +74,8 @@ pub(crate) fn verify_signature(
     signed: SignedOctets<'_>,
     auth: &Auth<'_>,
 ) -> Result<(PeerAuthenticated, Scheme), AuthProblem> {
+    #[cfg(test)]
+    crate::effort::count("signatures verified");
     let scheme = signature::verify(key, auth.method, auth.data, &signed.concat(prf))?;
     Ok((PeerAuthenticated(()), scheme))
 }

@@ -74,6 +74,8 @@ pub(crate) fn answer(
     peer: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<(Vec<u8>, Zeroizing<Vec<u8>>), KeError> {
+    #[cfg(test)]
+    crate::effort::count("key exchanges");
     if let Some(len) = kem::key_len(method) {
         if peer.len() != len {
             return Err(KeError::Length(method));

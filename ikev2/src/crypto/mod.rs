@@ -44,5 +44,5 @@ pub(crate) mod suite;
 #[cfg(test)]
 mod transcripts;
 #[cfg(test)]
-mod vectors;
+pub(crate) mod vectors;
 mod xcbc;

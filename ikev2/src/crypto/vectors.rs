@@ -33,7 +33,7 @@ pub(super) fn committed(file: &str) -> Vec<Case> {
 }
 
 /// A file of the external vectors, gunzipped if its name ends so.
-pub(super) fn external(file: &str) -> Option<Vec<u8>> {
+pub(crate) fn external(file: &str) -> Option<Vec<u8>> {
     let directory = std::env::var_os("IPSEC_VECTORS")
         .map_or_else(|| workspace().join("../shared/vectors"), PathBuf::from);
     let path = directory.join(file);

@@ -114,6 +114,8 @@ fn check_path(
         // webpki takes no lists for no wish to look at any.
         return Err(AuthProblem::RevocationUnknown { subject: leaf.subject().clone() });
     }
+    #[cfg(test)]
+    crate::effort::count("chains built");
     let explain = |error: Error| explain(error, trust, leaf, others, now);
     let der = CertificateDer::from(leaf.der());
     let end = EndEntityCert::try_from(&der).map_err(explain)?;

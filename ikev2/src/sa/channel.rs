@@ -200,7 +200,8 @@ impl Channel {
         let passed = match fragment {
             None => Collected::Whole(self.protection.open(datagram)?),
             Some(fragment) => {
-                let how = (&self.protection, cx.now);
+                let cap = self.fragments.cap(&cx.shared.config);
+                let how = (&self.protection, cap, cx.now);
                 self.fragments.collect(fragment, (header, &mut ticket), how, datagram, whole)?
             }
         };

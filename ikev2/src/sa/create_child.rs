@@ -72,6 +72,10 @@ impl Established {
         message: &Message<'_>,
         cx: &mut Cx<'_>,
     ) -> State {
+        if self.asks_too_fast(cx) {
+            self.refuse(message, NotifyType::TEMPORARY_FAILURE, &[], cx);
+            return self.pump(cx);
+        }
         if is_for_ike(&message.body) {
             return self.on_rekey_ike_request(message, cx);
         }

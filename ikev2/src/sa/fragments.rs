@@ -18,7 +18,7 @@ use rand_core::CryptoRng;
 
 use super::Cx;
 use super::window::Ticket;
-use crate::config::{FragmentSizes, Fragmentation};
+use crate::config::{EndpointConfig, FragmentSizes, Fragmentation};
 use crate::crypto::auth::PeerAuthenticated;
 use crate::crypto::intauth::Associated;
 use crate::crypto::sk::{Added, Authentic, Fragment, Protection, Reassembly};
@@ -29,11 +29,6 @@ use crate::shared::Shared;
 use crate::wire::header::Header;
 use crate::wire::message::{Body, Chain};
 
-/// The most octets of an incomplete message that are held before the peer is authenticated: whoever knows no more than
-/// how to begin can make us hold this much for each half-open SA (RFC 7383 §5). Long chains of certificates fit.
-const CAP_HALF_OPEN: usize = 16 * 1024;
-/// The same for a peer that is authenticated. No IKE message is longer.
-const CAP: usize = 64 * 1024;
 /// How long fragments are kept while others are missing (RFC 7383 §2.6): as long as other stacks repeat a request.
 const PATIENCE: Duration = Duration::from_secs(165);
 /// How often a request is sent in one size before it is cut into smaller fragments: for three and a half seconds.
@@ -163,6 +158,12 @@ impl Fragments {
         Some(Room { usual: if self.narrow { least } else { inside(size) }, least })
     }
 
+    /// The most octets of an incomplete message that are held. Before the peer is authenticated whoever knows no more than
+    /// how to begin can make us hold this much for each half-open SA (RFC 7383 §5); long chains of certificates fit.
+    pub(super) const fn cap(&self, config: &EndpointConfig) -> usize {
+        if self.authenticated { config.max_message_octets } else { config.max_half_open_octets }
+    }
+
     /// A request of ours passed only after it was cut smaller: what follows begins so (RFC 7383 §2.5.2).
     pub(super) const fn stay_narrow(&mut self) {
         self.narrow = true;
@@ -179,11 +180,10 @@ impl Fragments {
         &mut self,
         claimed: Fragment,
         (header, ticket): (&Header, &mut Ticket),
-        (protection, now): (&Protection, Instant),
+        (protection, cap, now): (&Protection, usize, Instant),
         datagram: &mut [u8],
         whole: &'m mut Vec<u8>,
     ) -> Result<Collected<'m>, DropReason> {
-        let cap = if self.authenticated { CAP } else { CAP_HALF_OPEN };
         let incoming = if header.flags.response { &mut self.responses } else { &mut self.requests };
         let begins = incoming.pieces.would_restart(claimed);
         let other = !begins && incoming.exchange != header.exchange;

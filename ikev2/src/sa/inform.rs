@@ -5,6 +5,8 @@
 //!   empty   in ─► empty answer                                Task::DeleteChild ─► D(ESP) out;  Task::Liveness ─► empty out
 //! ```
 
+use std::collections::HashSet;
+
 use super::child::Phase;
 use super::established::Established;
 use super::tasks::Pending;
@@ -42,10 +44,15 @@ impl Established {
         let mut chain = Chain::new();
         self.on_addresses(message, &mut chain, cx);
         let mut ours = Vec::new();
-        for spi in
-            body.deletes.iter().filter(|d| d.protocol == ProtocolId::ESP).flat_map(|d| &d.spis)
-        {
-            ours.extend(self.on_child_delete(*spi, cx));
+        let esp = body.deletes.iter().filter(|d| d.protocol == ProtocolId::ESP);
+        // A message names 16 000 SPIs; for those that are none of ours no child is looked at.
+        let known: HashSet<u32> = self.children.iter().map(|c| c.spi_out.0.get()).collect();
+        for spi in esp.flat_map(|d| &d.spis) {
+            if known.contains(spi) {
+                ours.extend(self.on_child_delete(*spi, cx));
+            } else {
+                self.on_early_delete(*spi);
+            }
         }
         if !ours.is_empty() {
             chain.delete_esp(&ours);

@@ -1,11 +1,9 @@
-//! The initial exchanges as initiator (RFC 7296 §1.2).
+//! IKE_SA_INIT as initiator (RFC 7296 §1.2).
 //!
 //! ```text
 //!   InitSent ── HDR, [N(COOKIE)], SAi1, KEi, Ni, N(NAT_DETECTION_*) ──►
 //!            ◄── HDR, SAr1, KEr, Nr, N(NAT_DETECTION_*)                     or N(COOKIE), N(INVALID_KE_PAYLOAD): once more
-//!            (IKE_INTERMEDIATE for each further key exchange: intermediate.rs)
-//!   AuthSent ── HDR, SK { IDi, [N(INITIAL_CONTACT)], [CERT..], [CERTREQ], [IDr], AUTH, SAi2, TSi, TSr } ──►
-//!            ◄── HDR, SK { IDr, [CERT..], AUTH, SAr2, TSi, TSr }            ─► Established
+//!   Begun    (IKE_INTERMEDIATE for each further key exchange: intermediate.rs, then IKE_AUTH: authenticate.rs)
 //! ```
 //!
 //! Nothing in an IKE_SA_INIT response is authenticated: an error in it is a hint that shortens the attempt, and a real
@@ -15,26 +13,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::channel::{Channel, backoff};
-use super::child::ChildOffer;
-use super::closing::Closing;
-use super::established::{Established, UNSUPPORTED_CRITICAL};
-use super::extensions::{self, Announced, Extensions};
+use super::extensions::{self, Announced};
 use super::intermediate::{Begun, Intermediate};
-use super::proof::{self, Ends, Shown, local_identity};
-use super::tasks::Task;
-use super::{Attempt, Cx, Message, Origin, State, fragments, nat, negotiate, redirect};
-use crate::config::{Childless, Encap, PeerConfig, Ppk, RemoteId};
-use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
+use super::{Attempt, Cx, Origin, State, fragments, nat, negotiate, redirect};
+use crate::config::{Encap, PeerConfig};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
-use crate::crypto::ppk::mixed;
 use crate::crypto::suite::IkeSuite;
 use crate::error::{CloseReason, DropReason, PpkProblem};
 use crate::event::{Deadline, Disposition, Path, PeerId};
 use crate::registry::{ExchangeType, KeMethod, NotifyType, PayloadType, ProtocolId};
 use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
-use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain, Notify, message};
 use crate::wire::redirect::GatewayId;
 
@@ -70,24 +60,6 @@ struct Agreed {
     channel: Channel,
     nonce_r: Vec<u8>,
     announced: Announced,
-}
-
-/// IKE_AUTH is sent.
-pub(super) struct AuthSent {
-    pub(super) channel: Channel,
-    announced: Announced,
-    peer: PeerId,
-    local_id: Identity,
-    local_auth: &'static str,
-    init_response: Vec<u8>,
-    nonce_i: Vec<u8>,
-    nonce_r: Vec<u8>,
-    /// The end of the signed octets (RFC 9242 §3.3.2).
-    int_auth: Vec<u8>,
-    /// The post-quantum key that we named; not mixed in before the peer has taken it.
-    ppk: Option<Ppk>,
-    offer: Option<ChildOffer>,
-    give_up_at: Instant,
 }
 
 impl InitSent {
@@ -358,268 +330,9 @@ impl InitSent {
     }
 }
 
-impl Begun {
-    /// Sends IKE_AUTH. Gives up if our key makes no signature that the peer can check.
-    pub(super) fn authenticate(mut self, cx: &mut Cx<'_>) -> State {
-        let config = cx.peer(self.peer);
-        let config = &*config;
-        let announced = self.announced;
-        let local_id = local_identity(config, self.channel.path);
-        let int_auth = self.intermediate.octets();
-        let (prf, id_body) = (self.channel.prf(), local_id.emit());
-        let prove = |sk_p: &[u8]| {
-            let signed = SignedOctets {
-                message: &self.init_request,
-                peer_nonce: &self.nonce_r,
-                sk_p,
-                id_body: &id_body,
-                int_auth: &int_auth,
-            };
-            proof::data(&config.local_auth, announced, prf, signed)
-        };
-        let plain = &self.channel.sk_p_ours;
-        let ppk = config.ppk.clone().filter(|_| announced.ppk);
-        let proved = match &ppk {
-            Some(ppk) => prove(&mixed(prf, ppk.key.octets(), plain)),
-            None => prove(plain),
-        };
-        let without = ppk.as_ref().filter(|ppk| !ppk.required).map(|_| prove(plain)).transpose();
-        let (auth, without) = match proved.and_then(|auth| Ok((auth, without?))) {
-            Ok(both) => both,
-            Err(reason) => return self.fail(reason, cx),
-        };
-        let mut chain = Chain::new();
-        chain.id_i(&local_id);
-        if self.attempt.supersedes.is_none() {
-            chain.notify(NotifyType::INITIAL_CONTACT, &[]);
-        }
-        proof::show(&mut chain, &config.local_auth, announced);
-        proof::wish(&mut chain, std::iter::once(config));
-        if let RemoteId::Exact(remote_id) = &config.remote_id {
-            chain.id_r(remote_id);
-        }
-        chain.auth(auth.method, &auth.octets);
-        if let Some(ppk) = &ppk {
-            chain.notify(NotifyType::PPK_IDENTITY, &ppk.id.emit());
-        }
-        if let Some(without) = without {
-            chain.notify(NotifyType::NO_PPK_AUTH, &without.octets);
-        }
-        let childless = config.childless == Childless::Prefer && announced.childless;
-        let offer = if childless { None } else { first_offer(self.peer, config, cx) };
-        if let Some(offer) = &offer {
-            offer.write(&mut chain);
-        }
-        extensions::ask_in_auth(&mut chain, self.channel.path, config);
-        self.channel.request(ExchangeType::IKE_AUTH, &chain, cx);
-        State::AuthSent(Box::new(AuthSent {
-            channel: self.channel,
-            announced,
-            peer: self.peer,
-            local_id,
-            local_auth: auth.name,
-            init_response: self.init_response,
-            nonce_i: self.nonce_i,
-            nonce_r: self.nonce_r,
-            int_auth,
-            ppk,
-            offer,
-            give_up_at: cx.now + ATTEMPT,
-        }))
-    }
-}
-
-impl AuthSent {
-    pub(super) fn on_auth_response(
-        mut self: Box<Self>,
-        message: &Message<'_>,
-        cx: &mut Cx<'_>,
-    ) -> State {
-        let config = cx.peer(self.peer);
-        let body = &message.body;
-        if body.unsupported_critical.is_some() {
-            return self.delete(CloseReason::Protocol(UNSUPPORTED_CRITICAL), cx);
-        }
-        if body.auth.is_none() {
-            let reason = self.refusal(body, &config);
-            return self.fail(reason, cx);
-        }
-        if let Err(reason) = self.settle_ppk(body) {
-            return self.reject(reason, cx);
-        }
-        match self.verify(body, &config, cx) {
-            Ok(proved) => match redirect::target(body, &config) {
-                Some(to) => self.delete(CloseReason::Redirected { to }, cx),
-                None => self.establish(proved, body, &config, cx),
-            },
-            Err(reason) => self.reject(reason, cx),
-        }
-    }
-
-    /// The peer names the post-quantum key if it has taken ours (RFC 8784 §3). What it says is believed when its AUTH fits.
-    fn settle_ppk(&mut self, body: &Body<'_>) -> Result<(), CloseReason> {
-        let taken = body.notify(NotifyType::PPK_IDENTITY).is_some();
-        match self.ppk.take() {
-            Some(ppk) if taken => {
-                self.channel.mix(ppk.key.octets());
-                self.ppk = Some(ppk);
-                Ok(())
-            }
-            Some(ppk) if ppk.required => Err(CloseReason::Ppk(PpkProblem::Declined)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// What the peer's refusal means; it is authenticated by the keys, though not by an identity.
-    fn refusal(&self, body: &Body<'_>, config: &PeerConfig) -> CloseReason {
-        let expected = match &config.remote_id {
-            RemoteId::Exact(identity) => Some(identity.clone()),
-            RemoteId::PeerAddress => Some(Identity::from(self.channel.path.remote.ip())),
-        };
-        match body.error_notify().map(|notify| notify.kind) {
-            Some(NotifyType::AUTHENTICATION_FAILED) => {
-                CloseReason::AuthRefusedByPeer { sent: self.local_id.clone(), expected }
-            }
-            Some(kind) => CloseReason::Notified(kind),
-            None => CloseReason::Protocol("the peer's IKE_AUTH answer has no AUTH payload"),
-        }
-    }
-
-    fn verify(
-        &self,
-        body: &Body<'_>,
-        config: &PeerConfig,
-        cx: &Cx<'_>,
-    ) -> Result<(PeerAuthenticated, Identity, Shown), CloseReason> {
-        let (Some(id), Some(auth)) = (&body.id_r, &body.auth) else {
-            return Err(CloseReason::Protocol("the peer's IKE_AUTH answer has no identity"));
-        };
-        let claimed = id.identity.clone();
-        if !is_expected(&config.remote_id, &claimed, self.channel.path) {
-            let expected = vec![expected_identity(config, self.channel.path)];
-            return Err(CloseReason::WrongIdentity { claimed, expected });
-        }
-        let signed = SignedOctets {
-            message: &self.init_response,
-            peer_nonce: &self.nonce_i,
-            sk_p: &self.channel.sk_p_theirs,
-            id_body: id.raw,
-            int_auth: &self.int_auth,
-        };
-        let shown = (&claimed, auth);
-        let (wanted, prf) = (&config.remote_auth, self.channel.prf());
-        let (proof, shown) = proof::check(wanted, body, shown, prf, signed, cx.wall_clock())?;
-        Ok((proof, claimed, shown))
-    }
-
-    fn establish(
-        self,
-        (proof, remote_id, remote): (PeerAuthenticated, Identity, Shown),
-        body: &Body<'_>,
-        config: &PeerConfig,
-        cx: &mut Cx<'_>,
-    ) -> State {
-        let nonces = (self.nonce_i, self.nonce_r);
-        let (local_id, local_auth) = (self.local_id, self.local_auth);
-        let ends = Ends { local_id, remote_id, local_auth, remote };
-        let (origin, path) = (Origin::Local, self.channel.path);
-        let mut extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
-        extensions.ppk = self.ppk.map(|ppk| ppk.id);
-        let agreed = (ends, extensions);
-        let mut state = Established::begin(self.channel, self.peer, agreed, &nonces, proof, cx);
-        if let Some(offer) = self.offer {
-            let (spi, slot) = (offer.spi_in, offer.slot);
-            let draft = offer.complete(body, (&nonces.0, &nonces.1), config, cx);
-            let child = draft.map(|draft| state.finished(draft, cx));
-            if child.is_err() && body.error_notify().is_none() {
-                // The peer believes in a pair that we cannot use.
-                state.want(Task::DeleteSpi(spi));
-            }
-            state.first_child(child.map_err(|reason| (Some(slot), reason)), cx);
-        }
-        state.ask_for_missing_children(cx);
-        State::Established(Box::new(state))
-    }
-
-    /// The peer is not who it should be: tell it so in an exchange of its own (RFC 7296 §2.21.2).
-    fn reject(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
-        let mut chain = Chain::new();
-        chain.notify(NotifyType::AUTHENTICATION_FAILED, &[]);
-        self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
-        self.lost(reason, cx);
-        State::Closing(Box::new(Closing::waiting(self.channel, cx)))
-    }
-
-    /// Ends the attempt though the peer may believe in the SA: it was told to end, or the answer is of no use. If
-    /// IKE_AUTH still waits, the DELETE goes out after its answer.
-    pub(super) fn delete(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
-        self.lost(reason, cx);
-        State::Closing(Box::new(Closing::abandoning(self.channel, cx)))
-    }
-
-    /// Ends the attempt.
-    fn fail(self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {
-        let mut this = self;
-        this.lost(reason, cx);
-        State::Closed
-    }
-
-    fn lost(&mut self, reason: CloseReason, cx: &mut Cx<'_>) {
-        self.release(cx);
-        tell_detour(self.peer, self.channel.path, &reason, cx);
-        cx.news(News::Lost { spi: self.channel.ours, peer: self.peer, reason });
-    }
-
-    fn release(&mut self, cx: &mut Cx<'_>) {
-        if let Some(offer) = self.offer.take() {
-            cx.release_esp_spi(offer.spi_in);
-        }
-    }
-
-    pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
-        if self.give_up_at <= cx.now {
-            return self.fail(CloseReason::NoAnswer, cx);
-        }
-        self.channel.retransmit(cx);
-        State::AuthSent(self)
-    }
-
-    pub(super) fn deadline(&self) -> Deadline {
-        match self.channel.retransmit_at() {
-            Some(at) if at < self.give_up_at => Deadline { at, why: "retransmit IKE_AUTH" },
-            _ => Deadline { at: self.give_up_at, why: "give up on IKE_AUTH" },
-        }
-    }
-}
-
 /// Where an attempt goes on, if it ends because it was sent elsewhere.
-fn tell_detour(peer: PeerId, here: Path, reason: &CloseReason, cx: &mut Cx<'_>) {
+pub(super) fn tell_detour(peer: PeerId, here: Path, reason: &CloseReason, cx: &mut Cx<'_>) {
     if let CloseReason::Redirected { to } = reason {
         cx.news(News::SentElsewhere { peer, here, to: to.clone() });
-    }
-}
-
-/// The child to ask for in IKE_AUTH: the one that a packet waits for, else the first one.
-fn first_offer(peer: PeerId, config: &PeerConfig, cx: &mut Cx<'_>) -> Option<ChildOffer> {
-    let waiting = cx.slot_of_packet(peer);
-    let slot = waiting.or_else(|| Established::first_slot(config))?;
-    let child = config.child(slot.config)?;
-    let traffic = cx.led_by_packet(peer, slot.traffic(child));
-    Some(ChildOffer::first(child, slot, traffic, cx))
-}
-
-/// Whom we expect on this path.
-pub(super) fn expected_identity(config: &PeerConfig, path: Path) -> Identity {
-    match &config.remote_id {
-        RemoteId::Exact(identity) => identity.clone(),
-        RemoteId::PeerAddress => Identity::from(path.remote.ip()),
-    }
-}
-
-/// Whether the claimed identity is the expected one.
-pub(super) fn is_expected(expected: &RemoteId, claimed: &Identity, path: Path) -> bool {
-    match expected {
-        RemoteId::Exact(identity) => identity == claimed,
-        RemoteId::PeerAddress => *claimed == Identity::from(path.remote.ip()),
     }
 }

@@ -1,7 +1,7 @@
 //! One IKE SA, from the first message to the last.
 //!
 //! ```text
-//!   initiate.rs   InitSent ──IKE_SA_INIT──► [IntermediateSent ─►] AuthSent ──IKE_AUTH──┐
+//!   initiate.rs   InitSent ──IKE_SA_INIT──► [IntermediateSent ─►] AuthSent ──IKE_AUTH──┐   (authenticate.rs)
 //!                                                                                      ├─► Established ─► Closing ─► Closed
 //!   respond.rs    (new) ────IKE_SA_INIT───► AuthAwaited ─────────────────────IKE_AUTH──┘        │
 //!   intermediate.rs                           IKE_INTERMEDIATE, as often as was agreed on       └─ create_child, rekey_ike, inform:
@@ -11,6 +11,7 @@
 //! A protected message passes three gates: `window` (message ID), `sk::open` (integrity), then [`State::handle`]. The
 //! first two change nothing if they refuse. A handler consumes the state and returns the next one.
 
+mod authenticate;
 mod channel;
 mod child;
 mod choice;
@@ -28,6 +29,7 @@ mod intermediate;
 mod mobike;
 mod nat;
 mod negotiate;
+mod pace;
 mod ppk;
 mod proof;
 mod reauth;
@@ -50,10 +52,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::authenticate::AuthSent;
 use self::channel::{Channel, Passed};
 use self::closing::Closing;
 use self::established::Established;
-use self::initiate::{ATTEMPT, AuthSent, InitSent};
+use self::initiate::{ATTEMPT, InitSent};
 use self::intermediate::IntermediateSent;
 use self::respond::AuthAwaited;
 use self::tasks::Task;
@@ -72,7 +75,7 @@ use crate::wire::message::Body;
 #[cfg(test)]
 use crate::wire::message::Chain;
 
-pub(crate) use self::respond::{InitRequest, respond_to_init};
+pub(crate) use self::respond::{Declined, InitRequest, respond_to_init};
 
 /// Who created the IKE SA (RFC 7296 §2.2, "original initiator"): picks the direction of the keys. Never the same thing
 /// as who sent the request at hand.

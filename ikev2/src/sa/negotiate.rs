@@ -178,6 +178,8 @@ fn choose<'a>(
 
 /// One transform of every type that either side names, in our order of preference; `None` if a type has none in common.
 fn common(ours: &Proposal, theirs: &Proposal) -> Option<Vec<Transform>> {
+    #[cfg(test)]
+    crate::effort::count("proposals compared");
     if theirs.transforms.iter().any(|transform| is_foreign_type(*transform)) {
         return None;
     }

@@ -16,7 +16,7 @@
 use zeroize::Zeroizing;
 
 use super::extensions::Announced;
-use crate::config::{LocalAuth, PeerConfig, RemoteAuth};
+use crate::config::{LocalAuth, PeerConfig, RemoteAuth, RemoteId};
 use crate::crypto::auth::{
     PeerAuthenticated, SignedOctets, psk_auth, verify_psk, verify_signature,
 };
@@ -29,7 +29,8 @@ use crate::registry::{AuthMethod, CertEncoding};
 use crate::wire::identity::Identity;
 use crate::wire::message::{Auth, Body, Chain};
 
-/// How many configurations with the same identity and no common key are tried: each costs a chain and a signature.
+/// How often what a stranger shows is held against a configuration with the identity that it claims: each time costs a chain
+/// and a signature, and with a post-quantum key AUTH may come in two forms.
 pub(super) const MOST_TRIED: usize = 8;
 
 /// The most CAs that a CERTREQ names.
@@ -201,6 +202,22 @@ pub(super) fn check(
             }
             Err(fail(problem))
         }
+    }
+}
+
+/// Whom we expect on this path.
+pub(super) fn expected_identity(config: &PeerConfig, path: Path) -> Identity {
+    match &config.remote_id {
+        RemoteId::Exact(identity) => identity.clone(),
+        RemoteId::PeerAddress => Identity::from(path.remote.ip()),
+    }
+}
+
+/// Whether the claimed identity is the expected one.
+pub(super) fn is_expected(expected: &RemoteId, claimed: &Identity, path: Path) -> bool {
+    match expected {
+        RemoteId::Exact(identity) => identity == claimed,
+        RemoteId::PeerAddress => *claimed == Identity::from(path.remote.ip()),
     }
 }
 

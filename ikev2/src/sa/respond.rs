@@ -10,6 +10,7 @@
 //!
 //! Until IKE_AUTH the peer is any of those configured for the address; its identity then decides.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,9 @@ use super::child::{Asked, answer};
 use super::closing::Closing;
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
-use super::initiate::{expected_identity, is_expected};
 use super::intermediate::Intermediate;
 use super::ppk::{self, Choice};
-use super::proof::{self, Ends, Shown, local_identity};
+use super::proof::{self, Ends, Shown, expected_identity, is_expected, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
 use crate::config::{Childless, Encap, Fragmentation, PeerConfig, Ppk, RemoteAuth};
@@ -29,19 +29,23 @@ use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
 use crate::crypto::ke;
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::ppk::mixed;
+use crate::crypto::suite::IkeSuite;
 use crate::error::{CloseReason, DropReason, PpkProblem};
 use crate::event::{Deadline, Event, Path, PeerId};
 use crate::pki::AuthProblem;
-use crate::registry::{ExchangeType, KeMethod, NotifyType, PayloadType};
+use crate::registry::{AuthMethod, ExchangeType, KeMethod, NotifyType, PayloadType};
 use crate::shared::News;
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::identity::Identity;
-use crate::wire::message::{Auth, Body, Chain, message};
+use crate::wire::message::{Auth, Body, Chain, IdPayload, message};
 use crate::wire::ppk::PpkId;
 use crate::wire::proposal::Proposal;
 
 /// Of how many peers the proposals or identities are told when somebody was refused that may be any of them.
 const MOST_NAMED: usize = 16;
+
+/// How many of those that somebody may be are looked at for that.
+const MOST_LOOKED_AT: usize = 1024;
 
 /// For how many peers that somebody may be certificates are asked for: a CERTREQ is a hint, and nobody has so many CAs.
 const MOST_ASKED_FOR: usize = 256;
@@ -76,41 +80,52 @@ pub(super) struct AuthAwaited {
     expires_at: Instant,
 }
 
+/// A first IKE_SA_INIT request began nothing.
+pub(crate) struct Declined {
+    pub(crate) reason: DropReason,
+    /// It cost a key exchange to find that out.
+    pub(crate) computed: bool,
+}
+
+impl From<DropReason> for Declined {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, computed: false }
+    }
+}
+
 /// Answers a first IKE_SA_INIT; the SA that it begins and the octets of the answer, for repeats of the request.
 pub(crate) fn respond_to_init(
     request: &InitRequest<'_>,
     cx: &mut Cx<'_>,
-) -> Result<(IkeSa, Arc<[u8]>), DropReason> {
+) -> Result<(IkeSa, Arc<[u8]>), Declined> {
     let rest = request.datagram.get(Header::LEN..).ok_or(DropReason::Malformed)?;
     let body = Body::parse(request.header.next_payload, rest).map_err(|_| DropReason::Malformed)?;
     if let Some(kind) = body.unsupported_critical {
         let mut chain = Chain::new();
         chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);
         respond_in_clear(request, IkeSpi::ZERO, &chain, cx);
-        return Err(DropReason::Unexpected);
+        return Err(DropReason::Unexpected.into());
     }
     let (Some(sa), Some(ke), Some(nonce_i)) = (&body.sa, &body.ke, body.nonce) else {
-        return Err(DropReason::Malformed);
+        return Err(DropReason::Malformed.into());
     };
     let announced = Announced::in_init(&body);
     let usable = if announced.intermediate { sa } else { &negotiate::without_additional(sa) };
-    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
-    // By our order, whatever the KE payload is: see `negotiate`.
-    let best = peers.find_map(|peer| negotiate::choose_ike(&peer.proposals, usable, None));
-    let Some((chosen, suite)) = best else {
-        return Err(refuse_proposal(request, sa, cx));
+    let Some((chosen, suite)) = choose(request, usable, cx) else {
+        return Err(refuse_proposal(request, sa, cx).into());
     };
     let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     let force = peers.any(|peer| peer.encap == Encap::Force);
     if ke.method != suite.ke {
-        return Err(ask_for_group(request, suite.ke, cx));
+        return Err(ask_for_group(request, suite.ke, cx).into());
     }
     #[cfg(test)]
     {
         cx.shared.key_exchanges += 1;
     }
     let answered = ke::answer(suite.ke, ke.data, &mut cx.shared.rng);
-    let (public, g_ir) = answered.map_err(|_| DropReason::Malformed)?;
+    let (public, g_ir) =
+        answered.map_err(|_| Declined { reason: DropReason::Malformed, computed: true })?;
     let spi = cx.fresh_ike_spi();
     let spis = (request.header.spi_i, spi);
     let nonce_r = cx.nonce();
@@ -161,6 +176,25 @@ pub(crate) fn respond_to_init(
     Ok((IkeSa::new(spi, State::AuthAwaited(Box::new(state)), cx.now), init_response))
 }
 
+/// What the first of the candidates takes that takes any of it. There may be thousands of them, with the same proposals:
+/// those are compared once.
+fn choose(
+    request: &InitRequest<'_>,
+    theirs: &[Proposal],
+    cx: &Cx<'_>,
+) -> Option<(Proposal, IkeSuite)> {
+    let mut tried: Vec<&[Proposal]> = Vec::new();
+    request.candidates.iter().find_map(|id| {
+        let ours = cx.peer_ref(id).proposals.as_slice();
+        if tried.contains(&ours) {
+            return None;
+        }
+        tried.push(ours);
+        // By our order, whatever the KE payload is: see `negotiate`.
+        negotiate::choose_ike(ours, theirs, None)
+    })
+}
+
 fn refuse_proposal(request: &InitRequest<'_>, theirs: &[Proposal], cx: &mut Cx<'_>) -> DropReason {
     let mut chain = Chain::new();
     chain.notify(NotifyType::NO_PROPOSAL_CHOSEN, &[]);
@@ -205,6 +239,24 @@ fn respond_in_clear(
     let octets: Arc<[u8]> = Arc::from(message(header, chain));
     cx.transmit(request.path, Arc::clone(&octets));
     octets
+}
+
+/// A proof, how it was given, and the post-quantum key that it has in it.
+type Held = ((PeerAuthenticated, Shown), Option<Ppk>);
+
+/// How many more signatures a stranger's IKE_AUTH is worth.
+struct Effort {
+    left: Cell<usize>,
+}
+
+impl Effort {
+    /// A key costs nothing worth counting; a chain and a signature do.
+    fn spend(&self, on: &RemoteAuth) -> Option<()> {
+        if !matches!(on, RemoteAuth::Psk(_)) {
+            self.left.set(self.left.get().checked_sub(1)?);
+        }
+        Some(())
+    }
 }
 
 /// The peer, proved.
@@ -301,8 +353,8 @@ impl AuthAwaited {
 
     /// Those that it can be. There may be thousands: whoever has no key should not make us look at all of them.
     fn peers<'a>(&'a self, cx: &'a Cx<'_>) -> impl Iterator<Item = (PeerId, &'a Arc<PeerConfig>)> {
-        let all = self.candidates.iter().map(|id| (id, cx.peer_ref(id)));
-        all.filter(|(_, peer)| self.takes(peer))
+        let some = self.candidates.iter().take(MOST_LOOKED_AT).map(|id| (id, cx.peer_ref(id)));
+        some.filter(|(_, peer)| self.takes(peer))
     }
 
     fn verify(
@@ -313,68 +365,91 @@ impl AuthAwaited {
         let (Some(id), Some(auth)) = (&body.id_i, &body.auth) else {
             return Err((None, CloseReason::Protocol("the peer's IKE_AUTH lacks IDi or AUTH")));
         };
-        let claimed = id.identity.clone();
+        let claimed = &id.identity;
         let path = self.channel.path;
         let all = self.candidates.iter().map(|id| (id, cx.peer_ref(id)));
-        let named = all.filter(|(_, peer)| is_expected(&peer.remote_id, &claimed, path));
+        let named = all.filter(|(_, peer)| is_expected(&peer.remote_id, claimed, path));
         let mut known: Vec<_> = named.filter(|(_, peer)| self.takes(peer)).collect();
         // Several may have this identity. Then IDr tells which of us is meant (RFC 7296 §1.2), and the key decides.
         let meant = |peer: &PeerConfig| {
             body.id_r.as_ref().is_some_and(|id| id.identity == local_identity(peer, path))
         };
         known.sort_by_key(|(_, peer)| !meant(peer));
+        let effort = Effort { left: Cell::new(proof::MOST_TRIED) };
+        let mut reason = None;
+        for (peer, config) in &known {
+            match self.hold(config, body, (id, auth), &effort, cx) {
+                Some(Ok(((proof, shown), ppk))) => {
+                    let (config, remote_id) = (Arc::clone(config), claimed.clone());
+                    return Ok(Proved { peer: *peer, config, remote_id, shown, proof, ppk });
+                }
+                Some(Err(why)) if reason.as_ref().is_none_or(|said| is_vaguer(said, &why)) => {
+                    reason = Some(why);
+                }
+                Some(Err(_)) | None => {}
+            }
+        }
+        if reason.as_ref().is_none_or(is_other_method) {
+            self.pretend(body, (id, auth), cx);
+        }
+        let claimed = claimed.clone();
         let Some(first) = known.first().map(|(peer, _)| *peer) else {
             let some = self.peers(cx).take(MOST_NAMED);
             let expected = some.map(|(_, peer)| expected_identity(peer, path)).collect();
             return Err((None, CloseReason::WrongIdentity { claimed, expected }));
         };
+        Err((Some(first), reason.unwrap_or(CloseReason::WrongKey { claimed })))
+    }
+
+    /// Holds what the peer shows against one configuration; `None` if the effort that it is worth is spent.
+    fn hold(
+        &self,
+        config: &PeerConfig,
+        body: &Body<'_>,
+        (id, auth): (&IdPayload<'_>, &Auth<'_>),
+        effort: &Effort,
+        cx: &Cx<'_>,
+    ) -> Option<Result<Held, CloseReason>> {
         let (prf, int_auth) = (self.channel.prf(), self.intermediate.octets());
         let plain = self.channel.sk_p_theirs.as_slice();
-        let mut reason = None;
-        let mut left = proof::MOST_TRIED;
-        for (peer, config) in known {
-            if !matches!(config.remote_auth, RemoteAuth::Psk(_)) {
-                if left == 0 {
-                    continue;
-                }
-                left -= 1;
-            }
-            let check = |sk_p: &[u8], data: &[u8]| {
-                let signed = SignedOctets {
-                    message: &self.init_request,
-                    peer_nonce: &self.nonce_r,
-                    sk_p,
-                    id_body: id.raw,
-                    int_auth: &int_auth,
-                };
-                let (wanted, auth) = (&config.remote_auth, Auth { method: auth.method, data });
-                proof::check(wanted, body, (&claimed, &auth), prf, signed, cx.wall_clock())
+        let check = |sk_p: &[u8], data: &[u8]| {
+            let signed = SignedOctets {
+                message: &self.init_request,
+                peer_nonce: &self.nonce_r,
+                sk_p,
+                id_body: id.raw,
+                int_auth: &int_auth,
             };
-            let outcome = match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
-                Choice::Refused(problem) => Err(CloseReason::Ppk(problem)),
-                Choice::Without(data) => check(plain, data).map(|proved| (proved, None)),
-                Choice::With(ppk) => {
-                    let with = check(&mixed(prf, ppk.key.octets(), plain), auth.data);
-                    with.map(|proved| (proved, Some(ppk.clone()))).map_err(|why| {
-                        // What comes along without the key tells which of the two it is.
-                        let without = body.notify(NotifyType::NO_PPK_AUTH);
-                        let without = without.map(|notify| check(plain, notify.data).is_ok());
-                        told_apart(why, without, &ppk.id)
-                    })
-                }
-            };
-            match outcome {
-                Ok(((proof, shown), ppk)) => {
-                    let config = Arc::clone(config);
-                    return Ok(Proved { peer, config, remote_id: claimed, shown, proof, ppk });
-                }
-                Err(why) if reason.as_ref().is_none_or(|said| is_vaguer(said, &why)) => {
-                    reason = Some(why);
-                }
-                Err(_) => {}
+            let (wanted, auth) = (&config.remote_auth, Auth { method: auth.method, data });
+            let shown = (&id.identity, &auth);
+            effort.spend(wanted)?;
+            Some(proof::check(wanted, body, shown, prf, signed, cx.wall_clock()))
+        };
+        match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
+            Choice::Refused(problem) => Some(Err(CloseReason::Ppk(problem))),
+            Choice::Without(data) => Some(check(plain, data)?.map(|proved| (proved, None))),
+            Choice::With(ppk) => {
+                let with = check(&mixed(prf, ppk.key.octets(), plain), auth.data)?;
+                Some(with.map(|proved| (proved, Some(ppk.clone()))).map_err(|why| {
+                    // What comes along without the key tells which of the two it is.
+                    let without = body.notify(NotifyType::NO_PPK_AUTH);
+                    let without = without.and_then(|notify| check(plain, notify.data));
+                    told_apart(why, without.map(|outcome| outcome.is_ok()), &ppk.id)
+                }))
             }
         }
-        Err((Some(first), reason.unwrap_or(CloseReason::WrongKey { claimed })))
+    }
+
+    /// Does for an identity that nobody has what is done for one that somebody has, so that the time of the refusal, which
+    /// looks the same, does not tell which identities there are. Whatever comes of it, it is of no use.
+    fn pretend(&self, body: &Body<'_>, shown: (&IdPayload<'_>, &Auth<'_>), cx: &Cx<'_>) {
+        let by_key = shown.1.method == AuthMethod::SHARED_KEY;
+        let alike = |peer: &PeerConfig| matches!(peer.remote_auth, RemoteAuth::Psk(_)) == by_key;
+        let stand_in = self.peers(cx).take(MOST_NAMED).find(|(_, peer)| alike(peer));
+        if let Some((_, config)) = stand_in {
+            let effort = Effort { left: Cell::new(proof::MOST_TRIED) };
+            drop(self.hold(config, body, shown, &effort, cx));
+        }
     }
 
     /// Installs first, answers after (RFC 7296 §2.8).

@@ -239,18 +239,25 @@ impl Established {
     /// order are one for each slot that is configured, and for a while, in a rekey that crosses another, two more. Those for
     /// resources (RFC 9611) have their own measure, twice over while they are replaced.
     pub(super) fn is_full(&self, cx: &Cx<'_>) -> bool {
+        let (most, most_for_resources) = self.most_children(cx);
+        let for_resources = self.children.iter().filter(|child| child.resource).count();
+        let others = self.children.len() - for_resources;
+        others >= most || for_resources >= most_for_resources
+    }
+
+    /// How many children the peer may have, and how many for resources besides.
+    pub(super) fn most_children(&self, cx: &Cx<'_>) -> (usize, usize) {
         let peer = cx.peer(self.peer);
+        let for_one = cx.shared.config.max_children.max(1);
         let (mut most, mut most_for_resources) = (0_usize, 0_usize);
         for (_, child) in peer.live_children() {
             let slots = pairs(child).len().max(1);
             let for_resources = usize::try_from(child.most_for_resources).unwrap_or(usize::MAX);
-            most = most.saturating_add(CHILDREN_FOR_ONE * slots);
+            most = most.saturating_add(for_one.saturating_mul(slots));
             most_for_resources =
                 most_for_resources.saturating_add(for_resources.saturating_mul(2 * slots));
         }
-        let for_resources = self.children.iter().filter(|child| child.resource).count();
-        let others = self.children.len() - for_resources;
-        others >= most.max(CHILDREN_FOR_ONE) || for_resources >= most_for_resources.max(1)
+        (most.max(for_one), most_for_resources.max(1))
     }
 
     /// Tells that a child could not be had.
@@ -267,9 +274,6 @@ impl Established {
         cx.event(Event::ChildFailed { peer, config, selectors, reason, retry_at });
     }
 }
-
-/// The most children that the peer may have for each that is configured.
-const CHILDREN_FOR_ONE: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -73,7 +73,8 @@ const MORE_TRANSFORMS: u8 = 3;
 /// Reads the body of an SA payload: at least one proposal.
 ///
 /// # Errors
-/// If the octets do not add up, or an SPI has not the size that its protocol has.
+/// If the octets do not add up, if an SPI has not the size that its protocol has, or for more than 255 proposals: they
+/// are numbered from 1 in one octet (RFC 7296 §3.3.1).
 pub fn parse(body: &[u8]) -> Result<Vec<Proposal>, Error> {
     let mut reader = Reader::new("SA payload", body);
     let mut proposals = Vec::new();
@@ -85,7 +86,8 @@ pub fn parse(body: &[u8]) -> Result<Vec<Proposal>, Error> {
         proposals.push(Proposal::parse(reader.part("proposal", len)?)?);
         match more {
             LAST => break,
-            MORE_PROPOSALS => {}
+            MORE_PROPOSALS if proposals.len() < usize::from(u8::MAX) => {}
+            MORE_PROPOSALS => return Err(Error::Length("SA payload")),
             _ => return Err(Error::Value("proposal is neither last nor followed by another")),
         }
     }

@@ -33,6 +33,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         cookie_threshold: 64,
         max_half_open: 1000,
         leak_protection: config::LeakProtection::Always,
+        limits: config::Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),
     }
@@ -217,6 +218,9 @@ fn what_needs_a_restart_is_named_and_nothing_else_is_planned() {
         let needs = between(&[], &[], edit).expect_err(key);
         assert_eq!(needs, [format!("[gateway] {key}")]);
     }
+    let limits = |g: &mut Gateway| (g.limits.max_children, g.limits.max_refusals) = (9, 51);
+    let needs = between(&[], &[], limits).expect_err("limits");
+    assert_eq!(needs, ["[limits] max_refusals", "[limits] max_children"]);
     // Raw ESP has no socket unless a connection wanted one from the beginning.
     let auto = config::Connection { encap: Encap::Auto, ..connection() };
     let needs =

@@ -16,7 +16,7 @@ use crate::wire::message::Payloads;
 type Write<'a> = &'a dyn Fn(&mut Chain);
 
 /// Writes IKE_SA_INIT requests as an honest initiator would, but for what it takes from `rng`.
-struct Forger {
+pub(super) struct Forger {
     rng: ChaCha20Rng,
     /// A real request, and where its nonce is.
     model: Vec<u8>,
@@ -24,7 +24,7 @@ struct Forger {
 }
 
 impl Forger {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut pair = Pair::new();
         let (_, request) = pair.wire.pop_front().unwrap();
         let model = request.payload.to_vec();
@@ -37,7 +37,7 @@ impl Forger {
     }
 
     /// A request of a new initiator.
-    fn request(&mut self) -> Vec<u8> {
+    pub(super) fn request(&mut self) -> Vec<u8> {
         let mut request = self.model.clone();
         self.rng.fill_bytes(&mut request[..8]);
         self.rng.fill_bytes(&mut request[self.nonce.clone()]);
@@ -45,14 +45,14 @@ impl Forger {
     }
 
     /// Any global-looking address.
-    fn address(&mut self) -> SocketAddr {
+    pub(super) fn address(&mut self) -> SocketAddr {
         let [_, b, c, d] = self.rng.next_u32().to_be_bytes();
         SocketAddr::from(([100 + b % 50, c, d, b], 500))
     }
 }
 
 /// The request with this cookie before everything else.
-fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
+pub(super) fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
     let header = Header::parse(request).unwrap();
     let mut chain = Chain::new();
     chain.notify(NotifyType::COOKIE, cookie);
@@ -65,13 +65,13 @@ fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
 }
 
 /// The cookie in an answer, if it is one that asks for a cookie.
-fn cookie_in(answer: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn cookie_in(answer: &[u8]) -> Option<Vec<u8>> {
     let header = Header::parse(answer).unwrap();
     let body = Body::parse(header.next_payload, &answer[Header::LEN..]).unwrap();
     Some(body.notify(NotifyType::COOKIE)?.data.to_vec())
 }
 
-fn demanding(cookie_threshold: usize) -> EndpointConfig {
+pub(super) fn demanding(cookie_threshold: usize) -> EndpointConfig {
     EndpointConfig { cookie_threshold, ..EndpointConfig::default() }
 }
 

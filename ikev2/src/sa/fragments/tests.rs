@@ -24,6 +24,7 @@ fn shared() -> Shared {
         esp_spis: std::collections::HashSet::new(),
         key_exchanges: 0,
         packets: std::collections::HashMap::new(),
+        paces: std::collections::HashMap::new(),
         picky: None,
     }
 }
