@@ -71,9 +71,17 @@ fn malformed() -> Vec<Fault> {
         let reason = format!("total length {len} of 45");
         faults.push(not_ip(reason, packet, Version::V4));
     }
-    faults.push(not_ip("total length 65535".into(), with(&v4, &[(2, 0xff), (3, 0xff)]), Version::V4));
+    faults.push(not_ip(
+        "total length 65535".into(),
+        with(&v4, &[(2, 0xff), (3, 0xff)]),
+        Version::V4,
+    ));
     for len in [26, 255] {
-        faults.push(not_ip(format!("payload length {len} of 25"), with(&v6, &[(5, len)]), Version::V6));
+        faults.push(not_ip(
+            format!("payload length {len} of 25"),
+            with(&v6, &[(5, len)]),
+            Version::V6,
+        ));
     }
     faults.push(not_ip("half an IPv6 header".into(), v6[..20].to_vec(), Version::V6));
     // RFC 2675: payload length 0, a hop-by-hop header with a jumbo payload option of 65536.
@@ -149,7 +157,8 @@ fn foreign() -> Vec<Fault> {
 /// For UDP to port 53 only, and only IPv4.
 fn narrow(suite: Suite) -> InboundSa {
     let dns = |site: u8, ports| Selector { protocol: 17, ports, ..sites(site)[0] };
-    let selectors = Selectors { local: vec![dns(2, (53, 53))], remote: vec![dns(1, crate::ANY_PORT)] };
+    let selectors =
+        Selectors { local: vec![dns(2, (53, 53))], remote: vec![dns(1, crate::ANY_PORT)] };
     InboundSa::new(params(suite, true, selectors)).unwrap()
 }
 
@@ -176,17 +185,20 @@ fn nothing_but_whole_packets_within_the_selectors_leaves_an_sa() {
     let (mut sent, mut counted) = (0, 0);
     for suite in suites() {
         let broken: Vec<_> = malformed().into_iter().chain(bad_trailers()).collect();
-        for (mut sa, faults) in [
-            (pair(suite, true).1, &broken),
-            (narrow(suite), &foreign()),
-            (narrow(suite), &broken),
-        ] {
+        for (mut sa, faults) in
+            [(pair(suite, true).1, &broken), (narrow(suite), &foreign()), (narrow(suite), &broken)]
+        {
             let counts = none_passes(&mut sa, suite, faults);
             sent += faults.len();
             counted += counts.values().sum::<usize>();
         }
     }
-    measured("T21", "authentic packets with a fault inside, dropped by reason", counted, &sent.to_string());
+    measured(
+        "T21",
+        "authentic packets with a fault inside, dropped by reason",
+        counted,
+        &sent.to_string(),
+    );
     assert_eq!(counted, sent);
 }
 

@@ -102,7 +102,10 @@ fn a_forged_number_however_far_ahead_moves_nothing() {
                 assert_eq!(right.decap(&mut noise), Err(DropReason::BadIcv), "{suite:?} {number}");
             }
             assert_eq!(right.window(), before, "{suite:?} {esn}");
-            assert!(right.decap(&mut late.clone()).is_ok(), "{suite:?} {esn}: the one that is late");
+            assert!(
+                right.decap(&mut late.clone()).is_ok(),
+                "{suite:?} {esn}: the one that is late"
+            );
         }
     }
 }

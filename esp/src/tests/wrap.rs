@@ -33,7 +33,8 @@ fn a_million_packets_may_be_lost_around_the_turn() {
     let (mut minted, mut opened) = (0_u32, 0);
     for suite in suites() {
         for turn in [TURN, 2 * TURN, 0x8000_0000 * TURN, (TURN - 1) * TURN] {
-            for (before, after) in [(1_u64 << 19, 1_u64 << 19), (1, 1 << 20), (1 << 20, 0), (1, 0)] {
+            for (before, after) in [(1_u64 << 19, 1_u64 << 19), (1, 1 << 20), (1 << 20, 0), (1, 0)]
+            {
                 let (mut left, mut right) = pair(suite, true);
                 right.skip_to(turn - before - 1);
                 for wanted in [turn - before, turn + after] {
@@ -63,12 +64,14 @@ fn what_came_before_the_turn_is_refused_after_it() {
         }
         assert_eq!(right.highest_sequence(), TURN + 199);
         let before = right.window();
-        accepted += packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
+        accepted +=
+            packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
         assert_eq!(right.window(), before, "{suite:?}");
         // And a whole turn later, with the same low halves.
         right.skip_to(2 * TURN + 50);
         let before = right.window();
-        accepted += packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
+        accepted +=
+            packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
         assert_eq!(right.window(), before, "{suite:?}");
     }
     measured("T26", "old packets accepted after the turn", accepted, "0");

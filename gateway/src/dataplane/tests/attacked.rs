@@ -89,8 +89,7 @@ fn dice(state: &mut u64, bound: usize) -> usize {
     usize::try_from(*state % u64::try_from(bound).unwrap()).unwrap()
 }
 
-const FAULTS: [DropReason; 3] =
-    [DropReason::BadIcv, DropReason::Replayed, DropReason::UnknownSpi];
+const FAULTS: [DropReason; 3] = [DropReason::BadIcv, DropReason::Replayed, DropReason::UnknownSpi];
 
 /// What of a batch the right side has to deliver and drop, by an SA that is handed its packets one by one.
 fn reference(sa: &mut InboundSa, batch: &[Vec<u8>]) -> (Vec<u32>, BTreeMap<DropReason, u64>) {
@@ -183,7 +182,8 @@ fn twins_on_all_workers_at_once_pass_once() {
         let (sent, got) = std::thread::scope(|scope| {
             let bare = scope.spawn(|| {
                 start.wait();
-                let one = |payload| Outgoing { payload, segment: 0, envelope: &to, traffic_class: 0 };
+                let one =
+                    |payload| Outgoing { payload, segment: 0, envelope: &to, traffic_class: 0 };
                 packets.iter().filter(|packet| raw.send_batch([one(packet)]).1.is_ok()).count()
             });
             let threads: Vec<_> = sockets
@@ -202,7 +202,8 @@ fn twins_on_all_workers_at_once_pass_once() {
         });
         right.settles(PACKETS.into(), |side| side.counters.packets_in());
         let sent = u64::try_from(sent).unwrap();
-        right.settles(sent - u64::from(PACKETS), |side| side.counters.drops().map(|(_, n)| n).sum());
+        right
+            .settles(sent - u64::from(PACKETS), |side| side.counters.drops().map(|(_, n)| n).sum());
         let twice = got.len() - got.iter().collect::<BTreeSet<_>>().len();
         measured("T20", "packets sent to four workers at once, five times each", sent, "-");
         measured("T20", "of them delivered twice", twice, "0");
