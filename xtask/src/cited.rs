@@ -61,9 +61,10 @@ impl Sources {
     fn netns(&self, name: &str) -> Result<(), String> {
         let literal = format!("\"{name}\"");
         let found = contains(&self.root.join(NETNS), &literal);
-        match found.map_err(|error| format!("{NETNS}: {error}"))? {
-            true => Ok(()),
-            false => Err(format!("no test {literal} in {NETNS}")),
+        if found.map_err(|error| format!("{NETNS}: {error}"))? {
+            Ok(())
+        } else {
+            Err(format!("no test {literal} in {NETNS}"))
         }
     }
 
@@ -79,9 +80,10 @@ impl Sources {
 fn contains(directory: &Path, words: &str) -> std::io::Result<bool> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
-        let found = match path.is_dir() {
-            true => contains(&path, words)?,
-            false => std::fs::read_to_string(&path).is_ok_and(|text| text.contains(words)),
+        let found = if path.is_dir() {
+            contains(&path, words)?
+        } else {
+            std::fs::read_to_string(&path).is_ok_and(|text| text.contains(words))
         };
         if found {
             return Ok(true);

@@ -65,13 +65,13 @@ fn what_came_before_the_turn_is_refused_after_it() {
         assert_eq!(right.highest_sequence(), TURN + 199);
         let before = right.window();
         accepted +=
-            packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
+            packets.iter().filter(|packet| right.decap(&mut (*packet).clone()).is_ok()).count();
         assert_eq!(right.window(), before, "{suite:?}");
         // And a whole turn later, with the same low halves.
         right.skip_to(2 * TURN + 50);
         let before = right.window();
         accepted +=
-            packets.iter().filter(|packet| right.decap(&mut packet.to_vec()).is_ok()).count();
+            packets.iter().filter(|packet| right.decap(&mut (*packet).clone()).is_ok()).count();
         assert_eq!(right.window(), before, "{suite:?}");
     }
     measured("T26", "old packets accepted after the turn", accepted, "0");

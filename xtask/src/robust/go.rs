@@ -62,7 +62,7 @@ pub(super) fn all(runs: &[Run]) -> Result<Outcome> {
         for (cited, named) in &run.tests {
             let how = match named {
                 Named::All => Some(if good { How::Passed } else { How::Failed }),
-                named => {
+                named @ (Named::Exactly(_) | Named::Below(_)) => {
                     results.iter().filter(|(name, _)| named.is(name)).map(|(_, how)| *how).max()
                 }
             };
@@ -84,10 +84,14 @@ fn watch(command: &mut Command) -> Result<(Vec<(String, How)>, bool)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
     let stdout = child.stdout.take().context("no stdout")?;
-    let (start, mut results) = (Instant::now(), Vec::new());
+    let (mut start, mut results) = (Instant::now(), Vec::new());
     for line in BufReader::new(stdout).lines() {
         // A test may print anything; what is not UTF-8 is not a result line.
         let Ok(line) = line else { continue };
+        if line.starts_with("running ") {
+            // What was compiled before is not the tests' time.
+            start = Instant::now();
+        }
         if let Some((name, how)) = result(&line) {
             eprintln!("  {:>6.1}s  {line}", start.elapsed().as_secs_f32());
             results.push((name.to_owned(), how));

@@ -56,7 +56,7 @@ pub(super) fn parse(text: &str) -> Page {
         else {
             continue;
         };
-        if !inner.starts_with('T') || !inner.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()) {
+        if !inner.starts_with('T') || !inner.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
             continue;
         }
         let cells: Vec<&str> = inner.split(" | ").map(str::trim).collect();

@@ -57,12 +57,13 @@ struct Place {
     name: String,
 }
 
+/// The targets of a package, and the tests in them.
+type OfCrate = (BTreeSet<Vec<String>>, BTreeMap<Cited, Named>);
+
 pub(super) fn runs(rows: &[&Row], long: bool, root: &Path) -> Result<Vec<Run>> {
     let tests: BTreeSet<&Cited> = rows.iter().flat_map(|row| &row.tests).collect();
     let tests = tests.into_iter().filter(|test| long || !test.long);
-    type Key = (String, Vec<(String, String)>);
-    let mut crates: BTreeMap<Key, (BTreeSet<Vec<String>>, BTreeMap<Cited, Named>)> =
-        BTreeMap::new();
+    let mut crates: BTreeMap<(String, Vec<(String, String)>), OfCrate> = BTreeMap::new();
     let mut netns: BTreeMap<&[(String, String)], BTreeMap<Cited, Named>> = BTreeMap::new();
     let mut chores = Vec::new();
     for test in tests {

@@ -114,7 +114,7 @@ impl Line {
             if colour { format!("\x1b[{paint}m{word:8}\x1b[0m") } else { format!("{word:8}") };
         let mut lines: Vec<String> = Vec::new();
         for Measured { what, value, bar, .. } in &self.measured {
-            lines.push(format!("{what:width$}  {value}  (bar: {bar})"));
+            lines.push(format!("{what:width$}  {value:>9}  (bar: {bar})"));
         }
         let passed = self.tests.iter().filter(|t| t.result == Some(How::Passed)).count();
         let noun = if passed == 1 { "test" } else { "tests" };

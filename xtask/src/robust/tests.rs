@@ -96,9 +96,9 @@ fn result_lines_are_those_of_both_harnesses() {
     assert_eq!(result("test guard/flood   ... FAILED"), Some(("guard/flood", How::Failed)));
     assert_eq!(result("test a ... ignored, no root"), Some(("a", How::Skipped)));
     assert_eq!(result("test result: ok. 5 passed"), None);
-    let named = Named::Below("guard/flood".into());
+    let below = Named::Below("guard/flood".into());
     let names = ["guard/flood", "guard/flood/ours-to-swan", "guard/floods", "guard"];
-    assert_eq!(names.map(|name| named.is(name)), [true, true, false, false]);
+    assert_eq!(names.map(|name| below.is(name)), [true, true, false, false]);
 }
 
 fn outcome(how: &[(&str, How)]) -> Outcome {
@@ -133,8 +133,8 @@ fn the_table_has_a_line_for_each_and_fails_where_a_test_failed_or_did_not_run() 
     assert!(good.held);
     let table = good.table(false);
     let first: Vec<&str> = table.lines().filter(|line| line.starts_with('T')).collect();
-    assert_eq!(first[0], "T01  ok       growth                3, 4  (bar: <= 16)");
-    assert_eq!(first[1], "T02  ok       2 tests passed        (bar: none)");
+    assert_eq!(first[0], "T01  ok       growth                     3, 4  (bar: <= 16)");
+    assert_eq!(first[1], "T02  ok       2 tests passed                   (bar: none)");
     assert_eq!(first[3], "T04  -        not tested here: out of reach");
     assert!(table.ends_with(
         "\n3 held, 0 failed, 0 skipped, 0 only with --long, 1 not tested here (docs/robustness.md says why)\n"

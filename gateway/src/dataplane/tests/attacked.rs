@@ -205,7 +205,7 @@ fn twins_on_all_workers_at_once_pass_once() {
         right
             .settles(sent - u64::from(PACKETS), |side| side.counters.drops().map(|(_, n)| n).sum());
         let twice = got.len() - got.iter().collect::<BTreeSet<_>>().len();
-        measured("T20", "packets sent to four workers at once, five times each", sent, "-");
+        measured("T20", "packets sent to four workers at once, five times each", sent, "10000");
         measured("T20", "of them delivered twice", twice, "0");
         assert_eq!(twice, 0);
         app.set_nonblocking(true).unwrap();
