@@ -90,7 +90,7 @@ const INTERPRETED: [(&str, &[&str]); 2] = [
         "esp",
         &[
             "header::",
-            "ip::tests::ipv",
+            "ip::tests::ipv6_",
             "replay::tests::check",
             "replay::tests::sizes",
             "replay::tests::nothing",
@@ -122,7 +122,9 @@ fn interpreted(options: &Miri) -> Result<()> {
             options.filter.as_deref().map_or(modules.to_vec(), |one| vec![one]);
         let args =
             [&["+nightly", "miri", "test", "-p", package, "--lib", "--"], &filters[..]].concat();
-        cargo(&args)?;
+        // Property tests look for failures that they kept, which is a file, and are satisfied with less here.
+        let env = [("MIRIFLAGS", "-Zmiri-disable-isolation"), ("PROPTEST_CASES", "8")];
+        cargo_with(&args, &env)?;
     }
     Ok(())
 }
@@ -134,7 +136,7 @@ impl Area {
             Self::Replay => {
                 ("esp", &["esp/src/replay.rs"], &["replay", "tests::once", "tests::wrap"])
             }
-            Self::Sequence => ("esp", &["esp/src/sequence.rs"], &["sequence", "tests::nonces"]),
+            Self::Sequence => ("esp", &["esp/src/sequence.rs"], &["sequence"]),
             Self::Packets => {
                 ("esp", &["esp/src/header.rs", "esp/src/selector.rs", "esp/src/inbound.rs"], &[])
             }
@@ -153,9 +155,10 @@ fn mutated(options: &Mutants) -> Result<()> {
         let (package, files, words) = area.parts();
         let mut args = vec!["mutants", "--package", package, "--no-shuffle", "--output", "target"];
         args.extend(files.iter().flat_map(|file| ["--file", file]));
-        args.extend(["--", "--lib", "--"]);
+        // Compiled a hundred times and run once each.
+        args.extend(["-C=--config=profile.dev.package.esp.opt-level=0", "--", "--lib", "--"]);
         args.extend(words);
-        cargo(&args)?;
+        cargo_with(&args, &[("CARGO_PROFILE_DEV_DEBUG", "0")])?;
     }
     Ok(())
 }
@@ -174,9 +177,17 @@ fn needs(args: &[&str], remedy: &str) -> Result<()> {
 }
 
 fn cargo(args: &[&str]) -> Result<()> {
+    cargo_with(args, &[])
+}
+
+fn cargo_with(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     // Not $CARGO: that names one toolchain, and `+nightly` is for rustup's cargo.
-    let status =
-        Command::new("cargo").args(args).env_remove("CARGO").current_dir(workspace()).status()?;
+    let status = Command::new("cargo")
+        .args(args)
+        .envs(env.iter().copied())
+        .env_remove("CARGO")
+        .current_dir(workspace())
+        .status()?;
     if !status.success() {
         bail!("cargo {} failed", args.join(" "));
     }

@@ -119,11 +119,8 @@ impl Line {
         let passed = self.tests.iter().filter(|t| t.result == Some(How::Passed)).count();
         let noun = if passed == 1 { "test" } else { "tests" };
         if self.measured.is_empty() && passed > 0 {
-            lines.push(format!(
-                "{:width$}  (bar: {})",
-                format!("{passed} {noun} passed"),
-                self.bar
-            ));
+            let passed = format!("{passed} {noun} passed");
+            lines.push(format!("{passed:width$}  {:9}  (bar: {})", "", self.bar));
         }
         for test in self.tests.iter().filter(|test| test.result != Some(How::Passed)) {
             let how = match test.result {
