@@ -133,6 +133,11 @@ impl fmt::Debug for InboundSa {
 
 #[cfg(test)]
 impl InboundSa {
+    /// All that a packet can change: what the window holds, to be compared.
+    pub(crate) fn window(&self) -> String {
+        format!("{:?}", self.window)
+    }
+
     /// Receives `number`, however far ahead it is.
     pub(crate) fn skip_to(&mut self, number: u64) {
         self.window.skip_to(number);

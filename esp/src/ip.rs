@@ -157,8 +157,12 @@ impl View {
     fn parse_v6(octets: &[u8]) -> Option<Self> {
         let (header, _) = octets.split_first_chunk::<V6_HEADER_LEN>()?;
         let [v0, v1, _, _, len_hi, len_lo, next_header, _, addresses @ ..] = *header;
-        // Length 0 with a jumbo option (RFC 2675) is read as an empty packet: no path here carries jumbograms.
-        let total_len = V6_HEADER_LEN + usize::from(u16::from_be_bytes([len_hi, len_lo]));
+        let payload_len = usize::from(u16::from_be_bytes([len_hi, len_lo]));
+        // A jumbogram (RFC 2675), which no path here carries, or a header that is not there.
+        if payload_len == 0 && next_header == HOP_BY_HOP {
+            return None;
+        }
+        let total_len = V6_HEADER_LEN + payload_len;
         let packet = octets.get(..total_len)?;
         let (source, destination) = addresses.split_first_chunk::<16>()?;
         let chain = Chain::walk(packet, next_header);

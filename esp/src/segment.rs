@@ -214,7 +214,8 @@ fn segmented(
         GsoKind::TcpV6 => (TCP, !v4, TCP_CHECKSUM),
         GsoKind::Udp => (UDP, true, UDP_CHECKSUM),
     };
-    let agrees = family
+    let agrees = gso.size > 0
+        && family
         && view.protocol == protocol
         && view.fragment == Fragment::Whole
         && usize::from(checksum.start) == upper

@@ -1,17 +1,23 @@
 //! The project's chores: `cargo xtask test` runs everything that decides whether a change is good.
 //!
 //! ```text
-//!   test ──► [1] format  [2] lint  [3] tests  [4] docs  [5] conformance  [6] peers (Debian packages)  [7] namespace tests ──► table, counts
+//!   test ──► format, lint, tests, docs, pages, peers (Debian packages), namespace tests ──► table, counts
 //!   conformance ──► docs/conformance.md against the sources and the RFCs
+//!   robust ──► the tests that docs/robustness.md cites ──► what each fault or attack did, beside its bar
+//!   unsafe, supply, miri, mutants ──► what of the code and of what it depends on has to be looked at twice
 //!   bench peers ──► the speed table: us, our ceiling and others in namespaces
 //!   bench scale, flood, rekey ──► figures beside their goals: many SAs, garbage, rekeys at full speed
 //! ```
 
 mod bench;
+mod cited;
 mod conformance;
+mod inventory;
 mod peers;
+mod robust;
 mod step;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -33,6 +39,16 @@ enum Chore {
     Test(test::Options),
     /// Checks docs/conformance.md: that what it cites exists, and that no demand of the RFCs is left out.
     Conformance(conformance::Options),
+    /// Runs the tests of faults and attacks of docs/robustness.md, and shows what each did beside its bar.
+    Robust(robust::Options),
+    /// Checks docs/unsafe.md, the list of all `unsafe` code with its proofs, or writes it anew.
+    Unsafe(inventory::Options),
+    /// Checks what we depend on: licences, sources, bans, advisories, and whether all of it is used.
+    Supply,
+    /// Runs tests of the safe cores under Miri.
+    Miri(tools::Miri),
+    /// Changes the code in small ways and says which changes no test notices.
+    Mutants(tools::Mutants),
     /// Measures how fast things are.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -45,6 +61,11 @@ fn main() -> ExitCode {
     match Arguments::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Conformance(options) => conformance::run(options),
+        Chore::Robust(options) => robust::run(&options),
+        Chore::Unsafe(options) => inventory::run(&options),
+        Chore::Supply => tools::supply(),
+        Chore::Miri(options) => tools::miri(&options),
+        Chore::Mutants(options) => tools::mutants(&options),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Relay(relay) => bench::relay(&relay),
     }

@@ -141,7 +141,7 @@ fn result_line(line: &str) -> Option<Counts> {
 }
 
 /// Not a test that passed, not a headline, not a result without a test in it.
-fn worth_showing(line: &str) -> bool {
+pub(crate) fn worth_showing(line: &str) -> bool {
     let quiet = ["... ok", "... ignored", "... [ignored]"];
     let nothing = "test result: ok. 0 passed; 0 failed; 0 ignored;";
     !(line.is_empty()

@@ -7,9 +7,9 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Result;
 use clap::Args;
 
-use crate::conformance;
 use crate::peers::{self, Missing};
 use crate::step::{self, Counts, Done, Show, cargo, workspace};
+use crate::{conformance, inventory, robust};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -34,6 +34,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     if word.is_empty() {
         steps.push(("documentation", Box::new(documentation)));
         steps.push(("conformance table", Box::new(conformance::step)));
+        steps.push(("robustness page", Box::new(robust::step)));
+        steps.push(("list of unsafe code", Box::new(inventory::step)));
     }
     if !options.no_netns {
         steps.push(("peers for the namespace tests", Box::new(peers)));

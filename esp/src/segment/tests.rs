@@ -118,6 +118,21 @@ fn the_largest_super_packets_split() {
 }
 
 #[test]
+fn segments_of_every_size_carry_all_of_the_payload() {
+    let long: Vec<u8> = (0..65_535_u32 - 60).map(|n| n.to_be_bytes()[3] ^ 0x5a).collect();
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    for (v6, udp) in kinds {
+        let shape = Shape { v6, udp, ..Shape::default() };
+        for size in 1..=1500 {
+            check(&shape, &long[..1499], size);
+        }
+        for size in (1..=u16::MAX).step_by(251).chain([u16::MAX]) {
+            check(&shape, &long, size);
+        }
+    }
+}
+
+#[test]
 fn a_packet_that_lacks_nothing_is_written_as_it_is() {
     let (vnet, packet) = super_packet(&Shape::default(), &[1, 2, 3], 9);
     let whole = split(&vnet, &packet).remove(0);
@@ -158,6 +173,7 @@ fn a_device_that_contradicts_the_packet_is_not_believed() {
     for kind in [GsoKind::TcpV6, GsoKind::Udp] {
         refused(&VnetHeader { gso: Some(Gso { kind, ..gso }), ..vnet }, &packet);
     }
+    refused(&VnetHeader { gso: Some(Gso { size: 0, ..gso }), ..vnet }, &packet);
     for (start, offset) in [(24, 16), (20, 6), (0, 10), (139, 0), (u16::MAX, u16::MAX)] {
         let checksum = Some(PartialChecksum { start, offset });
         refused(&VnetHeader { checksum, ..vnet }, &packet);

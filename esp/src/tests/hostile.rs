@@ -293,7 +293,7 @@ fn debug_output_has_no_key() {
 }
 
 /// A body: `payload`, padding to a multiple of `block`, trailer.
-fn trailed(payload: &[u8], version: Version, block: usize) -> Vec<u8> {
+pub(super) fn trailed(payload: &[u8], version: Version, block: usize) -> Vec<u8> {
     let mut body = payload.to_vec();
     // At least one octet of padding, so that there is padding to damage.
     body.resize((payload.len() + 3).next_multiple_of(block), 0);
@@ -302,7 +302,7 @@ fn trailed(payload: &[u8], version: Version, block: usize) -> Vec<u8> {
 }
 
 /// An authentic packet for the right SA of a pair with ESN, with any body.
-fn forge(suite: Suite, number: u64, body: &[u8]) -> Vec<u8> {
+pub(super) fn forge(suite: Suite, number: u64, body: &[u8]) -> Vec<u8> {
     forge_with(suite, Some(sequence::high(number)), number, body)
 }
 

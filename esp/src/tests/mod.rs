@@ -5,17 +5,29 @@
 //! ```
 
 mod burst;
+mod damage;
 mod hostile;
+mod inner;
 mod linux;
 mod loopback;
+mod nonces;
+mod once;
 pub(crate) mod packets;
 pub(crate) mod vectors;
+mod wrap;
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use crate::{
     Aead, AesKey, Cipher, InboundSa, Integrity, OutboundSa, SaParams, Selector, Selectors, Suite,
 };
+
+#[cfg(not(miri))]
+pub(crate) use testkit::measured::measured;
+
+/// Nothing is measured where it takes a hundred times as long.
+#[cfg(miri)]
+pub(crate) fn measured(_: &str, _: &str, _: impl std::fmt::Display, _: &str) {}
 
 /// Every suite.
 pub(crate) fn suites() -> Vec<Suite> {

@@ -608,6 +608,7 @@ fn a_device_that_goes_is_reported() {
     });
 }
 
+mod attacked;
 mod workers;
 mod worn;
 

@@ -36,6 +36,7 @@ mod meddled;
 mod moving;
 mod mtu;
 mod operate;
+mod packets;
 mod path_mtu;
 mod pfs;
 mod post_quantum;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
     bad_input::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
+    packets::list(&mut list);
     service::list(&mut list);
     handed::list(&mut list);
     kept::list(&mut list);
@@ -120,6 +122,11 @@ fn main() -> ExitCode {
     if list.ours.is_none() && !arguments.list {
         // What an earlier run left after kill -9; a failure shows soon enough.
         let _ = testkit::netns::sweep();
+    }
+    // A filter on the command line is one word; `cargo xtask robust` has many names.
+    if let Ok(names) = std::env::var("S2S_TESTS") {
+        let wanted = |trial: &Trial| names.split(' ').any(|name| trial.name().starts_with(name));
+        list.trials.retain(wanted);
     }
     let conclusion = libtest_mimic::run(&arguments, list.trials);
     suites::report();

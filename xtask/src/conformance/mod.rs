@@ -1,7 +1,7 @@
 //! `cargo xtask conformance`: whether `docs/conformance.md` accounts for every demand of the RFCs and cites what exists.
 //!
 //! ```text
-//!   docs/conformance.md ─► table.rs ─► rows ─┬─► source.rs  is every path, function and test there, is a test a test
+//!   docs/conformance.md ─► table.rs ─► rows ─┬─► cited.rs   is every path, function and test there, is a test a test
 //!                                            └─► rfc.rs     do rows and the rest add up to the keywords of the text
 //!   problems: FILE:LINE: what is wrong          counts: per section and in all
 //! ```
@@ -9,7 +9,6 @@
 #![expect(clippy::print_stdout, reason = "a command line tool talks on stdout")]
 
 mod rfc;
-mod source;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,8 +22,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use self::rfc::Keywords;
-use self::source::Sources;
 use self::table::{Document, Section, State};
+use crate::cited::Sources;
 use crate::step::{Counts, workspace};
 
 /// Where the table lies in the checkout.

@@ -14,6 +14,7 @@ use std::fmt;
 
 use super::Problem;
 use super::rfc::{Levels, is_counted};
+use crate::cited::cited;
 
 /// A section of an RFC.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,9 +200,4 @@ fn parse_state(text: &str) -> Result<(State, &str), String> {
         _ => return Err(format!("`{word}` is not a state")),
     };
     Ok((state, why))
-}
-
-/// What stands between backticks.
-fn cited(cell: &str) -> Vec<String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

@@ -1,4 +1,4 @@
-//! Whether what the table cites is there.
+//! Whether what a page of docs/ cites is there.
 //!
 //! ```text
 //!   ikev2/src/sa/window.rs                  the file
@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 const NETNS: &str = "gateway/tests/netns";
 
 /// A checkout, read once a file.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     root: PathBuf,
     files: BTreeMap<String, Option<String>>,
 }
 
 impl Sources {
-    pub(super) fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), files: BTreeMap::new() }
     }
 
     /// A file, or an item in one.
-    pub(super) fn item(&mut self, cited: &str) -> Result<(), String> {
+    pub(crate) fn item(&mut self, cited: &str) -> Result<(), String> {
         let (path, names) = split(cited);
         let text = self.text(path)?;
         let Some((name, owners)) = names.split_last() else { return Ok(()) };
@@ -39,7 +39,7 @@ impl Sources {
     }
 
     /// A test.
-    pub(super) fn test(&mut self, cited: &str) -> Result<(), String> {
+    pub(crate) fn test(&mut self, cited: &str) -> Result<(), String> {
         if let Some(name) = cited.strip_prefix("netns:") {
             return self.netns(name);
         }
@@ -60,11 +60,8 @@ impl Sources {
 
     fn netns(&self, name: &str) -> Result<(), String> {
         let literal = format!("\"{name}\"");
-        let entries =
-            std::fs::read_dir(self.root.join(NETNS)).map_err(|e| format!("{NETNS}: {e}"))?;
-        let mut files =
-            entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok());
-        if files.any(|text| text.contains(&literal)) {
+        let found = contains(&self.root.join(NETNS), &literal);
+        if found.map_err(|error| format!("{NETNS}: {error}"))? {
             Ok(())
         } else {
             Err(format!("no test {literal} in {NETNS}"))
@@ -79,8 +76,24 @@ impl Sources {
     }
 }
 
+/// Whether a file below the directory has these words.
+fn contains(directory: &Path, words: &str) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let found = if path.is_dir() {
+            contains(&path, words)?
+        } else {
+            std::fs::read_to_string(&path).is_ok_and(|text| text.contains(words))
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The path, and the names behind it.
-fn split(cited: &str) -> (&str, Vec<&str>) {
+pub(crate) fn split(cited: &str) -> (&str, Vec<&str>) {
     let mut parts = cited.split("::");
     (parts.next().unwrap_or_default(), parts.collect())
 }
@@ -106,4 +119,9 @@ fn has_owner(text: &str, owner: &str) -> bool {
             ["impl", "mod ", "pub mod ", "trait "].iter().any(|word| line.starts_with(word));
         begins && words.into_iter().any(|word| word == owner)
     })
+}
+
+/// What stands between backticks.
+pub(crate) fn cited(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
