@@ -87,6 +87,8 @@ mod difference;
 mod endpoint;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod keyword;
 mod peer;
 mod peers;

@@ -22,6 +22,7 @@ mod fragments;
 mod handed;
 mod host;
 mod hub;
+mod interop;
 mod kept;
 mod killed;
 mod lifecycle;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
     reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);
+    interop::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
     service::list(&mut list);
