@@ -527,6 +527,8 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 
 mod children;
 mod follow;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod probe;
 mod reconfigure;
 mod strangers;

@@ -90,6 +90,8 @@ mod effort;
 mod endpoint;
 mod error;
 mod event;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod keyword;
 mod peer;
 mod peers;

@@ -5,6 +5,9 @@
 //!   conformance ──► docs/conformance.md against the sources and the RFCs
 //!   robust ──► the tests that docs/robustness.md cites ──► what each fault or attack did, beside its bar
 //!   unsafe, supply, miri, mutants ──► what of the code and of what it depends on has to be looked at twice
+//!   fuzz ──► libFuzzer on every parser, on both roles of IKE and on ESP
+//!   interop ──► the matrix with strongSwan, as a table
+//!   soak ──► two tunnels that are never left alone, and whether anything grows
 //!   bench peers ──► the speed table: us, our ceiling and others in namespaces
 //!   bench scale, flood, rekey ──► figures beside their goals: many SAs, garbage, rekeys at full speed
 //! ```
@@ -12,9 +15,12 @@
 mod bench;
 mod cited;
 mod conformance;
+mod fuzz;
+mod interop;
 mod inventory;
 mod peers;
 mod robust;
+mod soak;
 mod step;
 mod test;
 mod tools;
@@ -49,6 +55,12 @@ enum Chore {
     Miri(tools::Miri),
     /// Changes the code in small ways and says which changes no test notices.
     Mutants(tools::Mutants),
+    /// Lets libFuzzer at everything that strangers can send, on stable Rust.
+    Fuzz(fuzz::Options),
+    /// Two tunnels under loss, outages, reloads and constant rekeys: does anything grow? Needs root.
+    Soak(soak::Options),
+    /// The matrix of interoperation with strongSwan: suites, address families, NAT, loss, both roles. Needs root.
+    Interop(interop::Options),
     /// Measures how fast things are.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -66,6 +78,9 @@ fn main() -> ExitCode {
         Chore::Supply => tools::supply(),
         Chore::Miri(options) => tools::miri(&options),
         Chore::Mutants(options) => tools::mutants(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Soak(options) => soak::run(&options),
+        Chore::Interop(options) => interop::run(&options),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Relay(relay) => bench::relay(&relay),
     }

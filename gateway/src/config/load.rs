@@ -50,8 +50,19 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn load_text(name: &Path, text: &str) -> Result<Self, Report> {
-        let surroundings = Surroundings::of_process();
-        attempt(name, Some(text), &surroundings, &[]).map_err(Failed::into_report)
+        Self::load_text_in(name, text, &Surroundings::of_process())
+    }
+
+    /// The same with the surroundings given.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_text_in(
+        name: &Path,
+        text: &str,
+        surroundings: &Surroundings,
+    ) -> Result<Self, Report> {
+        attempt(name, Some(text), surroundings, &[]).map_err(Failed::into_report)
     }
 
     /// Reads a configuration as the gateway does when it starts: included files with errors are left out, so that one

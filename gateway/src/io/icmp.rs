@@ -26,13 +26,13 @@ use crate::sys::message::{set_option, set_option_words};
 
 /// A router could not send an ESP packet on. Nothing of it is authentic until the quote was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooBig {
+pub struct TooBig {
     /// Where the packet was going to.
-    pub(crate) remote: IpAddr,
+    pub remote: IpAddr,
     /// Which packet it was.
-    pub(crate) quote: Quote,
+    pub quote: Quote,
     /// Octets of the outer packets that would have passed; zero if the router does not say it (RFC 1191 §5).
-    pub(crate) mtu: u32,
+    pub mtu: u32,
 }
 
 /// A non-blocking socket for these messages of one IP version.
@@ -78,10 +78,7 @@ impl IcmpSocket {
         let (len, _) =
             rustix::net::recv(&self.socket, &mut buffer, rustix::net::RecvFlags::empty())?;
         let message = buffer.get(..len).unwrap_or_default();
-        Ok(match self.version {
-            Version::V4 => read_v4(message),
-            Version::V6 => read_v6(message),
-        })
+        Ok(read(self.version, message))
     }
 }
 
@@ -96,6 +93,15 @@ impl event::Source for &IcmpSocket {
 
     fn deregister(&mut self, from: &Registry) -> io::Result<()> {
         SourceFd(&self.socket.as_raw_fd()).deregister(from)
+    }
+}
+
+/// Reads a message as a raw socket of this version gives it. `None` if it is about nothing of ours.
+#[must_use]
+pub fn read(version: Version, message: &[u8]) -> Option<TooBig> {
+    match version {
+        Version::V4 => read_v4(message),
+        Version::V6 => read_v6(message),
     }
 }
 

@@ -13,7 +13,7 @@
 
 pub mod handed;
 mod holder;
-pub(crate) mod icmp;
+pub mod icmp;
 pub(crate) mod question;
 pub mod raw;
 pub mod tun;

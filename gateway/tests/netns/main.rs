@@ -25,6 +25,7 @@ mod guard;
 mod handed;
 mod host;
 mod hub;
+mod interop;
 mod kept;
 mod killed;
 mod leak;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
     reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);
+    interop::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
     packets::list(&mut list);

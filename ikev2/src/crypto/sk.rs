@@ -30,6 +30,8 @@ pub(super) mod tests;
 
 use rand_core::CryptoRng;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::fragments::fuzz;
 pub(crate) use self::fragments::{Added, Fragment, Reassembly};
 
 use super::cipher::Cipher;

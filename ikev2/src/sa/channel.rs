@@ -428,7 +428,7 @@ impl Channel {
         self.outstanding.as_ref().is_some_and(|request| request.next_at <= now)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn peek<'m>(&self, datagram: &'m mut [u8]) -> Result<Authentic<'m>, DropReason> {
         self.protection.open(datagram)
     }
@@ -447,7 +447,7 @@ impl Channel {
         Arc::from(message)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn seal_fragment(
         &mut self,
         (exchange, message_id, response): (ExchangeType, MessageId, bool),

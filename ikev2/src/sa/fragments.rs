@@ -233,7 +233,7 @@ impl Fragments {
     }
 
     /// Octets of incomplete messages.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) const fn held(&self) -> usize {
         self.requests.pieces.held() + self.responses.pieces.held()
     }

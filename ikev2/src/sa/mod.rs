@@ -48,7 +48,7 @@ mod window;
 
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,17 +62,17 @@ use self::respond::AuthAwaited;
 use self::tasks::Task;
 use self::window::Ticket;
 use crate::crypto::sk::Authentic;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 use crate::crypto::sk::Fragment;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 use crate::registry::PayloadType;
 use crate::shared::Cx;
 use crate::wire::header::{Header, IkeSpi, MessageId};
 use crate::wire::message::Body;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 use crate::wire::message::Chain;
 
 pub(crate) use self::respond::{Declined, InitRequest, respond_to_init};
@@ -469,7 +469,7 @@ impl IkeSa {
     }
 
     /// Any message at all, sealed with our keys: what a peer that has them may send.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn forge(
         &mut self,
         exchange: ExchangeType,
@@ -483,7 +483,7 @@ impl IkeSa {
     }
 
     /// A fragment of any message at all.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn forge_fragment(
         &mut self,
         what: (ExchangeType, MessageId, bool),
@@ -496,8 +496,20 @@ impl IkeSa {
         channel.seal_fragment(what, fragment, first, piece, cx)
     }
 
+    /// Whether it has keys to protect messages with.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn has_keys(&mut self) -> bool {
+        self.state.channel().is_some()
+    }
+
+    /// Opens a message to us without taking it, if it is one.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn glance<'m>(&mut self, datagram: &'m mut [u8]) -> Option<Authentic<'m>> {
+        self.state.channel()?.peek(datagram).ok()
+    }
+
     /// Octets of incomplete messages that it holds.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn held(&mut self) -> usize {
         self.state.channel().map_or(0, |channel| channel.fragments.held())
     }

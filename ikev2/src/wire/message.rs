@@ -362,7 +362,7 @@ impl Chain {
     }
 
     /// A chain of these octets, well-formed or not.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn of_octets(first: PayloadType, octets: &[u8]) -> Self {
         let mut chain = Self::new();
         chain.writer.put(octets);

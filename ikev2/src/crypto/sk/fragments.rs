@@ -11,6 +11,8 @@
 //! Only what [`open_fragment`](super::Protection::open_fragment) made comes in, so a forged fragment changes nothing, and
 //! only this and [`open`](super::Protection::open) make an [`Authentic`].
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
@@ -147,7 +149,7 @@ impl Reassembly {
     }
 
     /// Of how many octets.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) const fn held(&self) -> usize {
         self.held
     }
