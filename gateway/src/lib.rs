@@ -17,6 +17,7 @@ pub mod demo;
 pub mod io;
 pub mod log;
 pub mod pki;
+pub mod port;
 pub mod route;
 pub mod status;
 pub mod sys;
