@@ -18,6 +18,7 @@ mod fault;
 pub mod io;
 pub mod log;
 pub mod pki;
+pub mod port;
 pub mod route;
 mod sandbox;
 pub mod status;

@@ -11,6 +11,7 @@
 //!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
+//!   port.rs      import, export          configurations of other programs
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -25,6 +26,7 @@ mod failover;
 mod offline;
 mod output;
 mod pki;
+mod port;
 mod reload;
 mod run;
 mod screen;
@@ -104,6 +106,8 @@ commands! {
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,
+    Import: port::Import,
+    Export: port::Export,
     Pki: pki::Pki,
     Schema: offline::Schema,
     Version: offline::Version,

@@ -134,6 +134,11 @@ pub(super) fn host(at: &At<String>, findings: &mut Findings) -> Option<At<Host>>
 
 const HOST_FIX: &str = "write an address or a name, such as \"198.51.100.20\", \"[2001:db8::1]:4500\" or \"ber.example.com:4500\"";
 
+/// Whether a text can stand in `peer`.
+pub(crate) fn is_host(text: &str) -> bool {
+    parse_host(text).is_ok()
+}
+
 /// The error is what is wrong and what to write.
 fn parse_host(text: &str) -> Result<Host, (String, String)> {
     let fault = |complaint: &str| (complaint.to_owned(), HOST_FIX.to_owned());

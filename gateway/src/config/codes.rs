@@ -3,7 +3,7 @@
 //! ```text
 //!   E01xx  the file and one value in it         E03xx  several connections together
 //!   E02xx  what this program never does         E04xx  addresses inside the tunnel
-//!   W03xx  works, but look at it
+//!   W03xx  works, but look at it               E07xx  configurations of other programs
 //! ```
 
 use super::report::Severity;
@@ -132,6 +132,10 @@ crate::codes::codes! {
         "Two connections want the same packets with the same metric, so the gateway cannot know which tunnel should get them. Delete one subnet, or give the standby connection a higher `metric`: the lower metric wins while its tunnel is up.";
     ManagementOutside "E0402" "management_ip is outside the local subnets"
         "`management_ip` is the address that monitors, pings and traces are sent from. The peer accepts packets from the networks that were agreed on, and drops others, so the address has to be inside `local_subnets`, and this host has to have it. Where connections have different local subnets, give each its own `management_ip`.";
+    ForeignSyntax "E0701" "configuration of another program cannot be read"
+        "`s2s-gw import` reads swanctl.conf, ipsec.conf, JSON of OpenStack and CloudStack, and XML of AWS. The file is none of these, or is cut off or damaged; the caret shows where reading stopped making sense. Nothing was written.";
+    ForeignEmpty "E0702" "nothing to import"
+        "The files can be read, but there is no connection in them that this program could have: either they hold something else (policies without a connection, for example), or each of their connections asks for what there is not, which the notes say. OpenStack and CloudStack keep a tunnel in several objects: give all of them at once.";
     WeakAlgorithm "W0301" "algorithm with a warning"
         "`warn` in [security] names an algorithm that a proposal still has. The configuration works. Replace it when the peer can do better, or put it into `forbid` once nobody needs it.";
     WeakKey "W0302" "pre-shared key is weak"

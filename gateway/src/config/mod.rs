@@ -41,6 +41,7 @@ mod validate;
 pub(crate) mod validity;
 mod value;
 
+pub(crate) use address::is_host;
 pub use auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 pub use codes::Code;
 pub use genpsk::genpsk;
@@ -50,7 +51,9 @@ pub use model::{
     LeakProtection, Limits, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk,
     Routes, Security,
 };
+pub(crate) use policy::built_in_policy;
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;
 pub use secret::PresharedKey;
+pub(crate) use value::shown_duration;
 pub use source::{Place, Source};

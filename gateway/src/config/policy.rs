@@ -400,6 +400,11 @@ const BUILT_IN: [BuiltIn; 6] = [
     },
 ];
 
+/// The built-in policy of this name.
+pub(crate) fn built_in_policy(name: &str) -> Option<Policy> {
+    built_in().remove(name).flatten()
+}
+
 fn built_in() -> BTreeMap<String, Option<Policy>> {
     let invariant = "invariant: built-in proposals are valid";
     let parse_all = |texts: &[&str], parse: Parse| {

@@ -79,13 +79,13 @@ impl Severity {
 
 impl Diagnostic {
     /// Something wrong at a place.
-    pub(super) fn at(code: Code, place: &Place, message: impl Into<String>) -> Self {
+    pub(crate) fn at(code: Code, place: &Place, message: impl Into<String>) -> Self {
         let label = Label { place: place.clone(), text: String::new() };
         Self { labels: vec![label], ..Self::bare(code, message.into()) }
     }
 
     /// Something wrong with a file as a whole.
-    pub(super) fn of_file(
+    pub(crate) fn of_file(
         code: Code,
         file: impl Into<PathBuf>,
         message: impl Into<String>,
@@ -99,7 +99,7 @@ impl Diagnostic {
     }
 
     /// Says what is to be seen at the main place.
-    pub(super) fn label(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn label(mut self, text: impl Into<String>) -> Self {
         if let Some(first) = self.labels.first_mut() {
             first.text = text.into();
         }
@@ -112,17 +112,17 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn why(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn why(mut self, text: impl Into<String>) -> Self {
         self.why = Some(text.into());
         self
     }
 
-    pub(super) fn fix(mut self, text: impl Into<String>) -> Self {
+    pub(crate) fn fix(mut self, text: impl Into<String>) -> Self {
         self.fix = Some(text.into());
         self
     }
 
-    pub(super) fn help(mut self, text: Option<impl Into<String>>) -> Self {
+    pub(crate) fn help(mut self, text: Option<impl Into<String>>) -> Self {
         self.help = text.map(Into::into).or(self.help);
         self
     }

@@ -56,6 +56,11 @@ impl PresharedKey {
         Self(octets)
     }
 
+    /// The octets, for the configuration of the other side.
+    pub(crate) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
     /// For the negotiation.
     #[must_use]
     pub fn psk(&self) -> ikev2::Psk {

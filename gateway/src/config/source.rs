@@ -20,7 +20,7 @@ pub struct Source {
 
 impl Source {
     /// `text` with everything inside `secrets` (octet ranges on character boundaries) masked.
-    pub(super) fn new(path: PathBuf, text: &str, secrets: &[Range<usize>]) -> Self {
+    pub(crate) fn new(path: PathBuf, text: &str, secrets: &[Range<usize>]) -> Self {
         Self { path, text: masked(text, secrets) }
     }
 
@@ -72,6 +72,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// These octets of this text.
+    pub(crate) fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), span }
+    }
+
     /// The part of this place that starts `offset` octets in and is `len` long; this place itself if that is outside.
     fn part(&self, offset: usize, len: usize) -> Self {
         let start = self.span.start + offset;

@@ -147,7 +147,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// Seconds as people write them: the largest unit that divides.
-pub(super) fn shown_duration(duration: Duration) -> String {
+pub(crate) fn shown_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{}ms", duration.as_millis()),

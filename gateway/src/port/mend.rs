@@ -1,0 +1,356 @@
+//! From what another program says to what this one accepts: each value checked, each change noted.
+//!
+//! ```text
+//!   Foreign ─► peers, identities, networks, key ─► Mended: every value fits, or `impossible` says why it cannot be
+//!      │
+//!      └─ those for the same peer become one (E0141), those for the same networks get different metrics (E0312)
+//! ```
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ikev2::Identity;
+use ipnet::IpNet;
+
+use super::foreign::{Foreign, Pair, Secret, Side};
+use super::note::Note;
+use crate::config::{Place, is_host};
+
+/// A connection that a configuration can have.
+#[derive(Debug)]
+pub(super) struct Mended {
+    pub(super) name: String,
+    /// None: any.
+    pub(super) peers: Vec<String>,
+    pub(super) local_id: Option<Identity>,
+    pub(super) peer_id: Option<Identity>,
+    pub(super) key: Option<Secret>,
+    pub(super) local: Vec<IpNet>,
+    pub(super) remote: Vec<IpNet>,
+    pub(super) split: bool,
+    pub(super) routes: Option<Vec<IpNet>>,
+    pub(super) metric: u32,
+    /// What was not mended.
+    pub(super) foreign: Foreign,
+}
+
+/// All of them, fit to stand in one file.
+pub(super) fn mend(connections: Vec<Foreign>) -> Vec<Mended> {
+    let mut names = BTreeSet::new();
+    let all = merge(connections).into_iter().map(|one| mend_one(one, &mut names));
+    let mut all: Vec<Mended> = all.collect();
+    separate(&mut all);
+    all
+}
+
+/// Connections between the same gateways with the same identities: their networks go into one.
+fn merge(connections: Vec<Foreign>) -> Vec<Foreign> {
+    let mut merged: Vec<Foreign> = Vec::new();
+    for one in connections {
+        let same = merged.iter_mut().find(|other| {
+            let shared = |address| other.sides[1].addresses.contains(address);
+            let peers = one.sides[1].addresses.iter().any(shared)
+                || one.sides[1].addresses.is_empty() && other.sides[1].addresses.is_empty();
+            let ids = |at: usize| identity_text(&one.sides[at]) == identity_text(&other.sides[at]);
+            let fine = one.impossible.is_none() && other.impossible.is_none();
+            peers && ids(0) && ids(1) && !one.disabled && !other.disabled && fine
+        });
+        let Some(other) = same else {
+            merged.push(one);
+            continue;
+        };
+        let what = format!(
+            "`{}` is for the same peer as `{}`; its networks are in that one here",
+            one.name, other.name
+        );
+        let words = |offers: &[super::foreign::Offer]| -> Vec<String> {
+            offers.iter().map(|offer| offer.words.clone()).collect()
+        };
+        let differs = words(&one.ike) != words(&other.ike)
+            || words(&one.esp) != words(&other.esp)
+            || one.esp_lifetime != other.esp_lifetime
+            || one.psk.is_some() && one.psk != other.psk;
+        let note = Note::new(one.place.as_ref(), what);
+        other.note(if differs {
+            note.fix(format!("see that what differs besides is meant for both: `{}` counts", other.name))
+        } else {
+            note
+        });
+        other.pairs.extend(one.pairs);
+        other.split = true;
+        other.notes.extend(one.notes);
+    }
+    merged
+}
+
+fn identity_text(side: &Side) -> &str {
+    let id = side.id.trim_start_matches('@');
+    // What is not said is the address.
+    if side.addresses.iter().any(|address| address == id) { "" } else { id }
+}
+
+fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
+    let name = name(&one, names);
+    if name != one.name {
+        one.note(Note::new(one.place.as_ref(), format!("`{}` is called `{name}` here", one.name)));
+    }
+    let peers = peers(&mut one);
+    let local_id = read_identity(&mut one, 0);
+    let peer_id = read_identity(&mut one, 1);
+    let (local, remote, split) = networks(&mut one);
+    let routes = one.routes.clone().map(|routes| {
+        let place = one.place.clone();
+        routes.iter().filter_map(|text| network(text, place.as_ref(), &mut one.notes)).collect()
+    });
+    let impossible = if one.sides.iter().any(|side| side.certificates.is_some()) {
+        Some(certificates(&one))
+    } else if peers.is_empty() && peer_id.is_none() {
+        Some("a peer without an address has to have an identity: write `peer_id`, and delete the `#`".into())
+    } else if local.is_empty() || remote.is_empty() {
+        Some("the source does not say the networks of both sides: import with --local and --remote, or fill them in and delete the `#`".into())
+    } else {
+        same_on_both(&local, &remote)
+    };
+    one.impossible = one.impossible.take().or(impossible);
+    if peers.is_empty() {
+        one.start = "respond-only";
+    }
+    let key = key(&mut one);
+    let metric = one.metric.unwrap_or(100);
+    Mended { name, peers, local_id, peer_id, key, local, remote, split, routes, metric, foreign: one }
+}
+
+fn certificates(one: &Foreign) -> String {
+    let files: Vec<&str> = one
+        .sides
+        .iter()
+        .filter_map(|side| side.certificates.as_ref())
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let named = if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) };
+    format!(
+        "it proves identities by certificates{named}: copy the files, name them in `cert`, `key` and `ca` (docs/certificates.md), and delete the `#`"
+    )
+}
+
+fn same_on_both(local: &[IpNet], remote: &[IpNet]) -> Option<String> {
+    let both = local.iter().find(|network| network.prefix_len() > 0 && remote.contains(network))?;
+    Some(format!("{both} is on both sides, so one of them has to use other addresses"))
+}
+
+/// `[a-z0-9-]{1,32}`, once.
+fn name(one: &Foreign, names: &mut BTreeSet<String>) -> String {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let lower = one.name.to_lowercase();
+    let mut plain: String = lower.chars().map(|c| if fits(c) { c } else { '-' }).take(28).collect();
+    plain = plain.trim_matches('-').to_owned();
+    if plain.is_empty() {
+        plain = "site".into();
+    }
+    if one.name.len() <= 32 && one.name.chars().all(|c| fits(c) || c == '-') && !one.name.is_empty() {
+        plain.clone_from(&one.name);
+    }
+    let stem: String = plain.chars().take(28).collect();
+    let mut number = 2;
+    while !names.insert(plain.clone()) {
+        plain = format!("{stem}-{number}");
+        number += 1;
+    }
+    plain
+}
+
+fn peers(one: &mut Foreign) -> Vec<String> {
+    let place = one.place.clone();
+    let mut peers: Vec<String> = Vec::new();
+    for address in one.theirs().addresses.clone() {
+        let address = address.trim().trim_start_matches('%').to_owned();
+        let anyone = ["any", "any4", "any6", "0.0.0.0", "::", "0.0.0.0/0", "::/0", ""];
+        if anyone.contains(&address.as_str()) {
+            continue;
+        }
+        if is_host(&address) {
+            if !peers.contains(&address) {
+                peers.push(address);
+            }
+        } else {
+            let what = format!("`{address}` is not the address of one peer, and is left out");
+            one.note(Note::new(place.as_ref(), what).fix("see whether `peer` is right").grave());
+        }
+    }
+    peers
+}
+
+fn read_identity(one: &mut Foreign, at: usize) -> Option<Identity> {
+    let text = one.sides.get(at).map(|side| side.id.trim().to_owned()).unwrap_or_default();
+    if text.is_empty() || text.starts_with('%') && !text.starts_with("%@") {
+        return None;
+    }
+    match text.trim_start_matches('%').parse() {
+        Ok(identity) => Some(identity),
+        Err(error) => {
+            let key = if at == 0 { "local_id" } else { "peer_id" };
+            let what = format!("the identity `{text}` is left out: {error}");
+            let place = one.place.clone();
+            one.note(Note::new(place.as_ref(), what).fix(format!("write `{key}`")).grave());
+            None
+        }
+    }
+}
+
+/// The networks of both sides, and whether each pair has a tunnel of its own.
+fn networks(one: &mut Foreign) -> (Vec<IpNet>, Vec<IpNet>, bool) {
+    let mut pairs: Vec<(Vec<IpNet>, Vec<IpNet>)> = Vec::new();
+    for Pair { networks: [ours, theirs], place } in one.pairs.clone() {
+        let mut read = |texts: &[String], at: usize| {
+            let own = one.sides.get(at).map(|side| side.addresses.clone()).unwrap_or_default();
+            let mut nets: Vec<IpNet> = Vec::new();
+            for text in texts {
+                let text = if text == "dynamic" { own.first().map_or("dynamic", |a| a) } else { text };
+                nets.extend(network(text, place.as_ref(), &mut one.notes));
+            }
+            nets
+        };
+        pairs.push((read(&ours, 0), read(&theirs, 1)));
+    }
+    let mut local: Vec<IpNet> = Vec::new();
+    let mut remote: Vec<IpNet> = Vec::new();
+    for (ours, theirs) in &pairs {
+        // A family that one side has alone could never match a packet.
+        let fits = |net: &&IpNet, others: &[IpNet]| others.iter().any(|o| family(o) == family(net));
+        let kept = |nets: &[IpNet], others: &[IpNet], into: &mut Vec<IpNet>| {
+            for net in nets.iter().filter(|net| fits(net, others)) {
+                if !into.contains(net) {
+                    into.push(*net);
+                }
+            }
+        };
+        kept(ours, theirs, &mut local);
+        kept(theirs, ours, &mut remote);
+        for alone in ours.iter().filter(|net| !fits(net, theirs)).chain(theirs.iter().filter(|net| !fits(net, ours))) {
+            let what = format!("{alone} is left out: the other side has no network of its family");
+            one.notes.push(Note::new(one.place.as_ref(), what));
+        }
+    }
+    let wanted: BTreeSet<(IpNet, IpNet)> = product(pairs.iter().map(|(a, b)| (&a[..], &b[..])));
+    let all = product([(&local[..], &remote[..])].into_iter());
+    let more: Vec<String> =
+        all.difference(&wanted).map(|(here, there)| format!("{here} ⇄ {there}")).collect();
+    let several = all.len() > 1;
+    if !more.is_empty() {
+        let some = more.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+        let what = format!("a connection has each of its networks with each of the peer's, so these pairs come on top: {some}");
+        let fix = "a peer that does not have them refuses them, and `status` says so; let the peer have them, or give it a second identity for a connection of its own";
+        one.notes.push(Note::new(one.place.as_ref(), what).fix(fix).grave());
+    }
+    let one_each = pairs.iter().filter(|(a, b)| !a.is_empty() && !b.is_empty()).count();
+    let families = local.iter().map(family).collect::<BTreeSet<_>>().len();
+    let split = several && (!more.is_empty() || one_each > families || one.split);
+    (local, remote, split)
+}
+
+fn product<'p>(
+    pairs: impl Iterator<Item = (&'p [IpNet], &'p [IpNet])>,
+) -> BTreeSet<(IpNet, IpNet)> {
+    let mut all = BTreeSet::new();
+    for (ours, theirs) in pairs {
+        for here in ours {
+            for there in theirs.iter().filter(|there| family(there) == family(here)) {
+                // More than this no gateway negotiates one by one.
+                if all.len() < PAIRS_MAX {
+                    all.insert((*here, *there));
+                }
+            }
+        }
+    }
+    all
+}
+
+const PAIRS_MAX: usize = 10_000;
+
+fn family(network: &IpNet) -> bool {
+    matches!(network, IpNet::V4(_))
+}
+
+/// `10.1.0.0/16`, `10.1.0.5`, `10.1.0.0/16[tcp/80]`, `10.1.0.0/255.255.0.0`.
+fn network(text: &str, place: Option<&Place>, notes: &mut Vec<Note>) -> Option<IpNet> {
+    let text = text.trim();
+    let plain = text.split(['[', '%']).next().unwrap_or("").trim();
+    if plain != text {
+        let what = format!("`{text}` is for one protocol or port; the network as a whole is taken");
+        let fix = "filter in the firewall, and let the peer have the network as a whole";
+        notes.push(Note::new(place, what).fix(fix).grave());
+    }
+    let parsed = match plain.split_once('/') {
+        Some((address, mask)) if mask.contains('.') => IpNet::with_netmask(
+            address.parse().ok().unwrap_or(IpAddr::from([255; 4])),
+            mask.parse().ok()?,
+        )
+        .ok()
+        .filter(|_| address.parse::<IpAddr>().is_ok()),
+        Some(_) => plain.parse::<IpNet>().ok(),
+        None => plain.parse::<IpAddr>().ok().map(IpNet::from),
+    };
+    let Some(network) = parsed else {
+        let what = format!("`{text}` is not a network, and is left out");
+        notes.push(Note::new(place, what).fix("write the network into the connection").grave());
+        return None;
+    };
+    if network.trunc() != network {
+        notes.push(Note::new(place, format!("{network} means {} here", network.trunc())));
+    }
+    Some(network.trunc())
+}
+
+/// The key, or a new one where the old one cannot be used.
+fn key(one: &mut Foreign) -> Option<Secret> {
+    if one.sides.iter().all(|side| side.certificates.is_some()) {
+        return None;
+    }
+    let place = one.place.clone();
+    let new = || Some(Secret::of(&crate::config::genpsk(32)));
+    match one.psk.take() {
+        None => {
+            let note = Note::new(place.as_ref(), "the source has no key for it; its file has a new one");
+            one.note(note.fix("put the key that the peer has into the file, or give the peer this one").grave());
+            new()
+        }
+        Some(key) if key.0.len() < KEY_MIN => {
+            let what = format!("its key has {} octets, which can be guessed from one recorded handshake; its file has a new one", key.0.len());
+            one.note(Note::new(place.as_ref(), what).fix("give the peer the new key").grave());
+            new()
+        }
+        Some(key) => Some(key),
+    }
+}
+
+/// As the configuration wants it.
+const KEY_MIN: usize = 16;
+
+/// E0312: for the same packets the first one goes first.
+fn separate(all: &mut [Mended]) {
+    for at in 1..all.len() {
+        let (earlier, later) = all.split_at_mut(at);
+        let Some(later) = later.first_mut() else { continue };
+        if later.foreign.impossible.is_some() {
+            continue;
+        }
+        while let Some(other) = earlier.iter().find(|other| claims_same(other, later)) {
+            let what = format!(
+                "`{}` has the same networks as `{}`, which carries while it is up: this one stands by",
+                later.name, other.name
+            );
+            later.metric = other.metric + 100;
+            let place = later.foreign.place.clone();
+            later.foreign.note(Note::new(place.as_ref(), what).fix("exchange the two `metric` to prefer the other"));
+        }
+    }
+}
+
+fn claims_same(earlier: &Mended, later: &Mended) -> bool {
+    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    let common = earlier.local.iter().any(|a| later.local.iter().any(|b| overlap(a, b)));
+    let live = earlier.foreign.impossible.is_none();
+    live && common && earlier.metric == later.metric
+        && later.remote.iter().any(|net| earlier.remote.contains(net))
+}

@@ -1,0 +1,237 @@
+//! Algorithms of other programs: their words to ours, and the weak ones out.
+//!
+//! ```text
+//!   aes128-sha1;modp1536        CloudStack, Libreswan      ─► aes128 sha1 modp1536   ─► left out, or `allow_legacy`
+//!   aes_gcm256-sha2_256-dh19    Libreswan                  ─► aes256gcm16-prfsha256-ecp256
+//!   aes256gcm16-sha256-ecp384   strongSwan: the hash is that of the PRF
+//!   aes-256, sha256, group14    VPNaaS                     ─► aes256-sha256-modp2048
+//! ```
+
+use ikev2::keyword::{Allow, Standing, find};
+use ikev2::{Proposal, Transform};
+
+use super::foreign::Offer;
+use super::note::Note;
+
+/// For what a proposal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Ike,
+    Esp,
+}
+
+/// What came of proposals.
+#[derive(Debug, Default)]
+pub(super) struct Translated {
+    /// In our words, each fit for a policy.
+    pub(super) proposals: Vec<String>,
+    /// Whether one of them needs `allow_legacy`.
+    pub(super) legacy: bool,
+    pub(super) notes: Vec<Note>,
+}
+
+/// All proposals of a key.
+pub(super) fn translate(what: For, offers: &[Offer], allow_legacy: bool) -> Translated {
+    let mut result = Translated::default();
+    for offer in offers {
+        one(what, offer, allow_legacy, &mut result);
+    }
+    if !offers.is_empty() && result.proposals.is_empty() {
+        let (key, place) = (what.key(), offers.first().and_then(|offer| offer.place.as_ref()));
+        result.notes.push(
+            Note::new(place, format!("nothing of its `{key}` proposals is good enough; those of the built-in policy are offered"))
+                .fix("give the peer stronger algorithms, such as aes256gcm16-prfsha384-ecp384; if it has none, import with --allow-legacy")
+                .grave(),
+        );
+    }
+    result
+}
+
+impl For {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Ike => "ike",
+            Self::Esp => "esp",
+        }
+    }
+
+    fn parse(self, text: &str, legacy: bool) -> Result<Proposal, ikev2::KeywordError> {
+        let allow = Allow { legacy, ..Allow::default() };
+        match self {
+            Self::Ike => Proposal::ike_from_keywords_allowing(text, allow),
+            Self::Esp => Proposal::esp_from_keywords_allowing(text, allow),
+        }
+    }
+}
+
+fn one(what: For, offer: &Offer, allow_legacy: bool, result: &mut Translated) {
+    let mut kept = Vec::new();
+    for word in split(&offer.words) {
+        let Some(ours) = alias(&word) else { continue };
+        match verdict(what, &ours, allow_legacy) {
+            Ok(()) if !kept.contains(&ours) => kept.push(ours),
+            Ok(()) => {}
+            Err(why) => result.notes.push(
+                Note::new(offer.place.as_ref(), format!("`{word}` in `{}` is left out: {why}", what.key()))
+                    .fix("see that the peer has another one"),
+            ),
+        }
+    }
+    for text in divide(what, &kept) {
+        match what.parse(&text, allow_legacy) {
+            Ok(proposal) => {
+                let text = proposal.to_string();
+                result.legacy |= what.parse(&text, false).is_err();
+                if !result.proposals.contains(&text) {
+                    result.proposals.push(text);
+                }
+            }
+            Err(error) => result.notes.push(Note::new(
+                offer.place.as_ref(),
+                format!("a proposal of `{}` is left out: {error}", what.key()),
+            )),
+        }
+    }
+}
+
+/// Words, whatever stands between them. `!` says that there are no others, which is always so here.
+fn split(words: &str) -> Vec<String> {
+    let words = words.trim().trim_end_matches('!');
+    let parts = words.split(['-', ';', '+']).map(|word| word.trim().to_ascii_lowercase());
+    parts.filter(|word| !word.is_empty()).collect()
+}
+
+/// Our word; `None` for one that says nothing here.
+fn alias(word: &str) -> Option<String> {
+    // `gcm16` of Libreswan is with `aes_gcm`, `aes_gcm_c_256`, `aes_gcm256`; `aes_ccm_a_128` has 8 octets of ICV.
+    let packed = word.replace("aes_gcm_c", "aesgcm16").replace("aes_gcm_b", "aesgcm12");
+    let packed = packed.replace("aes_gcm_a", "aesgcm8").replace("aes_gcm", "aesgcm16");
+    let packed = packed.replace("aes_ccm_c", "aesccm16").replace("aes_ccm_b", "aesccm12");
+    let packed = packed.replace("aes_ccm_a", "aesccm8").replace("aes_ccm", "aesccm16");
+    for mode in ["gcm16", "gcm12", "gcm8", "ccm16", "ccm12", "ccm8"] {
+        if let Some(bits) = packed.strip_prefix(&format!("aes{mode}")) {
+            let bits = bits.trim_start_matches('_');
+            let bits = if bits.is_empty() { "256" } else { bits };
+            return Some(format!("aes{bits}{mode}"));
+        }
+    }
+    Some(match word {
+        // As integrity of an AEAD; and as the group of no PFS.
+        "null" | "none" | "esn_no" => return None,
+        "aes" | "aes_cbc" => "aes128".into(),
+        "sha" | "hmac_sha1" => "sha1".into(),
+        "sha2" | "hmac_sha2_256" => "sha256".into(),
+        "hmac_sha2_384" => "sha384".into(),
+        "hmac_sha2_512" => "sha512".into(),
+        "aes_xcbc" => "aesxcbc".into(),
+        "chacha20_poly1305" => "chacha20poly1305".into(),
+        _ => match word.strip_prefix("dh").and_then(|number| number.parse::<u16>().ok()) {
+            Some(number) => group(number).map_or_else(|| word.to_owned(), ToOwned::to_owned),
+            None => word.replace("aes_cbc", "aes").replace("aes_", "aes"),
+        },
+    })
+}
+
+/// The word of a group by its number in the registry of IANA.
+pub(super) fn group(number: u16) -> Option<&'static str> {
+    let words = ikev2::keyword::TABLE.iter().find_map(|row| match row.transform {
+        Transform::Ke(method) if method.0 == number => Some(row.word()),
+        _ => None,
+    });
+    words
+}
+
+/// Whether a word may stand in a proposal here, or why not.
+fn verdict(what: For, word: &str, allow_legacy: bool) -> Result<(), String> {
+    let further = word.starts_with("ke") && word.contains('_');
+    let method = word.split_once('_').filter(|_| further).map_or(word, |(_, method)| method);
+    if further && method == "none" {
+        return Ok(());
+    }
+    let Some(row) = find(method) else { return Err("no algorithm has this name here".into()) };
+    let level = if what == For::Ike { row.ike } else { row.esp };
+    // Of AES-GCM in IKE a hash says which PRF, so it may stand there.
+    match row.standing {
+        Standing::Unsupported => Err("nobody should use it, and this program does not have it".into()),
+        Standing::Legacy { instead } if !allow_legacy => {
+            Err(format!("it is too weak; `{instead}` is better, and --allow-legacy keeps it"))
+        }
+        Standing::Unencrypted => Err("it leaves packets readable".into()),
+        Standing::Offered | Standing::Legacy { .. } => match level {
+            Some(_) => Ok(()),
+            None => Err(format!("it has no place in {}", what.key())),
+        },
+    }
+}
+
+/// AEAD and other ciphers go into proposals of their own (RFC 7296 §3.3). What an AEAD needs besides is made of the rest.
+fn divide(what: For, words: &[String]) -> Vec<String> {
+    let kind = |word: &String| find(word).map(|row| row.transform);
+    let is_cipher = |word: &&String| matches!(kind(word), Some(Transform::Encr(..)));
+    let is_aead = |word: &String| matches!(kind(word), Some(Transform::Encr(id, _)) if id.is_aead());
+    let is_hash = |word: &&String| matches!(kind(word), Some(Transform::Integ(_)));
+    let is_prf = |word: &&String| matches!(kind(word), Some(Transform::Prf(_)));
+    let (aead, plain): (Vec<&String>, Vec<&String>) =
+        words.iter().filter(is_cipher).partition(|word| is_aead(word));
+    let hashes: Vec<&String> = words.iter().filter(is_hash).collect();
+    let prfs: Vec<&String> = words.iter().filter(is_prf).collect();
+    let rest = words.iter().filter(|word| !is_cipher(word) && !is_hash(word) && !is_prf(word));
+    let rest: Vec<&String> = rest.collect();
+    let join = |parts: &[&[String]]| parts.concat().join("-");
+    let owned = |words: &[&String]| words.iter().map(|word| (*word).clone()).collect::<Vec<_>>();
+    let mut proposals = Vec::new();
+    if !aead.is_empty() {
+        let implied = match (what, prfs.is_empty(), hashes.is_empty()) {
+            (For::Esp, ..) => Vec::new(),
+            (For::Ike, false, _) => owned(&prfs),
+            (For::Ike, true, false) => hashes.iter().map(|hash| format!("prf{hash}")).collect(),
+            (For::Ike, true, true) => vec!["prfsha384".to_owned(), "prfsha256".to_owned()],
+        };
+        proposals.push(join(&[&owned(&aead), &implied, &owned(&rest)]));
+    }
+    if !plain.is_empty() || aead.is_empty() && !words.is_empty() {
+        proposals.push(join(&[&owned(&plain), &owned(&hashes), &owned(&prfs), &owned(&rest)]));
+    }
+    proposals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(what: For, words: &str, legacy: bool) -> (Vec<String>, usize) {
+        let offer = Offer { words: words.into(), place: None };
+        let result = translate(what, &[offer], legacy);
+        (result.proposals, result.notes.len())
+    }
+
+    #[test]
+    fn words_of_others_become_ours() {
+        for (what, theirs, ours) in [
+            (For::Ike, "aes256-sha2_256;dh14", "aes256-sha256-modp2048"),
+            (For::Ike, "aes_gcm256-sha2_512-dh19!", "aes256gcm16-prfsha512-ecp256"),
+            (For::Ike, "aes_gcm_c_128-sha2-dh31", "aes128gcm16-prfsha256-curve25519"),
+            (For::Esp, "aes_gcm256-null;dh20", "aes256gcm16-ecp384"),
+            (For::Esp, "aes256gcm16-sha256", "aes256gcm16"),
+            (For::Esp, "aes_ccm_a_128", "aes128ccm8"),
+            (For::Esp, "aes-sha256", "aes128-sha256"),
+            (For::Ike, "aes256gcm16-ecp384", "aes256gcm16-prfsha384-prfsha256-ecp384"),
+        ] {
+            assert_eq!(of(what, theirs, false), (vec![ours.to_owned()], 0), "{theirs}");
+        }
+        let mixed = of(For::Ike, "aes256-aes256gcm16-sha256-modp3072", false).0;
+        assert_eq!(mixed, ["aes256gcm16-prfsha256-modp3072", "aes256-sha256-modp3072"]);
+    }
+
+    #[test]
+    fn weak_ones_need_to_be_allowed() {
+        assert_eq!(of(For::Ike, "aes256-sha256-sha1-modp1024-modp2048", false), (vec!["aes256-sha256-modp2048".into()], 2));
+        let (none, notes) = of(For::Ike, "aes128-sha1;modp1536", false);
+        assert!(none.is_empty());
+        assert_eq!(notes, 4, "two words, what is left, and what is done instead");
+        let (kept, notes) = of(For::Ike, "aes128-sha1;modp1536", true);
+        assert_eq!((kept, notes), (vec!["aes128-sha1-modp1536".to_owned()], 0));
+        let (none, _) = of(For::Ike, "aes128-md5-modp2048", true);
+        assert!(none.is_empty(), "nobody gets MD5");
+    }
+}
