@@ -33,6 +33,7 @@ mod competition;
 mod connection;
 mod diff;
 mod events;
+mod explain;
 mod failover;
 mod folding;
 mod host;

@@ -13,6 +13,7 @@
 //!   privileges.rs  what the process may do
 //!   schedule.rs  when a thread gets its turn
 //!   steering.rs  which queue or socket gets a packet (bpf)
+//!   xfrm.rs      whether the kernel has IPsec policies of its own
 //! ```
 
 pub(crate) mod batch;
@@ -27,3 +28,4 @@ pub(crate) mod notify;
 pub(crate) mod privileges;
 pub(crate) mod schedule;
 pub(crate) mod steering;
+pub(crate) mod xfrm;
