@@ -265,6 +265,7 @@ impl FakeDaemon {
                         message: format!("the counters of {connection:?} begin anew"),
                     },
                     Request::Reload { .. }
+                    | Request::Explain(_)
                     | Request::Failover { .. }
                     | Request::Events { .. }
                     | Request::LogLevel { .. } => Response::Refused {

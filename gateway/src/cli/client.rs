@@ -241,6 +241,7 @@ pub(super) fn command(socket: &Path, request: &Request, json: bool) -> Outcome {
         }
         Response::Status { .. }
         | Response::Shown { .. }
+        | Response::Explained { .. }
         | Response::Events { .. }
         | Response::Reload { .. } => Err(strange()),
     }
@@ -272,9 +273,10 @@ const SAID: &str = "s2s-gw/command/1";
 pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failure> {
     match client::ask(socket, request)? {
         Response::Refused { kind, message } => Err(refused(kind, message)),
-        answer @ (Response::Status { .. } | Response::Shown { .. } | Response::Done { .. }) => {
-            Ok(answer)
-        }
+        answer @ (Response::Status { .. }
+        | Response::Shown { .. }
+        | Response::Explained { .. }
+        | Response::Done { .. }) => Ok(answer),
         Response::Events { .. } | Response::Reload { .. } => Err(strange()),
     }
 }
@@ -284,6 +286,7 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
     match answer(socket, &Request::Status)? {
         Response::Status { snapshot } => Ok(*snapshot),
         Response::Shown { .. }
+        | Response::Explained { .. }
         | Response::Done { .. }
         | Response::Events { .. }
         | Response::Reload { .. }

@@ -120,6 +120,7 @@ fn show(
         Response::Refused { kind, message } => ControlFlow::Break(Err(refused(kind, message))),
         Response::Status { .. }
         | Response::Shown { .. }
+        | Response::Explained { .. }
         | Response::Done { .. }
         | Response::Reload { .. } => ControlFlow::Break(Err(strange())),
     };

@@ -12,6 +12,9 @@
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
 //!   port.rs      import, export          configurations of other programs
+//!   explain.rs   explain                    the way that a packet would take
+//!   doctor.rs    doctor                     what is wrong, lowest layer first
+//!   ping.rs      ping, traceroute           through a tunnel
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -21,10 +24,13 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod doctor;
 mod events;
+mod explain;
 mod failover;
 mod offline;
 mod output;
+mod ping;
 mod pki;
 mod port;
 mod reload;
@@ -103,6 +109,10 @@ commands! {
     Events: events::Events,
     Logs: events::Logs,
     Failover: failover::Failover,
+    Explain: explain::Explain,
+    Doctor: doctor::Doctor,
+    Ping: ping::Ping,
+    Traceroute: ping::Traceroute,
     Demo: offline::Demo,
     Error: offline::Error,
     Genpsk: offline::Genpsk,

@@ -40,6 +40,7 @@ impl Reload {
             Response::Refused { kind, message } => return Err(refused(kind, message)),
             Response::Status { .. }
             | Response::Shown { .. }
+            | Response::Explained { .. }
             | Response::Done { .. }
             | Response::Events { .. } => return Err(strange()),
         };

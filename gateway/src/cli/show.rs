@@ -69,6 +69,7 @@ impl Show {
         match answer(&self.daemon.control, &Request::Show { what })? {
             Response::Shown { table } => self.print(&table),
             Response::Status { .. }
+            | Response::Explained { .. }
             | Response::Done { .. }
             | Response::Events { .. }
             | Response::Reload { .. }

@@ -101,6 +101,7 @@ impl Control {
                 let message = "the gateway is about to end; ask again when it runs".to_owned();
                 refuse(RefusalKind::NotNow, message)
             }
+            Request::Explain(packet) => self.explain(now, packet),
             Request::Show { what } => self.show(now, what),
             Request::Reset { connection } => {
                 let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;

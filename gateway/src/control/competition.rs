@@ -61,9 +61,14 @@ impl Control {
     }
 
     fn send_policy(&self) {
-        let all = self.connections.iter().filter(|c| c.wanted || c.peer.is_some());
-        let rules: Vec<Rule> = all.flat_map(rules).collect();
+        let rules = self.rules();
         self.dataplane.tx(TxCommand::Policy(Arc::new(Policy::new(&rules))));
+    }
+
+    /// Every line of the policy.
+    pub(super) fn rules(&self) -> Vec<Rule> {
+        let all = self.connections.iter().filter(|c| c.wanted || c.peer.is_some());
+        all.flat_map(rules).collect()
     }
 
     /// A child of this connection came, went, or is doubted.

@@ -171,7 +171,10 @@ impl Control {
         client: Token,
         (name, to, probe): (&str, Option<&str>, bool),
     ) {
-        let begun = self.whole(name, "failover").and_then(|index| self.target(index, to));
+        let begun = self.whole(name, "failover").and_then(|index| {
+            let beside = to.filter(|_| probe).and_then(|to| self.beside(index, to));
+            beside.map_or_else(|| self.target(index, to), Ok)
+        });
         match begun {
             Ok((peer, path)) => {
                 self.ask(now, Question { peer, path, client: Some((client, !probe)) });
@@ -211,6 +214,17 @@ impl Control {
             };
             refuse(RefusalKind::BadRequest, message)
         })
+    }
+
+    /// The path to the NAT port of an endpoint, which may be asked beside the one that is called: a firewall may let only one of
+    /// the two pass.
+    fn beside(&self, index: usize, to: &str) -> Option<(PeerId, Path)> {
+        let connection = self.connections.get(index).filter(|connection| connection.wanted)?;
+        let remote: SocketAddr = to.parse().ok()?;
+        let known = connection.paths.iter().find(|path| path.remote.ip() == remote.ip())?;
+        let local = SocketAddr::new(known.local.ip(), self.gateway.nat_port);
+        let is_it = remote.port() == NAT_PORT && known.remote != remote;
+        is_it.then_some((connection.peer?, Path { local, remote }))
     }
 
     /// After the probe of a command.
@@ -444,6 +458,9 @@ impl Connection {
         each.collect()
     }
 }
+
+/// Of IKE and ESP behind NAT (RFC 7296 §2.23).
+const NAT_PORT: u16 = 4500;
 
 /// After an attempt to go elsewhere, whose end may take a quarter of a minute.
 const REST: Duration = Duration::from_mins(1);

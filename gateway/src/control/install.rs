@@ -388,7 +388,7 @@ fn of<K: Copy + Ord>(
     index.range((key, ChildId(0))..=(key, ChildId(u64::MAX))).map(|(_, child)| *child)
 }
 
-fn selectors(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Selectors {
+pub(super) fn selectors(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Selectors {
     Selectors {
         local: local.iter().map(selector).collect(),
         remote: remote.iter().map(selector).collect(),

@@ -35,6 +35,7 @@ mod connection;
 mod device;
 mod diff;
 mod events;
+mod explain;
 mod failover;
 mod folding;
 mod host;

@@ -92,6 +92,11 @@ impl PathMtu {
         self.learned.take_if(|(_, until)| *until <= now).is_some()
     }
 
+    /// The same for people.
+    pub(super) fn outer_mtu(&self) -> Option<u16> {
+        self.outer()
+    }
+
     /// Octets of the largest outer packet, as far as anything is known.
     fn outer(&self) -> Option<u16> {
         self.egress.into_iter().chain(self.learned.map(|(mtu, _)| mtu)).min()

@@ -142,6 +142,7 @@ impl Gateway {
                 | Response::Done { .. }
                 | Response::Reload { .. }
                 | Response::Shown { .. }
+                | Response::Explained { .. }
                 | Response::Refused { .. },
             )
             | Err(_) => None,

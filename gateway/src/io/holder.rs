@@ -8,21 +8,40 @@
 //!
 //! Whatever cannot be read, for want of a privilege or of the process, is not known; that is no error.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
 /// The program that has bound the UDP port `number` on any address: `charon (pid 4711)`.
 pub(super) fn of_port(number: u16) -> Option<String> {
+    all_of_port(number).next().map(|holder| holder.to_string())
+}
+
+/// A process that has a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) pid: u32,
+    name: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// Every program that has bound the UDP port `number` on some address.
+pub(crate) fn all_of_port(number: u16) -> impl Iterator<Item = Holder> {
     let tables = ["udp", "udp6"].map(|name| format!("/proc/thread-self/net/{name}"));
     let text = tables.map(|path| fs::read_to_string(path).unwrap_or_default()).concat();
     let inodes: Vec<u64> = inodes(&text, number).collect();
-    let mut processes = fs::read_dir("/proc").ok()?.flatten();
-    processes.find_map(|entry| {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(move |entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let has = |inode: &u64| holds(&entry.path(), *inode);
         inodes.iter().any(has).then(|| {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            format!("{} (pid {pid})", printable(name.trim_end()))
+            Holder { pid, name: printable(name.trim_end()) }
         })
     })
 }

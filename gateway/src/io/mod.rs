@@ -5,14 +5,16 @@
 //!   udp.rs   UDP 500 and 4500: IKE, and ESP behind RFC 3948                  many messages a call, each of many datagrams
 //!   raw.rs   IP protocol 50: ESP without UDP                                 many packets a call
 //!   icmp.rs  what routers say about packets that were too big for the path
+//!   echo.rs  echoes of the command line, and what routers say about them
 //!   holder.rs  who has a port that we want
 //!   handed.rs  what our starter has opened for us
 //! ```
 //!
 //! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
 
+pub(crate) mod echo;
 pub mod handed;
-mod holder;
+pub(crate) mod holder;
 pub mod icmp;
 pub(crate) mod question;
 pub mod raw;

@@ -13,6 +13,7 @@ pub mod client;
 mod codes;
 #[cfg(test)]
 pub(crate) mod conforms;
+pub mod diagnosis;
 pub mod protocol;
 pub mod reason;
 pub mod reload;

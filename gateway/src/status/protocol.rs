@@ -12,10 +12,13 @@
 //! Client and daemon may be of different versions: a command or a field that the daemon does not know is refused as such, for
 //! doing half of what was asked is worse than nothing; an answer may have fields that the client does not know.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Snapshot;
+use super::diagnosis::Walk;
 use super::reload::Reload;
 use super::show::Table;
 use crate::log::Record;
@@ -82,6 +85,8 @@ pub enum Request {
         #[serde(default)]
         probe: bool,
     },
+    /// The way that a packet would take; nothing is sent.
+    Explain(Packet),
     /// One table of what the gateway holds.
     Show {
         /// Which.
@@ -107,6 +112,24 @@ pub enum Request {
         /// So long, then as before; `None`: until the end.
         seconds: Option<u64>,
     },
+}
+
+/// What [`Request::Explain`] is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// Its source.
+    pub source: IpAddr,
+    /// Its destination, of the same family.
+    pub destination: IpAddr,
+    /// IP protocol; `None`: any.
+    #[serde(default)]
+    pub protocol: Option<u8>,
+    /// Of TCP, UDP and their like.
+    #[serde(default)]
+    pub source_port: Option<u16>,
+    /// Of TCP, UDP and their like.
+    #[serde(default)]
+    pub destination_port: Option<u16>,
 }
 
 /// What [`Request::Show`] can show.
@@ -152,7 +175,7 @@ impl Request {
     #[must_use]
     pub const fn only_looks(&self) -> bool {
         match self {
-            Self::Status | Self::Show { .. } | Self::Events { .. } => true,
+            Self::Status | Self::Explain(_) | Self::Show { .. } | Self::Events { .. } => true,
             Self::Up { .. }
             | Self::Down { .. }
             | Self::Restart { .. }
@@ -212,6 +235,11 @@ pub enum Response {
     Shown {
         /// What was asked for.
         table: Box<Table>,
+    },
+    /// The answer to [`Request::Explain`].
+    Explained {
+        /// What would happen to it.
+        walk: Box<Walk>,
     },
     /// The answer to [`Request::Reload`].
     Reload {
@@ -328,6 +356,13 @@ mod tests {
             Request::Reload { dry_run: true, now: false },
             Request::Failover { connection: name(), to: None, probe: true },
             Request::Show { what: Topic::Listeners },
+            Request::Explain(Packet {
+                source: [10, 1, 0, 1].into(),
+                destination: [10, 2, 0, 1].into(),
+                protocol: Some(6),
+                source_port: None,
+                destination_port: Some(443),
+            }),
             Request::Reset { connection: Some(name()) },
             Request::Events { follow: true, connection: None },
             Request::LogLevel { filter: "ike=debug".into(), seconds: Some(300) },

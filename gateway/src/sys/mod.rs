@@ -16,6 +16,7 @@
 //!   schedule.rs  when a thread gets its turn
 //!   steering.rs  which queue or socket gets a packet (bpf)
 //!   wipe.rs      nothing is left in memory that is given back
+//!   xfrm.rs      whether the kernel has IPsec policies of its own
 //! ```
 
 #[cfg(debug_assertions)]
@@ -35,3 +36,4 @@ pub(crate) mod privileges;
 pub(crate) mod schedule;
 pub(crate) mod steering;
 pub mod wipe;
+pub(crate) mod xfrm;

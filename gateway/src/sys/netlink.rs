@@ -70,6 +70,15 @@ impl NetlinkError {
     }
 }
 
+impl NetlinkError {
+    /// Whether the kernel would not take such a packet from such a device: rp_filter (`EXDEV`), or a source that is none
+    /// (`EINVAL`).
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EXDEV | libc::EINVAL))
+    }
+}
+
 /// A connection to the kernel's rtnetlink.
 pub struct Netlink {
     socket: Socket,
@@ -258,6 +267,35 @@ impl Netlink {
         message.header.flags = RouteFlags::FibMatch;
         message.attributes = vec![RouteAttribute::Destination(destination.into())];
         let action = || format!("find the route to {destination}");
+        let answer = self.look_up(action, RouteNetlinkMessage::GetRoute(message))?;
+        answer.and_then(route_from).ok_or_else(|| NetlinkError {
+            action: action(),
+            explained: Some("the answer makes no sense".to_owned()),
+            source: io::ErrorKind::InvalidData.into(),
+        })
+    }
+
+    /// The route that the kernel would use for a packet from `source` to `destination` that comes in by the device `from`.
+    ///
+    /// # Errors
+    /// As [`route_to`](Self::route_to); [`NetlinkError::is_filtered`] if the kernel would not take it from that device.
+    pub fn route_of(
+        &mut self,
+        (source, from): (IpAddr, u32),
+        destination: IpAddr,
+    ) -> Result<Route, NetlinkError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family_of(destination);
+        message.header.destination_prefix_length = IpNet::from(destination).prefix_len();
+        message.header.source_prefix_length = IpNet::from(source).prefix_len();
+        message.header.flags = RouteFlags::FibMatch;
+        message.attributes = vec![
+            RouteAttribute::Destination(destination.into()),
+            RouteAttribute::Source(source.into()),
+            RouteAttribute::Iif(from),
+        ];
+        let action =
+            || format!("find the route of {source} to {destination} from {}", name_of(from));
         let answer = self.look_up(action, RouteNetlinkMessage::GetRoute(message))?;
         answer.and_then(route_from).ok_or_else(|| NetlinkError {
             action: action(),
