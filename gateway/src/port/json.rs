@@ -128,7 +128,11 @@ pub(super) fn documents(
             serde_json::error::Category::Eof => "this JSON is cut off",
             _ => "this is not JSON",
         };
-        syntax(&place(source, &input.text, at..at + 1), message, "reading stopped making sense here")
+        syntax(
+            &place(source, &input.text, at..at + 1),
+            message,
+            "reading stopped making sense here",
+        )
     })?;
     if all.is_empty() {
         return Err(syntax(&place(source, &input.text, 0..0), "the file is empty", ""));
@@ -203,10 +207,15 @@ mod tests {
 
     #[test]
     fn damaged_json_is_refused_with_a_place_and_without_its_values() {
-        for (text, line) in [("{\"a\": 1,\n \"psk\": \"hunter2\"", 2), ("{\n\"psk\": hunter2}", 2), ("", 1)] {
+        for (text, line) in
+            [("{\"a\": 1,\n \"psk\": \"hunter2\"", 2), ("{\n\"psk\": hunter2}", 2), ("", 1)]
+        {
             let input = Input { name: "a.json".into(), text: text.into() };
             let shown = objects(&[input]).unwrap_err().render(false);
-            assert!(shown.contains(&format!("a.json:{line}:")) && !shown.contains("hunter2"), "{shown}");
+            assert!(
+                shown.contains(&format!("a.json:{line}:")) && !shown.contains("hunter2"),
+                "{shown}"
+            );
         }
     }
 }

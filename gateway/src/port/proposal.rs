@@ -72,8 +72,11 @@ fn one(what: For, offer: &Offer, allow_legacy: bool, result: &mut Translated) {
             Ok(()) if !kept.contains(&ours) => kept.push(ours),
             Ok(()) => {}
             Err(why) => result.notes.push(
-                Note::new(offer.place.as_ref(), format!("`{word}` in `{}` is left out: {why}", what.key()))
-                    .fix("see that the peer has another one"),
+                Note::new(
+                    offer.place.as_ref(),
+                    format!("`{word}` in `{}` is left out: {why}", what.key()),
+                )
+                .fix("see that the peer has another one"),
             ),
         }
     }
@@ -152,7 +155,9 @@ fn verdict(what: For, word: &str, allow_legacy: bool) -> Result<(), String> {
     let level = if what == For::Ike { row.ike } else { row.esp };
     // Of AES-GCM in IKE a hash says which PRF, so it may stand there.
     match row.standing {
-        Standing::Unsupported => Err("nobody should use it, and this program does not have it".into()),
+        Standing::Unsupported => {
+            Err("nobody should use it, and this program does not have it".into())
+        }
         Standing::Legacy { instead } if !allow_legacy => {
             Err(format!("it is too weak; `{instead}` is better, and --allow-legacy keeps it"))
         }
@@ -168,7 +173,8 @@ fn verdict(what: For, word: &str, allow_legacy: bool) -> Result<(), String> {
 fn divide(what: For, words: &[String]) -> Vec<String> {
     let kind = |word: &String| find(word).map(|row| row.transform);
     let is_cipher = |word: &&String| matches!(kind(word), Some(Transform::Encr(..)));
-    let is_aead = |word: &String| matches!(kind(word), Some(Transform::Encr(id, _)) if id.is_aead());
+    let is_aead =
+        |word: &String| matches!(kind(word), Some(Transform::Encr(id, _)) if id.is_aead());
     let is_hash = |word: &&String| matches!(kind(word), Some(Transform::Integ(_)));
     let is_prf = |word: &&String| matches!(kind(word), Some(Transform::Prf(_)));
     let (aead, plain): (Vec<&String>, Vec<&String>) =
@@ -225,7 +231,10 @@ mod tests {
 
     #[test]
     fn weak_ones_need_to_be_allowed() {
-        assert_eq!(of(For::Ike, "aes256-sha256-sha1-modp1024-modp2048", false), (vec!["aes256-sha256-modp2048".into()], 2));
+        assert_eq!(
+            of(For::Ike, "aes256-sha256-sha1-modp1024-modp2048", false),
+            (vec!["aes256-sha256-modp2048".into()], 2)
+        );
         let (none, notes) = of(For::Ike, "aes128-sha1;modp1536", false);
         assert!(none.is_empty());
         assert_eq!(notes, 4, "two words, what is left, and what is done instead");

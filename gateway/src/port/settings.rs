@@ -158,7 +158,8 @@ impl Reader<'_> {
                 None => {
                     let (line, column) = into.place.line_column();
                     let message = format!("section `{}` of line {line} has no end", into.name);
-                    let label = format!("`}}` is missing (it begins in line {line}, column {column})");
+                    let label =
+                        format!("`}}` is missing (it begins in line {line}, column {column})");
                     let last = self.input.text.trim_end().len();
                     return self.fail(last.saturating_sub(1), &message, &label);
                 }
@@ -166,9 +167,15 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some('}') => return self.fail(start, "`}` without a section", "nothing is open here"),
+                Some('}') => {
+                    return self.fail(start, "`}` without a section", "nothing is open here");
+                }
                 Some('{' | '=' | ':' | ',') => {
-                    return self.fail(start, "a name is missing", "a name has to stand before this");
+                    return self.fail(
+                        start,
+                        "a name is missing",
+                        "a name has to stand before this",
+                    );
                 }
                 Some(_) => self.statement(into, level)?,
             }
@@ -361,9 +368,9 @@ fn follow_all(section: &mut Section, whole: &Section, depth: usize, budget: &mut
     let beside = section.clone();
     for inner in &mut section.sections {
         for name in inner.references.clone() {
-            let found = beside.section(&name).or_else(|| {
-                name.split('.').try_fold(whole, |section, part| section.section(part))
-            });
+            let found = beside
+                .section(&name)
+                .or_else(|| name.split('.').try_fold(whole, |section, part| section.section(part)));
             let Some(base) = found.filter(|base| base.name != inner.name) else { continue };
             let cost = size(base);
             if cost > *budget {

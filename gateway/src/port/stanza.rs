@@ -99,7 +99,8 @@ fn collect<'r>(
         if all.iter().any(|one| one.name == word) {
             collect(word, all, path, lines, notes);
         } else {
-            notes.push(Note::new(Some(place), format!("`also` names `{word}`, which is not there")));
+            notes
+                .push(Note::new(Some(place), format!("`also` names `{word}`, which is not there")));
         }
     }
 }
@@ -294,7 +295,10 @@ mod tests {
             ("conn a\n  left=\"1\n", 2, "not closed"),
         ] {
             let shown = read(text).unwrap_err();
-            assert!(shown.contains(word) && shown.contains(&format!("ipsec.conf:{line}:")), "{shown}");
+            assert!(
+                shown.contains(word) && shown.contains(&format!("ipsec.conf:{line}:")),
+                "{shown}"
+            );
         }
     }
 

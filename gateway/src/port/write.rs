@@ -67,7 +67,13 @@ pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
         of_connections.append(&mut own);
     }
     let mut toml = String::new();
-    comment(&mut toml, &format!("From {} by s2s-gw import. See docs/configuration.md for every key.", kind.words()));
+    comment(
+        &mut toml,
+        &format!(
+            "From {} by s2s-gw import. See docs/configuration.md for every key.",
+            kind.words()
+        ),
+    );
     for note in &notes {
         comment(&mut toml, &format!("NOTE {note}"));
     }
@@ -204,7 +210,8 @@ impl Writer<'_> {
         if ike.legacy || esp.legacy {
             line("allow_legacy", "true".into());
         }
-        for (key, time) in [("ike_lifetime", one.ike_lifetime), ("esp_lifetime", one.esp_lifetime)] {
+        for (key, time) in [("ike_lifetime", one.ike_lifetime), ("esp_lifetime", one.esp_lifetime)]
+        {
             if let Some(time) = time {
                 line(key, quoted(&shown_duration(clamped(time))));
             }
@@ -227,7 +234,11 @@ impl Writer<'_> {
             return known.clone();
         }
         let taken = crate::config::built_in_policy(name).is_some();
-        let name = if taken { format!("{}-own", name.chars().take(28).collect::<String>()) } else { name.to_owned() };
+        let name = if taken {
+            format!("{}-own", name.chars().take(28).collect::<String>())
+        } else {
+            name.to_owned()
+        };
         self.policies.push((name.clone(), body));
         name
     }

@@ -64,7 +64,13 @@ fn policy(mirror: &Mirror<'_>, text: &mut String) -> String {
         let all: Vec<String> = all.iter().map(|one| format!("\"{one}\"")).collect();
         format!("[{}]", joined(&all, ", "))
     };
-    let _ = write!(text, "\n[policy.{}]\nike = {}\nesp = {}\n", policy.name, list(&policy.ike), list(&policy.esp));
+    let _ = write!(
+        text,
+        "\n[policy.{}]\nike = {}\nesp = {}\n",
+        policy.name,
+        list(&policy.ike),
+        list(&policy.esp)
+    );
     let lives = [("ike_lifetime", policy.ike_lifetime), ("esp_lifetime", policy.esp_lifetime)];
     for (key, life) in lives {
         let _ = writeln!(text, "{key} = \"{}\"", shown_duration(life.time));
