@@ -219,7 +219,8 @@ impl Connection {
 /// The file, or where that is broken and its successor was written already, that one.
 fn read_either(path: &Path) -> Result<State, String> {
     let fresh = fresh(path);
-    read(path).or_else(|why| if fresh.exists() { read(&fresh).map_err(|_| why) } else { Err(why) })
+    let is_written = fs::metadata(&fresh).is_ok_and(|there| there.len() > 0);
+    read(path).or_else(|why| if is_written { read(&fresh).map_err(|_| why) } else { Err(why) })
 }
 
 fn read(path: &Path) -> Result<State, String> {

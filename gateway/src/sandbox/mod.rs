@@ -191,6 +191,10 @@ impl Plan {
             }
         }
         for file in self.state_files() {
+            let directory = file.parent().unwrap_or(Path::new("/"));
+            if !file.exists() && may_write(directory, user, group) {
+                continue;
+            }
             if let Err(error) = give_file(&file, user, group) {
                 tracing::debug!(target: "gateway", event = "not-given", %error, file = %file.display());
             }
@@ -236,6 +240,19 @@ fn give_directory(directory: &Path, user: u32, group: u32) -> io::Result<()> {
     }
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     Ok(chownat(CWD, directory, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Whether a user makes files there by itself.
+fn may_write(directory: &Path, user: u32, group: u32) -> bool {
+    let Ok(there) = fs::metadata(directory) else { return false };
+    let write = if there.uid() == user {
+        0o200
+    } else if there.gid() == group {
+        0o020
+    } else {
+        0o002
+    };
+    there.mode() & write != 0
 }
 
 fn give_file(path: &Path, user: u32, group: u32) -> io::Result<()> {
