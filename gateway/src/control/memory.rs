@@ -232,10 +232,6 @@ fn read(path: &Path) -> Result<State, String> {
     };
     let length =
         file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if length == 0 {
-        // It was made for a user that may write it, and nothing was to be kept yet.
-        return Ok(State::default());
-    }
     if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
         return Err(format!("it has more than {LONGEST} octets"));
     }

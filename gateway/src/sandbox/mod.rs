@@ -255,14 +255,20 @@ fn may_write(directory: &Path, user: u32, group: u32) -> bool {
     there.mode() & write != 0
 }
 
+/// A state in which nothing is kept yet.
+const NOTHING_KEPT: &[u8] = b"{\"version\": 1}\n";
+
 fn give_file(path: &Path, user: u32, group: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
-    let file = options.open(path)?;
+    let mut file = options.open(path)?;
     let there = file.metadata()?;
     if !there.is_file() || there.nlink() != 1 {
         return Err(io::Error::other("it is not a file with one name"));
+    }
+    if there.len() == 0 {
+        io::Write::write_all(&mut file, NOTHING_KEPT)?;
     }
     fchown(&file, Some(user), Some(group))
 }
