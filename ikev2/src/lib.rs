@@ -108,6 +108,8 @@ pub use config::{
 };
 pub use crypto::additional::AdditionalKe;
 pub use crypto::suite::{ChildSuite, IkeSuite};
+#[doc(hidden)]
+pub use crypto::timing;
 pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
 pub use error::{CloseReason, DropReason, PpkProblem, Unknown};

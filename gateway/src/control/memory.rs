@@ -219,7 +219,8 @@ impl Connection {
 /// The file, or where that is broken and its successor was written already, that one.
 fn read_either(path: &Path) -> Result<State, String> {
     let fresh = fresh(path);
-    read(path).or_else(|why| if fresh.exists() { read(&fresh).map_err(|_| why) } else { Err(why) })
+    let is_written = fs::metadata(&fresh).is_ok_and(|there| there.len() > 0);
+    read(path).or_else(|why| if is_written { read(&fresh).map_err(|_| why) } else { Err(why) })
 }
 
 fn read(path: &Path) -> Result<State, String> {
@@ -231,10 +232,6 @@ fn read(path: &Path) -> Result<State, String> {
     };
     let length =
         file.take(LONGEST + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if length == 0 {
-        // It was made for a user that may write it, and nothing was to be kept yet.
-        return Ok(State::default());
-    }
     if u64::try_from(length).unwrap_or(u64::MAX) > LONGEST {
         return Err(format!("it has more than {LONGEST} octets"));
     }

@@ -191,6 +191,10 @@ impl Plan {
             }
         }
         for file in self.state_files() {
+            let directory = file.parent().unwrap_or(Path::new("/"));
+            if !file.exists() && may_write(directory, user, group) {
+                continue;
+            }
             if let Err(error) = give_file(&file, user, group) {
                 tracing::debug!(target: "gateway", event = "not-given", %error, file = %file.display());
             }
@@ -238,14 +242,33 @@ fn give_directory(directory: &Path, user: u32, group: u32) -> io::Result<()> {
     Ok(chownat(CWD, directory, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
+/// Whether a user makes files there by itself.
+fn may_write(directory: &Path, user: u32, group: u32) -> bool {
+    let Ok(there) = fs::metadata(directory) else { return false };
+    let write = if there.uid() == user {
+        0o200
+    } else if there.gid() == group {
+        0o020
+    } else {
+        0o002
+    };
+    there.mode() & write != 0
+}
+
+/// A state in which nothing is kept yet.
+const NOTHING_KEPT: &[u8] = b"{\"version\": 1}\n";
+
 fn give_file(path: &Path, user: u32, group: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
-    let file = options.open(path)?;
+    let mut file = options.open(path)?;
     let there = file.metadata()?;
     if !there.is_file() || there.nlink() != 1 {
         return Err(io::Error::other("it is not a file with one name"));
+    }
+    if there.len() == 0 {
+        io::Write::write_all(&mut file, NOTHING_KEPT)?;
     }
     fchown(&file, Some(user), Some(group))
 }

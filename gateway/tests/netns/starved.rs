@@ -5,7 +5,7 @@
 //!   s2s-gw run 2>pipe                                                         not read, closed
 //! ```
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -91,11 +91,11 @@ fn state(case: &mut Case) -> Result<()> {
     case.ping_all()
 }
 
-fn piped(case: &Case, log: &str) -> Result<Running> {
+fn piped(case: &Case, log: &str, stderr: Stdio) -> Result<Running> {
     let ours = case.left.as_ours().context("the left one is ours")?;
     let config = ours.config().display().to_string();
     let mut command = ours.command(&["run", "--log", log, "-c", &config]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     Ok(Running(command.spawn()?))
 }
 
@@ -112,17 +112,18 @@ impl Drop for Running {
 /// T37: a pipe that is full holds up nothing; what was lost is said when there is room.
 fn log_not_read(case: &mut Case) -> Result<()> {
     case.right.start()?;
-    let mut running = piped(case, "trace")?;
+    // Nearly full from the start: 64 KiB are a pipe, and more would take many events.
+    let (reader, mut writer) = std::io::pipe()?;
+    writer.write_all(&b"old line\n".repeat(7000))?;
+    let mut running = piped(case, "debug", writer.into())?;
     wait_up(case, || Ok(running.0.try_wait()?.map(|status| status.to_string())))?;
     let ours = case.left.as_ours().context("the left one is ours")?;
-    // More than the 64 KiB of a pipe.
-    for _ in 0..150 {
+    for _ in 0..30 {
         ours.tell(&["rekey", "site"])?;
     }
     case.wait_ping(Duration::from_secs(5))?;
     case.ping_all()?;
-    let stderr = running.0.stderr.take().context("piped")?;
-    let mut lines = BufReader::new(stderr).lines();
+    let mut lines = BufReader::new(reader).lines();
     let teller = std::thread::spawn(move || {
         lines.find_map(|line| line.ok().filter(|line| line.contains("event=log-lost")))
     });
@@ -140,7 +141,7 @@ fn log_not_read(case: &mut Case) -> Result<()> {
 /// T37: a reader that went.
 fn log_closed(case: &mut Case) -> Result<()> {
     case.right.start()?;
-    let mut running = piped(case, "debug")?;
+    let mut running = piped(case, "debug", Stdio::piped())?;
     wait_up(case, || Ok(running.0.try_wait()?.map(|status| status.to_string())))?;
     drop(running.0.stderr.take());
     let ours = case.left.as_ours().context("the left one is ours")?;

@@ -41,6 +41,7 @@ pub(crate) mod rng;
 pub(crate) mod signature;
 pub(crate) mod sk;
 pub(crate) mod suite;
+pub mod timing;
 #[cfg(test)]
 mod transcripts;
 #[cfg(test)]
