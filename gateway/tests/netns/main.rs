@@ -11,6 +11,7 @@
 //! test leaves is in `target/netns-failures/`.
 
 mod bad_input;
+mod bouncing;
 mod case;
 mod certificates;
 mod chatter;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
     kept::list(&mut list);
     killed::list(&mut list);
     dying::list(&mut list);
+    bouncing::list(&mut list);
     leak::list(&mut list);
     meddled::list(&mut list);
     speed::list(&mut list);
