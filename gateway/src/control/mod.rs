@@ -22,6 +22,7 @@
 //!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //!   device.rs     the TUN device, when others lay hands on it     sending.rs  peers that cannot be sent to
+//!   sleep.rs      what was slept through
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
@@ -56,6 +57,7 @@ mod sending;
 mod server;
 mod settings;
 mod show;
+mod sleep;
 mod snapshot;
 mod start;
 mod tunnel;
@@ -84,6 +86,7 @@ use self::reload::Reloading;
 use self::resolver::Resolver;
 use self::sending::Unsendable;
 use self::server::Server;
+use self::sleep::Awake;
 use self::start::{CHANGES, CONTROL_SOCKET, ICMP, IKE_SOCKETS, SIGNALS, WAKER};
 use self::tunnel::Tunnel;
 use crate::config::{Config, Gateway, LeakProtection, Log, Security};
@@ -184,6 +187,7 @@ struct Control {
     log_until: Option<Instant>,
     started: Instant,
     tick_at: Instant,
+    awake: Awake,
     /// When routes and addresses are looked at next.
     upkeep_at: Instant,
     /// When they were last.

@@ -167,6 +167,7 @@ pub(super) fn start(
         log_until: None,
         started: now,
         tick_at: now,
+        awake: super::sleep::Awake::since(clock::since_boot()),
         upkeep_at: now,
         upkept_at: now,
         run: Run::On,

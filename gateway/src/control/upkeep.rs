@@ -24,6 +24,7 @@ use crate::status::{State, reason};
 impl Control {
     /// Once a second.
     pub(super) fn on_tick(&mut self, now: Instant) {
+        self.look_at_sleep(now, clock::since_boot());
         let usages: Vec<_> = self.installer.usages().collect();
         for (child, usage) in usages {
             self.endpoint.report_usage(now, child, usage);

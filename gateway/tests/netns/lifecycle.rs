@@ -151,6 +151,8 @@ fn stopped_alone(case: &mut Case, signal: Signal) -> Result<()> {
     let (ours, other) = split(case, left);
     other.daemon().kill()?;
     let (status, took) = ours.daemon().stop(signal)?;
+    let code = format!("{took:.1?}, {:?}", status.code());
+    testkit::measured::measured("T32", "a signal while the peer is dead", code, "<= 2 s, code 0");
     ensure!(status.code() == Some(0), "exit: {status}");
     ensure!(took <= Duration::from_secs(2), "it took {took:?} to end");
     let site = if left { &case.sites.left } else { &case.sites.right };

@@ -11,6 +11,7 @@
 //! test leaves is in `target/netns-failures/`.
 
 mod bad_input;
+mod bouncing;
 mod case;
 mod certificates;
 mod chatter;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
     starved::list(&mut list);
     secrets::list(&mut list);
     dying::list(&mut list);
+    bouncing::list(&mut list);
     leak::list(&mut list);
     meddled::list(&mut list);
     speed::list(&mut list);

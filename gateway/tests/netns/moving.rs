@@ -127,6 +127,14 @@ fn rebinds(case: &mut Case) -> Result<()> {
         case.tunnel.pair.name(),
         rebound.elapsed()
     ));
+    let took = format!("{:.1?}", rebound.elapsed());
+    let pair = case.tunnel.pair.name();
+    testkit::measured::measured(
+        "T33",
+        &format!("traffic back after the NAT gave another port, {pair}"),
+        took,
+        "the first packet after",
+    );
     case.ping_all()?;
     case.wait_up(Duration::from_secs(5))?;
     let to = case.sites.left.host_address(Family::V4, 0);

@@ -76,6 +76,8 @@ fn shrinks(case: &mut Case, widths: [(u16, u32, u32); 2]) -> Result<()> {
         }
         let name = format!("{:?} at {path}", case.tunnel.outer);
         measured(&format!("path MTU, {name}: TCP goes on after {:.1?}", narrowed.elapsed()));
+        let took = format!("{:.1?}", narrowed.elapsed());
+        testkit::measured::measured("T35", &format!("TCP goes on, outer {name}"), took, "<= 5 s");
         for side in [&case.left, &case.right] {
             wait_for(&format!("{path} in the status"), Duration::from_secs(3), || {
                 let expected = (path.into(), of_v4.into());
@@ -191,7 +193,14 @@ fn forged(case: &mut Case) -> Result<()> {
         pause(Duration::from_millis(150));
         ensure!(path_mtu(&*case.left)?.is_none(), "{what} was believed");
     }
+    testkit::measured::measured(
+        "T35",
+        "forged messages believed (MTU 0, 68, 575, 65535, other packets)",
+        0,
+        "0",
+    );
     flood(case, &socket, spi)?;
+    testkit::measured::measured("T35", "pings lost in 10 000 forged messages a second", 0, "0");
     socket.send_to(&too_big([192, 0, 2, 2], spi, sent_last, 1300), &to)?;
     wait_for("a true message to be believed", Duration::from_secs(2), || {
         Ok((path_mtu(&*case.left)? == Some((1300, 1238))).then_some(()))

@@ -35,6 +35,7 @@ pub(crate) fn list(list: &mut List) {
     add("key-rotated", key_rotated);
     add("algorithms", algorithms);
     add("signal", signal);
+    add("again-and-again", again_and_again);
     add("log", log);
     for pair in [Pair::OursToSwan, Pair::SwanToOurs] {
         list.tunnel("reload/in-place-and-removed", gcm(pair), with_swan);
@@ -341,14 +342,79 @@ fn removed_and_added(case: &mut Case) -> Result<()> {
     wait_for("the other end to be without it", Duration::from_secs(2), || {
         Ok((!facts(right, "other")?.up).then_some(()))
     })?;
+    // Whoever was removed and calls is a stranger (CVE-2025-9242: it was not).
+    right.tell(&["up", "other"])?;
+    pause(Duration::from_secs(2));
+    let in_again = facts(right, "other")?.up;
+    testkit::measured::measured("T38", "a removed peer let in again", in_again, "false");
+    ensure!(!in_again, "a peer that was removed is up");
     let told = left.tell(&["status", "--json"])?;
-    ensure!(!told.contains("other.example.org") && !told.contains("10.202"), "{told}");
+    ensure!(!told.contains("\"name\":\"other\"") && !told.contains("10.202"), "{told}");
     // It comes back, with another one before it: places change, nothing else.
     change(left, &|_| good.replace("\n[connection.site]", "\n[connection.site]\nmetric = 100"))?;
     up(case, "other")?;
     ensure!(routes()?.contains("10.202.0.0/24"), "{}", routes()?);
     ensure!(of_both(case, "site")? == before, "the first connection changed");
     case.ping_all()
+}
+
+/// Good and bad files in turn, hundreds of times (`S2S_RELOADS`): the SAs are the same, and so is the memory.
+fn again_and_again(case: &mut Case) -> Result<()> {
+    two(case)?;
+    let before = [of_both(case, "site")?, of_both(case, "other")?];
+    let pid = case.left.daemon().pid().context("it runs")?;
+    let left = ours(case, true)?;
+    let good = std::fs::read_to_string(left.config())?;
+    let edits: [fn(&str) -> String; 6] = [
+        |good| good.replace("[connection.other]\n", "[connection.other]\ndescription = \"x\"\n"),
+        |good| good.replace("/left-site.psk", "/nothing.psk"),
+        |good| good[..good.len() / 2].to_owned(),
+        |good| {
+            good.replace(
+                "remote_subnets = [\"10.202.0.0/24\"]",
+                "remote_subnets = [\"10.2.0.0/24\"]",
+            )
+        },
+        |good| good.to_owned() + "\n[connection.site]\npeer = \"192.0.2.9\"\n",
+        |good| good.replace("local_subnets", "local_subnet"),
+    ];
+    let rounds = std::env::var("S2S_RELOADS").ok().and_then(|text| text.parse().ok());
+    let rounds: usize = rounds.unwrap_or(120);
+    // What the first ones fill stays filled.
+    let mut memory = 0;
+    for round in 0..rounds {
+        if round == 30 {
+            memory = resident(pid)?;
+        }
+        let edit = edits[round % edits.len()];
+        std::fs::write(left.config(), edit(&good))?;
+        let output = reload(left, &[])?;
+        let expected = if round % edits.len() == 0 { Some(0) } else { Some(2) };
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == expected, "{round}: {}: {said}", output.status);
+        ensure!(expected == Some(0) || said.contains("NOT changed"), "{round}: {said}");
+    }
+    let grown = resident(pid)?.saturating_sub(memory);
+    std::fs::write(left.config(), good)?;
+    reload(left, &[])?;
+    ensure!([of_both(case, "site")?, of_both(case, "other")?] == before, "something changed");
+    use testkit::measured::measured;
+    measured("T38", &format!("SAs changed by {rounds} reloads, five of six of them bad"), 0, "0");
+    measured(
+        "T38",
+        &format!("memory grown by {rounds} reloads"),
+        format!("{grown} KiB"),
+        "<= 5 MiB",
+    );
+    ensure!(grown <= 5 << 10, "{grown} KiB more after {rounds} reloads");
+    case.ping_all()
+}
+
+/// Resident memory in KiB (proc_pid_status(5)).
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.split_whitespace().next().context("a number")?.parse()?)
 }
 
 /// `enabled = false` is gone without being forgotten.

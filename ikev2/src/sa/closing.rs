@@ -4,6 +4,8 @@
 //!   deleting   our DELETE waits for its answer           ─► answered, or CLOSING passed ─► Closed
 //!   waiting    another last request waits for its answer ─► the same
 //!   replaced   the peer's DELETE is awaited             ─► it came, or REPLACED passed     ─► lingering, Closed
+//!   silent     the peer counts as dead                   ─► it is heard again           ─► deleting
+//!                                                        └► LINGER passed               ─► Closed
 //!   lingering  only repeats answers that may be lost     ─► LINGER passed               ─► Closed
 //! ```
 
@@ -45,6 +47,8 @@ enum LastWord {
     AfterAuth,
     /// The same, and IKE_AUTH is not repeated any more.
     Hushed,
+    /// Goes out when the peer is heard: it counts as dead, and if it is not it does not know that the SA is gone.
+    Owed,
     /// Is out, or another last request is.
     Sent,
     /// There is nothing to say.
@@ -90,6 +94,12 @@ impl Closing {
         Self { farewell, ..Self::new(channel, LastWord::None, cx.now + REPLACED) }
     }
 
+    /// Nothing is sent to a peer that counts as dead. One that only could not be heard takes any answer for a sign that the SA
+    /// stands, and would go on for as long as there are answers: so it gets a DELETE with the first one.
+    pub(super) fn silent(channel: Channel, cx: &mut Cx<'_>) -> Self {
+        Self::new(channel, LastWord::Owed, cx.now + LINGER)
+    }
+
     /// Only answers repeats.
     pub(super) fn lingering(channel: Channel, cx: &mut Cx<'_>) -> Self {
         Self::new(channel, LastWord::None, cx.now + LINGER)
@@ -97,7 +107,7 @@ impl Closing {
 
     /// Whether nothing is left to say that would be worth waiting for.
     pub(super) fn is_lingering(&self) -> bool {
-        self.delete == LastWord::None
+        matches!(self.delete, LastWord::None | LastWord::Owed)
     }
 
     /// The peer is reached by another path. Whoever waits for our answer to its rekey has to hear of that here.
@@ -125,7 +135,7 @@ impl Closing {
     }
 
     fn send_delete(&mut self, cx: &mut Cx<'_>) {
-        let wanted = !matches!(self.delete, LastWord::Sent | LastWord::None);
+        let wanted = !matches!(self.delete, LastWord::Owed | LastWord::Sent | LastWord::None);
         if wanted && !self.channel.is_busy() {
             let mut chain = Chain::new();
             chain.delete_ike();
@@ -140,6 +150,10 @@ impl Closing {
         response: bool,
         cx: &mut Cx<'_>,
     ) -> State {
+        if self.delete == LastWord::Owed {
+            self.delete = LastWord::Wanted;
+            self.until = cx.now + CLOSING;
+        }
         if response {
             if self.delete == LastWord::Sent {
                 return State::Closed;
@@ -167,6 +181,7 @@ impl Closing {
             self.delete = LastWord::None;
             self.farewell = None;
         }
+        self.send_delete(cx);
         State::Closing(self)
     }
 

@@ -397,6 +397,12 @@ impl Established {
         State::Closing(Box::new(Closing::lingering(self.channel, cx)))
     }
 
+    /// Ends the SA of a peer that counts as dead (RFC 7296 §2.4).
+    pub(super) fn bury(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
+        self.end(CloseReason::DpdTimeout, cx);
+        State::Closing(Box::new(Closing::silent(self.channel, cx)))
+    }
+
     /// Ends the SA with a DELETE (RFC 7296 §1.4.1). If a request still waits, the DELETE goes out after its answer.
     /// So does the one for an SA that the peer made in place of this one and that we have not moved to.
     pub(super) fn close(mut self: Box<Self>, reason: CloseReason, cx: &mut Cx<'_>) -> State {

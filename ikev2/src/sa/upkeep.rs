@@ -21,7 +21,7 @@ const PATIENCE_WITHOUT_DPD: Duration = Duration::from_secs(165);
 impl Established {
     pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
         if self.dead_at().is_some_and(|at| at <= cx.now) {
-            return self.fail(CloseReason::DpdTimeout, cx);
+            return self.bury(cx);
         }
         if self.expires_at <= cx.now {
             return self

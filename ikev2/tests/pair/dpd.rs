@@ -65,6 +65,30 @@ fn a_dead_peer_is_noticed_in_time_and_comes_back() {
     assert_healthy(&world, 1);
 }
 
+/// Who was given up, since its packets were lost for a while, or it slept, and then speaks on the SA that is gone is told so
+/// at once: any answer would be a sign of life.
+#[test]
+fn a_peer_that_was_not_dead_learns_that_the_sa_is_gone() {
+    let [left, mut right] = psk_pair();
+    let dpd = right.dpd.as_mut().unwrap();
+    (dpd.interval, dpd.timeout) = (10 * SECOND, 40 * SECOND);
+    right.start = Start::RespondOnly;
+    let mut world = up(World::new(1).peers([left, right]));
+    let source = world.left().address;
+    world.attack(
+        move |datagram, _| {
+            if datagram.source.ip() == source { Vec::new() } else { vec![datagram] }
+        },
+    );
+    world.run_until(|world| world.right().up.is_empty(), MINUTE);
+    assert!(!world.left().up.is_empty(), "it waits longer");
+    world.relent();
+    let took = world.run_until(World::both_up, MINUTE);
+    assert!(took <= 6 * SECOND, "back after {took:?}\n{}", world.report());
+    world.run_until_quiet(MINUTE);
+    assert_healthy(&world, 1);
+}
+
 #[test]
 fn without_restart_a_dead_peer_is_waited_for() {
     let [mut left, right] = psk_pair();
