@@ -43,6 +43,7 @@ mod reload;
 mod service;
 mod sizes;
 mod speed;
+mod strangers;
 mod suites;
 mod traffic;
 mod workers;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
     reload::list(&mut list);
     hub::list(&mut list);
     bad_input::list(&mut list);
+    strangers::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
     service::list(&mut list);
