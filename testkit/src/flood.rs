@@ -6,19 +6,25 @@
 //! ```
 //!
 //! iperf3 sends no more than about 110,000 packets a second here, less than a tunnel may carry. [`pour`] does the same at a steady
-//! rate, as a stranger would, and nobody counts what arrives.
+//! rate, as a stranger would, and nobody counts what arrives; [`spoof`] as many strangers, each with a request of its own.
 
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
 
 use std::io::IoSlice;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use ikev2::registry::{ExchangeType, KeMethod, PayloadType};
+use ikev2::wire::header::{Flags, Header, IkeSpi, MessageId};
+use ikev2::wire::message::{Chain, message};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::net::{
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketType, ipproto, sendmmsg, sendto,
+    socket,
+};
 
 use crate::netns::Netns;
 
@@ -137,6 +143,83 @@ pub fn pour(
     Ok(sent)
 }
 
+/// Sends a new IKE_SA_INIT request each time, from addresses of 198.18.0.0/15 that nobody has (RFC 2544), to port 500 of `to`,
+/// until `pour` or `stop` ends it. Returns how many left. The namespace needs no such address: the packets are made here.
+///
+/// # Errors
+/// If there can be no raw socket.
+pub fn spoof(from: &Netns, to: Ipv4Addr, pour: Pour, stop: &AtomicBool) -> Result<u64> {
+    let socket = from.inside(|| {
+        // IPPROTO_RAW: the header is ours (raw(7)).
+        Ok(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?)
+    })?;
+    let address = SocketAddr::from((to, 0));
+    let mut dice = 0x5eed_u64;
+    let mut draw = || {
+        // Xorshift: nobody has to be surprised, only no two requests are alike.
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        dice
+    };
+    let begun = Instant::now();
+    let mut sent = 0;
+    while begun.elapsed() < pour.duration && !stop.load(Ordering::Relaxed) {
+        let due = due(pour.rate, begun.elapsed()).saturating_sub(sent);
+        if due == 0 {
+            std::thread::sleep(REST);
+            continue;
+        }
+        for _ in 0..due.min(BATCH as u64) {
+            let [_, _, _, _, low, c, d, _] = draw().to_be_bytes();
+            let source = Ipv4Addr::new(198, 18 + (low & 1), c, d);
+            let request = first_request(draw(), &[draw(), draw(), draw(), draw()]);
+            let packet = udp_packet((source, 500), (to, 500), &request);
+            match sendto(&socket, &packet, SendFlags::empty(), &address) {
+                Ok(_) => sent += 1,
+                Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot send"),
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// An IKE_SA_INIT request as an honest initiator begins with it: AES-GCM, Curve25519.
+fn first_request(spi: u64, nonce: &[u64; 4]) -> Vec<u8> {
+    let proposal = ikev2::Proposal::ike_from_keywords("aes256gcm16-prfsha256-curve25519");
+    let proposals: Vec<_> = proposal.into_iter().collect();
+    let mut chain = Chain::new();
+    let nonce: Vec<u8> = nonce.iter().flat_map(|word| word.to_be_bytes()).collect();
+    chain.sa(&proposals).ke(KeMethod::CURVE25519, &[9; 32]).nonce(&nonce);
+    let header = Header {
+        spi_i: IkeSpi(spi | 1),
+        spi_r: IkeSpi::ZERO,
+        next_payload: PayloadType::NONE,
+        version: Header::VERSION,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags { initiator: true, ..Flags::default() },
+        message_id: MessageId(0),
+        len: 0,
+    };
+    message(header, &chain)
+}
+
+/// An IPv4 packet with a UDP datagram in it; the kernel fills in the checksum of the header, and UDP has none (RFC 768).
+fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let udp = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX);
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + udp).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    packet.extend(from.0.octets());
+    packet.extend(to.0.octets());
+    for field in [from.1, to.1, udp, 0] {
+        packet.extend(field.to_be_bytes());
+    }
+    packet.extend_from_slice(payload);
+    packet
+}
+
 /// Datagrams that ought to have left after a time.
 fn due(rate: u32, elapsed: Duration) -> u64 {
     let due = elapsed.as_nanos() * u128::from(rate) / 1_000_000_000;
@@ -186,6 +269,17 @@ mod tests {
         let flood = Flood { sent: 5000, received: 1000, seconds: 0.5 };
         assert!((flood.rate() - 2000.0).abs() < 1e-9);
         assert!(Flood { seconds: 0.0, ..flood }.rate() < 1e-9, "not infinite");
+    }
+
+    #[test]
+    fn a_forged_request_is_one_that_can_be_read() {
+        let request = first_request(2, &[1, 2, 3, 4]);
+        let header = Header::parse(&request).unwrap();
+        assert_eq!((header.spi_i, header.exchange), (IkeSpi(3), ExchangeType::IKE_SA_INIT));
+        let packet =
+            udp_packet((Ipv4Addr::new(198, 18, 1, 2), 500), (Ipv4Addr::LOCALHOST, 500), &request);
+        assert_eq!(packet.len(), 28 + request.len());
+        assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
     }
 
     #[test]

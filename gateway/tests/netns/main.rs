@@ -53,6 +53,7 @@ mod service;
 mod sizes;
 mod speed;
 mod starved;
+mod strangers;
 mod suites;
 mod traffic;
 mod watch;
@@ -104,6 +105,7 @@ fn main() -> ExitCode {
     hub::list(&mut list);
     bad_input::list(&mut list);
     interop::list(&mut list);
+    strangers::list(&mut list);
     host::list(&mut list);
     operate::list(&mut list);
     packets::list(&mut list);

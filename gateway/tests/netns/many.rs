@@ -121,7 +121,7 @@ fn all_answer(sites: &Sites) -> Result<()> {
 }
 
 /// Addresses for the host in fifty networks more, by way of the one that it has.
-fn more_networks(site: &Site) -> Result<()> {
+pub(crate) fn more_networks(site: &Site) -> Result<()> {
     let lan = site.host_address(Family::V4, 0);
     let IpAddr::V4(address) = lan else { unreachable!("asked for IPv4") };
     let [_, site_number, ..] = address.octets();
@@ -136,7 +136,7 @@ fn more_networks(site: &Site) -> Result<()> {
     site.host.ip(&each(2))
 }
 
-fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
+pub(crate) fn side(name: &str, site: &Site, peer: &Site, initiate: bool) -> GatewaySpec {
     let (here, there) = if name == "left" { (1, 2) } else { (2, 1) };
     let other = if name == "left" { "right" } else { "left" };
     let connection = |number| ConnectionSpec {

@@ -34,6 +34,7 @@ mod hostile;
 mod intermediate;
 mod letter;
 mod noise;
+mod proofs;
 mod remains;
 mod requests;
 mod resources;

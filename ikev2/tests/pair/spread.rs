@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ikev2::wire::header::MessageId;
 use ikev2::{Event, Identity, RemoteId};
+use testkit::measured::measured;
 use testkit::world::{LEFT, World, child_of, path, psk_pair};
 
 use crate::{MINUTE, assert_healthy, header};
@@ -34,6 +35,7 @@ fn busiest_second(world: &World, since: Duration) -> (usize, usize) {
 fn assert_spread(world: &World, since: Duration, least: usize) {
     let (most, all) = busiest_second(world, since);
     assert!(all >= least, "only {all} of {least} were replaced");
+    measured("T55", &format!("most of {all} rekeys in one second"), most, "<= 5 %");
     assert!(most * 20 <= all, "{most} of {all} rekeys in one second");
     let is_down = |event: &Event| matches!(event, Event::PeerDown { .. });
     assert_eq!(world.left().count(is_down), 0);

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use testkit::explore::{Budget, Op, Race, Tally, again, explore, follow};
+use testkit::measured::measured;
 
 /// One fault of each kind.
 const ONE: [Budget; 3] = [
@@ -61,6 +62,12 @@ fn every_pair_of_operations_with_one_fault() {
     let races = pairs.flat_map(|(left, right)| ONE.map(|b| Race::new(left, right, 1).budget(b)));
     let total = search(races.filter(is_small).collect());
     println!("{total:?}");
+    measured(
+        "T29",
+        "timelines of two operations that cross, one fault in each",
+        total.paths,
+        "each ends with equal SPIs on both sides",
+    );
     assert!(total.paths > 50_000, "{total:?}");
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use rand_core::Rng;
+use testkit::measured::measured;
 
 use super::crowd::{Crowd, HUB};
 use super::*;
@@ -100,6 +101,12 @@ fn a_spoofed_flood_costs_no_key_exchange_and_keeps_nobody_out() {
             crowd.run_for(Duration::from_micros(50));
         }
         let connected = connected.expect("the honest peer is up");
+        measured(
+            "T01",
+            "virtual clock: an honest peer is up after",
+            format!("{connected:?}"),
+            "<= 3 s",
+        );
         assert!(connected < Duration::from_millis(100), "{connected:?}");
         assert_eq!(crowd.hub.shared.key_exchanges, threshold + 1);
         assert!(crowd.most_half_open <= threshold + 1, "{}", crowd.most_half_open);
@@ -168,7 +175,13 @@ fn two_thousand_peers_at_once_all_come_up() {
             crowd.add_spoke(nat);
         }
         let took = crowd.run_until_up(2000, MINUTE);
-        println!("nat {nat}: 2000 up after {took:?}");
+        let where_from = if nat { "behind one NAT" } else { "of as many networks" };
+        measured(
+            "T41",
+            &format!("2000 peers {where_from} at once, all up after"),
+            format!("{took:?}"),
+            "<= 60 s",
+        );
         assert!(took < Duration::from_secs(5), "{took:?}");
         assert!(crowd.most_half_open <= 1000);
         crowd.run_for(MINUTE);
@@ -216,6 +229,13 @@ fn a_stolen_or_broken_cookie_begins_nothing() {
     assert_ne!(second, cookie);
     crowd.run_for(Duration::from_secs(35));
     let third = refuse(&mut crowd, home, &good, "two rotations ago");
+    measured(
+        "T02",
+        "half-open SAs begun with stolen, broken and old cookies",
+        crowd.hub.sas.len(),
+        "0",
+    );
+    measured("T02", "octets of a cookie", third.len(), "<= 64");
     assert_eq!(crowd.say(home, &with_cookie(&request, &third)), Disposition::Accepted);
     assert_eq!((crowd.hub.sas.len(), crowd.hub.shared.key_exchanges), (1, 1));
 }
@@ -244,6 +264,12 @@ fn ten_thousand_false_ike_auths_do_not_end_a_half_open_sa() {
     assert_eq!(pair.deliver(A, &auth.payload), Disposition::Accepted);
     pair.settle();
     assert_eq!((pair.ends[A].children.len(), pair.ends[B].children.len()), (1, 1));
+    measured(
+        "T03",
+        "key exchanges for 10 000 false IKE_AUTH and the right one",
+        pair.ends[B].shared.key_exchanges,
+        "1",
+    );
     assert_eq!(pair.ends[B].shared.key_exchanges, 1);
 }
 
@@ -290,6 +316,13 @@ fn refusals_do_not_amplify_and_do_not_go_on_without_a_cookie() {
             crowd.run_for(Duration::from_micros(100));
         }
         assert!((50..=101).contains(&refused), "{what}: {refused}");
+        let ratio = crowd.said as f64 / crowd.heard as f64;
+        measured(
+            "T43",
+            &format!("octets out for octets in: {what}"),
+            format!("{ratio:.2}"),
+            "<= 1.2",
+        );
         assert!(crowd.said <= crowd.heard, "{what}: {} for {}", crowd.said, crowd.heard);
         assert!(crowd.hub.shared.key_exchanges <= 101);
         assert_eq!(crowd.hub.sas.len(), 0);
@@ -322,6 +355,13 @@ fn noise_is_not_amplified() {
         }
         crowd.run_for(Duration::from_micros(50));
     }
+    let ratio = crowd.said as f64 / crowd.heard as f64;
+    measured(
+        "T43",
+        "octets out for octets in: versions 1 and 3, unknown SPIs",
+        format!("{ratio:.2}"),
+        "<= 1.2",
+    );
     assert!(crowd.said <= crowd.heard / 10, "{} for {}", crowd.said, crowd.heard);
 }
 
