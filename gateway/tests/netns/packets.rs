@@ -120,8 +120,8 @@ fn garbage(case: &mut Case) -> Result<()> {
     case.up()?;
     let spi = case.right.facts("site")?.child_spis.first().cloned().context("no SPI")?;
     let spi = u32::from_str_radix(spi.trim_start_matches("0x"), 16)?;
-    let right = case.right.as_ours().context("ours")?;
     let pid = case.right.daemon().pid().context("no pid")?;
+    let right = case.right.as_ours().context("ours")?;
     let (memory, lines) = (resident(pid)?, case.right.log().lines().count());
     let before = right.drops()?;
     let count = |right: &Ours, reason: &str| -> Result<u64> {
