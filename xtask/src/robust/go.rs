@@ -62,8 +62,14 @@ pub(super) fn all(runs: &[Run]) -> Result<Outcome> {
         for (cited, named) in &run.tests {
             let how = match named {
                 Named::All => Some(if good { How::Passed } else { How::Failed }),
-                named @ (Named::Exactly(_) | Named::Below(_)) => {
-                    results.iter().filter(|(name, _)| named.is(name)).map(|(_, how)| *how).max()
+                Named::Exactly(_) | Named::Below(_) => {
+                    let hows: Vec<How> = results
+                        .iter()
+                        .filter(|(name, _)| named.is(name))
+                        .map(|(_, how)| *how)
+                        .collect();
+                    // One that is not there is as bad as none.
+                    hows.iter().max().copied().filter(|_| hows.len() >= named.count())
                 }
             };
             outcome.tests.extend(how.map(|how| (cited.clone(), how)));

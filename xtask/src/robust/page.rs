@@ -30,7 +30,7 @@ pub(super) struct Page {
 /// A fault or an attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    line: usize,
+    pub(super) line: usize,
     pub(super) id: String,
     /// What is sent or broken.
     pub(super) what: String,
