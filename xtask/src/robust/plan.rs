@@ -5,6 +5,7 @@
 //!   ikev2/tests/pair/letter/x.rs::y                  ─► cargo test -p ikev2 --lib --test pair -- --exact letter::x::y ..
 //!   netns:suite, netns:rekey/ike                     ─► S2S_NETNS=1 S2S_TESTS="suite rekey/ike" cargo test -p gateway --test netns
 //!   xtask:bench flood                                ─► cargo run -p xtask -- bench flood
+//!   bench:ikev2/benches/constant.rs                  ─► cargo bench -p ikev2 --bench constant
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,13 +67,18 @@ pub(super) fn runs(rows: &[&Row], long: bool, root: &Path) -> Result<Vec<Run>> {
     let tests = tests.into_iter().filter(|test| long || !test.long);
     let mut crates: BTreeMap<(String, Vec<(String, String)>), OfCrate> = BTreeMap::new();
     let mut netns: BTreeMap<&[(String, String)], BTreeMap<Cited, Named>> = BTreeMap::new();
-    let mut chores = Vec::new();
+    let mut alone = Vec::new();
     for test in tests {
         if let Some(name) = test.name.strip_prefix("netns:") {
             let named = Named::Below(name.trim_end_matches('*').into());
             netns.entry(&test.env).or_default().insert(test.clone(), named);
         } else if let Some(words) = test.name.strip_prefix("xtask:") {
-            chores.push(chore(test, words));
+            let args = ["run", "--quiet", "-p", "xtask", "--"].into_iter().chain(words.split(' '));
+            alone.push(whole(test, words, args));
+        } else if let Some(path) = test.name.strip_prefix("bench:") {
+            let Place { package, target, .. } = place(path, root)?;
+            let target = target.iter().map(String::as_str);
+            alone.push(whole(test, path, ["bench", "-p", &package].into_iter().chain(target)));
         } else {
             let place = place(&test.name, root)?;
             let (targets, tests) = crates.entry((place.package, test.env.clone())).or_default();
@@ -97,7 +103,7 @@ pub(super) fn runs(rows: &[&Row], long: bool, root: &Path) -> Result<Vec<Run>> {
         let args = words(&["test", "-p", "gateway", "--test", "netns"]);
         Run { title: "gateways in namespaces".into(), args, env, tests }
     });
-    Ok(of_crates.chain(of_netns).chain(chores).collect())
+    Ok(of_crates.chain(of_netns).chain(alone).collect())
 }
 
 impl Named {
@@ -118,11 +124,11 @@ impl Named {
     }
 }
 
-fn chore(test: &Cited, chore: &str) -> Run {
-    let mut args = words(&["run", "--quiet", "-p", "xtask", "--"]);
-    args.extend(chore.split(' ').map(str::to_owned));
+/// A run that is one test.
+fn whole<'a>(test: &Cited, title: &str, args: impl Iterator<Item = &'a str>) -> Run {
     let tests = BTreeMap::from([(test.clone(), Named::All)]);
-    Run { title: chore.into(), args, env: test.env.clone(), tests }
+    let args = args.map(str::to_owned).collect();
+    Run { title: title.into(), args, env: test.env.clone(), tests }
 }
 
 fn place(cited: &str, root: &Path) -> Result<Place> {
@@ -133,6 +139,8 @@ fn place(cited: &str, root: &Path) -> Result<Place> {
     let kind = modules.remove(0);
     let target = if kind == "tests" && !modules.is_empty() {
         words(&["--test", modules.remove(0)])
+    } else if kind == "benches" && !modules.is_empty() {
+        words(&["--bench", modules.remove(0)])
     } else if file == "src/main.rs" || !root.join(directory).join("src/lib.rs").exists() {
         words(&["--bins"])
     } else {

@@ -11,7 +11,7 @@ use super::*;
 const TEXT: &str = "\
 | id | what is sent or broken | bar | tests | not tested here |
 |---|---|---|---|---|
-| T01 | a flood | 16 MiB | `netns:guard/flood`; long: `xtask:bench flood` | - |
+| T01 | a flood | 16 MiB | `netns:guard/flood`; long: `xtask:bench flood`, `bench:esp/benches/c.rs` | - |
 | T02 | cookies | none | `esp/src/tests/a.rs::x`, `esp/src/ecn.rs::*` | spoofed ones |
 | T03 | damage | 0 | `esp/tests/pair/deep/b.rs::z`; long: `N=5 M=6 esp/src/tests/a.rs::x` | - |
 | T04 | the moon | - | - | out of reach |
@@ -29,6 +29,7 @@ fn checkout() -> tempfile::TempDir {
     write("esp/src/tests/a.rs", "#[test]\nfn x() {}\n");
     write("esp/src/ecn.rs", "mod tests {\n    #[test]\n    fn y() {}\n}\n");
     write("esp/tests/pair/deep/b.rs", "#[test]\nfn z() {}\n");
+    write("esp/benches/c.rs", "");
     write("gateway/tests/netns/guard/flood.rs", "list.add(\"guard/flood\", true);\n");
     root
 }
@@ -47,7 +48,7 @@ fn a_page_that_is_right_has_no_problem_but_the_rows_that_it_lacks() {
     assert_eq!(all.len(), 50, "T05 to T55 but T13");
     assert_eq!(
         page::parse(TEXT).summary(),
-        "4 faults and attacks, 3 with tests, 2 without a gap, 6 tests"
+        "4 faults and attacks, 3 with tests, 2 without a gap, 7 tests"
     );
 }
 
@@ -89,7 +90,8 @@ fn tests_of_one_package_and_environment_are_one_run() {
     assert_eq!(lines(planned(false)), [esp, netns]);
     let more = "N=5 M=6 test -p our-esp --no-fail-fast --lib -- --exact tests::a::x";
     let bench = "run --quiet -p xtask -- bench flood";
-    assert_eq!(lines(planned(true)), [esp, more, netns, bench]);
+    let criterion = "bench -p our-esp --bench c";
+    assert_eq!(lines(planned(true)), [esp, more, netns, criterion, bench]);
 }
 
 #[test]
