@@ -4,7 +4,8 @@
 //!   ikev2/src/sa/window.rs                  the file
 //!   ikev2/src/sa/window.rs::Window::admit   and in it `impl Window` and `fn admit` (or a const, struct, enum ..)
 //!   ikev2/src/sa/window.rs::tests::name     as a test: `fn name` below `#[test]`
-//!   netns:rekey/ike/by-left                 a test of gateway/tests/netns: the name as a literal
+//!   ikev2/src/sa/window.rs::*              all tests of the file, of which there is one at least
+//!   netns:rekey/ike/by-left, netns:rekey/*   a test of gateway/tests/netns: the name as a literal
 //! ```
 
 use std::collections::BTreeMap;
@@ -46,6 +47,10 @@ impl Sources {
         let (path, names) = split(cited);
         let text = self.text(path)?;
         let Some(name) = names.last() else { return Err(format!("`{cited}` names no test")) };
+        if *name == "*" {
+            let none = tests_in(text).is_empty();
+            return if none { Err(format!("no test in {path}")) } else { Ok(()) };
+        }
         let Some(index) = find(text, name) else { return Err(format!("no `fn {name}` in {path}")) };
         let lines: Vec<&str> = text.lines().collect();
         let above = lines.get(..index).unwrap_or_default();
@@ -59,7 +64,11 @@ impl Sources {
     }
 
     fn netns(&self, name: &str) -> Result<(), String> {
-        let literal = format!("\"{name}\"");
+        // All with that beginning, or the one of that name.
+        let literal = match name.strip_suffix('*') {
+            Some(beginning) => format!("\"{beginning}"),
+            None => format!("\"{name}\""),
+        };
         let found = contains(&self.root.join(NETNS), &literal);
         if found.map_err(|error| format!("{NETNS}: {error}"))? {
             Ok(())
@@ -90,6 +99,26 @@ fn contains(directory: &Path, words: &str) -> std::io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The tests of a file, each with the module of the file that it is in: `tests::answers`.
+pub(crate) fn tests_in(text: &str) -> Vec<String> {
+    let (mut module, mut marked, mut tests) = ("", false, Vec::new());
+    for line in text.lines() {
+        if line == "mod tests {" {
+            module = "tests::";
+        }
+        let line = line.trim();
+        if line == "#[test]" {
+            marked = true;
+        } else if let Some(name) = line.strip_prefix("fn ").filter(|_| marked) {
+            let end = name.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+            tests
+                .push(format!("{module}{}", name.get(..end.unwrap_or(name.len())).unwrap_or(name)));
+            marked = false;
+        }
+    }
+    tests
 }
 
 /// The path, and the names behind it.

@@ -93,7 +93,7 @@ pub(crate) fn run(
 
 /// Runs cargo in the workspace; one test result line in its output counts as it says, none at all as one check.
 pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)], show: Show) -> Result<Counts> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo_command();
     command.args(args).current_dir(workspace()).envs(env.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
@@ -123,6 +123,18 @@ pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)], show: Show) -> Result<C
         counts.failed = 1;
     }
     Ok(counts)
+}
+
+/// The cargo that runs us, without what it told us about ourselves: build scripts such as ring's look at the package that
+/// they are run for, and would run again, and all that depends on them would be compiled again.
+pub(crate) fn cargo_command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let about_us =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|p| name.starts_with(p));
+    for (name, _) in std::env::vars().filter(|(name, _)| about_us(name)) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// `test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.1s`

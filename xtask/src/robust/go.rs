@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::page::Cited;
 use super::plan::{Named, Run};
-use crate::step::{workspace, worth_showing};
+use crate::step::{cargo_command, workspace, worth_showing};
 
 /// How a test went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,15 +55,21 @@ pub(super) fn all(runs: &[Run]) -> Result<Outcome> {
         let (title, count) = (&run.title, run.tests.len());
         let noun = if count == 1 { "test" } else { "tests" };
         eprintln!("[{number}/{}] {title}: {count} {noun} ..", runs.len());
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut command = cargo_command();
         command.args(&run.args).current_dir(workspace()).envs(run.env.iter().cloned());
         command.env("ROBUST_MEASURED", file.path());
         let (results, good) = watch(&mut command)?;
         for (cited, named) in &run.tests {
             let how = match named {
                 Named::All => Some(if good { How::Passed } else { How::Failed }),
-                named @ (Named::Exactly(_) | Named::Below(_)) => {
-                    results.iter().filter(|(name, _)| named.is(name)).map(|(_, how)| *how).max()
+                Named::Exactly(_) | Named::Below(_) => {
+                    let hows: Vec<How> = results
+                        .iter()
+                        .filter(|(name, _)| named.is(name))
+                        .map(|(_, how)| *how)
+                        .collect();
+                    // One that is not there is as bad as none.
+                    hows.iter().max().copied().filter(|_| hows.len() >= named.count())
                 }
             };
             outcome.tests.extend(how.map(|how| (cited.clone(), how)));

@@ -5,7 +5,8 @@
 //!     id                                   tests; behind `long:` only with --long; NAME=VALUE before one is its environment
 //! ```
 //!
-//! A test is cited as in docs/conformance.md, or is `xtask:bench flood`, a chore that fails if it misses its goal.
+//! A test is cited as in docs/conformance.md, or is `xtask:bench flood`, a chore that fails if it misses its goal, or `bench:FILE`, a
+//! benchmark that does.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub(super) struct Page {
 /// A fault or an attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    line: usize,
+    pub(super) line: usize,
     pub(super) id: String,
     /// What is sent or broken.
     pub(super) what: String,
@@ -120,7 +121,10 @@ impl Page {
             for test in &row.tests {
                 let there = match test.name.strip_prefix("xtask:") {
                     Some(chore) => is_chore(chore),
-                    None => sources.test(&test.name),
+                    None => match test.name.strip_prefix("bench:") {
+                        Some(path) => sources.item(path),
+                        None => sources.test(&test.name),
+                    },
                 };
                 problems.extend(there.err().map(|what| format!("{line}: {what}")));
             }

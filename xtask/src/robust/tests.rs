@@ -11,8 +11,8 @@ use super::*;
 const TEXT: &str = "\
 | id | what is sent or broken | bar | tests | not tested here |
 |---|---|---|---|---|
-| T01 | a flood | 16 MiB | `netns:guard/flood`; long: `xtask:bench flood` | - |
-| T02 | cookies | none | `esp/src/tests/a.rs::x`, `esp/src/ecn.rs::tests::y` | spoofed ones |
+| T01 | a flood | 16 MiB | `netns:guard/flood`; long: `xtask:bench flood`, `bench:esp/benches/c.rs` | - |
+| T02 | cookies | none | `esp/src/tests/a.rs::x`, `esp/src/ecn.rs::*` | spoofed ones |
 | T03 | damage | 0 | `esp/tests/pair/deep/b.rs::z`; long: `N=5 M=6 esp/src/tests/a.rs::x` | - |
 | T04 | the moon | - | - | out of reach |
 ";
@@ -29,6 +29,7 @@ fn checkout() -> tempfile::TempDir {
     write("esp/src/tests/a.rs", "#[test]\nfn x() {}\n");
     write("esp/src/ecn.rs", "mod tests {\n    #[test]\n    fn y() {}\n}\n");
     write("esp/tests/pair/deep/b.rs", "#[test]\nfn z() {}\n");
+    write("esp/benches/c.rs", "");
     write("gateway/tests/netns/guard/flood.rs", "list.add(\"guard/flood\", true);\n");
     root
 }
@@ -47,7 +48,7 @@ fn a_page_that_is_right_has_no_problem_but_the_rows_that_it_lacks() {
     assert_eq!(all.len(), 50, "T05 to T55 but T13");
     assert_eq!(
         page::parse(TEXT).summary(),
-        "4 faults and attacks, 3 with tests, 2 without a gap, 6 tests"
+        "4 faults and attacks, 3 with tests, 2 without a gap, 7 tests"
     );
 }
 
@@ -55,6 +56,8 @@ fn a_page_that_is_right_has_no_problem_but_the_rows_that_it_lacks() {
 fn each_mistake_is_told_with_its_line() {
     for (old, new, problem) in [
         ("a.rs::x`, ", "a.rs::w`, ", "4: no `fn w` in esp/src/tests/a.rs"),
+        ("ecn.rs::*", "lib.rs::*", "4: no test in esp/src/lib.rs"),
+        ("netns:guard/flood", "netns:gua/*", "3: no test \"gua/ in gateway/tests/netns"),
         ("netns:guard/flood", "netns:guard/f", "3: no test \"guard/f\" in gateway/tests/netns"),
         ("bench flood", "bench food", "3: cargo xtask bench food is no chore"),
         ("| T04", "| T03", "6: T03 is there twice or not one of T01 to T55"),
@@ -87,7 +90,8 @@ fn tests_of_one_package_and_environment_are_one_run() {
     assert_eq!(lines(planned(false)), [esp, netns]);
     let more = "N=5 M=6 test -p our-esp --no-fail-fast --lib -- --exact tests::a::x";
     let bench = "run --quiet -p xtask -- bench flood";
-    assert_eq!(lines(planned(true)), [esp, more, netns, bench]);
+    let criterion = "bench -p our-esp --bench c";
+    assert_eq!(lines(planned(true)), [esp, more, netns, criterion, bench]);
 }
 
 #[test]
@@ -99,6 +103,8 @@ fn result_lines_are_those_of_both_harnesses() {
     let below = Named::Below("guard/flood".into());
     let names = ["guard/flood", "guard/flood/ours-to-swan", "guard/floods", "guard"];
     assert_eq!(names.map(|name| below.is(name)), [true, true, false, false]);
+    let all = Named::Below("guard/".into());
+    assert_eq!(names.map(|name| all.is(name)), [true, true, true, false]);
 }
 
 fn outcome(how: &[(&str, How)]) -> Outcome {
@@ -118,7 +124,7 @@ fn outcome(how: &[(&str, How)]) -> Outcome {
 const GOOD: [(&str, How); 4] = [
     ("netns:guard/flood", How::Passed),
     ("esp/src/tests/a.rs::x", How::Passed),
-    ("esp/src/ecn.rs::tests::y", How::Passed),
+    ("esp/src/ecn.rs::*", How::Passed),
     ("esp/tests/pair/deep/b.rs::z", How::Passed),
 ];
 
