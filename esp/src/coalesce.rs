@@ -219,8 +219,10 @@ impl Coalescer {
             (upper + UDP_LEN, 0, false)
         } else {
             let [data, flags] = word(packet, upper + TCP_DATA_OFFSET)?;
+            // Beside the length of the header are flags, too: AE of accurate ECN (RFC 9768 §3.1), and what is reserved.
+            let more_flags = data & 0x0f;
             let (data, push) = (usize::from(data >> 4) * 4, flags & TCP_PSH != 0);
-            if flags & !TCP_PSH != TCP_ACK || data < TCP_MIN_LEN {
+            if flags & !TCP_PSH != TCP_ACK || more_flags != 0 || data < TCP_MIN_LEN {
                 return None;
             }
             (upper + data, u32::from_be_bytes(word(packet, upper + TCP_SEQUENCE)?), push)

@@ -14,7 +14,7 @@ use ikev2::wire::ppk::PpkId;
 use ikev2::wire::redirect::Redirect;
 use ikev2::wire::selector::narrow;
 use ikev2::wire::traffic::Traffic;
-use ikev2::{GatewayId, Identity, Proposal, TrafficSelector};
+use ikev2::{GatewayId, Identity, Proposal, TrafficSelector, Transform};
 
 use crate::input::Input;
 
@@ -77,8 +77,11 @@ fn round(first: PayloadType, octets: &[u8]) -> Option<(PayloadType, Chain)> {
             assert_eq!(PpkId::parse(&id.emit()), Some(id));
         }
     }
+    // Of a transform that nobody knows not everything is kept: it is never chosen, so never sent.
+    let unknown = |it: &Transform| matches!(it, Transform::Unknown { .. });
+    let strange = |it: &Proposal| it.transforms.iter().any(unknown);
     let chain = emit(&body);
-    if chain.error().is_some() {
+    if chain.error().is_some() || body.sa.iter().flatten().any(strange) {
         return None;
     }
     let again = Body::parse(chain.first(), chain.octets()).expect("what we emit can be read");

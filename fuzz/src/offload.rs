@@ -66,7 +66,7 @@ fn merged(packets: &[(u32, Vec<u8>)]) {
         let place = buffer.len()..buffer.len() + view.total_len;
         buffer.extend_from_slice(packet);
         if coalescer.push(&buffer, place, &view, *owner) {
-            taken.push((*owner, packet[..view.total_len].to_vec()));
+            taken.push((*owner, packet.get(..view.total_len).unwrap_or_default().to_vec()));
         }
     }
     let mut given = Vec::new();
@@ -139,36 +139,19 @@ fn made(which: usize, kind: u8, sequence: u32, id: usize, size: usize) -> Vec<u8
         upper.extend([len[0], len[1], 0, 0]);
     } else {
         upper.extend(sequence.to_be_bytes());
-        upper.extend([
-            0,
-            0,
-            0,
-            9,
-            0x50,
-            if kind & 32 == 0 { 0x10 } else { 0x18 },
-            1,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ]);
+        upper.extend([0, 0, 0, 9, 0x50, if kind & 32 == 0 { 0x10 } else { 0x18 }]);
+        upper.extend([1, 0, 0, 0, 0, 0]);
     }
     upper.resize(upper.len() + size, kind);
     let protocol = if udp { 17 } else { 6 };
     let mut packet = if v6 {
-        let mut header = vec![0x60, 0, 0, 0, len[0], len[1], protocol, 64];
-        header.resize(40, 0);
-        (header[8], header[9], header[23]) = (0xfd, 1, 9);
-        (header[24], header[25], header[39]) = (0xfd, 2, 9);
-        header
+        let six = |network| [[0xfd, network].as_slice(), &[0; 13], &[9]].concat();
+        [vec![0x60, 0, 0, 0, len[0], len[1], protocol, 64], six(1), six(2)].concat()
     } else {
         let total = u16::try_from(20 + upper.len()).unwrap_or(0).to_be_bytes();
         let id = u16::try_from(id).unwrap_or(0).wrapping_sub(3).to_be_bytes();
-        vec![
-            0x45, 0, total[0], total[1], id[0], id[1], 0x40, 0, 64, protocol, 0, 0, 10, 1, 0, 9,
-            10, 2, 0, 9,
-        ]
+        let [[t0, t1], [i0, i1]] = [total, id];
+        vec![0x45, 0, t0, t1, i0, i1, 0x40, 0, 64, protocol, 0, 0, 10, 1, 0, 9, 10, 2, 0, 9]
     };
     packet.append(&mut upper);
     packet
@@ -204,7 +187,8 @@ fn sum_up(packet: &mut [u8]) {
     }
     put(packet, at, 0);
     let segment = packet.get(upper..total).unwrap_or_default();
-    put(packet, at, (pseudo(segment.len()) + Sum::of(segment)).finish_udp());
+    let sum = pseudo(segment.len()) + Sum::of(segment);
+    put(packet, at, if view.protocol == 17 { sum.finish_udp() } else { sum.finish() });
 }
 
 fn put(packet: &mut [u8], at: usize, value: u16) {

@@ -99,13 +99,17 @@ fn table(rows: &[Row]) -> String {
     let _ = write!(text, "\n{:width$}", "");
     for _ in ROLES {
         text.push_str("   ");
-        WAYS.iter().for_each(|way| drop(write!(text, "{way:^11}")));
+        for way in WAYS {
+            let _ = write!(text, "{way:^11}");
+        }
     }
     let _ = write!(text, "\n{:width$}", "percent lost");
     for _ in ROLES {
         text.push_str("   ");
         for _ in WAYS {
-            LOSSES.iter().for_each(|loss| drop(write!(text, "{loss:>3}")));
+            for loss in LOSSES {
+                let _ = write!(text, "{loss:>3}");
+            }
             text.push_str("  ");
         }
     }

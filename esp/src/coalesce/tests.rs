@@ -101,7 +101,7 @@ type Change = Box<dyn Fn(&mut Vec<u8>)>;
 #[test]
 fn headers_that_differ_end_a_super_packet() {
     let flip = |at: usize, by: u8| move |packet: &mut Vec<u8>| packet[at] ^= by;
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 13] = [
         ("TOS", Box::new(flip(1, 1))),
         ("identification", Box::new(flip(4, 1))),
         ("DF", Box::new(flip(6, 0x40))),
@@ -110,6 +110,7 @@ fn headers_that_differ_end_a_super_packet() {
         ("port", Box::new(flip(21, 1))),
         ("sequence", Box::new(flip(27, 1))),
         ("acknowledgment", Box::new(flip(31, 1))),
+        ("AE", Box::new(flip(32, 0x01))),
         ("ECE", Box::new(flip(33, 0x40))),
         ("SYN", Box::new(flip(33, 0x02))),
         ("FIN", Box::new(flip(33, TCP_FIN))),

@@ -50,7 +50,8 @@ const PROGRESS: Duration = Duration::from_secs(20);
 
 impl Outcome {
     pub(super) fn per_second(&self) -> u64 {
-        self.executions.checked_div(self.seconds.round() as u64).unwrap_or(0)
+        let whole = Duration::try_from_secs_f64(self.seconds).unwrap_or_default().as_secs();
+        self.executions / whole.max(1)
     }
 }
 

@@ -51,9 +51,10 @@ impl Tunnel {
             Ok(Box::new(ours))
         };
         let right_spec = spec("right", right);
-        let right = match with_swan {
-            true => Box::new(StrongSwan::new(&sites.right.gateway, right_spec, dir)?),
-            false => ours(&sites.right.gateway, right_spec)?,
+        let right: Box<dyn Peer> = if with_swan {
+            Box::new(StrongSwan::new(&sites.right.gateway, right_spec, dir)?)
+        } else {
+            ours(&sites.right.gateway, right_spec)?
         };
         let left = ours(&sites.left.gateway, spec("left", left))?;
         let mut tunnel = Self { name, left, right, sites };

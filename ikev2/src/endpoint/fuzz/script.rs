@@ -136,22 +136,13 @@ impl Play {
             let changed = message(header, &Chain::of_octets(first, &octets));
             return self.pair.deliver(from, transmit.path, &changed);
         }
-        let (theirs, ours) = self.spis_of(&header, from);
+        let (theirs, ours) = spis_of(&header);
         let mut datagram = transmit.payload.to_vec();
         let Some((sa, _)) = self.pair.sa(1 - from, Some(theirs)) else { return };
         let Some(opened) = sa.glance(&mut datagram) else { return };
         let (first, octets) = edit::edited(opened.first, opened.plain, &spis, input);
         let how = (header.exchange, header.message_id, header.flags.response);
         self.seal_and_deliver(Some(ours), how, &Chain::of_octets(first, &octets), transmit.path);
-    }
-
-    /// The SPIs in a header that belong to the receiver and to the sender.
-    fn spis_of(&self, header: &Header, from: usize) -> (IkeSpi, IkeSpi) {
-        let _ = from;
-        match header.flags.initiator {
-            true => (header.spi_r, header.spi_i),
-            false => (header.spi_i, header.spi_r),
-        }
     }
 
     fn live_spis(&self) -> Vec<u32> {
@@ -305,11 +296,17 @@ impl Play {
         let until = self.pair.now + HEALING;
         while !(self.pair.is_whole() && self.pair.wire.is_empty()) {
             assert!(self.pair.now < until, "after half an hour of peace the two do not agree");
-            match self.pair.wire.is_empty() {
-                false => self.pass(),
-                true => self.pair.to_next_deadline(),
+            if self.pair.wire.is_empty() {
+                self.pair.to_next_deadline();
+            } else {
+                self.pass();
             }
             self.pair.past.clear();
         }
     }
+}
+
+/// The SPIs in a header that belong to the receiver and to the sender.
+const fn spis_of(header: &Header) -> (IkeSpi, IkeSpi) {
+    if header.flags.initiator { (header.spi_r, header.spi_i) } else { (header.spi_i, header.spi_r) }
 }
