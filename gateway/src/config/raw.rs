@@ -15,6 +15,7 @@ use toml::de::DeValue;
 
 use super::codes::Code;
 use super::document::Document;
+use super::http::RawHttp;
 use super::keys;
 use super::model::LogFormat;
 use super::raw_auth::RawAuth;
@@ -36,6 +37,8 @@ pub(super) struct Raw {
     pub(super) logs: Vec<RawLog>,
     /// `[security]`, the same.
     pub(super) securities: Vec<RawSecurity>,
+    /// `[http]`, the same.
+    pub(super) https: Vec<RawHttp>,
     pub(super) networks: Vec<RawNetwork>,
     pub(super) policies: Vec<RawPolicy>,
     pub(super) connections: Vec<RawConnection>,
@@ -148,6 +151,11 @@ impl Raw {
                 titled(&value, "security", "[security]", keys::SECURITY, findings)
         {
             self.securities.push(RawSecurity::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("http")
+            && let Some(section) = titled(&value, "http", "[http]", keys::HTTP, findings)
+        {
+            self.https.push(RawHttp::read(&section, findings));
         }
         if let Field::Given(value) = file.raw("networks")
             && let Some(section) = names_of(&value, "networks", findings)

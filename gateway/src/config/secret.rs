@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::codes::Code;
@@ -54,6 +55,12 @@ pub struct PresharedKey(Zeroizing<Vec<u8>>);
 impl PresharedKey {
     pub(crate) const fn new(octets: Zeroizing<Vec<u8>>) -> Self {
         Self(octets)
+    }
+
+    /// Whether this is what somebody shows; how long the answer takes says nothing about where they differ.
+    #[must_use]
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        self.0.ct_eq(shown).into()
     }
 
     /// For the negotiation.

@@ -43,7 +43,9 @@ pub(super) fn validate(
     surroundings: &Surroundings,
     findings: &mut Findings,
 ) -> Option<Meaning> {
-    let gateway = gateway(&raw.gateways, surroundings, findings);
+    let mut gateway = gateway(&raw.gateways, surroundings, findings);
+    let http = only(&raw.https, "http", |one| &one.place, findings);
+    gateway.http = http.map(|one| one.resolve(surroundings, findings));
     let log = log(&raw.logs, findings);
     let security = only(&raw.securities, "security", |one| &one.place, findings);
     let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
@@ -175,6 +177,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         max_half_open: defaults.max_half_open,
         management_ip: None,
         public_addresses: Vec::new(),
+        http: None,
     };
     let Some(first) = only(raw, "gateway", |one| &one.place, findings) else { return gateway };
     if let Some(name) = checked(&first.name, gateway_name_fault, findings) {

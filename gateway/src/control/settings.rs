@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
-    Part, Peer, Policy, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, Http, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
+    Part, Peer, Policy, PresharedKey, Routes, Security, TheirProof,
 };
 
 /// What is not as it is by default, and everything.
@@ -28,6 +28,9 @@ pub(super) fn of(
     both.table("gateway", gateway_keys(gateway));
     both.table("log", log_keys(log));
     both.table("security", security_keys(security));
+    if let Some(http) = &gateway.http {
+        both.table("http", http_keys(http));
+    }
     let apart = apart(connections);
     for connection in connections {
         let policy = &connection.config.policy;
@@ -143,6 +146,19 @@ fn log_keys(log: &Log) -> Vec<Setting> {
 fn security_keys(security: &Security) -> Vec<Setting> {
     let Security { warn, forbid } = security;
     vec![set("warn", texts(warn), json!([])), set("forbid", texts(forbid), json!([]))]
+}
+
+fn http_keys(http: &Http) -> Vec<Setting> {
+    let Http { listen, names, read_token, admin_token } = http;
+    let hidden = |token: &Option<PresharedKey>| {
+        token.as_ref().map_or(Value::Null, |_| json!({ "file": "(hidden)" }))
+    };
+    vec![
+        always("listen", texts(listen)),
+        set("names", texts(names), json!([])),
+        set("read_token", hidden(read_token), Value::Null),
+        set("admin_token", hidden(admin_token), Value::Null),
+    ]
 }
 
 fn policy_keys(policy: &Policy) -> Vec<Setting> {

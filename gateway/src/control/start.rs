@@ -153,6 +153,7 @@ pub(super) fn start(
         unwanted: Vec::new(),
         log_until: None,
         started: now,
+        started_wall: clock::wall(),
         tick_at: now,
         upkeep_at: now,
         upkept_at: now,

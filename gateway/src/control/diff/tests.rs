@@ -32,6 +32,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         max_half_open: 1000,
         management_ip: None,
         public_addresses: Vec::new(),
+        http: None,
     }
 }
 
