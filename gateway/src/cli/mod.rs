@@ -11,6 +11,7 @@
 //!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
+//!   metrics.rs   metrics
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -22,6 +23,7 @@
 mod client;
 mod events;
 mod failover;
+mod metrics;
 mod offline;
 mod output;
 mod pki;
@@ -91,6 +93,7 @@ commands! {
     Check: offline::Check,
     Status: status::Status,
     Show: show::Show,
+    Metrics: metrics::Metrics,
     Reset: show::Reset,
     Up: client::Up,
     Down: client::Down,

@@ -47,12 +47,14 @@ impl RawHttp {
     pub(super) fn resolve(&self, surroundings: &Surroundings, findings: &mut Findings) -> Http {
         let listen = addresses(&self.listen, findings);
         let names = names(&self.names, findings);
-        let mut token =
-            |field: &Field<KeySource>| token(field.given()?, surroundings, findings);
+        let mut token = |field: &Field<KeySource>| token(field.given()?, surroundings, findings);
         let (read_token, admin_token) = (token(&self.read_token), token(&self.admin_token));
         let open = listen.iter().find(|address| !address.ip().is_loopback());
         if let Some(address) = open.filter(|_| self.read_token.is_absent()) {
-            findings.add(open_to_all(*address, self.listen.given().map_or(&self.place, |at| &at.place)));
+            findings.add(open_to_all(
+                *address,
+                self.listen.given().map_or(&self.place, |at| &at.place),
+            ));
         }
         Http { listen, names, read_token, admin_token }
     }

@@ -29,10 +29,10 @@ use super::diff::{self, Side};
 use super::{Control, Run};
 use crate::config::{self, Config, Report, Severity};
 use crate::dataplane::SlotId;
-use crate::{clock, log};
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
 use crate::status::{Code, ConfigStatus, Warning};
+use crate::{clock, log};
 
 /// Where the configuration comes from, and the reading of it that is under way.
 #[derive(Debug)]

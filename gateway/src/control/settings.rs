@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, Http, Log, LogFormat, Monitor, MonitorKind, MssClamp, OurProof,
-    Part, Peer, Policy, PresharedKey, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, Http, Log, LogFormat, Monitor, MonitorKind, MssClamp,
+    OurProof, Part, Peer, Policy, PresharedKey, Routes, Security, TheirProof,
 };
 
 /// What is not as it is by default, and everything.

@@ -21,8 +21,8 @@ use crate::clock;
 use crate::config;
 use crate::status::{
     AuthStatus, CertificateStatus, ChildStatus, Code, ConnectionStatus, Drops, IkeStatus,
-    MonitorStatus, PairStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus,
-    words,
+    MonitorStatus, PairStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State, TunStatus, Warning,
+    WorkerSaStatus, words,
 };
 
 impl Control {

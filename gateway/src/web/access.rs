@@ -91,7 +91,10 @@ impl Access {
     /// The refusal.
     pub(super) fn check_act(&self, request: &Request) -> Result<(), Response> {
         let Some(admin) = &self.admin else {
-            return Err(Response::say(403, "this page only looks: there is no `admin_token` in [http]"));
+            return Err(Response::say(
+                403,
+                "this page only looks: there is no `admin_token` in [http]",
+            ));
         };
         if request.method != Method::Post {
             return Err(Response::say(405, "whoever changes something uses POST"));
@@ -170,7 +173,9 @@ mod tests {
             let request = Request { host: Some(host.into()), ..Request::default() };
             assert_eq!(refused(access.check_host(&request)), None, "{host}");
         }
-        for host in ["evil.example:9780", "127.0.0.1.evil.example", "[::1.evil]", "", "gw.example.com.evil"] {
+        for host in
+            ["evil.example:9780", "127.0.0.1.evil.example", "[::1.evil]", "", "gw.example.com.evil"]
+        {
             let request = Request { host: Some(host.into()), ..Request::default() };
             assert_eq!(refused(access.check_host(&request)), Some(421), "{host}");
         }
@@ -213,7 +218,11 @@ mod tests {
             (None, Some("http://127.0.0.1:8080"), Some(403)),
             (None, Some("null"), Some(403)),
         ] {
-            assert_eq!(refused(act.check_act(&from(site, origin))), expected, "{site:?} {origin:?}");
+            assert_eq!(
+                refused(act.check_act(&from(site, origin))),
+                expected,
+                "{site:?} {origin:?}"
+            );
         }
     }
 }

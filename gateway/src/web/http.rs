@@ -125,7 +125,8 @@ pub(super) fn parse(octets: &[u8]) -> Parsed {
         } else if name.eq_ignore_ascii_case("accept") {
             request.wants_json = text.contains("application/json");
         } else if name.eq_ignore_ascii_case("connection") {
-            let says = |word: &str| text.split(',').any(|one| one.trim().eq_ignore_ascii_case(word));
+            let says =
+                |word: &str| text.split(',').any(|one| one.trim().eq_ignore_ascii_case(word));
             request.keeps = !says("close") && (request.keeps || says("keep-alive"));
         }
     }
@@ -196,7 +197,10 @@ impl Response {
     fn head(&self, now: Timestamp, keeps: bool, length: Option<usize>) -> String {
         let Self { status, kind, headers, .. } = self;
         let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT");
-        let mut head = format!("HTTP/1.1 {status} {}\r\nDate: {date}\r\nContent-Type: {kind}\r\n", reason(*status));
+        let mut head = format!(
+            "HTTP/1.1 {status} {}\r\nDate: {date}\r\nContent-Type: {kind}\r\n",
+            reason(*status)
+        );
         if let Some(length) = length {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
