@@ -251,6 +251,12 @@ impl Endpoint {
         spis.iter().rev().find_map(|spi| self.sas.get(spi)?.rtt())
     }
 
+    /// How often a request was sent once more because no answer came (RFC 7296 §2.1), over all SAs that there ever were.
+    #[must_use]
+    pub const fn retransmits(&self) -> u64 {
+        self.shared.out.retransmits
+    }
+
     /// Tells what the data plane counted for a child; drives lifetimes and liveness. Call it about once a second for
     /// each child that had traffic. Unknown children are ignored.
     pub fn report_usage(&mut self, now: Instant, child: ChildId, usage: ChildUsage) {

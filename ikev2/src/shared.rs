@@ -51,6 +51,8 @@ pub(crate) struct Outbox {
     pub(crate) events: VecDeque<Event>,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) news: VecDeque<News>,
+    /// Requests that were sent once more.
+    pub(crate) retransmits: u64,
 }
 
 /// What an SA tells its endpoint.

@@ -11,6 +11,8 @@
 //!
 //!   both         pki ── certification authorities
 //!
+//!   the page     webdriver ── chromium, driven
+//!
 //!                measured ── what a test of an attack found, for cargo xtask robust
 //!   speed        relay ── a tunnel without cryptography         flood ── UDP, one packet a datagram
 //!                wireguard ── WireGuard's programs
@@ -34,5 +36,6 @@ pub mod pki;
 pub mod relay;
 pub mod requests;
 pub mod strongswan;
+pub mod webdriver;
 pub mod wireguard;
 pub mod world;

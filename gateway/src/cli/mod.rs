@@ -15,6 +15,7 @@
 //!   explain.rs   explain                    the way that a packet would take
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
 //!   ping.rs      ping, traceroute           through a tunnel
+//!   metrics.rs   metrics
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
 //!   exit   0 ok   1 failed   2 usage or invalid configuration   3 daemon not running   4 no such connection   5 not up in time
@@ -28,6 +29,7 @@ mod doctor;
 mod events;
 mod explain;
 mod failover;
+mod metrics;
 mod offline;
 mod output;
 mod ping;
@@ -99,6 +101,7 @@ commands! {
     Check: offline::Check,
     Status: status::Status,
     Show: show::Show,
+    Metrics: metrics::Metrics,
     Reset: show::Reset,
     Up: client::Up,
     Down: client::Down,

@@ -146,6 +146,8 @@ crate::codes::codes! {
         "Keys are replaced more often than once a minute. That is good for tests only: every replacement costs a key exchange on both gateways.";
     FileLeftOut "W0305" "included file is left out"
         "An included file has errors. So that one broken file does not keep all other tunnels down, `s2s-gw run` goes on without that file: nothing in it is in force, and its connections do not exist. `s2s-gw check` and the log say what is wrong; mend it and start again. Errors in the main file are never overlooked.";
+    OpenPage "W0306" "status page is open to the network"
+        "`listen` in [http] is not an address of this host alone, and there is no `read_token`, so everybody who reaches it sees the status page, the metrics and the configuration without its secrets: addresses of peers, networks behind them, identities. Nobody can change anything without `admin_token`. Add `read_token`, or listen on 127.0.0.1 and let a reverse proxy with TLS decide who may look: a token crosses the network in clear without one.";
     Nested "W0313" "a subnet lies within one of another connection"
         "Packets go to the most specific subnet, so the smaller network is taken out of the larger one. That is often meant (one site out of many), and sometimes a mistake.";
     Repeated "W0314" "listed twice"

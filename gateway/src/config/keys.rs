@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   file ──┬─ version, include
-//!          ├─ [gateway], [log], [security]
+//!          ├─ [gateway], [log], [security], [http] ── tokens = {..}
 //!          ├─ [networks]            NAME = [..]
 //!          ├─ [policy.NAME] ──────── dpd = {..}
 //!          └─ [connection.NAME] ──┬─ dpd, psk, ppk, key, failover = {..}
@@ -42,13 +42,16 @@ pub(super) const FILE: &[Key] = &[
     key("networks"),
     key("policy"),
     key("connection"),
-    later("http", "the status page and the metrics"),
+    key("http"),
     key("log"),
     key("security"),
     key("limits"),
 ];
 
 pub(super) const LOG: &[Key] = &[key("level"), key("format")];
+
+pub(super) const HTTP: &[Key] =
+    &[key("listen"), key("names"), key("read_token"), key("admin_token")];
 
 pub(super) const SECURITY: &[Key] = &[key("warn"), key("forbid")];
 
@@ -257,6 +260,7 @@ mod tests {
             ("`[log]`", LOG, "", None),
             ("`[security]`", SECURITY, "", None),
             ("`[limits]`", LIMITS, "", None),
+            ("`[http]`", HTTP, "", None),
             ("`[policy.NAME]`", POLICY, "", None),
             ("`[policy.NAME]`", DPD, "dpd.", None),
             ("`[connection.NAME]`", CONNECTION, "", None),
@@ -293,7 +297,7 @@ mod tests {
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
         let harmless =
-            harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(FAILOVER).chain(MONITOR);
+            harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(HTTP).chain(FAILOVER).chain(MONITOR);
         let paths =
             |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {

@@ -19,6 +19,7 @@ mod credentials;
 mod document;
 mod foreign;
 mod genpsk;
+mod http;
 mod identities;
 mod keys;
 mod load;
@@ -47,7 +48,7 @@ pub use codes::Code;
 pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{
-    Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName,
+    Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Http,
     LeakProtection, Limits, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk,
     Routes, Security,
 };

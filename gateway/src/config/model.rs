@@ -16,7 +16,7 @@
 //! all of one family; every proposal has algorithms that this build supports; `dpd.timeout > dpd.interval`;
 //! `Peer::Hosts` is not empty; `Peer::Any` comes with a `peer_id`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,6 +110,21 @@ pub struct Gateway {
     pub management_ip: Option<IpAddr>,
     /// Our addresses as peers see them, where a NAT is before us.
     pub public_addresses: Vec<IpAddr>,
+    /// `[http]`. `None`: nothing is served.
+    pub http: Option<Http>,
+}
+
+/// `[http]`: the status page and the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; never empty but after an error. Default `127.0.0.1:9780`.
+    pub listen: Vec<SocketAddr>,
+    /// Names by which it may be called beside its addresses, in lower case.
+    pub names: Vec<String>,
+    /// What whoever looks has to show. `None`: nothing.
+    pub read_token: Option<PresharedKey>,
+    /// What whoever acts has to show. `None`: nobody can act.
+    pub admin_token: Option<PresharedKey>,
 }
 
 /// When packets for a remote network go nowhere rather than out in clear.

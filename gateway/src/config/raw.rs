@@ -15,6 +15,7 @@ use toml::de::DeValue;
 
 use super::codes::Code;
 use super::document::Document;
+use super::http::RawHttp;
 use super::keys;
 use super::model::{LeakProtection, LogFormat};
 use super::raw_auth::RawAuth;
@@ -37,6 +38,8 @@ pub(super) struct Raw {
     /// `[security]`, the same.
     pub(super) securities: Vec<RawSecurity>,
     pub(super) limits: Vec<RawLimits>,
+    /// `[http]`, the same.
+    pub(super) https: Vec<RawHttp>,
     pub(super) networks: Vec<RawNetwork>,
     pub(super) policies: Vec<RawPolicy>,
     pub(super) connections: Vec<RawConnection>,
@@ -171,6 +174,11 @@ impl Raw {
             && let Some(section) = titled(&value, "limits", "[limits]", keys::LIMITS, findings)
         {
             self.limits.push(RawLimits::read(&section, findings));
+        }
+        if let Field::Given(value) = file.raw("http")
+            && let Some(section) = titled(&value, "http", "[http]", keys::HTTP, findings)
+        {
+            self.https.push(RawHttp::read(&section, findings));
         }
         if let Field::Given(value) = file.raw("networks")
             && let Some(section) = names_of(&value, "networks", findings)

@@ -65,6 +65,8 @@ fn value(chapter: &str, name: &str) -> Value {
         "log" if in_file => table("`[log]`", "", keys::LOG),
         "security" => table("`[security]`", "", keys::SECURITY),
         "limits" => table("`[limits]`", "", keys::LIMITS),
+        "http" => table("`[http]`", "", keys::HTTP),
+        "read_token" | "admin_token" => table(CONNECTION, "key.", keys::PRIVATE_KEY),
         "dpd" => either(&[json!({ "enum": [false, "off"] }), table(POLICY, "dpd.", keys::DPD)]),
         "psk" => table(CONNECTION, "psk.", keys::PSK),
         "key" => either(&[text(), table(CONNECTION, "key.", keys::PRIVATE_KEY)]),
@@ -73,7 +75,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "monitor" => {
             json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
         }
-        "include" | "listen" | "public_addresses" | "ike" | "esp" | "warn" | "forbid"
+        "include" | "listen" | "names" | "public_addresses" | "ike" | "esp" | "warn" | "forbid"
         | "local_subnets" | "remote_subnets" | "peer" | "ca" | "crl" | "peer_cert" => texts(),
         "routes" => either(&[one_of(&["auto", "none"]), list()]),
         "mtu" => either(&[one_of(&["auto"]), number()]),
@@ -162,6 +164,7 @@ mod tests {
             ("`[log]`", keys::LOG),
             ("`[security]`", keys::SECURITY),
             ("`[limits]`", keys::LIMITS),
+            ("`[http]`", keys::HTTP),
         ] {
             let table = table(chapter, "", keys);
             for key in keys.iter().filter(|key| !unserved(key)) {

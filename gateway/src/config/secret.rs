@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::codes::Code;
@@ -59,6 +60,12 @@ impl PresharedKey {
     /// The octets, for the configuration of the other side.
     pub(crate) fn octets(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether this is what somebody shows; how long the answer takes says nothing about where they differ.
+    #[must_use]
+    pub(crate) fn is(&self, shown: &[u8]) -> bool {
+        self.0.ct_eq(shown).into()
     }
 
     /// For the negotiation.

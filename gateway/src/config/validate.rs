@@ -45,6 +45,8 @@ pub(super) fn validate(
 ) -> Option<Meaning> {
     let mut gateway = gateway(&raw.gateways, surroundings, findings);
     gateway.limits = limits(&raw.limits, findings);
+    let http = only(&raw.https, "http", |one| &one.place, findings);
+    gateway.http = http.map(|one| one.resolve(surroundings, findings));
     let log = log(&raw.logs, findings);
     let security = only(&raw.securities, "security", |one| &one.place, findings);
     let security = security.map(|one| Security::read(one, findings)).unwrap_or_default();
@@ -180,6 +182,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         limits: Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),
+        http: None,
     };
     let Some(first) = only(raw, "gateway", |one| &one.place, findings) else { return gateway };
     if let Some(name) = checked(&first.name, gateway_name_fault, findings) {

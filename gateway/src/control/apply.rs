@@ -31,6 +31,7 @@ impl Control {
     ) {
         let keeps_others = !config.left_out_files.is_empty();
         self.memory.reconfigure(config.gateway.state.as_deref(), keeps_others);
+        self.devices.server.reconfigure_page(config.gateway.http.as_ref());
         self.gateway = config.gateway;
         let other = self.log != config.log;
         self.log = config.log;

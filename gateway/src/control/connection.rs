@@ -24,6 +24,7 @@ use super::failover::Endpoints;
 use super::memory::Decision;
 use super::monitors::{self, Health};
 use super::path_mtu::PathMtu;
+use super::tally::Tally;
 use crate::config;
 use crate::dataplane::SlotId;
 use crate::status::reason::{self, Gravity, Trouble};
@@ -77,6 +78,8 @@ pub(super) struct Connection {
     pub(super) leaving: Vec<Leaving>,
     /// A reload wants a new IKE SA in the place of the one that is up.
     pub(super) superseding: Option<Superseding>,
+    /// What happened to it.
+    pub(super) tally: Tally,
     shown: State,
     pub(super) since: Instant,
     pub(super) since_wall: Timestamp,
@@ -185,6 +188,7 @@ impl Connection {
             keepalive_at: None,
             leaving: Vec::new(),
             superseding: None,
+            tally: Tally::default(),
             shown: State::Disabled,
             since: now,
             since_wall: wall,

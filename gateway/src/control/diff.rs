@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ikev2::{Encap, Start};
 use ipnet::IpNet;
 
-use crate::config::{self, Gateway, Log, Peer, Policy, Security};
+use crate::config::{self, Gateway, Http, Log, Peer, Policy, Security};
 use crate::status::reload::{Action, Change, ConnectionPlan, Step};
 
 /// A configuration, without what only tells where it comes from.
@@ -146,6 +146,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         leak_protection: _,
         management_ip: _,
         public_addresses: _,
+        http,
     } = new;
     let keys = [
         ("listen", old.listen != *listen),
@@ -162,7 +163,9 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
     ];
     let of_gateway = keys.iter().filter(|(_, differs)| *differs);
     let of_limits = old.limits.apart(limits).map(|key| format!("[limits] {key}"));
-    of_gateway.map(|(key, _)| format!("[gateway] {key}")).chain(of_limits).collect()
+    let listens = |http: &Option<Http>| http.as_ref().map(|http| http.listen.clone());
+    let page = (listens(&old.http) != listens(http)).then(|| "[http] listen".to_owned());
+    of_gateway.map(|(key, _)| format!("[gateway] {key}")).chain(of_limits).chain(page).collect()
 }
 
 /// What may change and is of no connection. (`id` is part of every connection that has none of its own.)
@@ -178,6 +181,13 @@ fn of_gateway(old: &Side<'_>, new: &Side<'_>) -> Vec<Step> {
     steps.of(Action::InPlace, "[gateway] management_ip", differs);
     let differs = before.public_addresses != now.public_addresses;
     steps.of(Action::InPlace, "[gateway] public_addresses", differs);
+    if let (Some(before), Some(now)) = (&before.http, &now.http) {
+        steps.of(Action::InPlace, "[http] names", before.names != now.names);
+        let differs = before.read_token != now.read_token;
+        steps.of(Action::InPlace, "[http] read_token", differs);
+        let differs = before.admin_token != now.admin_token;
+        steps.of(Action::InPlace, "[http] admin_token", differs);
+    }
     let Log { level, format } = new.log;
     let heard = if new.log_is_pinned { Action::Overridden } else { Action::InPlace };
     steps.of(heard, "[log] level", old.log.level != *level);

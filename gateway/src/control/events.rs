@@ -89,6 +89,7 @@ impl Control {
     fn on_connecting(&mut self, now: Instant, peer: PeerId, path: Path, attempt: u32) {
         let Some(index) = self.place_of(peer) else { return };
         let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.tally.connecting(now);
         connection.on_connecting(path, attempt);
         let conn = &connection.config.name;
         let (peer, local) = (path.remote, path.local);
@@ -111,6 +112,7 @@ impl Control {
         );
         self.folding.forget(&format!("{conn} "));
         self.memory.stale |= connection.note_good(&info);
+        connection.tally.up(now, clock::wall(), &info);
         connection.on_up(info, now);
         if !connection.wanted {
             self.unwanted.push(peer);
@@ -123,6 +125,7 @@ impl Control {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
         tracing::info!(target: "ike", event = "rekeyed", %conn, suite = %info.suite);
+        connection.tally.ike_rekeyed();
         connection.on_rekeyed(info);
     }
 
@@ -187,6 +190,7 @@ impl Control {
         }
         if let Some(connection) = self.connections.get_mut(index) {
             self.memory.stale |= connection.endpoints.held.is_some();
+            connection.tally.down(why);
             connection.on_down(why, retry_at, now);
         }
     }
@@ -199,6 +203,7 @@ impl Control {
         let named = name.as_deref().unwrap_or("NAME");
         let explained = reason::explain_for(why, named, forbidden.unwrap_or_default());
         if let Some(connection) = connection {
+            connection.tally.refused(why);
             connection.on_refused(why, now);
         }
         // Anybody can make us refuse them: the log must not be theirs.
@@ -284,6 +289,9 @@ impl Control {
                 state.on_failed(Failed { traffic, reason, retry_at: None });
             }
         }
+        if replaces.is_some() && !resource {
+            connection.tally.child_rekeyed();
+        }
         self.apply_path_mtu(index);
         self.on_standing(index, now);
     }
@@ -300,6 +308,8 @@ impl Control {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let conn = &connection.config.name;
         let (conn, policy) = (conn.clone(), connection.config.policy.clone());
+        let is_there = connection.child_mut(config).is_some_and(|(_, one)| one.carries(&selectors));
+        connection.tally.child_failed(why, is_there);
         let known = connection.child_mut(config);
         let child = known.as_ref().map(|(child, _)| child.name.clone());
         let explained = match known {

@@ -413,14 +413,17 @@ impl Connection {
         let conn = &self.config.name;
         match self.endpoints.last {
             Some((last, from)) if rank < last => {
+                self.tally.moved("failback");
                 tracing::info!(target: "ike", event = "failback", %conn, %from, to = %remote);
             }
             Some((last, from)) if rank > last => {
                 let code = reason::STANDBY;
+                self.tally.moved("failover");
                 tracing::warn!(target: "ike", event = "failover", %conn, %from, to = %remote, code);
             }
             None if rank > 0 => {
                 let code = reason::STANDBY;
+                self.tally.moved("failover");
                 tracing::warn!(target: "ike", event = "failover", %conn, to = %remote, code);
             }
             Some(_) | None => {}

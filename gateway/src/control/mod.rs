@@ -20,6 +20,7 @@
 //!   diff.rs       old and new configuration      reload.rs       reads it again
 //!   apply.rs      puts the difference in force   replace.rs      what takes time of that
 //!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
+//!   tally.rs      what is counted for metrics
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //!   device.rs     the TUN device, when others lay hands on it     sending.rs  peers that cannot be sent to
 //!   sleep.rs      what was slept through
@@ -60,6 +61,7 @@ mod show;
 mod sleep;
 mod snapshot;
 mod start;
+mod tally;
 mod tunnel;
 mod upkeep;
 
@@ -70,6 +72,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ikev2::{Disposition, Endpoint, Event, Path, PeerId, ProbeId};
+use jiff::Timestamp;
 use mio::{Events, Poll, Token};
 use signal_hook::consts::SIGHUP;
 use signal_hook_mio::v1_0::Signals;
@@ -186,6 +189,7 @@ struct Control {
     /// When the log returns to its old filter.
     log_until: Option<Instant>,
     started: Instant,
+    started_wall: Timestamp,
     tick_at: Instant,
     awake: Awake,
     /// When routes and addresses are looked at next.

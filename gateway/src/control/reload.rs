@@ -20,6 +20,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use mio::Token;
 
 use super::commands::refuse;
@@ -28,11 +29,11 @@ use super::diff::{self, Side};
 use super::{Control, Run};
 use crate::config::{self, Config, Report, Severity};
 use crate::dataplane::SlotId;
-use crate::log;
 use crate::status::protocol::{RefusalKind, Response};
 use crate::status::reload::{Outcome, Reload};
-use crate::status::{Code, Warning};
+use crate::status::{Code, ConfigStatus, Warning};
 use crate::sys::wipe;
+use crate::{clock, log};
 
 /// Where the configuration comes from, and the reading of it that is under way.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Reloading {
     again: bool,
     /// The last one was refused.
     failed: bool,
+    /// When what runs was read.
+    loaded: Timestamp,
     /// What was read, as it was then.
     stamps: BTreeMap<PathBuf, Option<Stamp>>,
     /// What was included: a file that fits and was not read is a difference, too.
@@ -93,7 +96,17 @@ impl Reloading {
         let stamps = stamps(of_config(config));
         let (job, again, failed, differs_since) = (None, false, false, None);
         let patterns = config.patterns.clone();
-        let mut this = Self { path, waker, job, again, failed, stamps, patterns, differs_since };
+        let mut this = Self {
+            path,
+            waker,
+            job,
+            again,
+            failed,
+            loaded: clock::wall(),
+            stamps,
+            patterns,
+            differs_since,
+        };
         this.look(now);
         this
     }
@@ -148,6 +161,12 @@ impl Reloading {
         let differs = self.stamps.iter().any(|(file, then)| stamp(file) != *then)
             || Config::matching(&self.patterns).iter().any(|file| !self.stamps.contains_key(file));
         self.differs_since = differs.then(|| self.differs_since.unwrap_or(now));
+    }
+
+    /// What runs, and whether something else was to.
+    pub(super) fn status(&self) -> ConfigStatus {
+        let loaded = self.loaded.round(jiff::Unit::Millisecond).unwrap_or(self.loaded);
+        ConfigStatus { loaded: Some(loaded), refused: self.failed }
     }
 
     /// Codes of what is wrong with the files.
@@ -272,6 +291,7 @@ impl Control {
         if !dry_run {
             log_plan(&answer);
             self.reloading.failed = false;
+            self.reloading.loaded = clock::wall();
             self.reloading.stamps = stamps;
             self.reloading.patterns.clone_from(&config.patterns);
             self.reloading.look(now);

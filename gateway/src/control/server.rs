@@ -8,6 +8,7 @@
 //! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
 
 mod follow;
+mod inside;
 mod rights;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +24,7 @@ use rustix::fs::Mode;
 
 use self::rights::Rights;
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
+use crate::web::Line;
 
 pub(super) use self::follow::{Follow, retain};
 
@@ -64,6 +66,8 @@ pub(super) struct Server {
     clients: BTreeMap<Token, Client>,
     next_client: usize,
     requests: VecDeque<(Token, Result<Request, Response>)>,
+    /// The thread of the status page, if there is one.
+    page: Option<Line>,
 }
 
 #[derive(Debug)]
@@ -152,6 +156,7 @@ impl Server {
             clients: BTreeMap::new(),
             next_client,
             requests: VecDeque::new(),
+            page: None,
         })
     }
 
@@ -176,11 +181,14 @@ impl Server {
 
     /// The next request and who asked. `Err` is the answer to what is none.
     pub(super) fn next_request(&mut self) -> Option<(Token, Result<Request, Response>)> {
-        self.requests.pop_front()
+        self.requests.pop_front().or_else(|| self.asked_inside())
     }
 
     /// Answers the request of a client; a client that left meanwhile is no error.
     pub(super) fn reply(&mut self, token: Token, response: &Response, now: Instant) {
+        if self.reply_inside(token, response) {
+            return;
+        }
         let Some(client) = self.clients.get_mut(&token) else { return };
         client.outbox = response.to_line();
         client.asked = false;

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
-    Auth, Failback, Failover, Gateway, LeakProtection, Limits, Log, LogFormat, Monitor,
-    MonitorKind, MssClamp, OurProof, Part, Peer, Policy, Routes, Security, TheirProof,
+    Auth, Failback, Failover, Gateway, Http, LeakProtection, Limits, Log, LogFormat, Monitor,
+    MonitorKind, MssClamp, OurProof, Part, Peer, Policy, PresharedKey, Routes, Security,
+    TheirProof,
 };
 use crate::sys::privileges;
 
@@ -30,6 +31,9 @@ pub(super) fn of(
     both.table("log", log_keys(log));
     both.table("security", security_keys(security));
     both.table("limits", limits_keys(&gateway.limits));
+    if let Some(http) = &gateway.http {
+        both.table("http", http_keys(http));
+    }
     let apart = apart(connections);
     for connection in connections {
         let policy = &connection.config.policy;
@@ -170,6 +174,19 @@ fn limits_keys(limits: &Limits) -> Vec<Setting> {
 fn security_keys(security: &Security) -> Vec<Setting> {
     let Security { warn, forbid } = security;
     vec![set("warn", texts(warn), json!([])), set("forbid", texts(forbid), json!([]))]
+}
+
+fn http_keys(http: &Http) -> Vec<Setting> {
+    let Http { listen, names, read_token, admin_token } = http;
+    let hidden = |token: &Option<PresharedKey>| {
+        token.as_ref().map_or(Value::Null, |_| json!({ "file": "(hidden)" }))
+    };
+    vec![
+        always("listen", texts(listen)),
+        set("names", texts(names), json!([])),
+        set("read_token", hidden(read_token), Value::Null),
+        set("admin_token", hidden(admin_token), Value::Null),
+    ]
 }
 
 fn policy_keys(policy: &Policy) -> Vec<Setting> {

@@ -169,6 +169,8 @@ impl Control {
         let control = self.devices.server.path().display().to_string();
         let mut rows: Vec<ListenerRow> = sockets.collect();
         rows.push(other("control", "unix", control));
+        let pages = self.gateway.http.iter().flat_map(|http| &http.listen);
+        rows.extend(pages.map(|address| other("http", "tcp", address.to_string())));
         rows.push(other("tun", "device", self.gateway.tun.clone()));
         rows
     }

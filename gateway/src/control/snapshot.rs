@@ -21,8 +21,8 @@ use crate::clock;
 use crate::config;
 use crate::status::{
     AuthStatus, CertificateStatus, ChildStatus, Code, ConnectionStatus, Drops, IkeStatus,
-    PairStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State, TunStatus, Warning, WorkerSaStatus,
-    words,
+    MonitorStatus, PairStatus, PeerStatus, SCHEMA, SaStatus, Snapshot, State, TunStatus, Warning,
+    WorkerSaStatus, words,
 };
 
 impl Control {
@@ -40,6 +40,9 @@ impl Control {
             connections: self.connections.iter().map(|c| self.connection(c, now)).collect(),
             drops: self.drops(),
             refused: self.refused.iter().cloned().collect(),
+            started: Some(to_millis(self.started_wall)),
+            config: self.reloading.status(),
+            ike_retransmits: self.endpoint.retransmits(),
             warnings: codes(&warning_details),
             warning_details,
         }
@@ -116,6 +119,8 @@ impl Control {
             ike: ike(connection, now),
             children: self.children(connection, now),
             path_mtu: connection.path_mtu.status(self.mtu),
+            monitors: monitors(connection),
+            totals: connection.tally.totals.clone(),
             routes: self.tunnel.of(config),
             warnings: codes(&warning_details),
             warning_details,
@@ -172,6 +177,15 @@ impl Control {
             drops: drops.collect(),
         }
     }
+}
+
+fn monitors(connection: &Connection) -> Vec<MonitorStatus> {
+    let each = connection.config.monitors.iter().zip(&connection.monitors);
+    let status = |(monitor, health): (&config::Monitor, &super::monitors::Health)| MonitorStatus {
+        target: super::monitors::described(monitor),
+        failed: health.failed,
+    };
+    each.map(status).collect()
 }
 
 fn codes(warnings: &[Warning]) -> Vec<String> {
@@ -253,6 +267,7 @@ fn ike(connection: &Connection, now: Instant) -> Option<IkeStatus> {
         remote_id: words::identity(&info.remote_id),
         spi_i: format!("{:016x}", info.spis.0),
         spi_r: format!("{:016x}", info.spis.1),
+        established: connection.tally.up_since.map(to_millis),
         rekey_in_seconds: info.rekey_at.saturating_duration_since(now).as_secs(),
         rekeys: connection.rekeys,
         extensions: extensions(info),

@@ -41,6 +41,7 @@ use crate::status::{Code, Warning};
 use crate::sys::changes::Changes;
 use crate::sys::netlink::Netlink;
 use crate::sys::notify::Manager;
+use crate::web::Page;
 
 /// The gateway could not start. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum StartError {
     /// It could not give up what it must not have.
     #[error(transparent)]
     Confine(#[from] ConfineError),
+    /// The status page.
+    #[error(transparent)]
+    Page(#[from] crate::web::OpenError),
     /// Too many children.
     #[error("{wanted} children are configured, but at most {} are possible; use fewer and larger networks", SlotId::MAX.0 + 1)]
     TooManyChildren {
@@ -99,10 +103,11 @@ pub(super) fn start(
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let gateway = config.gateway;
-    let server = match handed.control(&gateway.control).map_err(OpenError::from)? {
+    let mut server = match handed.control(&gateway.control).map_err(OpenError::from)? {
         Some(listener) => Server::adopt(listener, &gateway.control, registry, CONTROL_SOCKET)?,
         None => Server::bind(&gateway.control, registry, CONTROL_SOCKET)?,
     };
+    let page = gateway.http.as_ref().map(Page::open).transpose()?;
     let Sockets { all: sockets, ike: ike_sockets, nat } = sockets(&mut handed, &gateway, registry)?;
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
@@ -119,6 +124,9 @@ pub(super) fn start(
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
+    if let Some(page) = page {
+        server.serve_page(page.serve(Arc::clone(&waker)).map_err(failed("start the page"))?);
+    }
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
     let mut resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
@@ -166,6 +174,7 @@ pub(super) fn start(
         unwanted: Vec::new(),
         log_until: None,
         started: now,
+        started_wall: clock::wall(),
         tick_at: now,
         awake: super::sleep::Awake::since(clock::since_boot()),
         upkeep_at: now,

@@ -23,7 +23,8 @@ pub struct BadFilter {
 }
 
 /// The targets of all events.
-pub(super) const AREAS: [&str; 5] = ["gateway", "ike", "child", "dataplane", "status"];
+pub(super) const AREAS: [&str; 6] =
+    ["gateway", "ike", "child", "dataplane", "status", "web"];
 
 const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),

@@ -361,6 +361,10 @@ pub const ALL: &[Id] = &[
         "a client that follows events did not read them in time; so many are `lost` for it",
     ),
     id("status", "no-group", "warn", "the group `s2s-gw` could not be let in"),
+    id("web", "serving", "info", "the status page and the metrics are served; `local`"),
+    id("web", "command", "info", "somebody with the token pressed a button; `command`, `what`"),
+    id("web", "accept-failed", "debug", "a client of the page could not be let in"),
+    id("web", "broken", "error", "the page cannot be served any more; tunnels are not affected"),
 ];
 
 #[cfg(test)]

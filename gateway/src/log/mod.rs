@@ -9,7 +9,7 @@
 //!   2026-11-20T08:01:09.412Z INFO ike event=up conn=berlin peer=198.51.100.20:4500
 //! ```
 //!
-//! The target is the area: `gateway`, `ike`, `child`, `dataplane`, `status`. Event names are fixed (ids.rs, docs/events.md).
+//! The target is the area: `gateway`, `ike`, `child`, `dataplane`, `status`, `web`. Event names are fixed (ids.rs, docs/events.md).
 //! No event carries a key. The filter can be changed while the program runs.
 
 mod filter;

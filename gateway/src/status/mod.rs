@@ -19,6 +19,7 @@ pub mod reason;
 pub mod reload;
 pub mod show;
 pub mod text;
+pub mod totals;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::config::{Diagnostic, Severity};
 pub use certificate::{AuthStatus, CertificateStatus};
 pub use codes::Code;
 pub use reason::Reason;
+pub use totals::{Histogram, Outcomes, Totals};
 
 /// The JSON Schema of a [`Snapshot`], for programs that read it.
 #[must_use]
@@ -68,12 +70,32 @@ pub struct Snapshot {
     /// Peers that were turned away, newest last; only the last few.
     #[serde(default)]
     pub refused: Vec<Refusal>,
+    /// When the daemon started.
+    #[serde(default)]
+    pub started: Option<Timestamp>,
+    /// The configuration that runs.
+    #[serde(default)]
+    pub config: ConfigStatus,
+    /// How often an IKE request was sent once more because no answer came.
+    #[serde(default)]
+    pub ike_retransmits: u64,
     /// Codes of the warnings about the configuration and the host.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The same with what there is to say about them.
     #[serde(default)]
     pub warning_details: Vec<Warning>,
+}
+
+/// The configuration that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigStatus {
+    /// When it was read.
+    #[serde(default)]
+    pub loaded: Option<Timestamp>,
+    /// A later one was refused, and nothing of it is in force.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 /// The TUN device.
@@ -268,6 +290,12 @@ pub struct ConnectionStatus {
     /// What its path carries, where that is less than the device takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<PathMtuStatus>,
+    /// The hosts behind the peer that have to answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub monitors: Vec<MonitorStatus>,
+    /// What happened to it since the daemon started.
+    #[serde(default)]
+    pub totals: Totals,
     /// The kernel routes into the tunnel.
     pub routes: Vec<String>,
     /// Codes of warnings.
@@ -276,6 +304,15 @@ pub struct ConnectionStatus {
     /// The same with what there is to say about them.
     #[serde(default)]
     pub warning_details: Vec<Warning>,
+}
+
+/// A host behind a peer that has to answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MonitorStatus {
+    /// Its address, with the port if it is asked by TCP.
+    pub target: String,
+    /// It does not answer.
+    pub failed: bool,
 }
 
 /// The path MTU of a connection.
@@ -342,6 +379,9 @@ pub struct IkeStatus {
     pub spi_i: String,
     /// SPI of the original responder, hexadecimal.
     pub spi_r: String,
+    /// When it, or the first of those that it takes the place of, came up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub established: Option<Timestamp>,
     /// Until we replace it.
     pub rekey_in_seconds: u64,
     /// How often it was replaced since the connection came up.

@@ -20,6 +20,9 @@ pub(crate) fn sample() -> Snapshot {
             ike: BTreeMap::from([("malformed".to_owned(), 2)]),
         },
         refused: Vec::new(),
+        started: Some(time - jiff::SignedDuration::from_secs(273_600)),
+        config: ConfigStatus { loaded: Some(time), refused: false },
+        ike_retransmits: 3,
         warnings: vec!["W0501".into()],
         warning_details: vec![Warning::of(Code::NotForwarding)],
     }
@@ -58,6 +61,7 @@ fn up(time: Timestamp) -> ConnectionStatus {
             started_by: "us".into(),
             local_id: "fra1.example.com".into(),
             remote_id: "berlin.example.com".into(),
+            established: Some(time),
             spi_i: "0011223344556677".into(),
             spi_r: "8899aabbccddeeff".into(),
             rekey_in_seconds: 13_260,
@@ -99,10 +103,26 @@ fn up(time: Timestamp) -> ConnectionStatus {
             drops: BTreeMap::from([("replayed".to_owned(), 1)]),
         }],
         path_mtu: None,
+        monitors: Vec::new(),
+        totals: totals(),
         routes: vec!["10.2.0.0/16 dev s2s0 metric 100".into()],
         warnings: Vec::new(),
         warning_details: Vec::new(),
     }
+}
+
+fn totals() -> Totals {
+    let mut totals = Totals {
+        initiated: Outcomes { ok: 2, failed: 1 },
+        ike_rekeys: Outcomes { ok: 3, failed: 0 },
+        child_rekeys: Outcomes { ok: 26, failed: 1 },
+        failures: BTreeMap::from([("dpd-timeout".to_owned(), 1)]),
+        dpd_timeouts: 1,
+        ..Totals::default()
+    };
+    totals.handshake_seconds.note(std::time::Duration::from_millis(12));
+    totals.handshake_seconds.note(std::time::Duration::from_millis(700));
+    totals
 }
 
 fn auth(time: Timestamp) -> AuthStatus {

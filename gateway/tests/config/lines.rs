@@ -352,7 +352,8 @@ const OF_FILE: &[Line] = &[
     ),
     Line("networks = { lan = [\"10.1.0.0\"] }", &[("E0121", 21, &["prefix length"])]),
     Line("policy = { default = {} }", &[("E0109", 12, &["built in", "extends = \"default\""])]),
-    Line("http = { listen = \"127.0.0.1:9780\" }", &[("E0103", 1, &["status page"])]),
+    Line("http = { listen = \"127.0.0.1:99999\" }", &[("E0120", 19, &["an address and a port"])]),
+    Line("http = { listne = \"127.0.0.1\" }", &[("E0101", 10, &["did you mean `listen`?"])]),
     Line(
         "log = { level = \"lout\" }",
         &[("E0114", 17, &["says not what to log", "\"info,ike=debug\""])],

@@ -113,9 +113,7 @@ fn spots(text: &str) -> Spots {
 }
 
 fn collect(text: &str, table: &DeTable<'_>, parent: &str, spots: &mut Spots) {
-    // What is in a table that no version reads is looked at by none.
-    let read = |key: &str| !matches!(key, "http");
-    for (key, value) in table.iter().filter(|(key, _)| read(key.get_ref())) {
+    for (key, value) in table {
         // Connections, policies and networks have names of their own.
         if !matches!(parent, "connection" | "policy" | "networks") {
             spots.keys.push((key.get_ref().to_string(), key.span()));

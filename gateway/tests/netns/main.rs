@@ -39,6 +39,7 @@ mod moving;
 mod mtu;
 mod operate;
 mod packets;
+mod page;
 mod path_mtu;
 mod pfs;
 mod post_quantum;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
     host::list(&mut list);
     operate::list(&mut list);
     packets::list(&mut list);
+    page::list(&mut list);
     service::list(&mut list);
     handed::list(&mut list);
     kept::list(&mut list);
@@ -158,6 +160,13 @@ impl List {
         let swan = tunnel.pair.has_swan();
         let called = name.clone();
         self.add(name, swan, move || case::run(&called, tunnel, body));
+    }
+
+    /// A test that cannot run here, and what it would need.
+    pub(crate) fn missing(&mut self, name: &str, packages: &str) {
+        let told = format!("missing: {packages}");
+        let trial = Trial::test(name, move || Err(Failed::from(told)));
+        self.trials.push(trial.with_ignored_flag(true));
     }
 
     /// The same test for each pair with us in it.

@@ -420,6 +420,7 @@ impl Channel {
         request.next_at = cx.now + backoff(request.tries, cx);
         request.sent = request.sent.saturating_add(1);
         request.tries = request.tries.saturating_add(1);
+        cx.shared.out.retransmits += 1;
         request.parcel.transmit(path, cx);
     }
 

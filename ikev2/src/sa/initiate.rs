@@ -309,6 +309,7 @@ impl InitSent {
             return self.abandon(reason, cx);
         }
         if self.next_at <= cx.now {
+            cx.shared.out.retransmits += 1;
             self.transmit(cx);
         }
         State::InitSent(self)

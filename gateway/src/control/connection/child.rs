@@ -170,7 +170,7 @@ impl Child {
         self.missing().next().or(self.failures.first())
     }
 
-    pub(super) fn carries(&self, traffic: &Traffic) -> bool {
+    pub(in crate::control) fn carries(&self, traffic: &Traffic) -> bool {
         self.live.iter().any(|(_, live)| serves(live, traffic))
     }
 

@@ -36,6 +36,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         limits: config::Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),
+        http: None,
     }
 }
 

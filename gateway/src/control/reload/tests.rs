@@ -1,7 +1,6 @@
 //! Files that change.
 
 use super::*;
-use crate::clock;
 
 #[test]
 fn files_that_differ_for_a_minute_are_told() {
@@ -19,6 +18,7 @@ fn files_that_differ_for_a_minute_are_told() {
         job: None,
         again: false,
         failed: false,
+        loaded: clock::wall(),
         stamps: stamps([&main, &left_out].into_iter()),
         patterns: vec![directory.path().join("conf.d/*.toml")],
         differs_since: None,

@@ -1,0 +1,90 @@
+//! The status page, its live stream, the metrics and a small API, over HTTP, in a thread of its own.
+//!
+//! ```text
+//!   browser, curl, Prometheus
+//!        │ TCP, loopback by default
+//!        ▼
+//!   server.rs    one thread, one loop: accepts, reads, sends; waits for nobody     http.rs    octets ◄─► request, answer
+//!        │                                                                          access.rs  who may look, who may act
+//!        ▼
+//!   api.rs       path ─► answer                                    page/     the snapshot as HTML
+//!        │                                                         stream.rs what of it changed since the last second
+//!        ▼                                                         history.rs what was carried in the last ten minutes
+//!   line.rs      Request ─► control thread ─► Response             assets/   style, script, icon
+//! ```
+//!
+//! Nothing here is near a packet: control is asked for one snapshot a second, however many watch, and counts as it does anyway.
+//! No thread, no buffer and no descriptor grows with what clients do beyond the limits of `server.rs`.
+//!
+//! Why no server crate: `tiny_http` and `oxhttp` have a thread for each connection, whose time limit begins anew with every octet,
+//! so that a few hundred slow clients shut everybody out; those on `tokio` bring a runtime into a daemon with keys in it. The
+//! head of a request is read by `httparse`; what is left of HTTP that a page needs is in `http.rs`.
+
+mod access;
+mod api;
+mod history;
+mod http;
+mod hub;
+mod line;
+mod page;
+mod server;
+mod stream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use mio::net::TcpListener;
+
+pub(crate) use self::access::Access;
+pub(crate) use self::line::{Line, Word};
+
+use crate::config::Http;
+
+/// The page cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address} for the status page: {source}; set `listen` in [http] to a free port of an address of this host"
+)]
+pub struct OpenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// The listening sockets, before anybody is served.
+#[derive(Debug)]
+pub(crate) struct Page {
+    listeners: Vec<TcpListener>,
+    access: Access,
+}
+
+impl Page {
+    /// Listens where the configuration says.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub(crate) fn open(http: &Http) -> Result<Self, OpenError> {
+        let listen = |address: &SocketAddr| {
+            let failed = |source| OpenError { address: *address, source };
+            let listener = TcpListener::bind(*address).map_err(failed)?;
+            tracing::info!(target: "web", event = "serving", local = %address);
+            Ok(listener)
+        };
+        let listeners: Result<Vec<_>, _> = http.listen.iter().map(listen).collect();
+        Ok(Self { listeners: listeners?, access: Access::of(http) })
+    }
+
+    /// Serves it until the line that is returned is dropped. `control` wakes the one who answers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn serve(self, control: Arc<mio::Waker>) -> io::Result<Line> {
+        let (server, line) = server::Server::new(self.listeners, self.access, control)?;
+        thread::Builder::new().name("web".to_owned()).spawn(move || server.run())?;
+        Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests;
