@@ -21,3 +21,8 @@ pub mod port;
 pub mod route;
 pub mod status;
 pub mod sys;
+
+/// The guide for those who embed the libraries: its code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub mod embedding {}

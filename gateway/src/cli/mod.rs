@@ -11,6 +11,8 @@
 //!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
+//!   init.rs      init                    a first configuration, by five questions
+//!   completions.rs, man.rs               for shells, and for man
 //!   port.rs      import, export          configurations of other programs
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
 //!
@@ -21,8 +23,11 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod completions;
 mod events;
 mod failover;
+mod init;
+mod man;
 mod offline;
 mod output;
 mod pki;
@@ -49,6 +54,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = demo::run_inner() {
         return code;
     }
+    completions::answer();
     let outcome = match Cli::try_parse() {
         Ok(Cli { command: Some(command) }) => command.run(),
         Ok(Cli { command: None }) => status::bare(Cli::command()),
@@ -104,12 +110,15 @@ commands! {
     Logs: events::Logs,
     Failover: failover::Failover,
     Demo: offline::Demo,
+    Init: init::Init,
     Error: offline::Error,
     Genpsk: offline::Genpsk,
     Import: port::Import,
     Export: port::Export,
     Pki: pki::Pki,
     Schema: offline::Schema,
+    Completions: completions::Completions,
+    Man: man::ManPage,
     Version: offline::Version,
 }
 

@@ -69,7 +69,9 @@ impl Import {
             key_directory: shown_directory(directory, beside),
             inline: self.inline_keys,
         };
-        let parsed = port::parse(self.kind, &inputs, &mut Disk, &options).map_err(|fault| refused(&fault))?;
+        let mut disk = Disk { left: INCLUDED_MAX };
+        let parsed = port::parse(self.kind, &inputs, &mut disk, &options)
+            .map_err(|fault| refused(&fault))?;
         let written = port::write(self.kind, parsed, &options);
         for note in &written.notes {
             say(&format!("{}: {note}\n", if note.grave { "TO DO" } else { "note" }));
@@ -104,7 +106,10 @@ impl Import {
         if !self.force {
             let keys = written.keys.iter().map(|(name, _)| directory.join(name));
             if let Some(there) = keys.chain(self.output.clone()).find(|file| file.exists()) {
-                let why = format!("{} is there already; nothing was written. Name another with -o or --secrets, or give --force", there.display());
+                let why = format!(
+                    "{} is there already; nothing was written. Name another with -o or --secrets, or give --force",
+                    there.display()
+                );
                 return Err(Failure::new(Code::Failed, why));
             }
         }
@@ -135,12 +140,16 @@ impl Import {
         let keys = written.keys.len();
         say(&format!(
             "{} connection(s), {} as comments only, {keys} key file(s), {} note(s), {grave} to do\n",
-            written.connections, written.left_out, written.notes.len()
+            written.connections,
+            written.left_out,
+            written.notes.len()
         ));
         match checked {
             Ok(_) if grave == 0 => DONE,
             Ok(_) => {
-                say(&format!("{out} passes s2s-gw check; see the NOTE lines for what is to be done\n"));
+                say(&format!(
+                    "{out} passes s2s-gw check; see the NOTE lines for what is to be done\n"
+                ));
                 Err(Failure::silent(Code::Failed))
             }
             Err(report) => {
@@ -161,7 +170,11 @@ fn shown_directory(directory: &Path, beside: &Path) -> String {
 }
 
 fn refused(fault: &Diagnostic) -> Failure {
-    say(&format!("{}\n\nmore: s2s-gw error {}\n", fault.render(has_colour(&io::stderr())), fault.code));
+    say(&format!(
+        "{}\n\nmore: s2s-gw error {}\n",
+        fault.render(has_colour(&io::stderr())),
+        fault.code
+    ));
     Failure::silent(Code::Usage)
 }
 
@@ -193,7 +206,8 @@ fn read(file: &Path) -> Result<Input, Failure> {
 
 /// A new file, or the content of one that is there replaced; its mode is right before anything is in it.
 pub(super) fn store(path: &Path, mode: u32, parts: &[&[u8]]) -> Result<(), Failure> {
-    let opened = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
+    let opened =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path);
     let write = |mut file: fs::File| {
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         parts.iter().try_for_each(|part| file.write_all(part))
@@ -202,7 +216,12 @@ pub(super) fn store(path: &Path, mode: u32, parts: &[&[u8]]) -> Result<(), Failu
 }
 
 /// The files of this machine.
-struct Disk;
+struct Disk {
+    /// So many more: files can include each other.
+    left: usize,
+}
+
+const INCLUDED_MAX: usize = 1000;
 
 impl Files for Disk {
     fn included(&mut self, pattern: &str, from: &Path) -> Result<Vec<Input>, String> {
@@ -211,7 +230,14 @@ impl Files for Disk {
         if found.is_empty() && !pattern.to_string_lossy().contains('*') {
             return Err("it cannot be found".into());
         }
-        found.iter().map(|file| read(file).map_err(|why| why.sentence.unwrap_or_default())).collect()
+        self.left = self
+            .left
+            .checked_sub(found.len())
+            .ok_or("too many files, or they include each other")?;
+        found
+            .iter()
+            .map(|file| read(file).map_err(|why| why.sentence.unwrap_or_default()))
+            .collect()
     }
 }
 
@@ -251,7 +277,12 @@ impl Export {
         })?;
         let Some(connection) = config.connection(&self.name) else {
             let names: Vec<&str> = config.connections.iter().map(|one| one.name.as_str()).collect();
-            let why = format!("no connection `{}` in {}; there are: {}", self.name, self.config.display(), names.join(", "));
+            let why = format!(
+                "no connection `{}` in {}; there are: {}",
+                self.name,
+                self.config.display(),
+                names.join(", ")
+            );
             return Err(Failure::new(Code::Unknown, why));
         };
         let wanted = export::Wanted {
@@ -261,7 +292,8 @@ impl Export {
             guess: towards(connection),
             via: self.via.clone(),
         };
-        let made = export::export(&config, connection, &wanted).map_err(|why| Failure::new(Code::Failed, why))?;
+        let made = export::export(&config, connection, &wanted)
+            .map_err(|why| Failure::new(Code::Failed, why))?;
         for note in &made.notes {
             say(&format!("note: {note}\n"));
         }

@@ -54,5 +54,5 @@ pub(crate) use policy::built_in_policy;
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;
 pub use secret::PresharedKey;
-pub(crate) use value::shown_duration;
 pub use source::{Place, Source};
+pub(crate) use value::shown_duration;

@@ -88,45 +88,73 @@ fn of_xml(
         let lines = text.split_inclusive('\n').take(position.row.saturating_sub(1) as usize);
         let at = lines.map(str::len).sum::<usize>() + position.col.saturating_sub(1) as usize;
         // Its words may repeat a value.
-        syntax(&spot(at..at + 1), "this is not XML, or it is cut off", "reading stopped making sense here")
+        syntax(
+            &spot(at..at + 1),
+            "this is not XML, or it is cut off",
+            "reading stopped making sense here",
+        )
     })?;
     let root = document.root_element();
     if !root.has_tag_name("vpn_connection") {
-        return Err(syntax(&spot(root.range().start..root.range().start + 1), "this is no CustomerGatewayConfiguration", "`vpn_connection` has to stand here"));
+        return Err(syntax(
+            &spot(root.range().start..root.range().start + 1),
+            "this is no CustomerGatewayConfiguration",
+            "`vpn_connection` has to stand here",
+        ));
     }
     let id = root.attribute("id").unwrap_or("aws");
     let attributes = inside(root, "vpn_connection_attributes");
     let is_static = attributes.contains("NoBGP");
-    for (number, tunnel) in root.children().filter(|node| node.has_tag_name("ipsec_tunnel")).enumerate() {
+    for (number, tunnel) in
+        root.children().filter(|node| node.has_tag_name("ipsec_tunnel")).enumerate()
+    {
         let place = spot(tunnel.range().start..tunnel.range().start + "<ipsec_tunnel>".len());
-        parsed.connections.push(self::tunnel(tunnel, &format!("{id}-{}", number + 1), place, is_static, options));
+        parsed.connections.push(self::tunnel(
+            tunnel,
+            &format!("{id}-{}", number + 1),
+            place,
+            is_static,
+            options,
+        ));
     }
     Ok(())
 }
 
 /// The text of an element somewhere inside, by its path; empty if there is none.
 fn inside(node: Node<'_, '_>, path: &str) -> String {
-    let found = path.split('/').try_fold(node, |at, name| {
-        at.children().find(|child| child.has_tag_name(name))
-    });
+    let found = path
+        .split('/')
+        .try_fold(node, |at, name| at.children().find(|child| child.has_tag_name(name)));
     found.and_then(|node| node.text()).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-fn tunnel(node: Node<'_, '_>, name: &str, place: Place, is_static: bool, options: &Options) -> Foreign {
+fn tunnel(
+    node: Node<'_, '_>,
+    name: &str,
+    place: Place,
+    is_static: bool,
+    options: &Options,
+) -> Foreign {
     let address = |side: &str| inside(node, &format!("{side}/tunnel_outside_address/ip_address"));
     let side = |which: &str| {
         let addresses = Some(address(which)).filter(|text| !text.is_empty());
         Side { addresses: addresses.into_iter().collect(), ..Side::default() }
     };
-    let seconds = |path: &str| inside(node, path).parse::<u64>().ok().filter(|s| *s > 0).map(Duration::from_secs);
+    let seconds = |path: &str| {
+        inside(node, path).parse::<u64>().ok().filter(|s| *s > 0).map(Duration::from_secs)
+    };
     let key = inside(node, "ike/pre_shared_key");
-    let any = |given: &Option<String>| vec![given.clone().unwrap_or_else(|| "0.0.0.0/0".to_owned())];
+    let any =
+        |given: &Option<String>| vec![given.clone().unwrap_or_else(|| "0.0.0.0/0".to_owned())];
     let mut one = Foreign {
         name: name.to_owned(),
         place: Some(place.clone()),
         sides: [side("customer_gateway"), side("vpn_gateway")],
         psk: Some(key).filter(|key| !key.is_empty()).map(|key| Secret::of(&key)),
-        pairs: vec![Pair { networks: [any(&options.local), any(&options.remote)], place: Some(place.clone()) }],
+        pairs: vec![Pair {
+            networks: [any(&options.local), any(&options.remote)],
+            place: Some(place.clone()),
+        }],
         routes: Some(options.routes.clone()),
         policy: "aws",
         start: "always",
@@ -135,10 +163,17 @@ fn tunnel(node: Node<'_, '_>, name: &str, place: Place, is_static: bool, options
         esp_lifetime: seconds("ipsec/lifetime").filter(|time| *time != Duration::from_hours(1)),
         ..Foreign::default()
     };
-    let said = ["encryption_protocol", "authentication_protocol", "perfect_forward_secrecy"].map(|key| inside(node, &format!("ike/{key}")));
-    let what = format!("the file says {} for IKE; the stronger ones that AWS takes are offered", said.join(", "));
+    let said = ["encryption_protocol", "authentication_protocol", "perfect_forward_secrecy"]
+        .map(|key| inside(node, &format!("ike/{key}")));
+    let what = format!(
+        "the file says {} for IKE; the stronger ones that AWS takes are offered",
+        said.join(", ")
+    );
     one.note(Note::new(Some(&place), what).fix("see that the tunnel options of the connection do not exclude AES256-GCM-16 with group 20, or AES256, SHA2-256 and group 14"));
-    if let (Some(interval), Ok(retries)) = (seconds("ipsec/dead_peer_detection/interval"), inside(node, "ipsec/dead_peer_detection/retries").parse::<u32>()) {
+    if let (Some(interval), Ok(retries)) = (
+        seconds("ipsec/dead_peer_detection/interval"),
+        inside(node, "ipsec/dead_peer_detection/retries").parse::<u32>(),
+    ) {
         let timeout = interval.saturating_mul(retries.min(100));
         if (interval.as_secs(), timeout.as_secs()) != (10, 30) {
             one.dpd.interval = Some(interval);
@@ -147,11 +182,11 @@ fn tunnel(node: Node<'_, '_>, name: &str, place: Place, is_static: bool, options
     }
     if !inside(node, "vpn_gateway/bgp/asn").is_empty() && !is_static {
         let what = "it is made for BGP, which this gateway does not speak";
-        one.note(Note::new(Some(&place), what).fix("make the VPN connection with static routes, and add those of this site there").grave());
-    }
-    if options.routes.is_empty() {
-        let what = "the file does not say which networks are in AWS";
-        one.note(Note::new(Some(&place), what).fix("write them into `routes`, if --remote has not"));
+        one.note(
+            Note::new(Some(&place), what)
+                .fix("make the VPN connection with static routes, and add those of this site there")
+                .grave(),
+        );
     }
     one
 }

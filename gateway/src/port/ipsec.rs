@@ -15,10 +15,7 @@ use super::text::syntax;
 use super::{Files, Input, Parsed};
 use crate::config::Diagnostic;
 
-pub(super) fn parse(
-    inputs: &[Input],
-    files: &mut dyn Files,
-) -> Result<Parsed, Box<Diagnostic>> {
+pub(super) fn parse(inputs: &[Input], files: &mut dyn Files) -> Result<Parsed, Box<Diagnostic>> {
     let (of_keys, of_conns): (Vec<&Input>, Vec<&Input>) =
         inputs.iter().partition(|input| stanza::is_secrets(input));
     let owned = |inputs: Vec<&Input>| inputs.into_iter().cloned().collect::<Vec<_>>();
@@ -27,10 +24,9 @@ pub(super) fn parse(
     notes.extend(more);
     let mut connections = Vec::new();
     for conn in &conns {
-        // A base of others has no peer of its own, or nobody loads it.
-        let is_base = conn.lines.get("auto").is_none_or(|line| line.value == "ignore");
-        let named = conns.len() > 1 && !conn.lines.contains_key("right");
-        if is_base && (named || conn.lines.get("auto").is_some()) {
+        // A base of others, which nobody loads by itself.
+        let loaded = conn.lines.get("auto").is_some_and(|line| line.value != "ignore");
+        if !loaded && (conn.is_base || conn.lines.contains_key("auto")) {
             continue;
         }
         connections.push(connection(conn, &keys)?);
@@ -41,7 +37,8 @@ pub(super) fn parse(
 fn connection(conn: &Conn, keys: &[Key]) -> Result<Foreign, Box<Diagnostic>> {
     let get = |key: &str| conn.lines.get(key);
     let word = |key: &str| get(key).map_or("", |line| line.value.as_str());
-    let mut one = Foreign { name: conn.name.clone(), place: Some(conn.place.clone()), ..Foreign::default() };
+    let mut one =
+        Foreign { name: conn.name.clone(), place: Some(conn.place.clone()), ..Foreign::default() };
     one.sides = [side(conn, "left"), side(conn, "right")];
     one.description = word("connalias").to_owned();
     one.start = match word("auto") {
@@ -60,7 +57,9 @@ fn connection(conn: &Conn, keys: &[Key]) -> Result<Foreign, Box<Diagnostic>> {
     let no_pfs = NO.contains(&word("pfs"));
     if let (Some(pfs), false) = (get("pfsgroup").or_else(|| get("pfs")), no_pfs) {
         let group = get("pfsgroup").map(|line| line.value.clone());
-        let has_group = |offer: &Offer| ["modp", "ecp", "curve", "x25519", "dh"].iter().any(|g| offer.words.contains(g));
+        let has_group = |offer: &Offer| {
+            ["modp", "ecp", "curve", "x25519", "dh"].iter().any(|g| offer.words.contains(g))
+        };
         match group {
             Some(group) if !one.esp.iter().any(has_group) => {
                 for offer in &mut one.esp {
@@ -69,14 +68,18 @@ fn connection(conn: &Conn, keys: &[Key]) -> Result<Foreign, Box<Diagnostic>> {
             }
             None if pfs.value == "yes" && !one.esp.is_empty() && !one.esp.iter().any(has_group) => {
                 let what = "`pfs=yes` without a group: Libreswan takes that of `ike`";
-                one.note(Note::new(Some(&pfs.place), what).fix("add the group to `esp` in the policy"));
+                one.note(
+                    Note::new(Some(&pfs.place), what).fix("add the group to `esp` in the policy"),
+                );
             }
             _ => {}
         }
     }
     one.ike_lifetime = time(get("ikelifetime"))?;
-    one.esp_lifetime = time(get("salifetime").or_else(|| get("lifetime")).or_else(|| get("keylife")))?;
-    one.esp_lifebytes = get("lifebytes").and_then(|line| line.value.parse().ok()).filter(|octets| *octets > 0);
+    one.esp_lifetime =
+        time(get("salifetime").or_else(|| get("lifetime")).or_else(|| get("keylife")))?;
+    one.esp_lifebytes =
+        get("lifebytes").and_then(|line| line.value.parse().ok()).filter(|octets| *octets > 0);
     one.dpd.interval = time(get("dpddelay"))?;
     one.dpd.timeout = time(get("dpdtimeout"))?;
     one.dpd.action = match word("dpdaction") {
@@ -135,10 +138,14 @@ fn auth(conn: &Conn, one: &mut Foreign) {
         let own = word(&format!("{which}auth"));
         let said = if own.is_empty() { word("authby") } else { own };
         if said.starts_with("eap") || said.starts_with("xauth") || word("xauth") != "" {
-            one.impossible.get_or_insert("it has logins for people (EAP, XAUTH): use a key or certificates".into());
+            one.impossible.get_or_insert(
+                "it has logins for people (EAP, XAUTH): use a key or certificates".into(),
+            );
         } else if !["psk", "secret"].contains(&said) {
-            let files = ["cert", "ca", "sigkey", "rsasigkey"].map(|key| word(&format!("{which}{key}")));
-            let files = files.into_iter().filter(|file| !file.is_empty() && !file.starts_with("0s"));
+            let files =
+                ["cert", "ca", "sigkey", "rsasigkey"].map(|key| word(&format!("{which}{key}")));
+            let files =
+                files.into_iter().filter(|file| !file.is_empty() && !file.starts_with("0s"));
             if let Some(side) = one.sides.get_mut(at) {
                 side.certificates = Some(files.map(str::to_owned).collect());
             }
@@ -149,7 +156,10 @@ fn auth(conn: &Conn, one: &mut Foreign) {
 /// `leftsubnet=a,b`, `leftsubnets={a b}`; without any it is the gateway itself.
 fn pairs(conn: &Conn) -> Vec<Pair> {
     let list = |which: &str| {
-        let line = conn.lines.get(&format!("{which}subnets")).or_else(|| conn.lines.get(&format!("{which}subnet")));
+        let line = conn
+            .lines
+            .get(&format!("{which}subnets"))
+            .or_else(|| conn.lines.get(&format!("{which}subnet")));
         let Some(line) = line else { return vec!["dynamic".to_owned()] };
         words(line.value.trim().trim_start_matches('{').trim_end_matches('}'))
     };
@@ -171,21 +181,78 @@ fn time(line: Option<&Line>) -> Result<Option<std::time::Duration>, Box<Diagnost
 
 /// What is understood, or says nothing about what goes on between the two.
 const KNOWN: &[&str] = &[
-    "left", "right", "leftid", "rightid", "leftsubnet", "rightsubnet", "leftsubnets", "rightsubnets",
-    "auto", "authby", "leftauth", "rightauth", "ike", "esp", "phase2alg", "phase1alg", "pfs", "pfsgroup", "phase2",
-    "ikelifetime", "salifetime", "lifetime", "keylife", "lifebytes", "dpddelay", "dpdtimeout",
-    "dpdaction", "mobike", "fragmentation", "mtu", "keyexchange", "ikev2", "aggressive", "aggrmode",
-    "type", "ah", "connalias", "keyingtries", "rekey", "reauth", "margintime", "rekeymargin",
-    "rekeyfuzz", "compress", "closeaction", "forceencaps", "encapsulation", "leftcert", "rightcert", "leftca",
-    "rightca", "leftsigkey", "rightsigkey", "leftrsasigkey", "rightrsasigkey", "leftsendcert", "rightsendcert", "installpolicy", "replaywindow",
-    "leftnexthop", "rightnexthop", "xauth",
+    "left",
+    "right",
+    "leftid",
+    "rightid",
+    "leftsubnet",
+    "rightsubnet",
+    "leftsubnets",
+    "rightsubnets",
+    "auto",
+    "authby",
+    "leftauth",
+    "rightauth",
+    "ike",
+    "esp",
+    "phase2alg",
+    "phase1alg",
+    "pfs",
+    "pfsgroup",
+    "phase2",
+    "ikelifetime",
+    "salifetime",
+    "lifetime",
+    "keylife",
+    "lifebytes",
+    "dpddelay",
+    "dpdtimeout",
+    "dpdaction",
+    "mobike",
+    "fragmentation",
+    "mtu",
+    "keyexchange",
+    "ikev2",
+    "aggressive",
+    "aggrmode",
+    "type",
+    "ah",
+    "connalias",
+    "keyingtries",
+    "rekey",
+    "reauth",
+    "margintime",
+    "rekeymargin",
+    "rekeyfuzz",
+    "compress",
+    "closeaction",
+    "forceencaps",
+    "encapsulation",
+    "leftcert",
+    "rightcert",
+    "leftca",
+    "rightca",
+    "leftsigkey",
+    "rightsigkey",
+    "leftrsasigkey",
+    "rightrsasigkey",
+    "leftsendcert",
+    "rightsendcert",
+    "installpolicy",
+    "replaywindow",
+    "leftnexthop",
+    "rightnexthop",
+    "xauth",
 ];
 
 fn unknown(conn: &Conn, one: &mut Foreign) {
     for (key, line) in &conn.lines {
         if !KNOWN.contains(&key.as_str()) {
             let what = format!("`{key}` is left out");
-            one.note(Note::new(Some(&line.place), what).fix("see docs/configuration.md for what there is"));
+            one.note(
+                Note::new(Some(&line.place), what)
+                    .fix("see docs/configuration.md for what there is"),
+            );
         }
     }
 }

@@ -109,10 +109,17 @@ pub(super) fn objects(inputs: &[Input]) -> Result<Vec<Object>, Box<Diagnostic>> 
         let source = source(input);
         for document in documents(input, &source)? {
             walk(&document, input, &source, &mut objects);
+            if objects.len() > OBJECTS_MAX {
+                let start = place(&source, &input.text, 0..1);
+                return Err(syntax(&start, "too many objects", "no gateway has so many tunnels"));
+            }
         }
     }
     Ok(objects)
 }
+
+/// They are looked up by each other's names.
+const OBJECTS_MAX: usize = 20_000;
 
 /// The documents of one file.
 pub(super) fn documents(
@@ -128,7 +135,11 @@ pub(super) fn documents(
             serde_json::error::Category::Eof => "this JSON is cut off",
             _ => "this is not JSON",
         };
-        syntax(&place(source, &input.text, at..at + 1), message, "reading stopped making sense here")
+        syntax(
+            &place(source, &input.text, at..at + 1),
+            message,
+            "reading stopped making sense here",
+        )
     })?;
     if all.is_empty() {
         return Err(syntax(&place(source, &input.text, 0..0), "the file is empty", ""));
@@ -151,8 +162,9 @@ fn walk(value: &Value, input: &Input, source: &Arc<Source>, objects: &mut Vec<Ob
             }
             let values: BTreeMap<String, Value> =
                 map.iter().map(|(key, value)| (spelled(key), value.clone())).collect();
+            let small = objects.len() < 1000;
             let named = ["id", "name"].iter().find_map(|key| values.get(*key)?.as_str());
-            let found = named.and_then(|name| {
+            let found = named.filter(|_| small).and_then(|name| {
                 let at = input.text.find(&format!("\"{name}\""))?;
                 Some(at..at + name.len() + 2)
             });
@@ -203,10 +215,15 @@ mod tests {
 
     #[test]
     fn damaged_json_is_refused_with_a_place_and_without_its_values() {
-        for (text, line) in [("{\"a\": 1,\n \"psk\": \"hunter2\"", 2), ("{\n\"psk\": hunter2}", 2), ("", 1)] {
+        for (text, line) in
+            [("{\"a\": 1,\n \"psk\": \"hunter2\"", 2), ("{\n\"psk\": hunter2}", 2), ("", 1)]
+        {
             let input = Input { name: "a.json".into(), text: text.into() };
             let shown = objects(&[input]).unwrap_err().render(false);
-            assert!(shown.contains(&format!("a.json:{line}:")) && !shown.contains("hunter2"), "{shown}");
+            assert!(
+                shown.contains(&format!("a.json:{line}:")) && !shown.contains("hunter2"),
+                "{shown}"
+            );
         }
     }
 }

@@ -72,7 +72,10 @@ fn merge(connections: Vec<Foreign>) -> Vec<Foreign> {
             || one.psk.is_some() && one.psk != other.psk;
         let note = Note::new(one.place.as_ref(), what);
         other.note(if differs {
-            note.fix(format!("see that what differs besides is meant for both: `{}` counts", other.name))
+            note.fix(format!(
+                "see that what differs besides is meant for both: `{}` counts",
+                other.name
+            ))
         } else {
             note
         });
@@ -94,6 +97,13 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
     if name != one.name {
         one.note(Note::new(one.place.as_ref(), format!("`{}` is called `{name}` here", one.name)));
     }
+    // The address is what the peer knows us by, wherever the new gateway stands.
+    if let [ours, _] = &mut one.sides
+        && ours.id.is_empty()
+        && let Some(address) = ours.addresses.iter().find(|text| text.parse::<IpAddr>().is_ok())
+    {
+        ours.id.clone_from(address);
+    }
     let peers = peers(&mut one);
     let local_id = read_identity(&mut one, 0);
     let peer_id = read_identity(&mut one, 1);
@@ -102,6 +112,15 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
         let place = one.place.clone();
         routes.iter().filter_map(|text| network(text, place.as_ref(), &mut one.notes)).collect()
     });
+    let goes_nowhere = routes.as_ref().is_some_and(Vec::is_empty);
+    if goes_nowhere {
+        let what = "the source does not say which networks are behind the peer, so nothing is routed there";
+        one.note(
+            Note::new(one.place.clone().as_ref(), what)
+                .fix("write them into `routes`, or import with --remote")
+                .grave(),
+        );
+    }
     let impossible = if one.sides.iter().any(|side| side.certificates.is_some()) {
         Some(certificates(&one))
     } else if peers.is_empty() && peer_id.is_none() {
@@ -117,7 +136,19 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
     }
     let key = key(&mut one);
     let metric = one.metric.unwrap_or(100);
-    Mended { name, peers, local_id, peer_id, key, local, remote, split, routes, metric, foreign: one }
+    Mended {
+        name,
+        peers,
+        local_id,
+        peer_id,
+        key,
+        local,
+        remote,
+        split,
+        routes,
+        metric,
+        foreign: one,
+    }
 }
 
 fn certificates(one: &Foreign) -> String {
@@ -148,7 +179,8 @@ fn name(one: &Foreign, names: &mut BTreeSet<String>) -> String {
     if plain.is_empty() {
         plain = "site".into();
     }
-    if one.name.len() <= 32 && one.name.chars().all(|c| fits(c) || c == '-') && !one.name.is_empty() {
+    if one.name.len() <= 32 && one.name.chars().all(|c| fits(c) || c == '-') && !one.name.is_empty()
+    {
         plain.clone_from(&one.name);
     }
     let stem: String = plain.chars().take(28).collect();
@@ -205,8 +237,14 @@ fn networks(one: &mut Foreign) -> (Vec<IpNet>, Vec<IpNet>, bool) {
         let mut read = |texts: &[String], at: usize| {
             let own = one.sides.get(at).map(|side| side.addresses.clone()).unwrap_or_default();
             let mut nets: Vec<IpNet> = Vec::new();
-            for text in texts {
-                let text = if text == "dynamic" { own.first().map_or("dynamic", |a| a) } else { text };
+            if texts.len() > NETWORKS_MAX {
+                let what =
+                    format!("of {} networks the first {NETWORKS_MAX} are taken", texts.len());
+                one.notes.push(Note::new(place.as_ref(), what).fix("summarise them").grave());
+            }
+            for text in texts.iter().take(NETWORKS_MAX) {
+                let text =
+                    if text == "dynamic" { own.first().map_or("dynamic", |a| a) } else { text };
                 nets.extend(network(text, place.as_ref(), &mut one.notes));
             }
             nets
@@ -227,7 +265,11 @@ fn networks(one: &mut Foreign) -> (Vec<IpNet>, Vec<IpNet>, bool) {
         };
         kept(ours, theirs, &mut local);
         kept(theirs, ours, &mut remote);
-        for alone in ours.iter().filter(|net| !fits(net, theirs)).chain(theirs.iter().filter(|net| !fits(net, ours))) {
+        for alone in ours
+            .iter()
+            .filter(|net| !fits(net, theirs))
+            .chain(theirs.iter().filter(|net| !fits(net, ours)))
+        {
             let what = format!("{alone} is left out: the other side has no network of its family");
             one.notes.push(Note::new(one.place.as_ref(), what));
         }
@@ -239,7 +281,9 @@ fn networks(one: &mut Foreign) -> (Vec<IpNet>, Vec<IpNet>, bool) {
     let several = all.len() > 1;
     if !more.is_empty() {
         let some = more.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
-        let what = format!("a connection has each of its networks with each of the peer's, so these pairs come on top: {some}");
+        let what = format!(
+            "a connection has each of its networks with each of the peer's, so these pairs come on top: {some}"
+        );
         let fix = "a peer that does not have them refuses them, and `status` says so; let the peer have them, or give it a second identity for a connection of its own";
         one.notes.push(Note::new(one.place.as_ref(), what).fix(fix).grave());
     }
@@ -267,6 +311,8 @@ fn product<'p>(
 }
 
 const PAIRS_MAX: usize = 10_000;
+/// On one side of one connection.
+const NETWORKS_MAX: usize = 1000;
 
 fn family(network: &IpNet) -> bool {
     matches!(network, IpNet::V4(_))
@@ -307,16 +353,26 @@ fn key(one: &mut Foreign) -> Option<Secret> {
     if one.sides.iter().all(|side| side.certificates.is_some()) {
         return None;
     }
+    if one.impossible.is_some() {
+        return one.psk.take();
+    }
     let place = one.place.clone();
     let new = || Some(Secret::of(&crate::config::genpsk(32)));
     match one.psk.take() {
         None => {
-            let note = Note::new(place.as_ref(), "the source has no key for it; its file has a new one");
-            one.note(note.fix("put the key that the peer has into the file, or give the peer this one").grave());
+            let note =
+                Note::new(place.as_ref(), "the source has no key for it; its file has a new one");
+            one.note(
+                note.fix("put the key that the peer has into the file, or give the peer this one")
+                    .grave(),
+            );
             new()
         }
         Some(key) if key.0.len() < KEY_MIN => {
-            let what = format!("its key has {} octets, which can be guessed from one recorded handshake; its file has a new one", key.0.len());
+            let what = format!(
+                "its key has {} octets, which can be guessed from one recorded handshake; its file has a new one",
+                key.0.len()
+            );
             one.note(Note::new(place.as_ref(), what).fix("give the peer the new key").grave());
             new()
         }
@@ -342,7 +398,10 @@ fn separate(all: &mut [Mended]) {
             );
             later.metric = other.metric + 100;
             let place = later.foreign.place.clone();
-            later.foreign.note(Note::new(place.as_ref(), what).fix("exchange the two `metric` to prefer the other"));
+            later.foreign.note(
+                Note::new(place.as_ref(), what)
+                    .fix("exchange the two `metric` to prefer the other"),
+            );
         }
     }
 }
@@ -351,6 +410,7 @@ fn claims_same(earlier: &Mended, later: &Mended) -> bool {
     let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     let common = earlier.local.iter().any(|a| later.local.iter().any(|b| overlap(a, b)));
     let live = earlier.foreign.impossible.is_none();
-    live && common && earlier.metric == later.metric
+    live && common
+        && earlier.metric == later.metric
         && later.remote.iter().any(|net| earlier.remote.contains(net))
 }

@@ -27,9 +27,8 @@ pub(super) struct Key {
 /// The key for a tunnel between one of `ours` and one of `theirs`: identities and addresses.
 pub(super) fn find<'k>(keys: &'k [Key], ours: &[&str], theirs: &[&str]) -> Option<&'k Key> {
     let fits = |ids: &[String], wanted: &[&str]| {
-        let of = |id: &String| {
-            wanted.iter().any(|wanted| plain(id).eq_ignore_ascii_case(plain(wanted)))
-        };
+        let of =
+            |id: &String| wanted.iter().any(|wanted| plain(id).eq_ignore_ascii_case(plain(wanted)));
         if ids.iter().any(of) { 2 } else { i32::from(ids.iter().any(|id| is_any(id))) }
     };
     let score = |key: &Key| -> i32 {
@@ -250,7 +249,9 @@ mod tests {
 
     #[test]
     fn damaged_files_are_refused_and_nothing_of_them_is_shown() {
-        for text in ["@a : PSK \"hunter2", "@a hunter2\n", "@a : PSK 0xhunter2\n", ": \"hunter2\"\n"] {
+        for text in
+            ["@a : PSK \"hunter2", "@a hunter2\n", "@a : PSK 0xhunter2\n", ": \"hunter2\"\n"]
+        {
             let shown = read(text).unwrap_err();
             assert!(!shown.contains("hunter2"), "{shown}");
         }

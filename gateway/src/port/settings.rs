@@ -110,6 +110,8 @@ fn read_file(
 
 /// Included files within included files, and sections within sections.
 const DEPTH_MAX: usize = 16;
+/// Settings and sections within one section: looking one up takes time.
+const ENTRIES_MAX: usize = 5000;
 /// References can multiply what they refer to.
 const SECTIONS_MAX: usize = 20_000;
 
@@ -158,7 +160,8 @@ impl Reader<'_> {
                 None => {
                     let (line, column) = into.place.line_column();
                     let message = format!("section `{}` of line {line} has no end", into.name);
-                    let label = format!("`}}` is missing (it begins in line {line}, column {column})");
+                    let label =
+                        format!("`}}` is missing (it begins in line {line}, column {column})");
                     let last = self.input.text.trim_end().len();
                     return self.fail(last.saturating_sub(1), &message, &label);
                 }
@@ -166,9 +169,15 @@ impl Reader<'_> {
                     self.at += 1;
                     return Ok(());
                 }
-                Some('}') => return self.fail(start, "`}` without a section", "nothing is open here"),
+                Some('}') => {
+                    return self.fail(start, "`}` without a section", "nothing is open here");
+                }
                 Some('{' | '=' | ':' | ',') => {
-                    return self.fail(start, "a name is missing", "a name has to stand before this");
+                    return self.fail(
+                        start,
+                        "a name is missing",
+                        "a name has to stand before this",
+                    );
                 }
                 Some(_) => self.statement(into, level)?,
             }
@@ -231,6 +240,9 @@ impl Reader<'_> {
         into: &mut Section,
         level: usize,
     ) -> Result<(), Box<Diagnostic>> {
+        if into.sections.len() >= ENTRIES_MAX {
+            return Err(syntax(named, "too many sections in one", "no strongSwan has so many"));
+        }
         self.at += 1;
         let section = into.open(name, named);
         section.place = named.clone();
@@ -320,6 +332,13 @@ impl Reader<'_> {
             }
         }
         let place = place(&self.source, &self.input.text, start..end);
+        if into.settings.len() >= ENTRIES_MAX {
+            return Err(syntax(
+                &place,
+                "too many settings in one section",
+                "no strongSwan has so many",
+            ));
+        }
         let value = if value.ends_with([' ', '\t']) { value.trim_end().to_owned() } else { value };
         into.set(Setting { key, value, place });
         Ok(())
@@ -361,9 +380,9 @@ fn follow_all(section: &mut Section, whole: &Section, depth: usize, budget: &mut
     let beside = section.clone();
     for inner in &mut section.sections {
         for name in inner.references.clone() {
-            let found = beside.section(&name).or_else(|| {
-                name.split('.').try_fold(whole, |section, part| section.section(part))
-            });
+            let found = beside
+                .section(&name)
+                .or_else(|| name.split('.').try_fold(whole, |section, part| section.section(part)));
             let Some(base) = found.filter(|base| base.name != inner.name) else { continue };
             let cost = size(base);
             if cost > *budget {

@@ -27,6 +27,8 @@ pub(super) struct Conn {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) lines: BTreeMap<String, Line>,
+    /// Whether another one names it in `also`.
+    pub(super) is_base: bool,
 }
 
 /// A `conn` as it stands.
@@ -63,7 +65,10 @@ pub(super) fn parse(
         let mut lines = BTreeMap::new();
         collect(&raw.name, &stanzas.conns, &mut Vec::new(), &mut lines, &mut notes);
         collect("%default", &stanzas.conns, &mut Vec::new(), &mut lines, &mut notes);
-        conns.push(Conn { name: raw.name.clone(), place: raw.place.clone(), lines });
+        let also = stanzas.conns.iter().flat_map(|one| &one.lines).filter(|(key, _)| key == "also");
+        let mut named = also.flat_map(|(_, line)| line.value.split_whitespace());
+        let is_base = named.any(|name| name == raw.name);
+        conns.push(Conn { name: raw.name.clone(), place: raw.place.clone(), lines, is_base });
     }
     Ok((conns, notes))
 }
@@ -99,11 +104,14 @@ fn collect<'r>(
         if all.iter().any(|one| one.name == word) {
             collect(word, all, path, lines, notes);
         } else {
-            notes.push(Note::new(Some(place), format!("`also` names `{word}`, which is not there")));
+            notes
+                .push(Note::new(Some(place), format!("`also` names `{word}`, which is not there")));
         }
     }
 }
 
+/// They are compared with each other.
+const CONNS_MAX: usize = 5000;
 /// Included files within included files.
 const DEPTH_MAX: usize = 16;
 
@@ -137,6 +145,9 @@ fn read_file(
         open = match kind {
             "conn" if name.is_empty() => {
                 return Err(syntax(&whole, "a `conn` without a name", "its name is missing"));
+            }
+            "conn" if stanzas.conns.len() >= CONNS_MAX => {
+                return Err(syntax(&whole, "too many stanzas", "no gateway has so many tunnels"));
             }
             "conn" => {
                 let (name, lines) = (name.to_owned(), Vec::new());
@@ -294,7 +305,10 @@ mod tests {
             ("conn a\n  left=\"1\n", 2, "not closed"),
         ] {
             let shown = read(text).unwrap_err();
-            assert!(shown.contains(word) && shown.contains(&format!("ipsec.conf:{line}:")), "{shown}");
+            assert!(
+                shown.contains(word) && shown.contains(&format!("ipsec.conf:{line}:")),
+                "{shown}"
+            );
         }
     }
 

@@ -18,10 +18,7 @@ use super::text::syntax;
 use super::{Files, Input, Parsed};
 use crate::config::{Diagnostic, Place};
 
-pub(super) fn parse(
-    inputs: &[Input],
-    files: &mut dyn Files,
-) -> Result<Parsed, Box<Diagnostic>> {
+pub(super) fn parse(inputs: &[Input], files: &mut dyn Files) -> Result<Parsed, Box<Diagnostic>> {
     let (root, mut notes) = settings::parse(inputs, files)?;
     let (keys, more) = keys(&root)?;
     notes.extend(more);
@@ -30,8 +27,10 @@ pub(super) fn parse(
         connections.push(connection(section, &keys)?);
     }
     for other in &root.sections {
-        if !["connections", "secrets"].contains(&other.name.as_str()) {
-            let what = format!("`{}` is not imported: it is not about tunnels between sites", other.name);
+        // What is neither may be there for others to refer to.
+        if ["pools", "authorities", "charon", "charon-systemd"].contains(&other.name.as_str()) {
+            let what =
+                format!("`{}` is left out: it is not about tunnels between sites", other.name);
             notes.push(Note::new(Some(&other.place), what));
         }
     }
@@ -43,13 +42,18 @@ fn keys(root: &Section) -> Result<(Vec<Key>, Vec<Note>), Box<Diagnostic>> {
     for section in root.section("secrets").map_or(&[][..], |all| &all.sections) {
         if !section.name.starts_with("ike") {
             let what = format!("`secrets.{}` is not imported", section.name);
-            notes.push(Note::new(Some(&section.place), what).fix("copy it by hand if a tunnel needs it"));
+            notes.push(
+                Note::new(Some(&section.place), what).fix("copy it by hand if a tunnel needs it"),
+            );
             continue;
         }
         let Some(secret) = section.get("secret") else { continue };
-        let ids = section.settings.iter().filter(|one| one.key == "id" || one.key.starts_with("id-") || one.key.starts_with("id_"));
+        let ids = section.settings.iter().filter(|one| {
+            one.key == "id" || one.key.starts_with("id-") || one.key.starts_with("id_")
+        });
         let ids = ids.map(|one| one.value.clone()).collect();
-        let secret = decode(&secret.value).map_err(|why| syntax(&secret.place, why, "in this key"))?;
+        let secret =
+            decode(&secret.value).map_err(|why| syntax(&secret.place, why, "in this key"))?;
         keys.push(Key { ids, secret });
     }
     Ok((keys, notes))
@@ -85,7 +89,9 @@ fn connection(section: &Section, keys: &[Key]) -> Result<Foreign, Box<Diagnostic
     }
     if one.start == "respond-only" && !children.is_empty() {
         let what = "it waits for the peer (start_action = none)";
-        one.note(Note::new(Some(&section.place), what).fix("write `start = \"always\"` to call it"));
+        one.note(
+            Note::new(Some(&section.place), what).fix("write `start = \"always\"` to call it"),
+        );
     }
     unknown(section, OF_CONNECTION, &mut one);
     let ours = own_names(&one.sides[0]);
@@ -140,7 +146,9 @@ fn auth(section: &Section, one: &mut Foreign) {
             let why = format!("`auth = {word}` is for people: use a key or certificates");
             one.impossible.get_or_insert(why);
         } else if word != "psk" {
-            let files = round.into_iter().flat_map(|round| ["certs", "cacerts", "pubkeys"].map(|key| round.get(key)));
+            let files = round
+                .into_iter()
+                .flat_map(|round| ["certs", "cacerts", "pubkeys"].map(|key| round.get(key)));
             let files = files.flatten().flat_map(|one| words(&one.value)).collect();
             if let Some(side) = one.sides.get_mut(at) {
                 side.certificates = Some(files);
@@ -150,7 +158,9 @@ fn auth(section: &Section, one: &mut Foreign) {
     let without_id = one.sides[1].id.is_empty() && one.sides[1].certificates.is_none();
     if without_id && !one.sides[1].addresses.is_empty() {
         let what = "`remote.id` is not said: the address of the peer is expected as its identity";
-        one.note(Note::new(Some(&section.place), what).fix("write `peer_id` if it sends another one"));
+        one.note(
+            Note::new(Some(&section.place), what).fix("write `peer_id` if it sends another one"),
+        );
     }
 }
 
@@ -170,7 +180,11 @@ fn simple(section: &Section, one: &mut Foreign) {
             Ok(number) if number > 0 => {
                 for address in &mut one.sides[1].addresses {
                     let v6 = address.contains(':');
-                    *address = if v6 { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
+                    *address = if v6 {
+                        format!("[{address}]:{number}")
+                    } else {
+                        format!("{address}:{number}")
+                    };
                 }
             }
             _ => one.note(Note::new(Some(&port.place), "`remote_port` is not a port").grave()),
@@ -178,16 +192,27 @@ fn simple(section: &Section, one: &mut Foreign) {
     }
     if let Some(ppk) = section.get("ppk_id") {
         let what = "its post-quantum key (`ppk_id`) is not imported";
-        one.note(Note::new(Some(&ppk.place), what).fix("write `ppk = { file = \"..\", id = \"..\" }`").grave());
+        one.note(
+            Note::new(Some(&ppk.place), what)
+                .fix("write `ppk = { file = \"..\", id = \"..\" }`")
+                .grave(),
+        );
     }
 }
 
 pub(super) const NO: &[&str] = &["no", "false", "0", "disabled", "off"];
 
 fn child(child: &Section, first: bool, one: &mut Foreign) -> Result<(), Box<Diagnostic>> {
-    let list = |key: &str| child.get(key).map_or_else(|| vec!["dynamic".to_owned()], |one| words(&one.value));
-    one.pairs.push(Pair { networks: [list("local_ts"), list("remote_ts")], place: Some(child.place.clone()) });
-    if child.get("ah_proposals").is_some() || child.get("mode").is_some_and(|mode| mode.value != "tunnel") {
+    let list = |key: &str| {
+        child.get(key).map_or_else(|| vec!["dynamic".to_owned()], |one| words(&one.value))
+    };
+    one.pairs.push(Pair {
+        networks: [list("local_ts"), list("remote_ts")],
+        place: Some(child.place.clone()),
+    });
+    if child.get("ah_proposals").is_some()
+        || child.get("mode").is_some_and(|mode| mode.value != "tunnel")
+    {
         one.impossible.get_or_insert(NOT_TUNNEL.into());
     }
     let start = match child.get("start_action").map_or("none", |one| one.value.as_str()) {
@@ -212,17 +237,26 @@ fn child(child: &Section, first: bool, one: &mut Foreign) -> Result<(), Box<Diag
         one.start = start;
         one.dpd.action = action;
     } else if texts(&esp) != texts(&one.esp) || life != one.esp_lifetime || start != one.start {
-        let what = format!("child `{}` differs from the first one in more than its networks; the first one counts", child.name);
-        one.note(Note::new(Some(&child.place), what).fix("see that the peer accepts that for both"));
+        let what = format!(
+            "child `{}` differs from the first one in more than its networks; the first one counts",
+            child.name
+        );
+        one.note(
+            Note::new(Some(&child.place), what).fix("see that the peer accepts that for both"),
+        );
     }
     if let Some(window) = child.get("replay_window") {
         match window.value.parse::<u32>() {
             // Ours is larger where it matters, and it is not negotiated.
-            Ok(packets) if packets > 4096 => one.extra.push(("replay_window", packets.min(65_536).to_string())),
+            Ok(packets) if packets > 4096 => {
+                one.extra.push(("replay_window", packets.min(65_536).to_string()))
+            }
             _ => {}
         }
     }
-    for key in ["updown", "mark_in", "mark_out", "if_id_in", "if_id_out", "set_mark_in", "interface"] {
+    for key in
+        ["updown", "mark_in", "mark_out", "if_id_in", "if_id_out", "set_mark_in", "interface"]
+    {
         if let Some(setting) = child.get(key) {
             let what = format!("`{key}` is left out");
             let fix = "routes and policy are by `routes` and `metric`; hooks do not exist";
@@ -234,17 +268,40 @@ fn child(child: &Section, first: bool, one: &mut Foreign) -> Result<(), Box<Diag
 
 /// Settings that are understood, or that say nothing about what goes on between the two.
 const OF_CONNECTION: &[&str] = &[
-    "version", "local_addrs", "remote_addrs", "local_port", "remote_port", "proposals", "rekey_time",
-    "reauth_time", "over_time", "rand_time", "dpd_delay", "dpd_timeout", "mobike", "fragmentation",
-    "ppk_id", "ppk_required", "keyingtries", "unique", "encap", "send_cert", "send_certreq",
-    "aggressive", "childless", "close_action",
+    "version",
+    "local_addrs",
+    "remote_addrs",
+    "local_port",
+    "remote_port",
+    "proposals",
+    "rekey_time",
+    "reauth_time",
+    "over_time",
+    "rand_time",
+    "dpd_delay",
+    "dpd_timeout",
+    "mobike",
+    "fragmentation",
+    "ppk_id",
+    "ppk_required",
+    "keyingtries",
+    "unique",
+    "encap",
+    "send_cert",
+    "send_certreq",
+    "aggressive",
+    "childless",
+    "close_action",
 ];
 
 fn unknown(section: &Section, known: &[&str], one: &mut Foreign) {
     for setting in &section.settings {
         if !known.contains(&setting.key.as_str()) && !setting.value.is_empty() {
             let what = format!("`{}` is left out", setting.key);
-            one.note(Note::new(Some(&setting.place), what).fix("see docs/configuration.md for what there is"));
+            one.note(
+                Note::new(Some(&setting.place), what)
+                    .fix("see docs/configuration.md for what there is"),
+            );
         }
     }
 }
@@ -259,13 +316,18 @@ pub(super) fn offers(setting: Option<&Setting>) -> Vec<Offer> {
 
 /// `a, b`
 pub(super) fn words(text: &str) -> Vec<String> {
-    text.split([',', ' ', '\t', '\n']).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    text.split([',', ' ', '\t', '\n'])
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// `8h`, `480m`, `28800s`, `28800`; `None` for what is not said or says never.
 fn time(section: &Section, key: &str) -> Result<Option<Duration>, Box<Diagnostic>> {
     let Some(setting) = section.get(key) else { return Ok(None) };
-    let bad = || syntax(&setting.place, &format!("`{key}` is not a time"), "a number with s, m, h or d");
+    let bad =
+        || syntax(&setting.place, &format!("`{key}` is not a time"), "a number with s, m, h or d");
     let time = seconds(&setting.value).ok_or_else(bad)?;
     Ok(Some(time).filter(|time| !time.is_zero()))
 }

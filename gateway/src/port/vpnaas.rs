@@ -34,21 +34,29 @@ fn connection(site: &Object, all: &[Object]) -> Foreign {
         disabled: site.flag("admin_state_up").or(site.flag("state")) == Some(false),
         ..Foreign::default()
     };
-    let service = all.iter().find(|other| other.is(&site.text("vpnservice_id")) && !other.has("peer_address"));
+    let service = all
+        .iter()
+        .find(|other| other.is(&site.text("vpnservice_id")) && !other.has("peer_address"));
     one.sides = [ours(site, service), theirs(site)];
     one.psk = Some(site.text("psk")).filter(|key| !key.is_empty()).map(|key| Secret::of(&key));
     if !["", "psk"].contains(&site.text("auth_mode").as_str()) {
         one.impossible = Some("it proves identities by something else than a key".into());
     }
-    one.pairs = vec![Pair { networks: [local(site, service, all, &mut one), remote(site, all)], place: one.place.clone() }];
+    one.pairs = vec![Pair {
+        networks: [local(site, service, all, &mut one), remote(site, all)],
+        place: one.place.clone(),
+    }];
     for (key, is_ike) in [("ikepolicy_id", true), ("ipsecpolicy_id", false)] {
         let name = site.text(key);
-        let policy = all.iter().find(|other| other.is(&name) && (other.has("encryption_algorithm")));
+        let policy =
+            all.iter().find(|other| other.is(&name) && (other.has("encryption_algorithm")));
         match policy {
             Some(policy) if is_ike => ike_policy(policy, &mut one),
             Some(policy) => ipsec_policy(policy, &mut one),
             None => {
-                let what = format!("its {key} `{name}` is not among the files; the built-in policy is used");
+                let what = format!(
+                    "its {key} `{name}` is not among the files; the built-in policy is used"
+                );
                 let fix = "give the JSON of `openstack vpn ike policy show` and `openstack vpn ipsec policy show`, too";
                 one.note(Note::new(Some(&site.place), what).fix(fix).grave());
             }
@@ -56,7 +64,8 @@ fn connection(site: &Object, all: &[Object]) -> Foreign {
     }
     dpd(site, &mut one);
     one.start = if site.text("initiator") == "response-only" { "respond-only" } else { "always" };
-    if let Some(mtu) = site.text("mtu").parse::<u16>().ok().filter(|mtu| (576..1500).contains(mtu)) {
+    if let Some(mtu) = site.text("mtu").parse::<u16>().ok().filter(|mtu| (576..1500).contains(mtu))
+    {
         one.extra.push(("mtu", mtu.to_string()));
     }
     one
@@ -75,7 +84,12 @@ fn theirs(site: &Object) -> Side {
     Side { addresses: vec![site.text("peer_address")], id, certificates: None }
 }
 
-fn local(site: &Object, service: Option<&Object>, all: &[Object], one: &mut Foreign) -> Vec<String> {
+fn local(
+    site: &Object,
+    service: Option<&Object>,
+    all: &[Object],
+    one: &mut Foreign,
+) -> Vec<String> {
     let group = all.iter().find(|other| other.is(&site.text("local_ep_group_id")));
     let mut names = group.map(|group| group.list("endpoints")).unwrap_or_default();
     if names.is_empty() {
@@ -89,7 +103,8 @@ fn local(site: &Object, service: Option<&Object>, all: &[Object], one: &mut Fore
             None if name.contains('/') => nets.push(name),
             None => {
                 let what = format!("the network of subnet `{name}` is not among the files");
-                let fix = "give the JSON of `openstack subnet show -f json`, too, or --local NETWORK";
+                let fix =
+                    "give the JSON of `openstack subnet show -f json`, too, or --local NETWORK";
                 one.notes.push(Note::new(Some(&site.place), what).fix(fix));
             }
         }
@@ -114,7 +129,9 @@ fn ike_policy(policy: &Object, one: &mut Foreign) {
 fn ipsec_policy(policy: &Object, one: &mut Foreign) {
     one.esp = vec![offer(policy)];
     let transform = policy.text("transform_protocol");
-    if !["", "esp"].contains(&transform.as_str()) || policy.text("encapsulation_mode") == "transport" {
+    if !["", "esp"].contains(&transform.as_str())
+        || policy.text("encapsulation_mode") == "transport"
+    {
         one.impossible.get_or_insert(NOT_TUNNEL.into());
     }
     one.esp_lifetime = lifetime(policy);

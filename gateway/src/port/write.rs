@@ -9,6 +9,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -40,6 +41,12 @@ pub struct Written {
 
 pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
     let mended = mend(parsed.connections);
+    let ours =
+        mended.iter().flat_map(|one| one.foreign.sides.first()).flat_map(|side| &side.addresses);
+    let mut listened: Vec<String> =
+        ours.filter(|text| text.parse::<IpAddr>().is_ok()).cloned().collect();
+    listened.sort_unstable();
+    listened.dedup();
     let mut writer = Writer { options, policies: Vec::new(), keys: Vec::new() };
     let mut notes = parsed.notes;
     let (mut tables, mut connections, mut left_out) = (String::new(), 0, 0);
@@ -67,9 +74,24 @@ pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
         of_connections.append(&mut own);
     }
     let mut toml = String::new();
-    comment(&mut toml, &format!("From {} by s2s-gw import. See docs/configuration.md for every key.", kind.words()));
+    comment(
+        &mut toml,
+        &format!(
+            "From {} by s2s-gw import. See docs/configuration.md for every key.",
+            kind.words()
+        ),
+    );
     for note in &notes {
         comment(&mut toml, &format!("NOTE {note}"));
+    }
+    if !listened.is_empty() {
+        comment(
+            &mut toml,
+            &format!(
+                "The source binds to these addresses; to do so, write: [gateway] listen = {}",
+                list(&listened)
+            ),
+        );
     }
     for (name, body) in &writer.policies {
         let _ = write!(toml, "\n[policy.{name}]\n{body}");
@@ -204,7 +226,8 @@ impl Writer<'_> {
         if ike.legacy || esp.legacy {
             line("allow_legacy", "true".into());
         }
-        for (key, time) in [("ike_lifetime", one.ike_lifetime), ("esp_lifetime", one.esp_lifetime)] {
+        for (key, time) in [("ike_lifetime", one.ike_lifetime), ("esp_lifetime", one.esp_lifetime)]
+        {
             if let Some(time) = time {
                 line(key, quoted(&shown_duration(clamped(time))));
             }
@@ -227,7 +250,11 @@ impl Writer<'_> {
             return known.clone();
         }
         let taken = crate::config::built_in_policy(name).is_some();
-        let name = if taken { format!("{}-own", name.chars().take(28).collect::<String>()) } else { name.to_owned() };
+        let name = if taken {
+            format!("{}-own", name.chars().take(28).collect::<String>())
+        } else {
+            name.to_owned()
+        };
         self.policies.push((name.clone(), body));
         name
     }

@@ -33,6 +33,7 @@ mod mtu;
 mod operate;
 mod path_mtu;
 mod pfs;
+mod port;
 mod post_quantum;
 mod redirect;
 mod redirect_all;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
     mtu::list(&mut list);
     path_mtu::list(&mut list);
     pfs::list(&mut list);
+    port::list(&mut list);
     post_quantum::list(&mut list);
     redirect::list(&mut list);
     redirect_all::list(&mut list);

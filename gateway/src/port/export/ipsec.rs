@@ -10,9 +10,11 @@ use super::mirror::{Mirror, joined, seconds};
 pub(super) const SECRETS: &str = "# ---- /etc/ipsec.secrets, mode 0600 ----";
 
 pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
-    let mut notes = vec![format!("what follows the line `{SECRETS}` belongs into /etc/ipsec.secrets")];
+    let mut notes =
+        vec![format!("what follows the line `{SECRETS}` belongs into /etc/ipsec.secrets")];
     let Mirror { name, remote, own_id, remote_id, .. } = mirror;
-    let mut text = format!("# {}\n# ---- /etc/ipsec.conf, then: ipsec reload ----\n", mirror.headline());
+    let mut text =
+        format!("# {}\n# ---- /etc/ipsec.conf, then: ipsec reload ----\n", mirror.headline());
     let own = if mirror.own.is_empty() { "%any".into() } else { mirror.own.join(",") };
     let proposals = |all: &[ikev2::Proposal]| {
         let (known, unknown) = mirror.proposals(all);
@@ -29,13 +31,18 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         line("rightsubnet", &joined(child.remote, ","));
         line("auto", "start");
         if at > 0 {
-            line("also", &format!("{name}-{}", mirror.children.first().map_or("", |first| first.name)));
+            line(
+                "also",
+                &format!("{name}-{}", mirror.children.first().map_or("", |first| first.name)),
+            );
             continue;
         }
         line("keyexchange", "ikev2");
         line("left", &own);
         line("right", remote);
-        for (side, id, proof) in [("left", own_id, mirror.own_proof), ("right", remote_id, mirror.remote_proof)] {
+        for (side, id, proof) in
+            [("left", own_id, mirror.own_proof), ("right", remote_id, mirror.remote_proof)]
+        {
             if !id.is_empty() {
                 line(&format!("{side}id"), &quoted(id));
             }
@@ -62,9 +69,13 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         }
     }
     if mirror.has_psk {
-        let key = mirror.key.as_ref().map_or_else(|| "# THE KEY (export with --with-psk has it here)".to_owned(), |key| key.to_string());
+        let key = mirror.key.as_ref().map_or_else(
+            || "# THE KEY (export with --with-psk has it here)".to_owned(),
+            |key| key.to_string(),
+        );
         let comment = if mirror.key.is_some() { "" } else { "# " };
-        let _ = writeln!(text, "{SECRETS}\n{comment}{} {} : PSK {key}", bare(own_id), bare(remote_id));
+        let _ =
+            writeln!(text, "{SECRETS}\n{comment}{} {} : PSK {key}", bare(own_id), bare(remote_id));
     }
     (text, notes)
 }

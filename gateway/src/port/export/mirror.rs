@@ -117,7 +117,9 @@ impl<'c> Mirror<'c> {
     /// Proposals in the words of strongSwan 5, and those that it does not know.
     pub(super) fn proposals(&self, all: &[Proposal]) -> (Vec<String>, Vec<String>) {
         all.iter().map(ToString::to_string).partition(|words| {
-            let unknown = |word: &str| word.starts_with("ke") || word.starts_with("mlkem") || word.ends_with("iiv");
+            let unknown = |word: &str| {
+                word.starts_with("ke") || word.starts_with("mlkem") || word.ends_with("iiv")
+            };
             !words.split('-').any(unknown)
         })
     }

@@ -13,7 +13,8 @@ pub(super) fn text(connection: &Connection, via: Option<&str>) -> Made {
     let mut nets: Vec<_> = connection.children.iter().flat_map(|child| &child.remote).collect();
     nets.sort_unstable();
     nets.dedup();
-    let mut text = format!("# networks behind \"{}\": for a router on this side\n", connection.name);
+    let mut text =
+        format!("# networks behind \"{}\": for a router on this side\n", connection.name);
     for net in nets {
         let family = if matches!(net, ipnet::IpNet::V6(_)) { "-6 " } else { "" };
         text.push_str(&format!("ip {family}route add {net} via {gateway}\n"));

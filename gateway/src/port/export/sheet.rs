@@ -9,7 +9,8 @@ use super::mirror::{Mirror, joined};
 use crate::config::shown_duration;
 
 pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
-    let or = |text: String, otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text };
+    let or =
+        |text: String, otherwise: &str| if text.is_empty() { otherwise.to_owned() } else { text };
     let mut text = format!(
         "# IPsec tunnel between {} and {}\n\nPlease set this up on your gateway. Each of the algorithms is fine; the first is preferred.\n",
         mirror.gateway, mirror.peer_name
@@ -26,33 +27,65 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         (true, ..) => "pre-shared key, given to you by another way".to_owned(),
         (false, yours, ours) => format!("you: {yours}; we: {ours}"),
     };
-    rows(&mut text, "Gateways", &[
-        ("Our address", format!("{}{}", mirror.remote, if mirror.remote_port == 500 { String::new() } else { format!(", UDP port {}", mirror.remote_port) })),
-        ("Your address", or(mirror.own.join(", "), "any")),
-        ("Our identity", mirror.remote_id.clone()),
-        ("Your identity", mirror.own_id.clone()),
-        ("Authentication", proof),
-        ("Who calls", if mirror.calls { "you".into() } else { "both may".into() }),
-        ("Let through your firewall", "UDP 500 and 4500, both ways".into()),
-    ]);
-    rows(&mut text, "IKE (phase 1)", &[
-        ("Version", "IKEv2".into()),
-        ("Encryption", words(&mirror.policy.ike, TransformType::ENCR)),
-        ("Integrity", or(words(&mirror.policy.ike, TransformType::INTEG), "that of the AEAD")),
-        ("PRF", words(&mirror.policy.ike, TransformType::PRF)),
-        ("Diffie-Hellman group", words(&mirror.policy.ike, TransformType::KE)),
-        ("Proposals", joined(&mirror.policy.ike, "; ")),
-        ("Lifetime", shown_duration(mirror.policy.ike_lifetime.time)),
-        ("Dead peer detection", mirror.dpd.map_or("off".into(), |dpd| format!("every {}, dead after {}", shown_duration(dpd.interval), shown_duration(dpd.timeout)))),
-    ]);
-    rows(&mut text, "IPsec (phase 2)", &[
-        ("Protocol", "ESP in tunnel mode; in UDP (NAT traversal)".into()),
-        ("Encryption", words(&mirror.policy.esp, TransformType::ENCR)),
-        ("Integrity", or(words(&mirror.policy.esp, TransformType::INTEG), "that of the AEAD")),
-        ("PFS group", or(words(&mirror.policy.esp, TransformType::KE), "none")),
-        ("Proposals", joined(&mirror.policy.esp, "; ")),
-        ("Lifetime", shown_duration(mirror.policy.esp_lifetime.time)),
-    ]);
+    rows(
+        &mut text,
+        "Gateways",
+        &[
+            (
+                "Our address",
+                format!(
+                    "{}{}",
+                    mirror.remote,
+                    if mirror.remote_port == 500 {
+                        String::new()
+                    } else {
+                        format!(", UDP port {}", mirror.remote_port)
+                    }
+                ),
+            ),
+            ("Your address", or(mirror.own.join(", "), "any")),
+            ("Our identity", mirror.remote_id.clone()),
+            ("Your identity", mirror.own_id.clone()),
+            ("Authentication", proof),
+            ("Who calls", if mirror.calls { "you".into() } else { "both may".into() }),
+            ("Let through your firewall", "UDP 500 and 4500, both ways".into()),
+        ],
+    );
+    rows(
+        &mut text,
+        "IKE (phase 1)",
+        &[
+            ("Version", "IKEv2".into()),
+            ("Encryption", words(&mirror.policy.ike, TransformType::ENCR)),
+            ("Integrity", or(words(&mirror.policy.ike, TransformType::INTEG), "that of the AEAD")),
+            ("PRF", words(&mirror.policy.ike, TransformType::PRF)),
+            ("Diffie-Hellman group", words(&mirror.policy.ike, TransformType::KE)),
+            ("Proposals", joined(&mirror.policy.ike, "; ")),
+            ("Lifetime", shown_duration(mirror.policy.ike_lifetime.time)),
+            (
+                "Dead peer detection",
+                mirror.dpd.map_or("off".into(), |dpd| {
+                    format!(
+                        "every {}, dead after {}",
+                        shown_duration(dpd.interval),
+                        shown_duration(dpd.timeout)
+                    )
+                }),
+            ),
+        ],
+    );
+    rows(
+        &mut text,
+        "IPsec (phase 2)",
+        &[
+            ("Protocol", "ESP in tunnel mode; in UDP (NAT traversal)".into()),
+            ("Encryption", words(&mirror.policy.esp, TransformType::ENCR)),
+            ("Integrity", or(words(&mirror.policy.esp, TransformType::INTEG), "that of the AEAD")),
+            ("PFS group", or(words(&mirror.policy.esp, TransformType::KE), "none")),
+            ("Proposals", joined(&mirror.policy.esp, "; ")),
+            ("Lifetime", shown_duration(mirror.policy.esp_lifetime.time)),
+        ],
+    );
     let _ = write!(text, "\n## Networks\n\n| yours | ours |\n|---|---|\n");
     for child in &mirror.children {
         let _ = writeln!(text, "| {} | {} |", joined(child.own, ", "), joined(child.remote, ", "));
@@ -64,7 +97,9 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
 /// The words of one kind of algorithm in all proposals, each once; groups with their number.
 fn words(all: &[Proposal], kind: TransformType) -> String {
     let mut words: Vec<String> = Vec::new();
-    for transform in all.iter().flat_map(|proposal| &proposal.transforms).filter(|one| one.kind() == kind) {
+    for transform in
+        all.iter().flat_map(|proposal| &proposal.transforms).filter(|one| one.kind() == kind)
+    {
         let word = match transform {
             Transform::Ke(method) => format!("{transform} (group {})", method.0),
             other => other.to_string(),

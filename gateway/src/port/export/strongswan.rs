@@ -8,7 +8,10 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     let mut notes = Vec::new();
     let Mirror { name, remote, own_id, remote_id, .. } = mirror;
     let own = if mirror.own.is_empty() { "%any".into() } else { mirror.own.join(",") };
-    let mut text = format!("# {}\n# /etc/swanctl/conf.d/{name}.conf, then: swanctl --load-all\n", mirror.headline());
+    let mut text = format!(
+        "# {}\n# /etc/swanctl/conf.d/{name}.conf, then: swanctl --load-all\n",
+        mirror.headline()
+    );
     let _ = write!(
         text,
         "connections {{\n  {name} {{\n    version = 2\n    local_addrs = {own}\n    remote_addrs = {remote}\n"
@@ -30,7 +33,9 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         line(&mut text, 4, "ppk_required", if ppk.required { "yes" } else { "no" });
         notes.push("the post-quantum key is not in it: put it into `secrets { ppk-.. { id = .. secret = .. } }`".into());
     }
-    for (side, proof, id) in [("local", mirror.own_proof, own_id), ("remote", mirror.remote_proof, remote_id)] {
+    for (side, proof, id) in
+        [("local", mirror.own_proof, own_id), ("remote", mirror.remote_proof, remote_id)]
+    {
         let _ = writeln!(text, "    {side} {{");
         line(&mut text, 6, "auth", if proof == "psk" { "psk" } else { "pubkey" });
         if !id.is_empty() {
@@ -38,9 +43,15 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         }
         if proof != "psk" {
             let what = match (side, proof) {
-                ("local", "certificate") => "certs = FILE            # in /etc/swanctl/x509, its key in /etc/swanctl/private",
-                ("local", _) => "pubkeys = FILE          # in /etc/swanctl/pubkey, its key in /etc/swanctl/private",
-                (_, "certificate") => "cacerts = FILE          # in /etc/swanctl/x509ca, or certs = FILE",
+                ("local", "certificate") => {
+                    "certs = FILE            # in /etc/swanctl/x509, its key in /etc/swanctl/private"
+                }
+                ("local", _) => {
+                    "pubkeys = FILE          # in /etc/swanctl/pubkey, its key in /etc/swanctl/private"
+                }
+                (_, "certificate") => {
+                    "cacerts = FILE          # in /etc/swanctl/x509ca, or certs = FILE"
+                }
                 _ => "pubkeys = FILE          # in /etc/swanctl/pubkey",
             };
             let _ = writeln!(text, "      # {what}");
@@ -53,7 +64,12 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         let _ = writeln!(text, "      {} {{", child.name);
         line(&mut text, 8, "local_ts", &joined(child.own, ","));
         line(&mut text, 8, "remote_ts", &joined(child.remote, ","));
-        line(&mut text, 8, "esp_proposals", &known(mirror, &mirror.policy.esp, "esp_proposals", &mut notes));
+        line(
+            &mut text,
+            8,
+            "esp_proposals",
+            &known(mirror, &mirror.policy.esp, "esp_proposals", &mut notes),
+        );
         line(&mut text, 8, "rekey_time", &seconds(mirror.policy.esp_lifetime.time));
         line(&mut text, 8, "start_action", if mirror.calls { "start" } else { "trap|start" });
         line(&mut text, 8, "close_action", "start");
@@ -93,10 +109,17 @@ fn quoted(text: &str) -> String {
 }
 
 /// What it knows; all of them where it knows none.
-fn known(mirror: &Mirror<'_>, all: &[ikev2::Proposal], key: &str, notes: &mut Vec<String>) -> String {
+fn known(
+    mirror: &Mirror<'_>,
+    all: &[ikev2::Proposal],
+    key: &str,
+    notes: &mut Vec<String>,
+) -> String {
     let (known, unknown) = mirror.proposals(all);
     if known.is_empty() {
-        notes.push(format!("`{key}` needs strongSwan 6 for ML-KEM, and has no words for implicit IVs"));
+        notes.push(format!(
+            "`{key}` needs strongSwan 6 for ML-KEM, and has no words for implicit IVs"
+        ));
         return unknown.join(",");
     }
     known.join(",")

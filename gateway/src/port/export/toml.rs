@@ -8,9 +8,10 @@ use super::mirror::{Mirror, joined};
 use crate::config::{built_in_policy, shown_duration};
 
 pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
-    let mut text = format!("# {}\n", mirror.headline());
-    let policy = policy(mirror, &mut text);
     let quoted = |text: &str| ::toml::Value::String(text.to_owned()).to_string();
+    let mut text =
+        format!("# {}\n[gateway]\nname = {}\n", mirror.headline(), quoted(mirror.peer_name));
+    let policy = policy(mirror, &mut text);
     let list = |children: Vec<String>| {
         let quoted: Vec<String> = children.iter().map(|text| quoted(text)).collect();
         format!("[{}]", quoted.join(", "))
@@ -44,6 +45,10 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     }
     line("local_subnets", &nets(true));
     line("remote_subnets", &nets(false));
+    if !mirror.calls {
+        // One of two that calls is enough.
+        line("start", &quoted("respond-only"));
+    }
     let mut notes = vec![format!("the key belongs into {}.psk beside it, mode 0600", mirror.name)];
     if !mirror.is_psk() {
         notes.push("add `cert`, `key` and `ca` (docs/certificates.md)".into());
@@ -64,7 +69,13 @@ fn policy(mirror: &Mirror<'_>, text: &mut String) -> String {
         let all: Vec<String> = all.iter().map(|one| format!("\"{one}\"")).collect();
         format!("[{}]", joined(&all, ", "))
     };
-    let _ = write!(text, "\n[policy.{}]\nike = {}\nesp = {}\n", policy.name, list(&policy.ike), list(&policy.esp));
+    let _ = write!(
+        text,
+        "\n[policy.{}]\nike = {}\nesp = {}\n",
+        policy.name,
+        list(&policy.ike),
+        list(&policy.esp)
+    );
     let lives = [("ike_lifetime", policy.ike_lifetime), ("esp_lifetime", policy.esp_lifetime)];
     for (key, life) in lives {
         let _ = writeln!(text, "{key} = \"{}\"", shown_duration(life.time));

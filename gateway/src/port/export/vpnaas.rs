@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use ikev2::{Proposal, Transform};
 use ikev2::registry::TransformType;
+use ikev2::{Proposal, Transform};
 
 use super::mirror::{Mirror, joined};
 
@@ -15,19 +15,32 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     let esp = choose(&mirror.policy.esp, "esp", false)?;
     let Mirror { name, remote, remote_id, .. } = mirror;
     if !mirror.is_psk() {
-        return Err("VPNaaS knows pre-shared keys only, and this connection has certificates".into());
+        return Err(
+            "VPNaaS knows pre-shared keys only, and this connection has certificates".into()
+        );
     }
-    let v6 = mirror.children.iter().flat_map(|child| child.own).any(|net| matches!(net, ipnet::IpNet::V6(_)));
-    let v4 = mirror.children.iter().flat_map(|child| child.own).any(|net| matches!(net, ipnet::IpNet::V4(_)));
+    let v6 = mirror
+        .children
+        .iter()
+        .flat_map(|child| child.own)
+        .any(|net| matches!(net, ipnet::IpNet::V6(_)));
+    let v4 = mirror
+        .children
+        .iter()
+        .flat_map(|child| child.own)
+        .any(|net| matches!(net, ipnet::IpNet::V4(_)));
     if v4 && v6 {
-        return Err("an endpoint group of VPNaaS has one IP version: make a connection for each".into());
+        return Err(
+            "an endpoint group of VPNaaS has one IP version: make a connection for each".into()
+        );
     }
     let mut nets: Vec<_> = mirror.children.iter().flat_map(|child| child.remote).collect();
     nets.sort_unstable();
     nets.dedup();
     let own: Vec<_> = mirror.children.iter().flat_map(|child| child.own).collect();
     let mut text = format!("# {}\n", mirror.headline());
-    let _ = writeln!(text, "# ROUTER and SUBNET are those of the network(s) {}", joined(&own, ", "));
+    let _ =
+        writeln!(text, "# ROUTER and SUBNET are those of the network(s) {}", joined(&own, ", "));
     let key = match &mirror.key {
         Some(key) => format!("PSK='{}'", key.as_str()),
         None => "read -r PSK < THE-KEY-FILE     # what both sides have".into(),
@@ -37,20 +50,37 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     let _ = writeln!(
         text,
         "openstack vpn ike policy create {name}-ike --ike-version v2 --encryption-algorithm {} --auth-algorithm {} --pfs {} --lifetime {}",
-        ike.cipher, ike.hash, ike.group, seconds(mirror.policy.ike_lifetime.time)
+        ike.cipher,
+        ike.hash,
+        ike.group,
+        seconds(mirror.policy.ike_lifetime.time)
     );
     let _ = writeln!(
         text,
         "openstack vpn ipsec policy create {name}-esp --transform-protocol esp --encapsulation-mode tunnel --encryption-algorithm {} --auth-algorithm {} --pfs {} --lifetime {}",
-        esp.cipher, esp.hash, esp.group, seconds(mirror.policy.esp_lifetime.time)
+        esp.cipher,
+        esp.hash,
+        esp.group,
+        seconds(mirror.policy.esp_lifetime.time)
     );
     let _ = writeln!(text, "openstack vpn service create {name}-service --router ROUTER");
-    let _ = writeln!(text, "openstack vpn endpoint group create {name}-local --type subnet --value SUBNET");
+    let _ = writeln!(
+        text,
+        "openstack vpn endpoint group create {name}-local --type subnet --value SUBNET"
+    );
     let values: String = nets.iter().map(|net| format!(" --value {net}")).collect();
     let _ = writeln!(text, "openstack vpn endpoint group create {name}-peer --type cidr{values}");
-    let local_id = if mirror.own_id.is_empty() { String::new() } else { format!(" --local-id {}", mirror.own_id) };
+    let local_id = if mirror.own_id.is_empty() {
+        String::new()
+    } else {
+        format!(" --local-id {}", mirror.own_id)
+    };
     let dpd = mirror.dpd.map_or_else(String::new, |dpd| {
-        format!(" --dpd action=restart,interval={},timeout={}", dpd.interval.as_secs(), dpd.timeout.as_secs())
+        format!(
+            " --dpd action=restart,interval={},timeout={}",
+            dpd.interval.as_secs(),
+            dpd.timeout.as_secs()
+        )
     });
     let _ = writeln!(
         text,
@@ -58,7 +88,9 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     );
     let mut notes = vec!["fill in ROUTER and SUBNET".to_owned()];
     if esp.group == "group14" && !has_group(&mirror.policy.esp) {
-        notes.push("VPNaaS always asks for PFS; our `esp` has no group: add `modp2048` to it".into());
+        notes.push(
+            "VPNaaS always asks for PFS; our `esp` has no group: add `modp2048` to it".into(),
+        );
     }
     Ok((text, notes))
 }
@@ -76,16 +108,29 @@ fn has_group(all: &[Proposal]) -> bool {
 
 /// The first proposal of CBC ciphers, else of AES-GCM; of each kind what comes first and VPNaaS has.
 fn choose(all: &[Proposal], key: &str, is_ike: bool) -> Result<Choice, String> {
-    let further = |proposal: &&Proposal| !proposal.transforms.iter().any(|one| matches!(one, Transform::AddKe(..)));
+    let further = |proposal: &&Proposal| {
+        !proposal.transforms.iter().any(|one| matches!(one, Transform::AddKe(..)))
+    };
     let found = all.iter().filter(further).find_map(|one| choice(one, false, is_ike));
-    let found = found.or_else(|| all.iter().filter(further).find_map(|one| choice(one, true, is_ike)));
-    found.ok_or_else(|| format!("VPNaaS has none of the algorithms in `{key}`: use a policy with aes256-sha256-modp2048"))
+    let found =
+        found.or_else(|| all.iter().filter(further).find_map(|one| choice(one, true, is_ike)));
+    found.ok_or_else(|| {
+        format!(
+            "VPNaaS has none of the algorithms in `{key}`: use a policy with aes256-sha256-modp2048"
+        )
+    })
 }
 
 fn choice(proposal: &Proposal, gcm: bool, is_ike: bool) -> Option<Choice> {
     let words: Vec<String> = proposal.transforms.iter().map(ToString::to_string).collect();
-    let any = |known: &[&'static str]| known.iter().find(|word| words.iter().any(|own| own == *word)).copied();
-    let cipher = if gcm { any(&["aes256gcm16", "aes192gcm16", "aes128gcm16"]) } else { any(&["aes256", "aes192", "aes128"]) }?;
+    let any = |known: &[&'static str]| {
+        known.iter().find(|word| words.iter().any(|own| own == *word)).copied()
+    };
+    let cipher = if gcm {
+        any(&["aes256gcm16", "aes192gcm16", "aes128gcm16"])
+    } else {
+        any(&["aes256", "aes192", "aes128"])
+    }?;
     let hash = if gcm {
         // It says which PRF; ESP has none.
         let prf = any(&["prfsha256", "prfsha384", "prfsha512"]);
@@ -93,10 +138,14 @@ fn choice(proposal: &Proposal, gcm: bool, is_ike: bool) -> Option<Choice> {
     } else {
         any(&["sha256", "sha384", "sha512"])?
     };
-    let groups: Vec<u16> = proposal.transforms.iter().filter_map(|one| match one {
-        Transform::Ke(method) => Some(method.0),
-        _ => None,
-    }).collect();
+    let groups: Vec<u16> = proposal
+        .transforms
+        .iter()
+        .filter_map(|one| match one {
+            Transform::Ke(method) => Some(method.0),
+            _ => None,
+        })
+        .collect();
     let known = [14, 19, 20, 15, 16, 21, 31, 17, 18];
     let number = known.into_iter().find(|number| groups.contains(number));
     let number = if is_ike { number? } else { number.unwrap_or(14) };
