@@ -7,6 +7,8 @@
 //!
 //! A code keeps its meaning for ever: texts may become better, numbers are not used again.
 
+use std::fmt::Write as _;
+
 use crate::{config, status};
 
 /// What there is to say about one code.
@@ -39,7 +41,7 @@ pub fn markdown() -> String {
         "# Every code\n\n`E` is an error, `W` a warning. The same is said by `s2s-gw error CODE`, which made this page: `s2s-gw error --markdown`.\n",
     );
     for one in all() {
-        text.push_str(&format!("\n## {}: {}\n\n{}\n", one.id, one.title, one.text));
+        let _ = write!(text, "\n## {}: {}\n\n{}\n", one.id, one.title, one.text);
     }
     text
 }

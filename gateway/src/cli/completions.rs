@@ -99,12 +99,9 @@ fn in_file(path: &Path) -> BTreeSet<String> {
     let read =
         |path: &Path| -> Option<toml::Table> { std::fs::read_to_string(path).ok()?.parse().ok() };
     let Some(main) = read(path) else { return BTreeSet::new() };
-    let texts = |value: &toml::Value| match value {
-        toml::Value::String(one) => vec![one.clone()],
-        toml::Value::Array(all) => {
-            all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-        }
-        _ => Vec::new(),
+    let texts = |value: &toml::Value| -> Vec<String> {
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        list.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
     };
     let directory = path.parent().unwrap_or(Path::new(""));
     let included = main.get("include").map(texts).unwrap_or_default();

@@ -99,7 +99,7 @@ impl Init {
         store(&file, 0o644, &[toml(&answers).as_bytes()])?;
         let config = checked(&file)?;
         let peer_files = self.peer_files(&config, &answers, &peer_dir, &key)?;
-        self.tell(&answers, &file, &psk, &peer_files)
+        tell(&answers, &file, &psk, &peer_files)
     }
 
     /// Writes what the other side needs.
@@ -135,53 +135,40 @@ impl Init {
         Ok(vec![file, psk])
     }
 
-    fn tell(&self, answers: &Answers, file: &Path, psk: &Path, peer: &[PathBuf]) -> Outcome {
-        let mut text = format!(
-            "for this site:\n  {}\n  {}   the key\nfor {}:\n",
-            file.display(),
-            psk.display(),
-            answers.name
-        );
-        for path in peer {
-            let _ = writeln!(text, "  {}", path.display());
-        }
-        let _ = write!(
-            text,
-            "\nnext:\n  copy the first two to /etc/s2s-gw, and bring the others to {} by a way that\n  nobody reads along (they have the key)\n  sysctl -w net.ipv4.ip_forward=1; s2s-gw run       on both gateways, as root\n  s2s-gw status\n",
-            answers.name
-        );
-        print(&text)
-    }
-
     fn ask(&self) -> Result<Answers, Failure> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let mut asked = Asked { number: 0, missing: Vec::new() };
         let our_name = plain(self.our_name.as_ref().unwrap_or(&host));
-        let name =
-            asked.one(&self.name, "--name", "What is the other site called?", "berlin", is_name)?;
+        let name = asked.one(
+            self.name.as_ref(),
+            "--name",
+            "What is the other site called?",
+            "berlin",
+            is_name,
+        )?;
         let our_address = asked.one(
-            &self.our_address,
+            self.our_address.as_ref(),
             "--our-address",
             "Where does it reach this gateway (address or DNS name)?",
             "203.0.113.10",
             is_host,
         )?;
         let peer_address = asked.one(
-            &self.peer_address,
+            self.peer_address.as_ref(),
             "--peer-address",
             "Where is its gateway (`any`: it has no fixed address)?",
             "198.51.100.20",
             is_peer,
         )?;
         let ours = asked.one(
-            &self.our_networks,
+            self.our_networks.as_ref(),
             "--our-networks",
             "Which networks are here (commas between)?",
             "10.1.0.0/16",
             is_networks,
         )?;
         let theirs = asked.one(
-            &self.peer_networks,
+            self.peer_networks.as_ref(),
             "--peer-networks",
             "Which networks are there?",
             "10.2.0.0/16",
@@ -201,6 +188,25 @@ impl Init {
     }
 }
 
+/// What there is now, and what to do with it.
+fn tell(answers: &Answers, file: &Path, psk: &Path, peer: &[PathBuf]) -> Outcome {
+    let mut text = format!(
+        "for this site:\n  {}\n  {}   the key\nfor {}:\n",
+        file.display(),
+        psk.display(),
+        answers.name
+    );
+    for path in peer {
+        let _ = writeln!(text, "  {}", path.display());
+    }
+    let _ = write!(
+        text,
+        "\nnext:\n  copy the first two to /etc/s2s-gw, and bring the others to {} by a way that\n  nobody reads along (they have the key)\n  sysctl -w net.ipv4.ip_forward=1; s2s-gw run       on both gateways, as root\n  s2s-gw status\n",
+        answers.name
+    );
+    print(&text)
+}
+
 /// What was asked so far.
 struct Asked {
     number: u8,
@@ -215,7 +221,7 @@ impl Asked {
     /// The option, or what is answered until that can be used.
     fn one(
         &mut self,
-        given: &Option<String>,
+        given: Option<&String>,
         option: &'static str,
         question: &str,
         example: &str,

@@ -20,6 +20,7 @@ use crate::port::{self, Files, Input, Kind, Options, Written, export};
 #[command(
     after_help = "Examples:\n  s2s-gw import swanctl /etc/swanctl/swanctl.conf -o s2s-gw.toml\n  s2s-gw import ipsec /etc/ipsec.conf /etc/ipsec.secrets -o s2s-gw.toml\n  s2s-gw import vpnaas connection.json policies.json service.json\n  s2s-gw import aws vpn-0a1b2c.xml --remote 10.20.0.0/16 -o s2s-gw.toml\n\nNOTE lines in the result say what is not as it was. Exit code 1: a tunnel\nneeds something to be done first."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Import {
     /// What the files are
     kind: Kind,

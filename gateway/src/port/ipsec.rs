@@ -40,7 +40,6 @@ fn connection(conn: &Conn, keys: &[Key]) -> Result<Foreign, Box<Diagnostic>> {
     let mut one =
         Foreign { name: conn.name.clone(), place: Some(conn.place.clone()), ..Foreign::default() };
     one.sides = [side(conn, "left"), side(conn, "right")];
-    one.description = word("connalias").to_owned();
     one.start = match word("auto") {
         "start" | "up" => "always",
         "route" | "ondemand" => "on-demand",
@@ -137,7 +136,7 @@ fn auth(conn: &Conn, one: &mut Foreign) {
     for (at, which) in ["left", "right"].into_iter().enumerate() {
         let own = word(&format!("{which}auth"));
         let said = if own.is_empty() { word("authby") } else { own };
-        if said.starts_with("eap") || said.starts_with("xauth") || word("xauth") != "" {
+        if said.starts_with("eap") || said.starts_with("xauth") || !word("xauth").is_empty() {
             one.impossible.get_or_insert(
                 "it has logins for people (EAP, XAUTH): use a key or certificates".into(),
             );

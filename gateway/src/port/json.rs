@@ -55,36 +55,23 @@ impl Object {
 
     /// A list, or text with what would be one: `['10.1.0.0/16']`, `10.1.0.0/16,10.2.0.0/16`.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
-        let own;
-        let items = match self.values.get(key) {
-            Some(Value::Array(items)) => items,
-            Some(Value::String(text)) => match as_python(text) {
-                Some(Value::Array(items)) => {
-                    own = items;
-                    &own
-                }
-                _ => {
-                    let words = text.split([',', '\n', ' ']).map(str::trim);
-                    return words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
-                }
-            },
-            _ => return Vec::new(),
-        };
-        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        let Some(value) = self.values.get(key) else { return Vec::new() };
+        let text = value.as_str().unwrap_or("");
+        let parsed = as_python(text);
+        if let Some(items) = value.as_array().or_else(|| parsed.as_ref()?.as_array()) {
+            return items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
+        }
+        let words = text.split([',', '\n', ' ']).map(str::trim);
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
     }
 
     /// A value of an object in this one, which may be the text of one.
     pub(super) fn inner(&self, key: &str, inner: &str) -> String {
-        let of = |value: &Value| match value.get(inner) {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
-        };
-        match self.values.get(key) {
-            Some(Value::String(text)) => as_python(text).as_ref().map(of).unwrap_or_default(),
-            Some(value) => of(value),
-            None => String::new(),
-        }
+        let Some(value) = self.values.get(key) else { return String::new() };
+        let parsed = value.as_str().and_then(as_python);
+        let found = parsed.as_ref().unwrap_or(value).get(inner);
+        let text = found.and_then(|found| found.as_str().map(str::to_owned));
+        text.or_else(|| Some(found?.as_number()?.to_string())).unwrap_or_default()
     }
 
     /// Whether it goes by this name or identifier.
@@ -131,10 +118,8 @@ pub(super) fn documents(
     let all = all.map_err(|error| {
         let at = offset(&input.text, error.line(), error.column());
         // Its words may repeat a value.
-        let message = match error.classify() {
-            serde_json::error::Category::Eof => "this JSON is cut off",
-            _ => "this is not JSON",
-        };
+        let cut = error.is_eof();
+        let message = if cut { "this JSON is cut off" } else { "this is not JSON" };
         syntax(
             &place(source, &input.text, at..at + 1),
             message,

@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use ikev2::Identity;
 use ipnet::IpNet;
 
-use super::foreign::{Foreign, Pair, Secret, Side};
+use super::foreign::{Foreign, Pair, Secret};
 use super::note::Note;
+use super::together::{keys_apart, merge, separate};
 use crate::config::{Place, is_host};
 
 /// A connection that a configuration can have.
@@ -40,56 +41,8 @@ pub(super) fn mend(connections: Vec<Foreign>) -> Vec<Mended> {
     let all = merge(connections).into_iter().map(|one| mend_one(one, &mut names));
     let mut all: Vec<Mended> = all.collect();
     separate(&mut all);
+    keys_apart(&mut all);
     all
-}
-
-/// Connections between the same gateways with the same identities: their networks go into one.
-fn merge(connections: Vec<Foreign>) -> Vec<Foreign> {
-    let mut merged: Vec<Foreign> = Vec::new();
-    for one in connections {
-        let same = merged.iter_mut().find(|other| {
-            let shared = |address| other.sides[1].addresses.contains(address);
-            let peers = one.sides[1].addresses.iter().any(shared)
-                || one.sides[1].addresses.is_empty() && other.sides[1].addresses.is_empty();
-            let ids = |at: usize| identity_text(&one.sides[at]) == identity_text(&other.sides[at]);
-            let fine = one.impossible.is_none() && other.impossible.is_none();
-            peers && ids(0) && ids(1) && !one.disabled && !other.disabled && fine
-        });
-        let Some(other) = same else {
-            merged.push(one);
-            continue;
-        };
-        let what = format!(
-            "`{}` is for the same peer as `{}`; its networks are in that one here",
-            one.name, other.name
-        );
-        let words = |offers: &[super::foreign::Offer]| -> Vec<String> {
-            offers.iter().map(|offer| offer.words.clone()).collect()
-        };
-        let differs = words(&one.ike) != words(&other.ike)
-            || words(&one.esp) != words(&other.esp)
-            || one.esp_lifetime != other.esp_lifetime
-            || one.psk.is_some() && one.psk != other.psk;
-        let note = Note::new(one.place.as_ref(), what);
-        other.note(if differs {
-            note.fix(format!(
-                "see that what differs besides is meant for both: `{}` counts",
-                other.name
-            ))
-        } else {
-            note
-        });
-        other.pairs.extend(one.pairs);
-        other.split = true;
-        other.notes.extend(one.notes);
-    }
-    merged
-}
-
-fn identity_text(side: &Side) -> &str {
-    let id = side.id.trim_start_matches('@');
-    // What is not said is the address.
-    if side.addresses.iter().any(|address| address == id) { "" } else { id }
 }
 
 fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
@@ -175,7 +128,7 @@ fn name(one: &Foreign, names: &mut BTreeSet<String>) -> String {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let lower = one.name.to_lowercase();
     let mut plain: String = lower.chars().map(|c| if fits(c) { c } else { '-' }).take(28).collect();
-    plain = plain.trim_matches('-').to_owned();
+    plain = plain.trim_matches('-').into();
     if plain.is_empty() {
         plain = "site".into();
     }
@@ -382,35 +335,3 @@ fn key(one: &mut Foreign) -> Option<Secret> {
 
 /// As the configuration wants it.
 const KEY_MIN: usize = 16;
-
-/// E0312: for the same packets the first one goes first.
-fn separate(all: &mut [Mended]) {
-    for at in 1..all.len() {
-        let (earlier, later) = all.split_at_mut(at);
-        let Some(later) = later.first_mut() else { continue };
-        if later.foreign.impossible.is_some() {
-            continue;
-        }
-        while let Some(other) = earlier.iter().find(|other| claims_same(other, later)) {
-            let what = format!(
-                "`{}` has the same networks as `{}`, which carries while it is up: this one stands by",
-                later.name, other.name
-            );
-            later.metric = other.metric + 100;
-            let place = later.foreign.place.clone();
-            later.foreign.note(
-                Note::new(place.as_ref(), what)
-                    .fix("exchange the two `metric` to prefer the other"),
-            );
-        }
-    }
-}
-
-fn claims_same(earlier: &Mended, later: &Mended) -> bool {
-    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
-    let common = earlier.local.iter().any(|a| later.local.iter().any(|b| overlap(a, b)));
-    let live = earlier.foreign.impossible.is_none();
-    live && common
-        && earlier.metric == later.metric
-        && later.remote.iter().any(|net| earlier.remote.contains(net))
-}

@@ -143,11 +143,10 @@ fn alias(word: &str) -> Option<String> {
 
 /// The word of a group by its number in the registry of IANA.
 pub(super) fn group(number: u16) -> Option<&'static str> {
-    let words = ikev2::keyword::TABLE.iter().find_map(|row| match row.transform {
-        Transform::Ke(method) if method.0 == number => Some(row.word()),
-        _ => None,
-    });
-    words
+    ikev2::keyword::TABLE.iter().find_map(|row| {
+        let Transform::Ke(method) = row.transform else { return None };
+        (method.0 == number).then(|| row.word())
+    })
 }
 
 /// Whether a word may stand in a proposal here, or why not.

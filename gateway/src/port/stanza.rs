@@ -213,7 +213,7 @@ fn setting(
     if let Some(conn) = stanzas.conns.last_mut() {
         let line = Line { value: unquoted.to_owned(), place };
         // Both spellings are in use.
-        conn.lines.push((key.replace('-', "").replace('_', "").to_ascii_lowercase(), line));
+        conn.lines.push((key.replace(['-', '_'], "").to_ascii_lowercase(), line));
     }
     Ok(())
 }

@@ -246,12 +246,9 @@ fn child(child: &Section, first: bool, one: &mut Foreign) -> Result<(), Box<Diag
         );
     }
     if let Some(window) = child.get("replay_window") {
-        match window.value.parse::<u32>() {
-            // Ours is larger where it matters, and it is not negotiated.
-            Ok(packets) if packets > 4096 => {
-                one.extra.push(("replay_window", packets.min(65_536).to_string()))
-            }
-            _ => {}
+        // Ours is larger where it matters, and it is not negotiated.
+        if let Some(packets) = window.value.parse::<u32>().ok().filter(|packets| *packets > 4096) {
+            one.extra.push(("replay_window", packets.min(65_536).to_string()));
         }
     }
     for key in

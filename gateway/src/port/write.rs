@@ -42,7 +42,7 @@ pub struct Written {
 pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
     let mended = mend(parsed.connections);
     let ours =
-        mended.iter().flat_map(|one| one.foreign.sides.first()).flat_map(|side| &side.addresses);
+        mended.iter().filter_map(|one| one.foreign.sides.first()).flat_map(|side| &side.addresses);
     let mut listened: Vec<String> =
         ours.filter(|text| text.parse::<IpAddr>().is_ok()).cloned().collect();
     listened.sort_unstable();
