@@ -7,6 +7,8 @@
 //!
 //! A code keeps its meaning for ever: texts may become better, numbers are not used again.
 
+use std::fmt::Write as _;
+
 use crate::{config, status};
 
 /// What there is to say about one code.
@@ -30,6 +32,18 @@ pub fn all() -> impl Iterator<Item = Explanation> {
 #[must_use]
 pub fn explain(id: &str) -> Option<Explanation> {
     all().find(|one| one.id.eq_ignore_ascii_case(id))
+}
+
+/// All of them as a page of Markdown: docs/errors.md.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "# Every code\n\n`E` is an error, `W` a warning. The same is said by `s2s-gw error CODE`, which made this page: `s2s-gw error --markdown`.\n",
+    );
+    for one in all() {
+        let _ = write!(text, "\n## {}: {}\n\n{}\n", one.id, one.title, one.text);
+    }
+    text
 }
 
 /// The codes that differ from this text in one character, at most three: what was meant, perhaps.
@@ -104,6 +118,12 @@ mod tests {
             assert!(!title.is_empty() && !title.ends_with('.'), "{id}");
             assert!(text.len() > 60 && text.ends_with('.'), "{id}");
         }
+    }
+
+    #[test]
+    fn the_page_in_the_documentation_is_what_the_program_says() {
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors.md"));
+        assert!(page == markdown(), "make it anew: s2s-gw error --markdown > docs/errors.md");
     }
 
     #[test]

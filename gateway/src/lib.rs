@@ -25,3 +25,8 @@ mod sandbox;
 pub mod status;
 pub mod sys;
 mod web;
+
+/// The guide for those who embed the libraries: its code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub mod embedding {}

@@ -52,10 +52,17 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         apt(&args)?;
     }
     drop(forbidden);
-    if packages.contains(&"charon-systemd") && Path::new("/run/systemd/system").exists() {
-        let unit = ["disable", "--now", "strongswan.service"];
-        let quiet = Command::new("systemctl").args(unit).stderr(Stdio::null()).status();
-        ensure!(quiet?.success(), "cannot disable strongswan.service, please do");
+    for (package, unit) in [
+        ("charon-systemd", "strongswan.service"),
+        ("strongswan-starter", "strongswan-starter.service"),
+    ] {
+        if packages.contains(&package) && Path::new("/run/systemd/system").exists() {
+            let quiet = Command::new("systemctl")
+                .args(["disable", "--now", unit])
+                .stderr(Stdio::null())
+                .status();
+            ensure!(quiet?.success(), "cannot disable {unit}, please do");
+        }
     }
     let left: Vec<u32> = charons().into_iter().filter(|pid| !before.contains(pid)).collect();
     ensure!(left.is_empty(), "the packages started charon (pid {left:?}); please stop it");
@@ -125,12 +132,14 @@ pub(crate) fn is_root() -> bool {
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Where one of the files is (any of those separated by a space), and the package that brings it.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("/usr/sbin/swanctl", "strongswan-swanctl"),
     ("/usr/sbin/charon-systemd", "charon-systemd"),
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-openssl.so", "libstrongswan-standard-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-curve25519.so", "libstrongswan-extra-plugins"),
+    ("/usr/lib/ipsec/starter", "strongswan-starter"),
+    ("/usr/lib/ipsec/charon", "strongswan-charon"),
     ("/usr/bin/pki", "strongswan-pki"),
     ("/usr/sbin/nft /sbin/nft", "nftables"),
     ("/usr/bin/ip /sbin/ip /bin/ip", "iproute2"),

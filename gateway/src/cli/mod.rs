@@ -11,6 +11,8 @@
 //!   screen.rs    how large a terminal is, and drawing on it again and again
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
+//!   init.rs      init                    a first configuration, by five questions
+//!   completions.rs, man.rs               for shells, and for man
 //!   port.rs      import, export          configurations of other programs
 //!   explain.rs   explain                    the way that a packet would take
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
@@ -25,10 +27,13 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod client;
+mod completions;
 mod doctor;
 mod events;
 mod explain;
 mod failover;
+mod init;
+mod man;
 mod metrics;
 mod offline;
 mod output;
@@ -57,6 +62,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = demo::run_inner() {
         return code;
     }
+    completions::answer();
     let outcome = match Cli::try_parse() {
         Ok(Cli { command: Some(command) }) => command.run(),
         Ok(Cli { command: None }) => status::bare(Cli::command()),
@@ -117,12 +123,15 @@ commands! {
     Ping: ping::Ping,
     Traceroute: ping::Traceroute,
     Demo: offline::Demo,
+    Init: init::Init,
     Error: offline::Error,
     Genpsk: offline::Genpsk,
     Import: port::Import,
     Export: port::Export,
     Pki: pki::Pki,
     Schema: offline::Schema,
+    Completions: completions::Completions,
+    Man: man::ManPage,
     Version: offline::Version,
 }
 

@@ -114,10 +114,16 @@ pub(super) struct Error {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Print all of them as a page of Markdown, as in docs/errors.md
+    #[arg(long, conflicts_with_all = ["code", "json"])]
+    markdown: bool,
 }
 
 impl Error {
     pub(super) fn run(self) -> Outcome {
+        if self.markdown {
+            return print(&codes::markdown());
+        }
         let Some(code) = self.code else {
             if self.json {
                 let all: Vec<Value> = codes::all().map(as_json).collect();

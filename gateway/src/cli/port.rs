@@ -20,6 +20,7 @@ use crate::port::{self, Files, Input, Kind, Options, Written, export};
 #[command(
     after_help = "Examples:\n  s2s-gw import swanctl /etc/swanctl/swanctl.conf -o s2s-gw.toml\n  s2s-gw import ipsec /etc/ipsec.conf /etc/ipsec.secrets -o s2s-gw.toml\n  s2s-gw import vpnaas connection.json policies.json service.json\n  s2s-gw import aws vpn-0a1b2c.xml --remote 10.20.0.0/16 -o s2s-gw.toml\n\nNOTE lines in the result say what is not as it was. Exit code 1: a tunnel\nneeds something to be done first."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Import {
     /// What the files are
     kind: Kind,
@@ -69,7 +70,8 @@ impl Import {
             key_directory: shown_directory(directory, beside),
             inline: self.inline_keys,
         };
-        let parsed = port::parse(self.kind, &inputs, &mut Disk, &options)
+        let mut disk = Disk { left: INCLUDED_MAX };
+        let parsed = port::parse(self.kind, &inputs, &mut disk, &options)
             .map_err(|fault| refused(&fault))?;
         let written = port::write(self.kind, parsed, &options);
         for note in &written.notes {
@@ -215,7 +217,12 @@ pub(super) fn store(path: &Path, mode: u32, parts: &[&[u8]]) -> Result<(), Failu
 }
 
 /// The files of this machine.
-struct Disk;
+struct Disk {
+    /// So many more: files can include each other.
+    left: usize,
+}
+
+const INCLUDED_MAX: usize = 1000;
 
 impl Files for Disk {
     fn included(&mut self, pattern: &str, from: &Path) -> Result<Vec<Input>, String> {
@@ -224,6 +231,10 @@ impl Files for Disk {
         if found.is_empty() && !pattern.to_string_lossy().contains('*') {
             return Err("it cannot be found".into());
         }
+        self.left = self
+            .left
+            .checked_sub(found.len())
+            .ok_or("too many files, or they include each other")?;
         found
             .iter()
             .map(|file| read(file).map_err(|why| why.sentence.unwrap_or_default()))

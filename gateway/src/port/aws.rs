@@ -112,7 +112,7 @@ fn of_xml(
         parsed.connections.push(self::tunnel(
             tunnel,
             &format!("{id}-{}", number + 1),
-            place,
+            &place,
             is_static,
             options,
         ));
@@ -131,7 +131,7 @@ fn inside(node: Node<'_, '_>, path: &str) -> String {
 fn tunnel(
     node: Node<'_, '_>,
     name: &str,
-    place: Place,
+    place: &Place,
     is_static: bool,
     options: &Options,
 ) -> Foreign {
@@ -169,7 +169,7 @@ fn tunnel(
         "the file says {} for IKE; the stronger ones that AWS takes are offered",
         said.join(", ")
     );
-    one.note(Note::new(Some(&place), what).fix("see that the tunnel options of the connection do not exclude AES256-GCM-16 with group 20, or AES256, SHA2-256 and group 14"));
+    one.note(Note::new(Some(place), what).fix("see that the tunnel options of the connection do not exclude AES256-GCM-16 with group 20, or AES256, SHA2-256 and group 14"));
     if let (Some(interval), Ok(retries)) = (
         seconds("ipsec/dead_peer_detection/interval"),
         inside(node, "ipsec/dead_peer_detection/retries").parse::<u32>(),
@@ -183,15 +183,9 @@ fn tunnel(
     if !inside(node, "vpn_gateway/bgp/asn").is_empty() && !is_static {
         let what = "it is made for BGP, which this gateway does not speak";
         one.note(
-            Note::new(Some(&place), what)
+            Note::new(Some(place), what)
                 .fix("make the VPN connection with static routes, and add those of this site there")
                 .grave(),
-        );
-    }
-    if options.routes.is_empty() {
-        let what = "the file does not say which networks are in AWS";
-        one.note(
-            Note::new(Some(&place), what).fix("write them into `routes`, if --remote has not"),
         );
     }
     one

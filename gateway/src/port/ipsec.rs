@@ -24,10 +24,9 @@ pub(super) fn parse(inputs: &[Input], files: &mut dyn Files) -> Result<Parsed, B
     notes.extend(more);
     let mut connections = Vec::new();
     for conn in &conns {
-        // A base of others has no peer of its own, or nobody loads it.
-        let is_base = conn.lines.get("auto").is_none_or(|line| line.value == "ignore");
-        let named = conns.len() > 1 && !conn.lines.contains_key("right");
-        if is_base && (named || conn.lines.get("auto").is_some()) {
+        // A base of others, which nobody loads by itself.
+        let loaded = conn.lines.get("auto").is_some_and(|line| line.value != "ignore");
+        if !loaded && (conn.is_base || conn.lines.contains_key("auto")) {
             continue;
         }
         connections.push(connection(conn, &keys)?);
@@ -41,7 +40,6 @@ fn connection(conn: &Conn, keys: &[Key]) -> Result<Foreign, Box<Diagnostic>> {
     let mut one =
         Foreign { name: conn.name.clone(), place: Some(conn.place.clone()), ..Foreign::default() };
     one.sides = [side(conn, "left"), side(conn, "right")];
-    one.description = word("connalias").to_owned();
     one.start = match word("auto") {
         "start" | "up" => "always",
         "route" | "ondemand" => "on-demand",
@@ -138,7 +136,7 @@ fn auth(conn: &Conn, one: &mut Foreign) {
     for (at, which) in ["left", "right"].into_iter().enumerate() {
         let own = word(&format!("{which}auth"));
         let said = if own.is_empty() { word("authby") } else { own };
-        if said.starts_with("eap") || said.starts_with("xauth") || word("xauth") != "" {
+        if said.starts_with("eap") || said.starts_with("xauth") || !word("xauth").is_empty() {
             one.impossible.get_or_insert(
                 "it has logins for people (EAP, XAUTH): use a key or certificates".into(),
             );

@@ -55,36 +55,23 @@ impl Object {
 
     /// A list, or text with what would be one: `['10.1.0.0/16']`, `10.1.0.0/16,10.2.0.0/16`.
     pub(super) fn list(&self, key: &str) -> Vec<String> {
-        let own;
-        let items = match self.values.get(key) {
-            Some(Value::Array(items)) => items,
-            Some(Value::String(text)) => match as_python(text) {
-                Some(Value::Array(items)) => {
-                    own = items;
-                    &own
-                }
-                _ => {
-                    let words = text.split([',', '\n', ' ']).map(str::trim);
-                    return words.filter(|word| !word.is_empty()).map(str::to_owned).collect();
-                }
-            },
-            _ => return Vec::new(),
-        };
-        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        let Some(value) = self.values.get(key) else { return Vec::new() };
+        let text = value.as_str().unwrap_or("");
+        let parsed = as_python(text);
+        if let Some(items) = value.as_array().or_else(|| parsed.as_ref()?.as_array()) {
+            return items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
+        }
+        let words = text.split([',', '\n', ' ']).map(str::trim);
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
     }
 
     /// A value of an object in this one, which may be the text of one.
     pub(super) fn inner(&self, key: &str, inner: &str) -> String {
-        let of = |value: &Value| match value.get(inner) {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
-        };
-        match self.values.get(key) {
-            Some(Value::String(text)) => as_python(text).as_ref().map(of).unwrap_or_default(),
-            Some(value) => of(value),
-            None => String::new(),
-        }
+        let Some(value) = self.values.get(key) else { return String::new() };
+        let parsed = value.as_str().and_then(as_python);
+        let found = parsed.as_ref().unwrap_or(value).get(inner);
+        let text = found.and_then(|found| found.as_str().map(str::to_owned));
+        text.or_else(|| Some(found?.as_number()?.to_string())).unwrap_or_default()
     }
 
     /// Whether it goes by this name or identifier.
@@ -109,10 +96,17 @@ pub(super) fn objects(inputs: &[Input]) -> Result<Vec<Object>, Box<Diagnostic>> 
         let source = source(input);
         for document in documents(input, &source)? {
             walk(&document, input, &source, &mut objects);
+            if objects.len() > OBJECTS_MAX {
+                let start = place(&source, &input.text, 0..1);
+                return Err(syntax(&start, "too many objects", "no gateway has so many tunnels"));
+            }
         }
     }
     Ok(objects)
 }
+
+/// They are looked up by each other's names.
+const OBJECTS_MAX: usize = 20_000;
 
 /// The documents of one file.
 pub(super) fn documents(
@@ -124,10 +118,8 @@ pub(super) fn documents(
     let all = all.map_err(|error| {
         let at = offset(&input.text, error.line(), error.column());
         // Its words may repeat a value.
-        let message = match error.classify() {
-            serde_json::error::Category::Eof => "this JSON is cut off",
-            _ => "this is not JSON",
-        };
+        let cut = error.is_eof();
+        let message = if cut { "this JSON is cut off" } else { "this is not JSON" };
         syntax(
             &place(source, &input.text, at..at + 1),
             message,
@@ -155,8 +147,9 @@ fn walk(value: &Value, input: &Input, source: &Arc<Source>, objects: &mut Vec<Ob
             }
             let values: BTreeMap<String, Value> =
                 map.iter().map(|(key, value)| (spelled(key), value.clone())).collect();
+            let small = objects.len() < 1000;
             let named = ["id", "name"].iter().find_map(|key| values.get(*key)?.as_str());
-            let found = named.and_then(|name| {
+            let found = named.filter(|_| small).and_then(|name| {
                 let at = input.text.find(&format!("\"{name}\""))?;
                 Some(at..at + name.len() + 2)
             });

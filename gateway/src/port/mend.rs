@@ -12,8 +12,9 @@ use std::net::IpAddr;
 use ikev2::Identity;
 use ipnet::IpNet;
 
-use super::foreign::{Foreign, Pair, Secret, Side};
+use super::foreign::{Foreign, Pair, Secret};
 use super::note::Note;
+use super::together::{keys_apart, merge, separate};
 use crate::config::{Place, is_host};
 
 /// A connection that a configuration can have.
@@ -40,62 +41,21 @@ pub(super) fn mend(connections: Vec<Foreign>) -> Vec<Mended> {
     let all = merge(connections).into_iter().map(|one| mend_one(one, &mut names));
     let mut all: Vec<Mended> = all.collect();
     separate(&mut all);
+    keys_apart(&mut all);
     all
-}
-
-/// Connections between the same gateways with the same identities: their networks go into one.
-fn merge(connections: Vec<Foreign>) -> Vec<Foreign> {
-    let mut merged: Vec<Foreign> = Vec::new();
-    for one in connections {
-        let same = merged.iter_mut().find(|other| {
-            let shared = |address| other.sides[1].addresses.contains(address);
-            let peers = one.sides[1].addresses.iter().any(shared)
-                || one.sides[1].addresses.is_empty() && other.sides[1].addresses.is_empty();
-            let ids = |at: usize| identity_text(&one.sides[at]) == identity_text(&other.sides[at]);
-            let fine = one.impossible.is_none() && other.impossible.is_none();
-            peers && ids(0) && ids(1) && !one.disabled && !other.disabled && fine
-        });
-        let Some(other) = same else {
-            merged.push(one);
-            continue;
-        };
-        let what = format!(
-            "`{}` is for the same peer as `{}`; its networks are in that one here",
-            one.name, other.name
-        );
-        let words = |offers: &[super::foreign::Offer]| -> Vec<String> {
-            offers.iter().map(|offer| offer.words.clone()).collect()
-        };
-        let differs = words(&one.ike) != words(&other.ike)
-            || words(&one.esp) != words(&other.esp)
-            || one.esp_lifetime != other.esp_lifetime
-            || one.psk.is_some() && one.psk != other.psk;
-        let note = Note::new(one.place.as_ref(), what);
-        other.note(if differs {
-            note.fix(format!(
-                "see that what differs besides is meant for both: `{}` counts",
-                other.name
-            ))
-        } else {
-            note
-        });
-        other.pairs.extend(one.pairs);
-        other.split = true;
-        other.notes.extend(one.notes);
-    }
-    merged
-}
-
-fn identity_text(side: &Side) -> &str {
-    let id = side.id.trim_start_matches('@');
-    // What is not said is the address.
-    if side.addresses.iter().any(|address| address == id) { "" } else { id }
 }
 
 fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
     let name = name(&one, names);
     if name != one.name {
         one.note(Note::new(one.place.as_ref(), format!("`{}` is called `{name}` here", one.name)));
+    }
+    // The address is what the peer knows us by, wherever the new gateway stands.
+    if let [ours, _] = &mut one.sides
+        && ours.id.is_empty()
+        && let Some(address) = ours.addresses.iter().find(|text| text.parse::<IpAddr>().is_ok())
+    {
+        ours.id.clone_from(address);
     }
     let peers = peers(&mut one);
     let local_id = read_identity(&mut one, 0);
@@ -105,6 +65,15 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
         let place = one.place.clone();
         routes.iter().filter_map(|text| network(text, place.as_ref(), &mut one.notes)).collect()
     });
+    let goes_nowhere = routes.as_ref().is_some_and(Vec::is_empty);
+    if goes_nowhere {
+        let what = "the source does not say which networks are behind the peer, so nothing is routed there";
+        one.note(
+            Note::new(one.place.clone().as_ref(), what)
+                .fix("write them into `routes`, or import with --remote")
+                .grave(),
+        );
+    }
     let impossible = if one.sides.iter().any(|side| side.certificates.is_some()) {
         Some(certificates(&one))
     } else if peers.is_empty() && peer_id.is_none() {
@@ -159,7 +128,7 @@ fn name(one: &Foreign, names: &mut BTreeSet<String>) -> String {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let lower = one.name.to_lowercase();
     let mut plain: String = lower.chars().map(|c| if fits(c) { c } else { '-' }).take(28).collect();
-    plain = plain.trim_matches('-').to_owned();
+    plain = plain.trim_matches('-').into();
     if plain.is_empty() {
         plain = "site".into();
     }
@@ -221,7 +190,12 @@ fn networks(one: &mut Foreign) -> (Vec<IpNet>, Vec<IpNet>, bool) {
         let mut read = |texts: &[String], at: usize| {
             let own = one.sides.get(at).map(|side| side.addresses.clone()).unwrap_or_default();
             let mut nets: Vec<IpNet> = Vec::new();
-            for text in texts {
+            if texts.len() > NETWORKS_MAX {
+                let what =
+                    format!("of {} networks the first {NETWORKS_MAX} are taken", texts.len());
+                one.notes.push(Note::new(place.as_ref(), what).fix("summarise them").grave());
+            }
+            for text in texts.iter().take(NETWORKS_MAX) {
                 let text =
                     if text == "dynamic" { own.first().map_or("dynamic", |a| a) } else { text };
                 nets.extend(network(text, place.as_ref(), &mut one.notes));
@@ -290,6 +264,8 @@ fn product<'p>(
 }
 
 const PAIRS_MAX: usize = 10_000;
+/// On one side of one connection.
+const NETWORKS_MAX: usize = 1000;
 
 fn family(network: &IpNet) -> bool {
     matches!(network, IpNet::V4(_))
@@ -330,6 +306,9 @@ fn key(one: &mut Foreign) -> Option<Secret> {
     if one.sides.iter().all(|side| side.certificates.is_some()) {
         return None;
     }
+    if one.impossible.is_some() {
+        return one.psk.take();
+    }
     let place = one.place.clone();
     let new = || Some(Secret::of(&crate::config::genpsk(32)));
     match one.psk.take() {
@@ -356,35 +335,3 @@ fn key(one: &mut Foreign) -> Option<Secret> {
 
 /// As the configuration wants it.
 const KEY_MIN: usize = 16;
-
-/// E0312: for the same packets the first one goes first.
-fn separate(all: &mut [Mended]) {
-    for at in 1..all.len() {
-        let (earlier, later) = all.split_at_mut(at);
-        let Some(later) = later.first_mut() else { continue };
-        if later.foreign.impossible.is_some() {
-            continue;
-        }
-        while let Some(other) = earlier.iter().find(|other| claims_same(other, later)) {
-            let what = format!(
-                "`{}` has the same networks as `{}`, which carries while it is up: this one stands by",
-                later.name, other.name
-            );
-            later.metric = other.metric + 100;
-            let place = later.foreign.place.clone();
-            later.foreign.note(
-                Note::new(place.as_ref(), what)
-                    .fix("exchange the two `metric` to prefer the other"),
-            );
-        }
-    }
-}
-
-fn claims_same(earlier: &Mended, later: &Mended) -> bool {
-    let overlap = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
-    let common = earlier.local.iter().any(|a| later.local.iter().any(|b| overlap(a, b)));
-    let live = earlier.foreign.impossible.is_none();
-    live && common
-        && earlier.metric == later.metric
-        && later.remote.iter().any(|net| earlier.remote.contains(net))
-}

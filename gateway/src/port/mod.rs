@@ -27,6 +27,7 @@ mod settings;
 mod stanza;
 mod swanctl;
 mod text;
+mod together;
 mod vpnaas;
 mod write;
 

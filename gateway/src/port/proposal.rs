@@ -66,19 +66,23 @@ impl For {
 
 fn one(what: For, offer: &Offer, allow_legacy: bool, result: &mut Translated) {
     let mut kept = Vec::new();
+    // Words by the reason why they are left out.
+    let mut out: Vec<(&str, Vec<String>)> = Vec::new();
     for word in split(&offer.words) {
         let Some(ours) = alias(&word) else { continue };
         match verdict(what, &ours, allow_legacy) {
             Ok(()) if !kept.contains(&ours) => kept.push(ours),
             Ok(()) => {}
-            Err(why) => result.notes.push(
-                Note::new(
-                    offer.place.as_ref(),
-                    format!("`{word}` in `{}` is left out: {why}", what.key()),
-                )
-                .fix("see that the peer has another one"),
-            ),
+            Err(why) => match out.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, words)) => words.push(format!("`{word}`")),
+                None => out.push((why, vec![format!("`{word}`")])),
+            },
         }
+    }
+    let place = offer.place.as_ref();
+    for (why, words) in &out {
+        let what = format!("left out of `{}`, because {why}: {}", what.key(), words.join(", "));
+        result.notes.push(Note::new(place, what));
     }
     for text in divide(what, &kept) {
         match what.parse(&text, allow_legacy) {
@@ -89,10 +93,12 @@ fn one(what: For, offer: &Offer, allow_legacy: bool, result: &mut Translated) {
                     result.proposals.push(text);
                 }
             }
-            Err(error) => result.notes.push(Note::new(
-                offer.place.as_ref(),
-                format!("a proposal of `{}` is left out: {error}", what.key()),
-            )),
+            // What is left of a proposal was said already.
+            Err(_) if !out.is_empty() => {}
+            Err(error) => {
+                let what = format!("a proposal of `{}` is left out: {error}", what.key());
+                result.notes.push(Note::new(place, what));
+            }
         }
     }
 }
@@ -137,35 +143,29 @@ fn alias(word: &str) -> Option<String> {
 
 /// The word of a group by its number in the registry of IANA.
 pub(super) fn group(number: u16) -> Option<&'static str> {
-    let words = ikev2::keyword::TABLE.iter().find_map(|row| match row.transform {
-        Transform::Ke(method) if method.0 == number => Some(row.word()),
-        _ => None,
-    });
-    words
+    ikev2::keyword::TABLE.iter().find_map(|row| {
+        let Transform::Ke(method) = row.transform else { return None };
+        (method.0 == number).then(|| row.word())
+    })
 }
 
 /// Whether a word may stand in a proposal here, or why not.
-fn verdict(what: For, word: &str, allow_legacy: bool) -> Result<(), String> {
+fn verdict(what: For, word: &str, allow_legacy: bool) -> Result<(), &'static str> {
     let further = word.starts_with("ke") && word.contains('_');
     let method = word.split_once('_').filter(|_| further).map_or(word, |(_, method)| method);
     if further && method == "none" {
         return Ok(());
     }
-    let Some(row) = find(method) else { return Err("no algorithm has this name here".into()) };
+    let Some(row) = find(method) else { return Err("no algorithm has this name here") };
     let level = if what == For::Ike { row.ike } else { row.esp };
-    // Of AES-GCM in IKE a hash says which PRF, so it may stand there.
-    match row.standing {
-        Standing::Unsupported => {
-            Err("nobody should use it, and this program does not have it".into())
+    match (row.standing, level) {
+        (Standing::Unsupported, _) => Err("nobody should use it any more, or nobody asks for it"),
+        (Standing::Legacy { .. }, _) if !allow_legacy => {
+            Err("it is too weak (--allow-legacy keeps it)")
         }
-        Standing::Legacy { instead } if !allow_legacy => {
-            Err(format!("it is too weak; `{instead}` is better, and --allow-legacy keeps it"))
-        }
-        Standing::Unencrypted => Err("it leaves packets readable".into()),
-        Standing::Offered | Standing::Legacy { .. } => match level {
-            Some(_) => Ok(()),
-            None => Err(format!("it has no place in {}", what.key())),
-        },
+        (Standing::Unencrypted, _) => Err("it leaves packets readable"),
+        (_, None) => Err("it has no place there"),
+        (_, Some(_)) => Ok(()),
     }
 }
 
@@ -233,11 +233,11 @@ mod tests {
     fn weak_ones_need_to_be_allowed() {
         assert_eq!(
             of(For::Ike, "aes256-sha256-sha1-modp1024-modp2048", false),
-            (vec!["aes256-sha256-modp2048".into()], 2)
+            (vec!["aes256-sha256-modp2048".into()], 1)
         );
         let (none, notes) = of(For::Ike, "aes128-sha1;modp1536", false);
         assert!(none.is_empty());
-        assert_eq!(notes, 4, "two words, what is left, and what is done instead");
+        assert_eq!(notes, 2, "two words in one, and what is done instead");
         let (kept, notes) = of(For::Ike, "aes128-sha1;modp1536", true);
         assert_eq!((kept, notes), (vec!["aes128-sha1-modp1536".to_owned()], 0));
         let (none, _) = of(For::Ike, "aes128-md5-modp2048", true);

@@ -110,6 +110,8 @@ fn read_file(
 
 /// Included files within included files, and sections within sections.
 const DEPTH_MAX: usize = 16;
+/// Settings and sections within one section: looking one up takes time.
+const ENTRIES_MAX: usize = 5000;
 /// References can multiply what they refer to.
 const SECTIONS_MAX: usize = 20_000;
 
@@ -238,6 +240,9 @@ impl Reader<'_> {
         into: &mut Section,
         level: usize,
     ) -> Result<(), Box<Diagnostic>> {
+        if into.sections.len() >= ENTRIES_MAX {
+            return Err(syntax(named, "too many sections in one", "no strongSwan has so many"));
+        }
         self.at += 1;
         let section = into.open(name, named);
         section.place = named.clone();
@@ -327,6 +332,13 @@ impl Reader<'_> {
             }
         }
         let place = place(&self.source, &self.input.text, start..end);
+        if into.settings.len() >= ENTRIES_MAX {
+            return Err(syntax(
+                &place,
+                "too many settings in one section",
+                "no strongSwan has so many",
+            ));
+        }
         let value = if value.ends_with([' ', '\t']) { value.trim_end().to_owned() } else { value };
         into.set(Setting { key, value, place });
         Ok(())

@@ -27,6 +27,8 @@ pub(super) struct Conn {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) lines: BTreeMap<String, Line>,
+    /// Whether another one names it in `also`.
+    pub(super) is_base: bool,
 }
 
 /// A `conn` as it stands.
@@ -63,7 +65,10 @@ pub(super) fn parse(
         let mut lines = BTreeMap::new();
         collect(&raw.name, &stanzas.conns, &mut Vec::new(), &mut lines, &mut notes);
         collect("%default", &stanzas.conns, &mut Vec::new(), &mut lines, &mut notes);
-        conns.push(Conn { name: raw.name.clone(), place: raw.place.clone(), lines });
+        let also = stanzas.conns.iter().flat_map(|one| &one.lines).filter(|(key, _)| key == "also");
+        let mut named = also.flat_map(|(_, line)| line.value.split_whitespace());
+        let is_base = named.any(|name| name == raw.name);
+        conns.push(Conn { name: raw.name.clone(), place: raw.place.clone(), lines, is_base });
     }
     Ok((conns, notes))
 }
@@ -105,6 +110,8 @@ fn collect<'r>(
     }
 }
 
+/// They are compared with each other.
+const CONNS_MAX: usize = 5000;
 /// Included files within included files.
 const DEPTH_MAX: usize = 16;
 
@@ -138,6 +145,9 @@ fn read_file(
         open = match kind {
             "conn" if name.is_empty() => {
                 return Err(syntax(&whole, "a `conn` without a name", "its name is missing"));
+            }
+            "conn" if stanzas.conns.len() >= CONNS_MAX => {
+                return Err(syntax(&whole, "too many stanzas", "no gateway has so many tunnels"));
             }
             "conn" => {
                 let (name, lines) = (name.to_owned(), Vec::new());
@@ -203,7 +213,7 @@ fn setting(
     if let Some(conn) = stanzas.conns.last_mut() {
         let line = Line { value: unquoted.to_owned(), place };
         // Both spellings are in use.
-        conn.lines.push((key.replace('-', "").replace('_', "").to_ascii_lowercase(), line));
+        conn.lines.push((key.replace(['-', '_'], "").to_ascii_lowercase(), line));
     }
     Ok(())
 }

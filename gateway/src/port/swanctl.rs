@@ -27,9 +27,10 @@ pub(super) fn parse(inputs: &[Input], files: &mut dyn Files) -> Result<Parsed, B
         connections.push(connection(section, &keys)?);
     }
     for other in &root.sections {
-        if !["connections", "secrets"].contains(&other.name.as_str()) {
+        // What is neither may be there for others to refer to.
+        if ["pools", "authorities", "charon", "charon-systemd"].contains(&other.name.as_str()) {
             let what =
-                format!("`{}` is not imported: it is not about tunnels between sites", other.name);
+                format!("`{}` is left out: it is not about tunnels between sites", other.name);
             notes.push(Note::new(Some(&other.place), what));
         }
     }
@@ -245,12 +246,9 @@ fn child(child: &Section, first: bool, one: &mut Foreign) -> Result<(), Box<Diag
         );
     }
     if let Some(window) = child.get("replay_window") {
-        match window.value.parse::<u32>() {
-            // Ours is larger where it matters, and it is not negotiated.
-            Ok(packets) if packets > 4096 => {
-                one.extra.push(("replay_window", packets.min(65_536).to_string()))
-            }
-            _ => {}
+        // Ours is larger where it matters, and it is not negotiated.
+        if let Some(packets) = window.value.parse::<u32>().ok().filter(|packets| *packets > 4096) {
+            one.extra.push(("replay_window", packets.min(65_536).to_string()));
         }
     }
     for key in

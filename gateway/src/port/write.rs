@@ -9,6 +9,7 @@
 //! ```
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -40,6 +41,12 @@ pub struct Written {
 
 pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
     let mended = mend(parsed.connections);
+    let ours =
+        mended.iter().filter_map(|one| one.foreign.sides.first()).flat_map(|side| &side.addresses);
+    let mut listened: Vec<String> =
+        ours.filter(|text| text.parse::<IpAddr>().is_ok()).cloned().collect();
+    listened.sort_unstable();
+    listened.dedup();
     let mut writer = Writer { options, policies: Vec::new(), keys: Vec::new() };
     let mut notes = parsed.notes;
     let (mut tables, mut connections, mut left_out) = (String::new(), 0, 0);
@@ -76,6 +83,15 @@ pub(super) fn write(kind: Kind, parsed: Parsed, options: &Options) -> Written {
     );
     for note in &notes {
         comment(&mut toml, &format!("NOTE {note}"));
+    }
+    if !listened.is_empty() {
+        comment(
+            &mut toml,
+            &format!(
+                "The source binds to these addresses; to do so, write: [gateway] listen = {}",
+                list(&listened)
+            ),
+        );
     }
     for (name, body) in &writer.policies {
         let _ = write!(toml, "\n[policy.{name}]\n{body}");

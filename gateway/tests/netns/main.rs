@@ -42,6 +42,7 @@ mod packets;
 mod page;
 mod path_mtu;
 mod pfs;
+mod port;
 mod post_quantum;
 mod redirect;
 mod redirect_all;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
     mtu::list(&mut list);
     path_mtu::list(&mut list);
     pfs::list(&mut list);
+    port::list(&mut list);
     post_quantum::list(&mut list);
     redirect::list(&mut list);
     redirect_all::list(&mut list);

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::mirror::{Mirror, joined, seconds};
+use super::mirror::{Mirror, joined, proposals, seconds};
 
 /// Where ipsec.secrets begins.
 pub(super) const SECRETS: &str = "# ---- /etc/ipsec.secrets, mode 0600 ----";
@@ -16,8 +16,8 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     let mut text =
         format!("# {}\n# ---- /etc/ipsec.conf, then: ipsec reload ----\n", mirror.headline());
     let own = if mirror.own.is_empty() { "%any".into() } else { mirror.own.join(",") };
-    let proposals = |all: &[ikev2::Proposal]| {
-        let (known, unknown) = mirror.proposals(all);
+    let known = |all: &[ikev2::Proposal]| {
+        let (known, unknown) = proposals(all);
         if known.is_empty() { unknown.join(",") } else { known.join(",") }
     };
     let several = mirror.children.len() > 1;
@@ -54,8 +54,8 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         if mirror.remote_port != 500 {
             line("rightikeport", &mirror.remote_port.to_string());
         }
-        line("ike", &format!("{}!", proposals(&mirror.policy.ike)));
-        line("esp", &format!("{}!", proposals(&mirror.policy.esp)));
+        line("ike", &format!("{}!", known(&mirror.policy.ike)));
+        line("esp", &format!("{}!", known(&mirror.policy.esp)));
         line("ikelifetime", &seconds(mirror.policy.ike_lifetime.time));
         line("lifetime", &seconds(mirror.policy.esp_lifetime.time));
         if let Some(dpd) = mirror.dpd {

@@ -113,16 +113,16 @@ impl<'c> Mirror<'c> {
             self.peer_name, self.gateway
         )
     }
+}
 
-    /// Proposals in the words of strongSwan 5, and those that it does not know.
-    pub(super) fn proposals(&self, all: &[Proposal]) -> (Vec<String>, Vec<String>) {
-        all.iter().map(ToString::to_string).partition(|words| {
-            let unknown = |word: &str| {
-                word.starts_with("ke") || word.starts_with("mlkem") || word.ends_with("iiv")
-            };
-            !words.split('-').any(unknown)
-        })
-    }
+/// Proposals in the words of strongSwan 5, and those that it does not know.
+pub(super) fn proposals(all: &[Proposal]) -> (Vec<String>, Vec<String>) {
+    all.iter().map(ToString::to_string).partition(|words| {
+        let unknown = |word: &str| {
+            word.starts_with("ke") || word.starts_with("mlkem") || word.ends_with("iiv")
+        };
+        !words.split('-').any(unknown)
+    })
 }
 
 fn hosts(connection: &Connection) -> Vec<String> {

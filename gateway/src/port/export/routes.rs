@@ -1,5 +1,7 @@
 //! Routes for a router on our LAN: what is behind the peer, by way of this gateway.
 
+use std::fmt::Write as _;
+
 use super::Made;
 use crate::config::Connection;
 
@@ -17,7 +19,7 @@ pub(super) fn text(connection: &Connection, via: Option<&str>) -> Made {
         format!("# networks behind \"{}\": for a router on this side\n", connection.name);
     for net in nets {
         let family = if matches!(net, ipnet::IpNet::V6(_)) { "-6 " } else { "" };
-        text.push_str(&format!("ip {family}route add {net} via {gateway}\n"));
+        let _ = writeln!(text, "ip {family}route add {net} via {gateway}");
     }
     Made { text, notes }
 }

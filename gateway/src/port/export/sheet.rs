@@ -31,18 +31,7 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
         &mut text,
         "Gateways",
         &[
-            (
-                "Our address",
-                format!(
-                    "{}{}",
-                    mirror.remote,
-                    if mirror.remote_port == 500 {
-                        String::new()
-                    } else {
-                        format!(", UDP port {}", mirror.remote_port)
-                    }
-                ),
-            ),
+            ("Our address", our_address(mirror)),
             ("Your address", or(mirror.own.join(", "), "any")),
             ("Our identity", mirror.remote_id.clone()),
             ("Your identity", mirror.own_id.clone()),
@@ -94,16 +83,23 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     (text, Vec::new())
 }
 
+fn our_address(mirror: &Mirror<'_>) -> String {
+    match mirror.remote_port {
+        500 => mirror.remote.clone(),
+        port => format!("{}, UDP port {port}", mirror.remote),
+    }
+}
+
 /// The words of one kind of algorithm in all proposals, each once; groups with their number.
 fn words(all: &[Proposal], kind: TransformType) -> String {
     let mut words: Vec<String> = Vec::new();
     for transform in
         all.iter().flat_map(|proposal| &proposal.transforms).filter(|one| one.kind() == kind)
     {
-        let word = match transform {
-            Transform::Ke(method) => format!("{transform} (group {})", method.0),
-            other => other.to_string(),
-        };
+        let mut word = transform.to_string();
+        if let Transform::Ke(method) = transform {
+            word = format!("{transform} (group {})", method.0);
+        }
         if !words.contains(&word) && !word.contains("NONE") {
             words.push(word);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::mirror::{Mirror, joined, seconds};
+use super::mirror::{Mirror, joined, proposals, seconds};
 
 pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     let mut notes = Vec::new();
@@ -19,7 +19,7 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     if mirror.remote_port != 500 {
         let _ = writeln!(text, "    remote_port = {}", mirror.remote_port);
     }
-    line(&mut text, 4, "proposals", &known(mirror, &mirror.policy.ike, "proposals", &mut notes));
+    line(&mut text, 4, "proposals", &known(&mirror.policy.ike, "proposals", &mut notes));
     line(&mut text, 4, "rekey_time", &seconds(mirror.policy.ike_lifetime.time));
     if let Some(dpd) = mirror.dpd {
         line(&mut text, 4, "dpd_delay", &seconds(dpd.interval));
@@ -68,7 +68,7 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
             &mut text,
             8,
             "esp_proposals",
-            &known(mirror, &mirror.policy.esp, "esp_proposals", &mut notes),
+            &known(&mirror.policy.esp, "esp_proposals", &mut notes),
         );
         line(&mut text, 8, "rekey_time", &seconds(mirror.policy.esp_lifetime.time));
         line(&mut text, 8, "start_action", if mirror.calls { "start" } else { "trap|start" });
@@ -109,13 +109,8 @@ fn quoted(text: &str) -> String {
 }
 
 /// What it knows; all of them where it knows none.
-fn known(
-    mirror: &Mirror<'_>,
-    all: &[ikev2::Proposal],
-    key: &str,
-    notes: &mut Vec<String>,
-) -> String {
-    let (known, unknown) = mirror.proposals(all);
+fn known(all: &[ikev2::Proposal], key: &str, notes: &mut Vec<String>) -> String {
+    let (known, unknown) = proposals(all);
     if known.is_empty() {
         notes.push(format!(
             "`{key}` needs strongSwan 6 for ML-KEM, and has no words for implicit IVs"

@@ -8,9 +8,10 @@ use super::mirror::{Mirror, joined};
 use crate::config::{built_in_policy, shown_duration};
 
 pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
-    let mut text = format!("# {}\n", mirror.headline());
-    let policy = policy(mirror, &mut text);
     let quoted = |text: &str| ::toml::Value::String(text.to_owned()).to_string();
+    let mut text =
+        format!("# {}\n[gateway]\nname = {}\n", mirror.headline(), quoted(mirror.peer_name));
+    let policy = policy(mirror, &mut text);
     let list = |children: Vec<String>| {
         let quoted: Vec<String> = children.iter().map(|text| quoted(text)).collect();
         format!("[{}]", quoted.join(", "))
@@ -44,6 +45,10 @@ pub(super) fn text(mirror: &Mirror<'_>) -> (String, Vec<String>) {
     }
     line("local_subnets", &nets(true));
     line("remote_subnets", &nets(false));
+    if !mirror.calls {
+        // One of two that calls is enough.
+        line("start", &quoted("respond-only"));
+    }
     let mut notes = vec![format!("the key belongs into {}.psk beside it, mode 0600", mirror.name)];
     if !mirror.is_psk() {
         notes.push("add `cert`, `key` and `ca` (docs/certificates.md)".into());

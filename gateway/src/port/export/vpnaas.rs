@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use ikev2::registry::TransformType;
 use ikev2::{Proposal, Transform};
+use ipnet::IpNet;
 
 use super::mirror::{Mirror, joined};
 
@@ -19,24 +20,7 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
             "VPNaaS knows pre-shared keys only, and this connection has certificates".into()
         );
     }
-    let v6 = mirror
-        .children
-        .iter()
-        .flat_map(|child| child.own)
-        .any(|net| matches!(net, ipnet::IpNet::V6(_)));
-    let v4 = mirror
-        .children
-        .iter()
-        .flat_map(|child| child.own)
-        .any(|net| matches!(net, ipnet::IpNet::V4(_)));
-    if v4 && v6 {
-        return Err(
-            "an endpoint group of VPNaaS has one IP version: make a connection for each".into()
-        );
-    }
-    let mut nets: Vec<_> = mirror.children.iter().flat_map(|child| child.remote).collect();
-    nets.sort_unstable();
-    nets.dedup();
+    let nets = networks(mirror)?;
     let own: Vec<_> = mirror.children.iter().flat_map(|child| child.own).collect();
     let mut text = format!("# {}\n", mirror.headline());
     let _ =
@@ -68,8 +52,11 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
         text,
         "openstack vpn endpoint group create {name}-local --type subnet --value SUBNET"
     );
-    let values: String = nets.iter().map(|net| format!(" --value {net}")).collect();
-    let _ = writeln!(text, "openstack vpn endpoint group create {name}-peer --type cidr{values}");
+    let values = joined(&nets, " --value ");
+    let _ = writeln!(
+        text,
+        "openstack vpn endpoint group create {name}-peer --type cidr --value {values}"
+    );
     let local_id = if mirror.own_id.is_empty() {
         String::new()
     } else {
@@ -93,6 +80,19 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
         );
     }
     Ok((text, notes))
+}
+
+/// Ours, each once.
+fn networks(mirror: &Mirror<'_>) -> Result<Vec<IpNet>, String> {
+    let mut nets: Vec<IpNet> =
+        mirror.children.iter().flat_map(|child| child.remote).copied().collect();
+    nets.sort_unstable();
+    nets.dedup();
+    let v6 = nets.iter().filter(|net| matches!(net, IpNet::V6(_))).count();
+    if v6 == 0 || v6 == nets.len() {
+        return Ok(nets);
+    }
+    Err("an endpoint group of VPNaaS has one IP version: make a connection for each".into())
 }
 
 /// Words of VPNaaS.
@@ -141,9 +141,9 @@ fn choice(proposal: &Proposal, gcm: bool, is_ike: bool) -> Option<Choice> {
     let groups: Vec<u16> = proposal
         .transforms
         .iter()
-        .filter_map(|one| match one {
-            Transform::Ke(method) => Some(method.0),
-            _ => None,
+        .filter_map(|one| {
+            let Transform::Ke(method) = one else { return None };
+            Some(method.0)
         })
         .collect();
     let known = [14, 19, 20, 15, 16, 21, 31, 17, 18];
