@@ -17,6 +17,7 @@ mod children;
 mod collide;
 mod datagrams;
 mod dead_peer;
+mod diagnosis;
 mod failover;
 mod fragments;
 mod handed;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     collide::list(&mut list);
     children::list(&mut list);
     dead_peer::list(&mut list);
+    diagnosis::list(&mut list);
     many::list(&mut list);
     moving::list(&mut list);
     mtu::list(&mut list);
