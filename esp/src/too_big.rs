@@ -68,7 +68,7 @@ pub fn too_big(
 }
 
 /// Whether this is an ICMP error, or ICMP that cannot be told from one (RFC 1122 §3.2.2, RFC 4443 §2.4 (e.1), (e.2)).
-fn is_icmp_error(view: &View) -> bool {
+pub(crate) fn is_icmp_error(view: &View) -> bool {
     let kind = match view.upper {
         Upper::Type(type_and_code) => Some(type_and_code >> 8),
         Upper::Ports { .. } | Upper::Opaque => None,
@@ -86,6 +86,14 @@ fn is_icmp_error(view: &View) -> bool {
 /// of a subnet look like any other address from here.
 fn is_one_host_v4(address: Ipv4Addr) -> bool {
     !matches!(address.octets(), [0 | 127 | 224..=255, ..])
+}
+
+/// The same of either family.
+pub(crate) fn is_one_host(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_one_host_v4(address),
+        IpAddr::V6(address) => is_one_host_v6(address),
+    }
 }
 
 fn is_one_host_v6(address: Ipv6Addr) -> bool {
@@ -159,9 +167,9 @@ fn write_message(
     Some(())
 }
 
-const V4_HEADER_LEN: usize = 20;
-const V6_HEADER_LEN: usize = 40;
-const ICMP_HEADER_LEN: usize = 8;
+pub(crate) const V4_HEADER_LEN: usize = 20;
+pub(crate) const V6_HEADER_LEN: usize = 40;
+pub(crate) const ICMP_HEADER_LEN: usize = 8;
 
 const ICMP: u8 = 1;
 const ICMP_V6: u8 = 58;

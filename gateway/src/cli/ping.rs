@@ -17,6 +17,7 @@ use super::client::{Daemon, answer, snapshot, span, strange};
 use super::explain;
 use super::output::{json_line, print, print_some};
 use super::{Code, Failure, Outcome};
+use crate::clock;
 use crate::io::echo::{COOKIE_LEN, Echo, Heard, IcmpError};
 use crate::route::route_source;
 use crate::status::protocol::{Packet, Request, Response, Topic};
@@ -108,9 +109,9 @@ impl Ping {
             }
             rows.push(row);
             if let (Heard::Reply(took), true) = (heard, seq < self.count) {
-                std::thread::sleep(self.interval.saturating_sub(took));
+                pause(self.interval.saturating_sub(took));
             } else if matches!(heard, Heard::Error(_)) && seq < self.count {
-                std::thread::sleep(self.interval);
+                pause(self.interval);
             }
         }
         let (sent, received) = (rows.len(), times.len());
@@ -379,6 +380,19 @@ fn hop(row: &Row) -> String {
         (Some(from), None) => format!("{:2}  {from}\n", row.seq),
         (None, Some(_)) if row.icmp_type.is_none() => format!("{:2}  *\n", row.seq),
         _ => format!("{:2}  {}", row.seq, line(row).split_once(": ").map_or("", |(_, rest)| rest)),
+    }
+}
+
+/// Nothing is waited for but time.
+fn pause(time: Duration) {
+    let until = clock::now() + time;
+    loop {
+        let left = until.saturating_duration_since(clock::now());
+        if left.is_zero() {
+            return;
+        }
+        // It may wake early.
+        std::thread::park_timeout(left);
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod kernel;
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -154,7 +155,7 @@ impl<'c> Walker<'c> {
                 "sa in",
                 format!("{}, SPI in {}, {}", sa.suite, hex(sa.spi_in.0.get()), networks(sa)),
             ),
-            None => self.no_sa("sa in", from, sas.last().copied()),
+            None => no_sa("sa in", from, sas.last().copied()),
         };
         self.steps.push(finding);
         let Packet { source, destination, .. } = self.packet;
@@ -178,7 +179,7 @@ impl<'c> Walker<'c> {
                 place
             }
             Err(finding) => {
-                self.steps.push(finding);
+                self.steps.push(*finding);
                 return None;
             }
         };
@@ -189,7 +190,7 @@ impl<'c> Walker<'c> {
             install::selectors(&sa.local_ts, &sa.remote_ts).admit_outbound(&view)
         };
         let Some(sa) = sas.iter().rfind(admits) else {
-            let finding = self.no_sa("sa", place, sas.last().copied());
+            let finding = no_sa("sa", place, sas.last().copied());
             self.steps.push(finding);
             return Some(place);
         };
@@ -204,7 +205,7 @@ impl<'c> Walker<'c> {
     }
 
     /// Which child the data plane would take, and why not another; or why none.
-    fn choose(&self, rules: &[Rule]) -> Result<(Place<'c>, String), Finding> {
+    fn choose(&self, rules: &[Rule]) -> Result<(Place<'c>, String), Box<Finding>> {
         let view = self.view();
         let to =
             |rule: &&Rule| rule.selectors.remote.iter().any(|one| one.matches_destination(&view));
@@ -214,7 +215,7 @@ impl<'c> Walker<'c> {
             Policy::new(&fitting).classify(&view).and_then(|slot| self.control.of_slot(slot));
         let Some(winner) = winner else {
             let near = rules.iter().filter(to).find_map(|rule| self.control.of_slot(rule.slot));
-            return Err(self.no_policy(near));
+            return Err(Box::new(self.no_policy(near)));
         };
         let to = self.packet.destination;
         let network = narrowest(&winner.config.remote, to);
@@ -241,7 +242,7 @@ impl<'c> Walker<'c> {
             } else {
                 format!("metric {}", loser.connection.config.metric)
             };
-            message += &format!("; before {} ({why})", loser.name());
+            let _ = write!(message, "; before {} ({why})", loser.name());
         }
         Ok((winner, message))
     }
@@ -249,26 +250,22 @@ impl<'c> Walker<'c> {
     /// No child has both ends.
     fn no_policy(&self, near: Option<Place<'_>>) -> Finding {
         let Packet { source, destination, .. } = self.packet;
-        match near {
-            Some(near) => {
-                let ours: Vec<String> = near.config.local.iter().map(ToString::to_string).collect();
-                let message = format!(
-                    "{} leads to {destination}, but only from {}, and the source is {source}",
-                    near.name(),
-                    ours.join(", ")
-                );
-                let fix = format!(
-                    "add the network of {source} to `local_subnets` of {} and to the peer's remote ones, or send from an address inside",
-                    near.connection.config.name
-                );
-                Finding::failed("policy", message).fix(fix)
-            }
-            None => {
-                let message = format!("no connection has {destination} behind its peer");
-                let fix = "add its network to `remote_subnets` of a connection, here and as a local one at the peer";
-                Finding::failed("policy", message).fix(fix)
-            }
-        }
+        let Some(near) = near else {
+            let message = format!("no connection has {destination} behind its peer");
+            let fix = "add its network to `remote_subnets` of a connection, here and as a local one at the peer";
+            return Finding::failed("policy", message).fix(fix);
+        };
+        let ours: Vec<String> = near.config.local.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "{} leads to {destination}, but only from {}, and the source is {source}",
+            near.name(),
+            ours.join(", ")
+        );
+        let fix = format!(
+            "add the network of {source} to `local_subnets` of {} and to the peer's remote ones, or send from an address inside",
+            near.connection.config.name
+        );
+        Finding::failed("policy", message).fix(fix)
     }
 
     /// Why the kernel does not give us the packet may be that we have not asked for it.
@@ -330,27 +327,6 @@ impl<'c> Walker<'c> {
     /// The SA pairs of the child, oldest first.
     fn sas(&self, place: Place<'_>) -> Vec<&'c Installed> {
         self.control.installer.of_slot(place.child.slot).map(|(_, sa)| sa).collect()
-    }
-
-    /// No SA takes the packet.
-    fn no_sa(&self, stage: &str, place: Place<'_>, other: Option<&Installed>) -> Finding {
-        let name = &place.connection.config.name;
-        let Some(other) = other else {
-            let fault = place.child.fault().cloned();
-            let message = match &fault {
-                Some(reason) => format!("{} has no SA: {}", place.name(), reason.message),
-                None => format!("{} has no SA", place.name()),
-            };
-            let fix = format!("s2s-gw up {name}; `s2s-gw status {name}` says why it is not up");
-            return match fault {
-                Some(_) => with_reason(Finding::failed(stage, message), fault),
-                None => Finding::failed(stage, message).fix(fix),
-            };
-        };
-        let message =
-            format!("the SA carries {} alone, which leaves this packet out", networks(other));
-        let fix = "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones";
-        Finding::failed(stage, message).code("E1006").fix(fix)
     }
 
     /// How long the packet may be.
@@ -416,6 +392,26 @@ impl<'c> Walker<'c> {
             dont_fragment: !is_v4,
         }
     }
+}
+
+/// No SA takes the packet.
+fn no_sa(stage: &str, place: Place<'_>, other: Option<&Installed>) -> Finding {
+    let name = &place.connection.config.name;
+    let Some(other) = other else {
+        let fault = place.child.fault().cloned();
+        let message = match &fault {
+            Some(reason) => format!("{} has no SA: {}", place.name(), reason.message),
+            None => format!("{} has no SA", place.name()),
+        };
+        let fix = format!("s2s-gw up {name}; `s2s-gw status {name}` says why it is not up");
+        return match fault {
+            Some(_) => with_reason(Finding::failed(stage, message), fault),
+            None => Finding::failed(stage, message).fix(fix),
+        };
+    };
+    let message = format!("the SA carries {} alone, which leaves this packet out", networks(other));
+    let fix = "make local_subnets here the peer's remote subnets, and remote_subnets here the peer's local ones";
+    Finding::failed(stage, message).code("E1006").fix(fix)
 }
 
 /// The same with code and remedy of the reason.

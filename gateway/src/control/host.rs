@@ -1,5 +1,6 @@
-//! What of this host keeps tunnels from working, looked at every second: forwarding that is switched off (W0501). And what
-//! it lets in beside them: clear packets from remote networks, if neither a rule of ours nor `rp_filter` stops them (W0507).
+//! What of this host keeps tunnels from working: forwarding that is switched off (W0501), looked at every second, and IPsec of
+//! the kernel itself (W0502), every minute. And what it lets in beside them: clear packets from remote networks, if neither a
+//! rule of ours nor `rp_filter` stops them (W0507).
 //!
 //! ```text
 //!   off ──5 s──► warned ──on──► nothing to say       an interface manager that rewrites sysctls for a moment is not worth a word
@@ -15,6 +16,7 @@ use super::connection::Connection;
 use crate::config::LeakProtection;
 use crate::status::{Code, Warning};
 use crate::sys::inbound::Inbound;
+use crate::sys::xfrm;
 
 /// What was seen of the host.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ pub(super) struct Host {
     inbound: Option<Inbound>,
     /// Nothing does.
     is_open: bool,
+    /// Whether the kernel has IPsec policies.
+    foreign: bool,
+    /// When that was looked at.
+    foreign_at: Option<Instant>,
 }
 
 /// What is to be said now.
@@ -50,7 +56,11 @@ impl Host {
 
     /// The warnings that hold.
     pub(super) fn warnings(&self) -> Vec<Warning> {
-        let warnings = [(self.told, Code::NotForwarding), (self.is_open, Code::InboundOpen)];
+        let warnings = [
+            (self.told, Code::NotForwarding),
+            (self.foreign, Code::Foreign),
+            (self.is_open, Code::InboundOpen),
+        ];
         let hold = warnings.into_iter().filter(|(holds, _)| *holds);
         hold.map(|(_, code)| Warning::of(code)).collect()
     }
@@ -80,11 +90,33 @@ impl Host {
             }
         }
     }
+
+    /// Whether the kernel's own policies are to be looked at.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.foreign_at.is_none_or(|at| now.saturating_duration_since(at) >= MINUTE);
+        if is_due {
+            self.foreign_at = Some(now);
+        }
+        is_due
+    }
+
+    /// Whether they have come or gone.
+    fn on_foreign(&mut self, foreign: bool) -> bool {
+        std::mem::replace(&mut self.foreign, foreign) != foreign
+    }
 }
 
 impl Control {
     /// Once a second.
     pub(super) fn look_at_host(&mut self, now: Instant) {
+        if self.host.is_due(now) {
+            // What cannot be seen is not there.
+            let foreign = xfrm::count_policies().is_ok_and(|count| count > 0);
+            if self.host.on_foreign(foreign) && foreign {
+                let Warning { code, title, fix, .. } = Warning::of(Code::Foreign);
+                tracing::warn!(target: "gateway", event = "foreign-ipsec", code, msg = title, fix);
+            }
+        }
         let is_off = forwarding_is_off(&self.connections);
         match self.host.look(is_off, now) {
             None => {}
@@ -114,6 +146,9 @@ fn forwarding_is_off(connections: &[Connection]) -> bool {
         || has(false) && off("/proc/sys/net/ipv6/conf/all/forwarding")
 }
 
+/// Between two looks at the policies of the kernel.
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// So long it has to be off.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -121,6 +156,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::clock;
+
+    #[test]
+    fn foreign_policies_are_looked_at_every_minute_and_said_once() {
+        let start = clock::now();
+        let mut host = Host::default();
+        assert!(host.is_due(start) && !host.is_due(start + Duration::from_secs(59)));
+        assert!(host.is_due(start + Duration::from_mins(1)));
+        assert!(host.on_foreign(true) && !host.on_foreign(true));
+        assert_eq!(host.warnings()[0].code, "W0502");
+        assert!(host.on_foreign(false) && host.warnings().is_empty());
+    }
 
     #[test]
     fn a_moment_is_not_worth_a_word_and_an_end_is() {

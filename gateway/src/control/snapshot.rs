@@ -77,7 +77,11 @@ impl Control {
             *esp.entry(word.to_owned()).or_default() += count;
         }
         let ike = self.drops.iter().map(|(reason, count)| (reason.word().to_owned(), *count));
-        Drops { esp, ike: ike.collect() }
+        let told = counters.answers().map(|(why, count)| (why.word().to_owned(), count));
+        let tun_queue = format!("/sys/class/net/{}/statistics/tx_dropped", self.gateway.tun);
+        let tun_queue = std::fs::read_to_string(tun_queue).ok();
+        let tun_queue = tun_queue.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Drops { esp, ike: ike.collect(), told: told.collect(), tun_queue }
     }
 
     fn connection(&self, connection: &Connection, now: Instant) -> ConnectionStatus {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use esp::DropReason;
+use esp::unreachable::Unreachable;
 
 /// Packets and octets of one direction of one child. Octets are of the inner IP packets.
 #[derive(Debug, Default)]
@@ -243,6 +244,7 @@ pub struct Counters {
     losses: [AtomicU64; IoLoss::ALL.len()],
     ike: AtomicU64,
     keepalives: AtomicU64,
+    told: [AtomicU64; Unreachable::ALL.len()],
 }
 
 impl Counters {
@@ -254,6 +256,7 @@ impl Counters {
             losses: zeroes(),
             ike: AtomicU64::new(0),
             keepalives: AtomicU64::new(0),
+            told: zeroes(),
         }
     }
 
@@ -289,6 +292,16 @@ impl Counters {
     #[must_use]
     pub fn keepalives(&self) -> u64 {
         self.keepalives.load(Ordering::Relaxed)
+    }
+
+    /// How many hosts were told why a packet of theirs was dropped, where any were, in the order of [`Unreachable::ALL`].
+    pub fn answers(&self) -> impl Iterator<Item = (Unreachable, u64)> + '_ {
+        let all = Unreachable::ALL.iter().map(|&why| (why, load(&self.told, why as usize)));
+        all.filter(|(_, count)| *count > 0)
+    }
+
+    pub(crate) fn told(&self, why: Unreachable) {
+        add(&self.told, why as usize, 1);
     }
 
     pub(crate) fn drop_one(&self, reason: DropReason) {

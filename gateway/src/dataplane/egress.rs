@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use esp::ip::{Upper, View};
 use esp::mss::{TcpChecksum, clamp_mss};
+use esp::unreachable::Unreachable;
 use esp::{DropReason, Segments, VNET_HEADER_LEN, VnetHeader, ecn};
 use mio::{Events, Interest, Poll, Token};
 
@@ -27,7 +28,7 @@ use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
 use crate::dataplane::sad::{Outbound, Slots};
 use crate::dataplane::{
-    Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
+    Answers, Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
 };
 use crate::io::{RawEsp, Tun, UdpSockets, is_device_gone};
 use crate::sys::wipe;
@@ -47,6 +48,7 @@ struct Sealer {
     outbox: Outbox,
     upcall: UpcallSender,
     counters: Arc<Counters>,
+    answers: Answers,
     policy: Arc<Policy>,
     slots: Slots,
     /// Read at most once per batch, and only by a batch that needs it.
@@ -59,7 +61,7 @@ impl Egress {
         udp: Arc<UdpSockets>,
         raw: Arc<Vec<RawEsp>>,
         upcall: UpcallSender,
-        counters: Arc<Counters>,
+        (counters, answers): (Arc<Counters>, Answers),
         worker: usize,
     ) -> io::Result<(MailboxSender<TxCommand>, Self)> {
         let poll = Poll::new()?;
@@ -69,6 +71,7 @@ impl Egress {
             outbox: Outbox::new(udp, raw),
             upcall,
             counters,
+            answers,
             policy: Arc::new(Policy::default()),
             slots: Slots::of_worker(worker),
             now: None,
@@ -218,18 +221,37 @@ impl Sealer {
         let Some(view) = View::parse(packet) else {
             return self.counters.drop_one(DropReason::NotIp);
         };
-        let Some(slot) = self.classify(&view) else { return };
+        let Some(slot) = self.classify(&view) else {
+            return self.tell_why(packet, &view);
+        };
         let vnet = VnetHeader::parse(vnet);
         if let Ok(vnet) = &vnet {
             self.translate(slot, vnet, packet, &view);
         }
-        match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
+        let refused = match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
             Ok(mut segments) => {
                 let kind = kind.unwrap_or_else(|| kind_of(&view, packet));
-                self.encap(slot, &mut segments, kind);
+                self.encap(slot, &mut segments, kind)
             }
-            Err(reason) => self.counters.drop_one(reason),
+            Err(reason) => return self.counters.drop_one(reason),
+        };
+        if let Some(why) = refused {
+            self.tell(packet, &view, why);
         }
+    }
+
+    /// No child has the packet: its source is told whether that is for the one end of it or the other.
+    fn tell_why(&mut self, packet: &[u8], view: &View) {
+        if !is_to_many(view.destination) {
+            let leads_there = self.policy.leads_to(view.destination);
+            let why = if leads_there { Unreachable::Source } else { Unreachable::NoRoute };
+            self.tell(packet, view, why);
+        }
+    }
+
+    fn tell(&mut self, packet: &[u8], view: &View, why: Unreachable) {
+        let now = *self.now.get_or_insert_with(clock::now);
+        self.answers.tell((packet, view), why, &self.policy, now, &self.counters);
     }
 
     /// Step 2: finds the child that has to protect the packet.
@@ -257,8 +279,13 @@ impl Sealer {
 
     /// Step 4: seals the packet by the slot's SA; without one asks control for one. Of several, each for a part of the child's
     /// networks, the last one that admits it. One that has carried all that it may is passed over: where it is being replaced
-    /// its successor is there already.
-    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, kind: Kind) {
+    /// its successor is there already. Says what the source of the packet is to be told, if anything.
+    fn encap(
+        &mut self,
+        slot: SlotId,
+        segments: &mut Segments<'_>,
+        kind: Kind,
+    ) -> Option<Unreachable> {
         let view = *segments.view();
         let (count, octets) = (segments.count(), segments.octets());
         let mark = (kind, ecn::outer_for(view.traffic_class, true));
@@ -271,7 +298,10 @@ impl Sealer {
             }
             let place = (&mut self.slots, slot, position);
             match self.outbox.seal(place, segments, mark, &self.counters) {
-                Ok(()) => return self.tell_worn(slot, worn),
+                Ok(()) => {
+                    self.tell_worn(slot, worn);
+                    return None;
+                }
                 Err(DropReason::SelectorMismatch) => {}
                 Err(DropReason::SequenceExhausted) => {
                     worn = worn.or(Some((position, DropReason::SequenceExhausted)));
@@ -280,11 +310,11 @@ impl Sealer {
                     if let Some(out) = self.slots.of(slot).get_mut(position) {
                         out.counters.drop_one(reason);
                     }
-                    return;
+                    return None;
                 }
             }
         }
-        self.unprotected(slot, &view, worn);
+        self.unprotected(slot, &view, worn)
     }
 
     /// The worker's own SA has carried all that it may, and the one for all took the packet.
@@ -298,7 +328,12 @@ impl Sealer {
     }
 
     /// No SA took the packet: it is dropped, and control is told what that is for.
-    fn unprotected(&mut self, slot: SlotId, view: &View, worn: Option<(usize, DropReason)>) {
+    fn unprotected(
+        &mut self,
+        slot: SlotId,
+        view: &View,
+        worn: Option<(usize, DropReason)>,
+    ) -> Option<Unreachable> {
         let sas = self.slots.of(slot);
         if let Some((out, reason)) = worn.and_then(|(at, reason)| Some((sas.get_mut(at)?, reason)))
         {
@@ -306,8 +341,10 @@ impl Sealer {
             let spi = out.sa.spi();
             // If control is too busy to be told, it is told by the next packet.
             out.told = out.told || self.upcall.try_send(Upcall::Worn { slot, spi });
+            None
         } else if let Some(out) = sas.last() {
             out.counters.drop_one(DropReason::SelectorMismatch);
+            Some(Unreachable::Filtered)
         } else {
             self.counters.drop_one(DropReason::NoSa);
             let now = *self.now.get_or_insert_with(clock::now);
@@ -315,6 +352,7 @@ impl Sealer {
                 // If control is too busy to be asked, the slot asks again with the first packet a second later.
                 self.upcall.try_send(Upcall::Acquire { slot, packet: selectors_of(view) });
             }
+            self.slots.is_vain(slot, now).then_some(Unreachable::NotConnected)
         }
     }
 }

@@ -8,6 +8,7 @@
 //!   policy.rs    which configured child an inner packet belongs to (SPD, RFC 4301 §4.4.1)
 //!   sad.rs       the SAs of each pump, by slot and by SPI (SAD, RFC 4301 §4.4.2)
 //!   counters.rs  numbers that control reads
+//!   answers.rs   what hosts are told of packets that no tunnel takes
 //! ```
 //!
 //! Each pump owns its SAs, its buffer and its tables; nothing is shared but the device, the sockets and the counters. A
@@ -18,6 +19,7 @@
 //! belongs to one rx pump, by its SPI (`sys/steering.rs`). Each tx pump has a share in each outbound SA, and uses the one that
 //! is for it where the peer agreed to one for each worker (RFC 9611).
 
+mod answers;
 pub mod command;
 pub mod counters;
 mod deliver;
@@ -38,6 +40,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use answers::Answers;
 pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
 pub use counters::{ChildCounters, Counters, IoLoss, SaUsage};
 pub use policy::{Policy, Rank, Rule, Standing};
@@ -91,6 +94,8 @@ pub struct Equipment {
     pub nat: Vec<UdpSocket>,
     /// Its raw sockets.
     pub raw: Vec<RawEsp>,
+    /// How it tells hosts of dropped packets.
+    pub answers: Answers,
 }
 
 impl Equipment {
@@ -104,7 +109,8 @@ impl Equipment {
         raw: Vec<RawEsp>,
     ) -> Result<Vec<Self>, OpenError> {
         let workers = lanes.len();
-        let bare = |tun| Self { tun, nat: Vec::new(), raw: Vec::new() };
+        let answers = Answers::open();
+        let bare = |tun| Self { tun, nat: Vec::new(), raw: Vec::new(), answers: answers.share() };
         let mut all: Vec<_> = lanes.into_iter().map(bare).collect();
         let mut nat = nat.into_iter().peekable();
         while let Some(socket) = nat.next() {
@@ -157,14 +163,14 @@ impl Dataplane {
     }
 
     fn hire(&mut self, worker: Equipment, upcall: &UpcallSender) -> io::Result<()> {
-        let Equipment { tun: Lanes { bulk, urgent }, nat, raw } = worker;
+        let Equipment { tun: Lanes { bulk, urgent }, nat, raw, answers } = worker;
         let (bulk, udp, raw) = (Arc::new(bulk), Arc::new(UdpSockets(nat)), Arc::new(raw));
         let (tx_sender, mut egress) = Egress::new(
             (Arc::clone(&bulk), urgent.map(Arc::new)),
             Arc::clone(&udp),
             Arc::clone(&raw),
             upcall.clone(),
-            Arc::clone(&self.counters),
+            (Arc::clone(&self.counters), answers),
             self.tx.len(),
         )?;
         let (rx_sender, mut ingress) =

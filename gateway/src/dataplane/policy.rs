@@ -68,6 +68,8 @@ pub enum Standing {
 pub struct Policy {
     v4: Table,
     v6: Table,
+    /// What the lines are made of, for questions that are asked of dropped packets alone.
+    rules: Vec<Arc<Selectors>>,
 }
 
 impl Policy {
@@ -76,7 +78,8 @@ impl Policy {
     pub fn new(rules: &[Rule]) -> Self {
         let table =
             |is_v4| Table::new(&rules.iter().map(|rule| sides(rule, is_v4)).collect::<Vec<_>>());
-        Self { v4: table(true), v6: table(false) }
+        let rules = rules.iter().map(|rule| Arc::clone(&rule.selectors)).collect();
+        Self { v4: table(true), v6: table(false), rules }
     }
 
     /// The child that has to protect `packet`, a packet on its way from our side to the peer's. `None`: nobody's, drop it.
@@ -92,6 +95,27 @@ impl Policy {
             // No packet has two families.
             _ => None,
         }
+    }
+}
+
+/// For packets that no line takes; each looks at all rules.
+impl Policy {
+    /// Whether some rule leads to this address, from wherever.
+    #[must_use]
+    pub fn leads_to(&self, address: IpAddr) -> bool {
+        self.rules.iter().flat_map(|rule| &rule.remote).any(|remote| remote.contains(address))
+    }
+
+    /// Whether the address is behind a peer rather than behind us: the smallest range that has it is a remote one.
+    #[must_use]
+    pub fn is_beyond(&self, address: IpAddr) -> bool {
+        let smallest = |side: fn(&Selectors) -> &[Selector]| {
+            let ranges = self.rules.iter().flat_map(|rule| side(rule));
+            let fitting = ranges.filter(|range| range.contains(address));
+            fitting.filter_map(Span::of).map(|span| span.magnitude()).min()
+        };
+        let (local, remote) = (smallest(|rule| &rule.local), smallest(|rule| &rule.remote));
+        remote.is_some_and(|remote| local.is_none_or(|local| remote <= local))
     }
 }
 

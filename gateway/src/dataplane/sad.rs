@@ -43,6 +43,8 @@ struct Slot {
     sas: Vec<Outbound>,
     /// When control was last asked for an SA.
     acquired: Option<Instant>,
+    /// Since when it is asked again and again.
+    in_vain: Option<Instant>,
 }
 
 impl Slots {
@@ -65,6 +67,7 @@ impl Slots {
     pub(super) fn install(&mut self, slot: SlotId, sa: Outbound) {
         let worker = self.worker;
         let Some(slot) = self.slot(slot) else { return };
+        slot.in_vain = None;
         if sa.held {
             slot.sas.insert(0, sa);
         } else {
@@ -118,9 +121,21 @@ impl Slots {
         let due =
             slot.acquired.is_none_or(|last| now.saturating_duration_since(last) >= ACQUIRE_PAUSE);
         if due {
+            let after_silence =
+                slot.acquired.is_none_or(|last| now.saturating_duration_since(last) >= SILENCE);
+            if after_silence || slot.in_vain.is_none() {
+                slot.in_vain = Some(now);
+            }
             slot.acquired = Some(now);
         }
         due
+    }
+
+    /// Whether control was asked for an SA of this slot for so long that hosts are told: what comes up at the first packet
+    /// has the second one, and a connection of TCP that begins does not fail for it.
+    pub(super) fn is_vain(&self, slot: SlotId, now: Instant) -> bool {
+        let since = self.slots.get(index(slot)).and_then(|slot| slot.in_vain);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= HOPE)
     }
 
     /// Finds a slot, making it if need be.
@@ -295,6 +310,12 @@ impl Hasher for SpiHasher {
 fn index(slot: SlotId) -> usize {
     slot.0 as usize
 }
+
+/// Nobody has asked for so long: the next one begins anew.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// So long hosts are told nothing.
+const HOPE: Duration = Duration::from_secs(3);
 
 /// Control is not asked again for an SA of the same slot before this has passed.
 const ACQUIRE_PAUSE: Duration = Duration::from_secs(1);
@@ -487,6 +508,24 @@ mod tests {
         assert!(slots.may_acquire(SlotId(0), now + Duration::from_millis(999)));
         assert!(slots.may_acquire(SLOT, now + Duration::from_secs(1)));
         assert!(!slots.may_acquire(SLOT, now + Duration::from_millis(1999)));
+    }
+
+    #[test]
+    fn hosts_are_told_when_control_was_asked_for_a_while() {
+        let mut slots = Slots::default();
+        let start = crate::clock::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!slots.is_vain(SLOT, start));
+        for second in 0..3 {
+            slots.may_acquire(SLOT, at(second));
+            assert!(!slots.is_vain(SLOT, at(second)), "{second}");
+        }
+        assert!(slots.may_acquire(SLOT, at(3)) && slots.is_vain(SLOT, at(3)));
+        assert!(slots.may_acquire(SLOT, at(60)) && !slots.is_vain(SLOT, at(60)), "anew");
+        slots.may_acquire(SLOT, at(63));
+        assert!(slots.is_vain(SLOT, at(63)));
+        install(&mut slots, 1, false);
+        assert!(!slots.is_vain(SLOT, at(63)), "it has an SA");
     }
 
     #[test]

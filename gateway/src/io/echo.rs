@@ -123,7 +123,7 @@ impl Echo {
             if let Some(complaint) = self.complaint(Some(seq)) {
                 return Ok(Heard::Error(complaint));
             }
-            if self.is_answered(seq)? {
+            if self.is_answered(seq) {
                 return Ok(Heard::Reply(clock::now().saturating_duration_since(begun)));
             }
             let left = until.saturating_duration_since(clock::now());
@@ -144,22 +144,22 @@ impl Echo {
     }
 
     /// Whether what came in has the answer.
-    fn is_answered(&self, seq: u16) -> io::Result<bool> {
+    fn is_answered(&self, seq: u16) -> bool {
         let mut buffer = vec![0; BUFFER];
         for _ in 0..MOST {
             let (len, _) =
                 match rustix::net::recv(&self.socket, &mut buffer, rustix::net::RecvFlags::empty())
                 {
                     Ok(received) => received,
-                    Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                    Err(rustix::io::Errno::AGAIN) => return false,
                     // An error of an earlier packet; the queue has more about it.
                     Err(_) => continue,
                 };
             if self.is_reply(buffer.get(..len).unwrap_or_default(), seq) {
-                return Ok(true);
+                return true;
             }
         }
-        Ok(false)
+        false
     }
 
     fn is_reply(&self, message: &[u8], seq: u16) -> bool {

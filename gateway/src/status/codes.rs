@@ -10,6 +10,8 @@ crate::codes::codes! {
 
     NotForwarding "W0501" "this host does not forward packets"
         "The kernel passes packets between a LAN and the tunnel only if forwarding is on: `sysctl -w net.ipv4.ip_forward=1`, for IPv6 `net.ipv6.conf.all.forwarding=1`, and both in /etc/sysctl.d so that they survive a restart. Without it the tunnel comes up, and only this host itself can use it. The gateway looks every second, and speaks of it after five.";
+    Foreign "W0502" "the kernel has IPsec policies of another program"
+        "The kernel does IPsec of its own (xfrm), for programs such as strongSwan and Libreswan, and has policies that somebody made: `ip xfrm policy` shows them. What they match they take or drop, before it gets to this gateway or after it has left. Stop the other program, and remove what it left with `ip xfrm policy flush` and `ip xfrm state flush`; or see that its networks and peers are others than ours. The gateway looks every minute.";
     RouteRefused "W0503" "a route of ours could not be installed"
         "The kernel refused a route into the tunnel; the log line `route-failed` says why. Mostly somebody else has a route for the same destination with the same metric: see `ip route show`, then delete that route or choose another `metric`. Until then packets to that network do not enter the tunnel.";
     MtuTooLarge "W0504" "mtu of a connection is more than fits"
@@ -104,6 +106,10 @@ impl Code {
             (
                 Self::NotForwarding,
                 "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and the same in /etc/sysctl.d",
+            ),
+            (
+                Self::Foreign,
+                "`ip xfrm policy` shows them; stop that program, or `ip xfrm policy flush`",
             ),
             (
                 Self::RouteRefused,

@@ -268,8 +268,8 @@ mod tests {
     const PLAIN: Look = Look { colour: Colour::Off, columns: Some(60) };
 
     fn finding(level: Level, layer: &str) -> Finding {
-        let layer = Some(layer.to_owned());
-        Finding { layer, ..Finding::new(level, "probe", format!("{layer:?} is {level:?}")) }
+        let found = Finding::new(level, "probe", format!("{layer} is {level:?}"));
+        Finding { layer: Some(layer.to_owned()), ..found }
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
         assert!(!found.healthy);
         assert_eq!(
             found.verdict,
-            "the first layer that fails is path: E1001 Some(\"path\") is Failed. Fix: let UDP 500 pass."
+            "the first layer that fails is path: E1001 path is Failed. Fix: let UDP 500 pass."
         );
         let good = Checkup::of(vec![finding(Level::Warned, "host")], true);
         assert!(good.healthy);

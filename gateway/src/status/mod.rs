@@ -152,6 +152,12 @@ pub struct Drops {
     pub esp: BTreeMap<String, u64>,
     /// IKE datagrams.
     pub ike: BTreeMap<String, u64>,
+    /// Not drops but what came of some: ICMP messages to hosts of ours that say why a packet of theirs was dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, u64>,
+    /// Packets that the kernel dropped since they were not taken from the TUN device in time, or while it was down.
+    #[serde(default)]
+    pub tun_queue: u64,
 }
 
 /// Somebody whom we turned away.

@@ -18,6 +18,8 @@ pub(crate) fn sample() -> Snapshot {
         drops: Drops {
             esp: BTreeMap::from([("unknown-spi".to_owned(), 3)]),
             ike: BTreeMap::from([("malformed".to_owned(), 2)]),
+            told: BTreeMap::from([("no-route".to_owned(), 4)]),
+            tun_queue: 5,
         },
         refused: Vec::new(),
         started: Some(time - jiff::SignedDuration::from_secs(273_600)),

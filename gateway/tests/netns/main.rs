@@ -20,6 +20,7 @@ mod collide;
 mod datagrams;
 mod dead_peer;
 mod dying;
+mod diagnosis;
 mod failover;
 mod fragments;
 mod guard;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
     collide::list(&mut list);
     children::list(&mut list);
     dead_peer::list(&mut list);
+    diagnosis::list(&mut list);
     many::list(&mut list);
     moving::list(&mut list);
     mtu::list(&mut list);

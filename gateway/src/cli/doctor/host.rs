@@ -146,12 +146,9 @@ fn policies() -> Finding {
     match xfrm::count_policies() {
         Ok(0) => Finding::passed(stage, "the kernel has no IPsec policies of its own"),
         Ok(count) => {
-            let plural = if count == 1 { "y" } else { "ies" };
-            let message = format!(
-                "the kernel has {count} IPsec polic{plural} of another program, which may take our packets"
-            );
-            Finding::warned(stage, message)
-                .fix("`ip xfrm policy` shows them; stop that program, or `ip xfrm policy flush`")
+            let code = Code::Foreign;
+            let message = format!("{}: {count}", code.title());
+            Finding::warned(stage, message).code(code.id()).fix(code.fix())
         }
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             Finding::skipped(stage, "needs CAP_NET_ADMIN")

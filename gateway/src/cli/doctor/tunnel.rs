@@ -195,17 +195,20 @@ fn esp(connection: &ConnectionStatus, trial: Option<&Trial>) -> Vec<Finding> {
             "let {what} pass every firewall on the way, and check the peer's packet counters and the route back on its hosts"
         );
         let code = Code::OneWay.id();
+        let nothing = received == 0 && sent >= ENOUGH;
         match (one_way, came_back) {
             (_, Some(true)) => Finding::passed(stage, counted),
-            (Some(reason), _) => Finding::failed(stage, format!("{name}: {}", reason.message)).code(code).fix(fix),
-            (None, Some(false)) if received == 0 && sent >= ENOUGH => {
-                Finding::failed(stage, format!("{counted}: nothing comes back")).code(code).fix(fix)
+            (Some(reason), _) => {
+                let message = format!("{name}: {}", reason.message);
+                Finding::failed(stage, message).code(code).fix(fix)
+            }
+            (None, _) if nothing => {
+                let message = format!("{counted}: nothing comes back");
+                Finding::failed(stage, message).code(code).fix(fix)
             }
             (None, Some(false)) => {
-                Finding::warned(stage, format!("{counted}; to our echoes nothing came back")).fix(fix)
-            }
-            (None, None) if received == 0 && sent >= ENOUGH => {
-                Finding::failed(stage, format!("{counted}: nothing comes back")).code(code).fix(fix)
+                let message = format!("{counted}; to our echoes nothing came back");
+                Finding::warned(stage, message).fix(fix)
             }
             (None, None) => Finding::passed(stage, counted),
         }
@@ -234,8 +237,9 @@ fn negotiation(connection: &ConnectionStatus) -> Vec<Finding> {
     let mut all = Vec::new();
     match (state, reason, &connection.ike) {
         (State::Down | State::Error | State::Connecting, Some(reason), None) => {
-            let detail = reason.detail.iter().map(|line| format!("; {line}")).collect::<String>();
-            let message = format!("{}: {}{detail}", reason.alert, reason.message);
+            let told = std::iter::once(&reason.message).chain(&reason.detail);
+            let told = told.map(String::as_str).collect::<Vec<_>>().join("; ");
+            let message = format!("{}: {told}", reason.alert);
             all.push(Finding::failed("ike sa", message).code(&*reason.code).fix(&*reason.fix));
         }
         (_, _, Some(ike)) => all.push(Finding::passed("ike sa", ike.suite.clone())),
@@ -277,7 +281,7 @@ fn negotiated(child: &ChildStatus) -> Vec<Finding> {
     };
     match (&child.sa, child.state) {
         (_, State::Disabled) => {
-            all.push(Finding::skipped(stage, format!("{name} is switched off")))
+            all.push(Finding::skipped(stage, format!("{name} is switched off")));
         }
         (Some(sa), _) => {
             let rekey = words::seconds(sa.rekey_in_seconds);
@@ -404,7 +408,7 @@ impl Trial {
         for seq in 1..=ECHOES {
             match echo.ask(seq, COOKIE_LEN, Duration::from_secs(1)).ok()? {
                 Heard::Nothing => {}
-                other => {
+                other @ (Heard::Reply(_) | Heard::Error(_)) => {
                     heard = Some(other);
                     break;
                 }

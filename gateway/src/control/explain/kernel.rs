@@ -40,13 +40,10 @@ impl Kernel {
     /// Whether a packet from `source`, a host of ours or this host itself, gets to us.
     pub(super) fn route(&mut self, source: IpAddr, destination: IpAddr) -> Finding {
         let stage = "route";
-        let from = match self.netlink.route_to(source) {
-            Ok(way) => way,
-            Err(_) => {
-                let message = format!("this host has no route back to {source}");
-                let fix = format!("ip route add {source} via the router of that network");
-                return Finding::failed(stage, message).fix(fix);
-            }
+        let Ok(from) = self.netlink.route_to(source) else {
+            let message = format!("this host has no route back to {source}");
+            let fix = format!("ip route add {source} via the router of that network");
+            return Finding::failed(stage, message).fix(fix);
         };
         let (way, by) = if from.table == LOCAL_TABLE {
             (self.netlink.route_to(destination), "this host itself sends".to_owned())

@@ -350,3 +350,21 @@ fn ten_thousand_rules_of_each_shape_are_told_apart() {
     }
     assert!(found.len() > 500, "only {} rules were met", found.len());
 }
+
+#[test]
+fn who_is_behind_a_peer_is_told_from_who_is_behind_us() {
+    let beyond = |rules: &[Rule], address: &str| {
+        Policy::new(rules).is_beyond(address.parse().expect("an address"))
+    };
+    let all = [rule(0, &["10.1.0.0/16"], &["0.0.0.0/0"], 0)];
+    assert!(!beyond(&all, "10.1.0.1") && beyond(&all, "192.0.2.9"), "everything is beyond");
+    // A hub: what is behind one peer is a local network of another connection.
+    let hub = [
+        rule(0, &["10.0.0.0/8"], &["10.2.0.0/16"], 0),
+        rule(1, &["10.2.0.0/16"], &["10.3.0.0/16"], 0),
+    ];
+    assert!(beyond(&hub, "10.2.0.1") && beyond(&hub, "10.3.0.1") && !beyond(&hub, "10.9.0.1"));
+    assert!(!beyond(&[], "10.1.0.1") && !beyond(&hub, "192.0.2.9") && !beyond(&hub, "2001:db8::1"));
+    assert!(Policy::new(&hub).leads_to([10, 3, 0, 1].into()));
+    assert!(!Policy::new(&hub).leads_to([10, 4, 0, 1].into()));
+}

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::super::words;
-use super::super::{ConnectionStatus, PeerStatus, Reason, Refusal, Snapshot, State};
+use super::super::{ConnectionStatus, Drops, PeerStatus, Reason, Refusal, Snapshot, State};
 use super::{Look, fold, painted, span, warning, width};
 
 /// The table of all connections.
@@ -329,12 +329,17 @@ fn sentence(reason: &Reason, connection: &ConnectionStatus) -> String {
 }
 
 fn tail(text: &mut String, snapshot: &Snapshot, look: Look) {
-    for (what, drops) in [("packets", &snapshot.drops.esp), ("IKE datagrams", &snapshot.drops.ike)]
-    {
+    let Drops { esp, ike, told, tun_queue } = &snapshot.drops;
+    let all = [("dropped packets", esp), ("dropped IKE datagrams", ike), ("told hosts why", told)];
+    for (what, drops) in all {
         if !drops.is_empty() {
             let each: Vec<String> = drops.iter().map(|(word, n)| format!("{word} {n}")).collect();
-            push(text, &format!("dropped {what}: {}", each.join(", ")), 2, look);
+            push(text, &format!("{what}: {}", each.join(", ")), 2, look);
         }
+    }
+    if *tun_queue > 0 {
+        let name = &snapshot.tun.name;
+        push(text, &format!("dropped by the kernel before {name} was read: {tun_queue}"), 2, look);
     }
     for line in refusals(&snapshot.refused) {
         push(text, &line, 2, look);
