@@ -166,6 +166,7 @@ fn outcome(said: protocol::Response) -> (u16, String) {
         }
         protocol::Response::Status { .. }
         | protocol::Response::Shown { .. }
+        | protocol::Response::Explained { .. }
         | protocol::Response::Events { .. } => (500, "the gateway said something else".to_owned()),
     }
 }
