@@ -11,7 +11,7 @@
 //! all but the guards: the device takes the routes into the tunnel along when the process dies, and what is for a protected
 //! network has to find something else then than the way to the Internet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, UdpSocket};
 
@@ -77,6 +77,8 @@ pub struct Routes {
     into_tunnel: BTreeMap<(IpNet, u32), Route>,
     to_peers: BTreeMap<IpAddr, Route>,
     guards: BTreeMap<IpNet, Route>,
+    /// What a predecessor left and may be of use: none of it has to be asked for again.
+    left: BTreeMap<(IpNet, u32), Route>,
 }
 
 impl Routes {
@@ -86,12 +88,14 @@ impl Routes {
     /// Only if the kernel gives no netlink socket.
     pub fn open(tun: u32) -> io::Result<Self> {
         let netlink = Netlink::open()?;
+        let left = BTreeMap::new();
         Ok(Self {
             netlink,
             tun,
             into_tunnel: BTreeMap::new(),
             to_peers: BTreeMap::new(),
             guards: BTreeMap::new(),
+            left,
         })
     }
 
@@ -286,9 +290,16 @@ impl Routes {
     pub fn purge_leftovers(&mut self) -> Result<Vec<Route>, RouteError> {
         let routes = self.netlink.routes(Some(PROTOCOL))?;
         let links = self.links()?;
-        self.purge(routes, |route, tun| {
+        let in_the_way = |route: &Route, tun| {
             route.device == Some(tun) || route.device.is_none_or(|device| !links.contains(&device))
-        })
+        };
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route| in_the_way(route, self.tun));
+        gone.iter().try_for_each(|route| self.uninstall(route))?;
+        let stay = stay.into_iter().chain(self.netlink.routes(Some(GUARD_PROTOCOL))?);
+        let here = stay.filter(|route| route.table == MAIN_TABLE);
+        self.left = here.map(|route| ((route.destination, route.metric), route)).collect();
+        Ok(gone)
     }
 
     /// Removes host routes and guards of a predecessor that we do not need, unless another gateway is running on this machine
@@ -297,6 +308,7 @@ impl Routes {
     /// # Errors
     /// If the kernel refuses.
     pub fn purge_strangers(&mut self) -> Result<Vec<Route>, RouteError> {
+        self.left.clear();
         let mut routes = self.netlink.routes(Some(PROTOCOL))?;
         let links = self.links()?;
         let another = routes.iter().any(|route| {
@@ -310,22 +322,14 @@ impl Routes {
         routes.extend(self.netlink.routes(Some(GUARD_PROTOCOL))?);
         let ours: Vec<Route> = self.installed().chain(self.guards.values()).cloned().collect();
         let place = |route: &Route| (route.destination, route.metric, route.table);
-        self.purge(routes, |route, _| ours.iter().all(|own| place(own) != place(route)))
+        let ours: BTreeSet<_> = ours.iter().map(place).collect();
+        routes.retain(|route| !ours.contains(&place(route)));
+        routes.iter().try_for_each(|route| self.uninstall(route))?;
+        Ok(routes)
     }
 
     fn links(&mut self) -> Result<Vec<u32>, RouteError> {
         Ok(self.netlink.links()?.into_iter().map(|link| link.index).collect())
-    }
-
-    fn purge(
-        &mut self,
-        routes: Vec<Route>,
-        goes: impl Fn(&Route, u32) -> bool,
-    ) -> Result<Vec<Route>, RouteError> {
-        let tun = self.tun;
-        let gone: Vec<Route> = routes.into_iter().filter(|route| goes(route, tun)).collect();
-        gone.iter().try_for_each(|route| self.uninstall(route))?;
-        Ok(gone)
     }
 
     /// The routes that are installed, into the tunnel first.
@@ -341,6 +345,9 @@ impl Routes {
     }
 
     fn install(&mut self, route: &Route) -> Result<(), RouteError> {
+        if self.left.remove(&(route.destination, route.metric)).as_ref() == Some(route) {
+            return Ok(());
+        }
         match self.netlink.add_route(route) {
             Err(error) if error.is_exists() => {}
             other => return Ok(other?),
