@@ -144,11 +144,17 @@ pub fn pour(
 }
 
 /// Sends a new IKE_SA_INIT request each time, from addresses of 198.18.0.0/15 that nobody has (RFC 2544), to port 500 of `to`,
-/// until `pour` or `stop` ends it. Returns how many left. The namespace needs no such address: the packets are made here.
+/// until there were `number`, or `pour` or `stop` ends it. Returns how many left. The namespace needs no such address: the
+/// packets are made here.
 ///
 /// # Errors
 /// If there can be no raw socket.
-pub fn spoof(from: &Netns, to: Ipv4Addr, pour: Pour, stop: &AtomicBool) -> Result<u64> {
+pub fn spoof(
+    from: &Netns,
+    to: Ipv4Addr,
+    (number, pour): (u64, Pour),
+    stop: &AtomicBool,
+) -> Result<u64> {
     let socket = from.inside(|| {
         // IPPROTO_RAW: the header is ours (raw(7)).
         Ok(socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?)
@@ -162,10 +168,11 @@ pub fn spoof(from: &Netns, to: Ipv4Addr, pour: Pour, stop: &AtomicBool) -> Resul
         dice ^= dice << 17;
         dice
     };
+    let model = first_request();
     let begun = Instant::now();
     let mut sent = 0;
-    while begun.elapsed() < pour.duration && !stop.load(Ordering::Relaxed) {
-        let due = due(pour.rate, begun.elapsed()).saturating_sub(sent);
+    while sent < number && begun.elapsed() < pour.duration && !stop.load(Ordering::Relaxed) {
+        let due = due(pour.rate, begun.elapsed()).min(number).saturating_sub(sent);
         if due == 0 {
             std::thread::sleep(REST);
             continue;
@@ -173,7 +180,7 @@ pub fn spoof(from: &Netns, to: Ipv4Addr, pour: Pour, stop: &AtomicBool) -> Resul
         for _ in 0..due.min(BATCH as u64) {
             let [_, _, _, _, low, c, d, _] = draw().to_be_bytes();
             let source = Ipv4Addr::new(198, 18 + (low & 1), c, d);
-            let request = first_request(draw(), &[draw(), draw(), draw(), draw()]);
+            let request = another(&model, &mut draw);
             let packet = udp_packet((source, 500), (to, 500), &request);
             match sendto(&socket, &packet, SendFlags::empty(), &address) {
                 Ok(_) => sent += 1,
@@ -185,15 +192,14 @@ pub fn spoof(from: &Netns, to: Ipv4Addr, pour: Pour, stop: &AtomicBool) -> Resul
     Ok(sent)
 }
 
-/// An IKE_SA_INIT request as an honest initiator begins with it: AES-GCM, Curve25519.
-fn first_request(spi: u64, nonce: &[u64; 4]) -> Vec<u8> {
+/// An IKE_SA_INIT request as an honest initiator begins with it: AES-GCM, Curve25519. Its nonce comes last.
+fn first_request() -> Vec<u8> {
     let proposal = ikev2::Proposal::ike_from_keywords("aes256gcm16-prfsha256-curve25519");
     let proposals: Vec<_> = proposal.into_iter().collect();
     let mut chain = Chain::new();
-    let nonce: Vec<u8> = nonce.iter().flat_map(|word| word.to_be_bytes()).collect();
-    chain.sa(&proposals).ke(KeMethod::CURVE25519, &[9; 32]).nonce(&nonce);
+    chain.sa(&proposals).ke(KeMethod::CURVE25519, &[9; 32]).nonce(&[0; NONCE]);
     let header = Header {
-        spi_i: IkeSpi(spi | 1),
+        spi_i: IkeSpi(1),
         spi_r: IkeSpi::ZERO,
         next_payload: PayloadType::NONE,
         version: Header::VERSION,
@@ -204,6 +210,22 @@ fn first_request(spi: u64, nonce: &[u64; 4]) -> Vec<u8> {
     };
     message(header, &chain)
 }
+
+/// The same of another initiator: its SPI and its nonce.
+fn another(model: &[u8], draw: &mut impl FnMut() -> u64) -> Vec<u8> {
+    let mut request = model.to_vec();
+    if let Some(spi) = request.first_chunk_mut() {
+        *spi = (draw() | 1).to_be_bytes();
+    }
+    let nonce = request.len().saturating_sub(NONCE);
+    for octets in request.split_at_mut(nonce).1.chunks_exact_mut(8) {
+        octets.copy_from_slice(&draw().to_be_bytes());
+    }
+    request
+}
+
+/// Octets of a nonce.
+const NONCE: usize = 32;
 
 /// An IPv4 packet with a UDP datagram in it; the kernel fills in the checksum of the header, and UDP has none (RFC 768).
 fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
@@ -273,9 +295,14 @@ mod tests {
 
     #[test]
     fn a_forged_request_is_one_that_can_be_read() {
-        let request = first_request(2, &[1, 2, 3, 4]);
+        let mut number = 6;
+        let request = another(&first_request(), &mut || {
+            number += 1;
+            number
+        });
         let header = Header::parse(&request).unwrap();
-        assert_eq!((header.spi_i, header.exchange), (IkeSpi(3), ExchangeType::IKE_SA_INIT));
+        assert_eq!((header.spi_i, header.exchange), (IkeSpi(7), ExchangeType::IKE_SA_INIT));
+        assert_eq!(request.last(), Some(&11));
         let packet =
             udp_packet((Ipv4Addr::new(198, 18, 1, 2), 500), (Ipv4Addr::LOCALHOST, 500), &request);
         assert_eq!(packet.len(), 28 + request.len());

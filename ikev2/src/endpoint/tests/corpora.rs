@@ -198,7 +198,7 @@ fn as_certificates_and_identities() {
         slowest.time(&name, || {
             drop(Certificate::from_der(&octets));
             drop(PublicKey::from_spki_der(&octets));
-            drop(Body::parse(chain.first(), chain.octets()).map(drop));
+            let _read_or_not = Body::parse(chain.first(), chain.octets()).is_ok();
         });
         for kind in 0..=12 {
             let body = [&[kind, 0, 0, 0], octets.as_slice()].concat();
