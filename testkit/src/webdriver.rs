@@ -5,7 +5,7 @@
 //!              all three inside the namespace
 //! ```
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -119,13 +119,11 @@ impl<'n> Browser<'n> {
                 "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
             );
             stream.write_all((head + &body).as_bytes())?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer)?;
-            Ok(answer)
+            receive(&mut BufReader::new(stream))
         })?;
-        let answer = String::from_utf8(answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let value: Value = serde_json::from_str(body).with_context(|| format!("{head}: {body}"))?;
+        let (head, body) = answer;
+        let value: Value =
+            serde_json::from_str(&body).with_context(|| format!("{head}: {body}"))?;
         if !head.starts_with("HTTP/1.1 200") {
             bail!("{path}: {}", value["value"]["message"]);
         }
@@ -142,6 +140,27 @@ impl Drop for Browser<'_> {
         }
         let _ = self.driver.stop(Signal::TERM);
     }
+}
+
+/// The first line of an answer, and its body. The driver keeps the connection open, whatever it is asked for.
+fn receive(reader: &mut impl BufRead) -> Result<(String, String)> {
+    let mut head = String::new();
+    reader.read_line(&mut head)?;
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok((head, String::from_utf8(body)?))
 }
 
 const CHROMIUM: &str = "/usr/bin/chromium";

@@ -8,7 +8,7 @@ use crate::metrics::{self, Process};
 /// Print the state and all counters as metrics for Prometheus
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  s2s-gw metrics > /var/lib/node_exporter/s2s-gw.prom.new \\\n    && mv /var/lib/node_exporter/s2s-gw.prom.new /var/lib/node_exporter/s2s-gw.prom"
+    after_help = "Example, for the textfile collector of node_exporter:\n  s2s-gw metrics > s2s-gw.new && mv s2s-gw.new s2s-gw.prom"
 )]
 pub(super) struct Metrics {
     #[command(flatten)]

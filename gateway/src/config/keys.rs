@@ -191,7 +191,7 @@ pub(super) fn may_hold_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let words = lower.split(['_', '-']).map(without_talk_of_keys);
     let name = words.collect::<Vec<_>>().join("_");
-    let parts = ["psk", "key", "secret", "pass", "inline", "preshared", "pre_shared"];
+    let parts = ["psk", "key", "secret", "pass", "inline", "preshared", "pre_shared", "token"];
     let close = |word, distance| strsim::osa_distance(&name, word) <= distance;
     parts.iter().any(|part| name.contains(part)) || close("psk", 1) || close("inline", 2)
 }
@@ -286,7 +286,17 @@ mod tests {
 
     #[test]
     fn secrets_are_suspected_by_name() {
-        for name in ["psk", "pks", "ps", "inline", "inlin", "INLINE", "preshared_key", "passwd"] {
+        for name in [
+            "psk",
+            "pks",
+            "ps",
+            "inline",
+            "inlin",
+            "INLINE",
+            "preshared_key",
+            "passwd",
+            "read_token",
+        ] {
             assert!(may_hold_secret(name), "{name}");
         }
         for name in ["prekey", "PresharedKey", "pre-shared", "my-key", "rekeypsk", "rekey_key"] {
@@ -296,8 +306,7 @@ mod tests {
             assert!(!may_hold_secret(name), "{name}");
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
-        let harmless =
-            harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(HTTP).chain(FAILOVER).chain(MONITOR);
+        let harmless = harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(FAILOVER).chain(MONITOR);
         let paths =
             |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {

@@ -23,8 +23,7 @@ pub struct BadFilter {
 }
 
 /// The targets of all events.
-pub(super) const AREAS: [&str; 6] =
-    ["gateway", "ike", "child", "dataplane", "status", "web"];
+pub(super) const AREAS: [&str; 6] = ["gateway", "ike", "child", "dataplane", "status", "web"];
 
 const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
