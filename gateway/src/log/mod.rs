@@ -196,10 +196,9 @@ impl Log {
     /// Whether it is out.
     fn put(&self, way: &Way, record: &Record) -> bool {
         let line = match way {
-            Way::Text => line::text(record),
             Way::Json => line::json(record),
             Way::Journal(journal) if journal.send(record).is_ok() => return true,
-            Way::Journal(_) => line::text(record),
+            Way::Text | Way::Journal(_) => line::text(record),
         };
         self.outlet.put(rustix::stdio::stderr(), &line)
     }

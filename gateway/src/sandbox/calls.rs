@@ -234,7 +234,6 @@ const WIDE: &[c_long] = &[
     libc::SYS_flock,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_umask,
     libc::SYS_pipe2,
@@ -256,7 +255,6 @@ const WIDE: &[c_long] = &[
     libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self,
     libc::SYS_prlimit64,
-    libc::SYS_getrlimit,
     // what is to be known
     libc::SYS_uname,
     libc::SYS_sysinfo,
@@ -293,12 +291,18 @@ const OLD_WIDE: &[c_long] = &[
     libc::SYS_mkdir,
     libc::SYS_unlink,
     libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_getrlimit,
     libc::SYS_pipe,
     libc::SYS_eventfd,
     libc::SYS_arch_prctl,
 ];
 
-#[cfg(not(target_arch = "x86_64"))]
+/// renameat() and getrlimit(), which the kernel has there and the crate `libc` does not name.
+#[cfg(target_arch = "aarch64")]
+const OLD_WIDE: &[c_long] = &[38, 163];
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OLD_WIDE: &[c_long] = &[];
 
 /// glibc starts threads with clone() where there is no clone3(), whose arguments no filter sees; what needs a privilege that

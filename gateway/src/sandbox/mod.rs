@@ -195,7 +195,10 @@ impl Plan {
             if !file.exists() && may_write(directory, user, group) {
                 continue;
             }
-            if let Err(error) = give_file(&file, user, group) {
+            // What is broken is to be found broken.
+            let is_new = Some(&file) == self.state.as_ref() && !file.exists();
+            let text = if is_new { NOTHING_KEPT } else { &[] };
+            if let Err(error) = give_file(&file, text, user, group) {
                 tracing::debug!(target: "gateway", event = "not-given", %error, file = %file.display());
             }
         }
@@ -258,7 +261,7 @@ fn may_write(directory: &Path, user: u32, group: u32) -> bool {
 /// A state in which nothing is kept yet.
 const NOTHING_KEPT: &[u8] = b"{\"version\": 1}\n";
 
-fn give_file(path: &Path, user: u32, group: u32) -> io::Result<()> {
+fn give_file(path: &Path, text: &[u8], user: u32, group: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
@@ -267,8 +270,6 @@ fn give_file(path: &Path, user: u32, group: u32) -> io::Result<()> {
     if !there.is_file() || there.nlink() != 1 {
         return Err(io::Error::other("it is not a file with one name"));
     }
-    if there.len() == 0 {
-        io::Write::write_all(&mut file, NOTHING_KEPT)?;
-    }
+    io::Write::write_all(&mut file, text)?;
     fchown(&file, Some(user), Some(group))
 }

@@ -92,9 +92,9 @@ extern "C" fn refused(_: c_int, info: *const libc::siginfo_t, _: *const c_void) 
     let name = name.split(|octet| *octet == 0).next().unwrap_or_default();
     let mut line = Line::default();
     // It cannot fail: what does not fit is cut.
-    let _ = write!(
+    let _ = writeln!(
         line,
-        "s2s-gw: error: the sandbox refused the system call {call} to the thread `{}`; the gateway ended; please report it, and until then write sandbox = \"off\" in [gateway]\n",
+        "s2s-gw: error: the sandbox refused the system call {call} to the thread `{}`; the gateway ended; please report it, and until then write sandbox = \"off\" in [gateway]",
         std::str::from_utf8(name).unwrap_or("?")
     );
     say(line.text.get(..line.len).unwrap_or_default());

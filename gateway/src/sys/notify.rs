@@ -73,7 +73,9 @@ impl Manager {
 
     fn say(&self, words: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
-        let lines: String = words.iter().map(|word| format!("{word}\n")).collect();
+        let mut lines = String::new();
+        // Writing into a string does not fail.
+        words.iter().for_each(|word| drop(writeln!(lines, "{word}")));
         if let Err(error) = socket.send(lines.as_bytes()) {
             failed(&error);
         }
