@@ -270,6 +270,7 @@ fn give_file(path: &Path, text: &[u8], user: u32, group: u32) -> io::Result<()> 
     if !there.is_file() || there.nlink() != 1 {
         return Err(io::Error::other("it is not a file with one name"));
     }
-    io::Write::write_all(&mut file, text)?;
-    fchown(&file, Some(user), Some(group))
+    fchown(&file, Some(user), Some(group))?;
+    // Where there is no room now there may be later; until then the file is one that is ignored.
+    io::Write::write_all(&mut file, text)
 }

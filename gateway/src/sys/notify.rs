@@ -74,8 +74,10 @@ impl Manager {
     fn say(&self, words: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
         let mut lines = String::new();
-        // Writing into a string does not fail.
-        words.iter().for_each(|word| drop(writeln!(lines, "{word}")));
+        for word in words {
+            // Writing into a string does not fail.
+            let _ = writeln!(lines, "{word}");
+        }
         if let Err(error) = socket.send(lines.as_bytes()) {
             failed(&error);
         }

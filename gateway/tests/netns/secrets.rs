@@ -44,7 +44,7 @@ fn memory(case: &mut Case) -> Result<()> {
     wait_for("the end of the tunnel", Duration::from_secs(5), || {
         Ok((!case.left.facts("site")?.up).then_some(()))
     })?;
-    pause(Duration::from_millis(1000));
+    pause(Duration::from_secs(1));
     let left = search(pid, &keys)?;
     let psk = BTreeMap::from([("psk".to_owned(), KEY.as_bytes().to_vec())]);
     let of_psk = search(pid, &psk)?;

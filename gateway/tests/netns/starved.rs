@@ -70,7 +70,7 @@ fn state(case: &mut Case) -> Result<()> {
         Ok(())
     };
     let ours = case.left.as_ours().context("the left one is ours")?;
-    let warnings = |daemon: &Daemon| daemon.output().matches("event=state-unwritten").count();
+    let warnings = |daemon: &Daemon| daemon.output().matches(" event=state-").count();
     ours.tell(&["down", "site"])?;
     ours.tell(&["up", "site"])?;
     ours.tell(&["down", "site"])?;
