@@ -26,8 +26,8 @@ use crate::port::export;
     after_help = "Examples:\n  s2s-gw init\n  s2s-gw init --dir ~/vpn --peer strongswan\n  s2s-gw init --name berlin --our-address 203.0.113.10 \\\n    --peer-address 198.51.100.20 --our-networks 10.1.0.0/16 \\\n    --peer-networks 10.2.0.0/16"
 )]
 pub(super) struct Init {
-    /// What the peer runs
-    #[arg(long, default_value = "s2s-gw")]
+    /// What the peer runs, s2s-gw or strongswan
+    #[arg(long, default_value = "s2s-gw", hide_possible_values = true)]
     peer: Other,
     /// Both sides run s2s-gw, as by default
     #[arg(long, conflicts_with = "peer")]
