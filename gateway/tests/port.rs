@@ -5,6 +5,8 @@
 //!   s2s-gw.toml ─► export strongswan, ipsec ─► import [--mirror] ─► the same connection, or the mirrored one
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test ends with the first thing that is wrong")]
+
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

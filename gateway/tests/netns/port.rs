@@ -8,7 +8,7 @@
 //!
 //! starter reads fixed paths, so it runs in a mount namespace of its own where ours are bound over them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ fn init(more: &[&str]) -> Result<()> {
 }
 
 /// Two on one machine need sockets and state of their own.
-fn apart(file: &PathBuf) -> Result<()> {
+fn apart(file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file)?;
     let own = format!(
         "[gateway]\ncontrol = {:?}\nstate = \"off\"\n",
