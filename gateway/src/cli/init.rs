@@ -26,8 +26,8 @@ use crate::port::export;
     after_help = "Examples:\n  s2s-gw init\n  s2s-gw init --dir ~/vpn --peer strongswan\n  s2s-gw init --name berlin --our-address 203.0.113.10 \\\n    --peer-address 198.51.100.20 --our-networks 10.1.0.0/16 \\\n    --peer-networks 10.2.0.0/16"
 )]
 pub(super) struct Init {
-    /// What the peer runs
-    #[arg(long, default_value = "s2s-gw")]
+    /// The peer runs s2s-gw (default) or strongswan
+    #[arg(long, default_value = "s2s-gw", hide_possible_values = true, hide_default_value = true)]
     peer: Other,
     /// Both sides run s2s-gw, as by default
     #[arg(long, conflicts_with = "peer")]
@@ -41,10 +41,10 @@ pub(super) struct Init {
     /// This site; by default the name of this host
     #[arg(long, value_name = "NAME")]
     our_name: Option<String>,
-    /// Where the peer reaches us: an address or a DNS name
+    /// Where the peer reaches us: address or name
     #[arg(long, value_name = "ADDRESS")]
     our_address: Option<String>,
-    /// Where we reach the peer, or `any` if it has no fixed address
+    /// Where we reach the peer; `any`: from anywhere
     #[arg(long, value_name = "ADDRESS")]
     peer_address: Option<String>,
     /// Our networks, with commas between

@@ -115,9 +115,11 @@ fn of_command(command: &Command, roff: &mut Roff) {
             }
             head.push(italic(values));
         }
-        let said =
-            argument.get_help().map(|help| help.to_string().replace('\n', " ")).unwrap_or_default();
-        let mut body = said;
+        let help = argument.get_help().map(|help| help.to_string().replace('\n', " "));
+        let mut body = help.unwrap_or_default();
+        if !body.is_empty() && !body.ends_with(['.', '?']) {
+            body.push('.');
+        }
         let choices: Vec<String> = argument
             .get_possible_values()
             .iter()

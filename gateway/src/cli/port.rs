@@ -22,7 +22,8 @@ use crate::port::{self, Files, Input, Kind, Options, Written, export};
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Import {
-    /// What the files are
+    /// swanctl, ipsec, vpnaas, cloudstack or aws
+    #[arg(hide_possible_values = true)]
     kind: Kind,
     /// The files; `-` is stdin
     #[arg(value_name = "FILE", required = true)]
@@ -30,7 +31,7 @@ pub(super) struct Import {
     /// Write to this file rather than to stdout
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
-    /// Put key files here; default: beside OUT, or the current directory
+    /// Put key files here rather than beside OUT
     #[arg(long, value_name = "DIR")]
     secrets: Option<PathBuf>,
     /// Write keys into the configuration itself
@@ -248,13 +249,14 @@ impl Files for Disk {
     after_help = "Examples:\n  s2s-gw export strongswan berlin > swanctl.conf\n  s2s-gw export sheet berlin                a page to mail to the peer's admin\n  s2s-gw export routes berlin --via 10.1.0.1"
 )]
 pub(super) struct Export {
-    /// For what
+    /// strongswan, ipsec, vpnaas, s2s-gw, sheet or routes
+    #[arg(hide_possible_values = true)]
     kind: export::Kind,
     /// The connection
     #[arg(value_name = "NAME")]
     name: String,
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    /// Our configuration, /etc/s2s-gw/s2s-gw.toml by default
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG, hide_default_value = true)]
     config: PathBuf,
     /// Have the key in it; without, a place for it
     #[arg(long)]

@@ -26,23 +26,22 @@ pub(super) struct Key {
 
 /// The key for a tunnel between one of `ours` and one of `theirs`: identities and addresses.
 pub(super) fn find<'k>(keys: &'k [Key], ours: &[&str], theirs: &[&str]) -> Option<&'k Key> {
-    let fits = |ids: &[String], wanted: &[&str]| {
+    let names = |ids: &[String], wanted: &[&str]| {
         let of =
             |id: &String| wanted.iter().any(|wanted| plain(id).eq_ignore_ascii_case(plain(wanted)));
-        if ids.iter().any(of) { 2 } else { i32::from(ids.iter().any(|id| is_any(id))) }
+        ids.iter().any(of)
     };
-    let score = |key: &Key| -> i32 {
-        if key.ids.is_empty() {
-            return 1;
-        }
-        let (here, there) = (fits(&key.ids, ours), fits(&key.ids, theirs));
-        match (key.ids.len(), here, there) {
-            (_, 0, 0) => 0,
+    let score = |Key { ids, .. }: &Key| -> i32 {
+        let (here, there) = (names(ids, ours), names(ids, theirs));
+        let anybody = ids.iter().filter(|id| is_any(id)).count();
+        match ids.len() {
+            0 => 1,
+            _ if here && there => 4,
             // It may be for the peer alone, as in swanctl.conf.
-            (1, here, there) => 2 + here.max(there),
+            _ if (here || there) && (anybody > 0 || ids.len() == 1) => 3,
+            all if all == anybody => 2,
             // One of two is somebody else.
-            (_, 0, _) | (_, _, 0) => 0,
-            (_, here, there) => 4 + here + there,
+            _ => 0,
         }
     };
     let scored = keys.iter().map(|key| (score(key), key)).filter(|(score, _)| *score > 0);
@@ -137,6 +136,10 @@ fn read_file(
     Ok(())
 }
 
+/// What may stand in place of `PSK`.
+pub(super) const OTHER_KINDS: [&str; 10] =
+    ["RSA", "ECDSA", "BLISS", "PKCS8", "P12", "PIN", "EAP", "XAUTH", "NTLM", "PUBKEY"];
+
 /// `None`: a key of another kind.
 fn entry_of(words: &[Zeroizing<String>], whole: &Place) -> Result<Option<Key>, Box<Diagnostic>> {
     let Some(colon) = words.iter().position(|word| word.as_str() == ":") else {
@@ -144,7 +147,7 @@ fn entry_of(words: &[Zeroizing<String>], whole: &Place) -> Result<Option<Key>, B
     };
     let kind = words.get(colon + 1).map_or("", |word| word.as_str());
     if !kind.eq_ignore_ascii_case("psk") {
-        let known = !kind.is_empty() && kind.bytes().all(|c| c.is_ascii_alphanumeric());
+        let known = OTHER_KINDS.iter().any(|known| kind.eq_ignore_ascii_case(known));
         let fault = || syntax(whole, "a key without a kind", "PSK has to follow the colon");
         return if known { Ok(None) } else { Err(fault()) };
     }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use super::secrets::OTHER_KINDS;
 use super::text::{place, source, syntax};
 use super::{Files, Input, Note};
 use crate::config::{Diagnostic, Place};
@@ -257,7 +258,6 @@ fn without_comment(line: &str) -> &str {
 
 /// Whether a text looks like an ipsec.secrets rather than an ipsec.conf.
 pub(super) fn is_secrets(input: &Input) -> bool {
-    let kinds = ["PSK", "RSA", "ECDSA", "BLISS", "EAP", "XAUTH", "NTLM", "PIN", "P12", "PKCS8"];
     let is_conf = |line: &str| {
         let mut words = line.split_whitespace();
         let first = words.next().unwrap_or("");
@@ -265,7 +265,9 @@ pub(super) fn is_secrets(input: &Input) -> bool {
     };
     let has_kind = |line: &str| {
         let after = without_comment(line).split_once(':').map(|(_, after)| after.trim_start());
-        after.is_some_and(|after| kinds.iter().any(|kind| after.starts_with(kind)))
+        after.is_some_and(|after| {
+            ["PSK"].iter().chain(&OTHER_KINDS).any(|kind| after.starts_with(kind))
+        })
     };
     input.name.to_string_lossy().ends_with(".secrets")
         || !input.text.lines().any(is_conf) && input.text.lines().any(has_kind)

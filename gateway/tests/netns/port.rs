@@ -8,7 +8,7 @@
 //!
 //! starter reads fixed paths, so it runs in a mount namespace of its own where ours are bound over them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ use crate::case::{Case, Pair, Tunnel, program};
 
 pub(crate) fn list(list: &mut List) {
     let pair = Pair::OursToSwan;
-    list.tunnel("port/strongswan", Tunnel::new(pair), |case| swanctl(case));
+    list.tunnel("port/strongswan", Tunnel::new(pair), swanctl);
     let many = Tunnel { inner: vec![Family::V4, Family::V6], subnets: 2, ..Tunnel::new(pair) };
     let many = Tunnel { edit: |left, _| left.built_in = Some("default".into()), ..many };
-    list.tunnel("port/strongswan-default", many.clone(), |case| swanctl(case));
+    list.tunnel("port/strongswan-default", many.clone(), swanctl);
     if Path::new(STARTER).exists() && Path::new("/usr/lib/ipsec/charon").exists() {
-        list.tunnel("port/ipsec", Tunnel::new(pair), |case| ipsec(case));
-        list.tunnel("port/ipsec-default", many, |case| ipsec(case));
+        list.tunnel("port/ipsec", Tunnel::new(pair), ipsec);
+        list.tunnel("port/ipsec-default", many, ipsec);
     }
     list.add("port/init-pair", false, || init(&["--pair"]).map_err(|error| format!("{error:#}")));
 }
@@ -165,9 +165,12 @@ fn init(more: &[&str]) -> Result<()> {
 }
 
 /// Two on one machine need sockets and state of their own.
-fn apart(file: &PathBuf) -> Result<()> {
+fn apart(file: &Path) -> Result<()> {
     let text = std::fs::read_to_string(file)?;
-    let own = format!("[gateway]\ncontrol = {:?}\nstate = \"off\"\n", file.with_extension("sock"));
+    let own = format!(
+        "[gateway]\ncontrol = {:?}\nstate = \"off\"\n",
+        file.with_extension("sock").display().to_string()
+    );
     ensure!(text.contains("[gateway]\n"), "{text}");
     Ok(std::fs::write(file, text.replacen("[gateway]\n", &own, 1))?)
 }

@@ -43,6 +43,8 @@ pub(super) struct Mirror<'c> {
     pub(super) connection: &'c Connection,
     /// The key as `0s` and base64, if it may be shown.
     pub(super) key: Option<Zeroizing<String>>,
+    /// The same as text, if it is text.
+    pub(super) key_text: Option<Zeroizing<String>>,
     pub(super) has_psk: bool,
     pub(super) notes: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl<'c> Mirror<'c> {
             dpd: connection.policy.dpd,
             calls: matches!(connection.start, Start::RespondOnly | Start::Manual),
             connection,
+            key_text: key.filter(|_| wanted.with_psk).and_then(|key| plain_text(key.octets())),
             key: key.filter(|_| wanted.with_psk).map(|key| encoded(key.octets())),
             has_psk: key.is_some(),
             notes,
@@ -123,6 +126,13 @@ pub(super) fn proposals(all: &[Proposal]) -> (Vec<String>, Vec<String>) {
         };
         !words.split('-').any(unknown)
     })
+}
+
+/// For programs that take no other keys.
+fn plain_text(octets: &[u8]) -> Option<Zeroizing<String>> {
+    let text = std::str::from_utf8(octets).ok()?;
+    let plain = text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    plain.then(|| Zeroizing::new(text.to_owned()))
 }
 
 fn hosts(connection: &Connection) -> Vec<String> {

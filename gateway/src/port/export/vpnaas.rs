@@ -25,9 +25,12 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     let mut text = format!("# {}\n", mirror.headline());
     let _ =
         writeln!(text, "# ROUTER and SUBNET are those of the network(s) {}", joined(&own, ", "));
-    let key = match &mirror.key {
-        Some(key) => format!("PSK='{}'", key.as_str()),
-        None => "read -r PSK < THE-KEY-FILE     # what both sides have".into(),
+    let key = match (&mirror.key, &mirror.key_text) {
+        (None, _) => "read -r PSK < THE-KEY-FILE     # what both sides have".to_owned(),
+        (_, Some(text)) => format!("PSK={}", quoted(text)),
+        (Some(_), None) => {
+            return Err("VPNaaS takes keys of plain text only: make one with s2s-gw genpsk".into());
+        }
     };
     let _ = writeln!(text, "{key}");
     let seconds = |time: std::time::Duration| format!("units=seconds,value={}", time.as_secs());
@@ -60,7 +63,7 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     let local_id = if mirror.own_id.is_empty() {
         String::new()
     } else {
-        format!(" --local-id {}", mirror.own_id)
+        format!(" --local-id {}", quoted(&mirror.own_id))
     };
     let dpd = mirror.dpd.map_or_else(String::new, |dpd| {
         format!(
@@ -71,7 +74,8 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
     });
     let _ = writeln!(
         text,
-        "openstack vpn ipsec site connection create {name} --vpnservice {name}-service --ikepolicy {name}-ike --ipsecpolicy {name}-esp --local-endpoint-group {name}-local --peer-endpoint-group {name}-peer --peer-address {remote} --peer-id {remote_id}{local_id} --psk \"$PSK\" --initiator bi-directional{dpd}"
+        "openstack vpn ipsec site connection create {name} --vpnservice {name}-service --ikepolicy {name}-ike --ipsecpolicy {name}-esp --local-endpoint-group {name}-local --peer-endpoint-group {name}-peer --peer-address {remote} --peer-id {}{local_id} --psk \"$PSK\" --initiator bi-directional{dpd}",
+        quoted(remote_id)
     );
     let mut notes = vec!["fill in ROUTER and SUBNET".to_owned()];
     if esp.group == "group14" && !has_group(&mirror.policy.esp) {
@@ -80,6 +84,15 @@ pub(super) fn text(mirror: &Mirror<'_>) -> Result<(String, Vec<String>), String>
         );
     }
     Ok((text, notes))
+}
+
+/// A word for the shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Ours, each once.
