@@ -162,7 +162,10 @@ fn memory(gateway: &mut Ours) -> Result<u64> {
 fn octets(netns: &Netns) -> Result<(u64, u64)> {
     let links: Value =
         serde_json::from_str(&netns.run("ip", &["-s", "-j", "link", "show", "out"])?)?;
-    let of = |way: &str| links[0]["stats64"][way]["bytes"].as_u64().context("no counter");
+    let of = |way: &str| {
+        let counter = links.pointer(&format!("/0/stats64/{way}/bytes"));
+        counter.and_then(Value::as_u64).context("no counter")
+    };
     Ok((of("rx")?, of("tx")?))
 }
 
