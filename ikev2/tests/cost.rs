@@ -6,7 +6,7 @@
 //!
 //! Alone in its program, since everything that other tests allocate would count.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "an origin; the clock is not read again")]
 
 use std::net::SocketAddr;

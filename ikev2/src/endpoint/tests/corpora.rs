@@ -167,9 +167,9 @@ fn as_the_content_of_sealed_messages() {
             assert!(pair.ends[B].children.is_empty(), "{name}: nobody is authenticated");
         }
         for (first, octets) in
-            [(first, inside), (PayloadType(33 + (number % 16) as u8), &octets[..])]
+            [(first, inside), (PayloadType(33 + u8::try_from(number % 16).unwrap()), &octets[..])]
         {
-            let exchange = ExchangeType(36 + (number % 2) as u8);
+            let exchange = ExchangeType(36 + u8::try_from(number % 2).unwrap());
             let (pair, id) = &mut up;
             let request = pair.forge(A, exchange, (*id, false), &Chain::of_octets(first, octets));
             let taken = slowest.time(&name, || pair.deliver(A, &request));

@@ -174,6 +174,12 @@ impl Crowd {
         disposition
     }
 
+    /// Octets to strangers for each octet from them.
+    pub(super) fn amplification(&self) -> f64 {
+        let octets = |number: usize| f64::from(u32::try_from(number).unwrap());
+        octets(self.said) / octets(self.heard)
+    }
+
     fn next_at(&self) -> Option<Instant> {
         let hub = self.hub.poll_timeout().map(|deadline| deadline.at);
         let wire = self.wire.first_key_value().map(|((at, _), _)| *at);

@@ -316,7 +316,7 @@ fn refusals_do_not_amplify_and_do_not_go_on_without_a_cookie() {
             crowd.run_for(Duration::from_micros(100));
         }
         assert!((50..=101).contains(&refused), "{what}: {refused}");
-        let ratio = crowd.said as f64 / crowd.heard as f64;
+        let ratio = crowd.amplification();
         measured(
             "T43",
             &format!("octets out for octets in: {what}"),
@@ -355,7 +355,7 @@ fn noise_is_not_amplified() {
         }
         crowd.run_for(Duration::from_micros(50));
     }
-    let ratio = crowd.said as f64 / crowd.heard as f64;
+    let ratio = crowd.amplification();
     measured(
         "T43",
         "octets out for octets in: versions 1 and 3, unknown SPIs",

@@ -59,7 +59,7 @@ fn a_repeated_request_is_not_answered_for_ever() {
         crowd.run_for(Duration::from_millis(1));
     }
     assert!((100..=300).contains(&answers), "{answers}");
-    let ratio = crowd.said as f64 / crowd.heard as f64;
+    let ratio = crowd.amplification();
     measured(
         "T43",
         "octets out for octets in, a request repeated 200 times",
