@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
@@ -58,7 +58,8 @@ impl<'n> Browser<'n> {
         let wanted = json!({ "browserName": "chrome", "goog:chromeOptions": options });
         let wanted = json!({ "capabilities": { "alwaysMatch": wanted } });
         let session = browser.ask("POST", "/session", Some(wanted))?;
-        browser.session = session["sessionId"].as_str().context("no session")?.to_owned();
+        let id = session.get("sessionId").and_then(Value::as_str);
+        id.context("no session")?.clone_into(&mut browser.session);
         Ok(browser)
     }
 
@@ -101,7 +102,7 @@ impl<'n> Browser<'n> {
     /// If there is none.
     pub fn picture(&self) -> Result<Vec<u8>> {
         let taken = self.devtools("Page.captureScreenshot", &json!({ "format": "png" }))?;
-        Ok(STANDARD.decode(taken["data"].as_str().context("no picture")?)?)
+        Ok(STANDARD.decode(taken.get("data").and_then(Value::as_str).context("no picture")?)?)
     }
 
     fn tell(&self, what: &str, body: Value) -> Result<Value> {
@@ -125,10 +126,9 @@ impl<'n> Browser<'n> {
         let value: Value =
             serde_json::from_str(&body).with_context(|| format!("{head}: {body}"))?;
         if !head.starts_with("HTTP/1.1 200") {
-            bail!("{path}: {}", value["value"]["message"]);
+            bail!("{path}: {:?}", value.pointer("/value/message"));
         }
-        ensure!(value.get("value").is_some(), "no value: {body}");
-        Ok(value["value"].clone())
+        value.get("value").cloned().with_context(|| format!("no value: {body}"))
     }
 }
 

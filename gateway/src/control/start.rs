@@ -124,9 +124,7 @@ pub(super) fn start(
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
         Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
-    if let Some(page) = page {
-        server.serve_page(page.serve(Arc::clone(&waker)).map_err(failed("start the page"))?);
-    }
+    serve_page(page, &mut server, &waker)?;
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
     let mut resolver = Resolver::start(names(&config.connections), waker, now)
         .map_err(failed("start the resolver"))?;
@@ -185,6 +183,18 @@ pub(super) fn start(
     };
     control.set_out(now);
     Ok(control)
+}
+
+/// Lets the status page, if there is one, be a client of control.
+fn serve_page(
+    page: Option<Page>,
+    server: &mut Server,
+    waker: &Arc<Waker>,
+) -> Result<(), StartError> {
+    if let Some(page) = page {
+        server.serve_page(page.serve(Arc::clone(waker)).map_err(failed("start the page"))?);
+    }
+    Ok(())
 }
 
 /// What is spoken on UDP.

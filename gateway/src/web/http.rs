@@ -275,20 +275,16 @@ mod tests {
     use super::*;
 
     fn whole(text: &str) -> Request {
-        match parse(text.as_bytes()) {
-            Parsed::Whole(request, used) => {
-                assert_eq!(used, text.len());
-                *request
-            }
-            other => panic!("{text:?}: {other:?}"),
-        }
+        let parsed = parse(text.as_bytes());
+        let Parsed::Whole(request, used) = parsed else { panic!("{text:?}: {parsed:?}") };
+        assert_eq!(used, text.len());
+        *request
     }
 
     fn status(octets: &[u8]) -> u16 {
-        match parse(octets) {
-            Parsed::Bad(status, _) => status,
-            other => panic!("{other:?}"),
-        }
+        let parsed = parse(octets);
+        let Parsed::Bad(status, _) = parsed else { panic!("{parsed:?}") };
+        status
     }
 
     #[test]

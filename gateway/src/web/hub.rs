@@ -33,7 +33,9 @@ impl Hub {
         self.snapshot = Some(snapshot);
         self.taken = Some(now);
         let views: Vec<View> = self.boards.keys().cloned().collect();
-        views.iter().for_each(|view| self.draw(view, can_act));
+        for view in &views {
+            self.draw(view, can_act);
+        }
     }
 
     /// The newest snapshot, if there is one that is not old.

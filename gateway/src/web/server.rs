@@ -120,12 +120,9 @@ impl Server {
         let mut events = Events::with_capacity(256);
         loop {
             // epoll counts whole milliseconds.
-            let pause = match self.crowded {
-                true => Duration::ZERO,
-                false => {
-                    self.tick_at.saturating_duration_since(clock::now()) + Duration::from_millis(1)
-                }
-            };
+            let quiet = self.tick_at.saturating_duration_since(clock::now());
+            let pause =
+                if self.crowded { Duration::ZERO } else { quiet + Duration::from_millis(1) };
             match self.poll.poll(&mut events, Some(pause)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     tracing::error!(target: "web", event = "broken", what = "cannot wait", %error);
@@ -295,7 +292,10 @@ impl Server {
                     asking = Some((*token, client.until));
                     staying += 1;
                 }
-                _ => staying += 1,
+                Stage::Reading
+                | Stage::Waiting { .. }
+                | Stage::Answering { .. }
+                | Stage::Watching { .. } => staying += 1,
             }
         }
         let too_many = (leaving.len() + 1).saturating_sub(MAX_LEAVING);

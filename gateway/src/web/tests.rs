@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thread::JoinHandle;
 
+use testkit::peer::pause;
 use zeroize::Zeroizing;
 
 use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
 use crate::config::PresharedKey;
+use crate::status::Snapshot;
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::show::Table;
 use crate::status::tests::sample;
@@ -45,15 +47,15 @@ impl Fixture {
             let _poll = poll;
             while !ends.load(Ordering::Relaxed) {
                 while let Some((number, request)) = line.next() {
-                    line.say(Word::Answer(number, control(request)));
+                    line.say(Word::Answer(number, control(&request)));
                 }
-                thread::sleep(Duration::from_millis(2));
+                pause(Duration::from_millis(2));
             }
         });
-        let served = thread::spawn(move || server.run());
-        let fixture = Self { address, over, threads: vec![control, served] };
+        let page = thread::spawn(move || server.run());
+        let fixture = Self { address, over, threads: vec![control, page] };
         while !fixture.get("/readyz").starts_with("HTTP/1.1 200") {
-            thread::sleep(Duration::from_millis(5));
+            pause(Duration::from_millis(5));
         }
         fixture
     }
@@ -100,26 +102,21 @@ impl Drop for Fixture {
 }
 
 /// What control would say.
-fn control(request: Request) -> Response {
-    match request {
-        Request::Status => {
-            let mut snapshot = sample();
-            snapshot.time = clock();
-            Response::Status { snapshot: Box::new(snapshot) }
-        }
-        Request::Show { .. } => {
-            let config = serde_json::json!({ "gateway": { "name": "<fra1>" } });
-            let effective = config.clone();
-            Response::Shown { table: Box::new(Table::Config { config, effective }) }
-        }
-        Request::Up { name } if name == "berlin" => {
-            Response::Done { message: "berlin is connecting".into() }
-        }
-        _ => Response::Refused {
-            kind: RefusalKind::UnknownName,
-            message: "no such connection; there is berlin, paris".into(),
-        },
+fn control(request: &Request) -> Response {
+    if *request == Request::Status {
+        let snapshot = Box::new(Snapshot { time: clock(), ..sample() });
+        return Response::Status { snapshot };
     }
+    if matches!(request, Request::Show { .. }) {
+        let config = serde_json::json!({ "gateway": { "name": "<fra1>" } });
+        let effective = config.clone();
+        return Response::Shown { table: Box::new(Table::Config { config, effective }) };
+    }
+    if *request == (Request::Up { name: "berlin".into() }) {
+        return Response::Done { message: "berlin is connecting".into() };
+    }
+    let message = "no such connection; there is berlin, paris".to_owned();
+    Response::Refused { kind: RefusalKind::UnknownName, message }
 }
 
 fn clock() -> jiff::Timestamp {
@@ -251,7 +248,7 @@ fn watcher(fixture: &Fixture) -> (TcpStream, String) {
     let mut stream = fixture.connect();
     stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\n\r\n").expect("writes");
     let mut told = Vec::new();
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     while !told.windows(2).any(|two| two == b"}\n") && !told.starts_with(b"HTTP/1.1 503") {
         match stream.read(&mut buffer) {
             Ok(0) | Err(_) => break,
@@ -288,7 +285,7 @@ fn more_than_may_watch_are_refused_and_others_look() {
     assert_eq!(status(&fixture.get("/")), "200");
     drop(all);
     while !watcher(&fixture).1.contains("event: parts") {
-        thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
 }
 
@@ -322,7 +319,7 @@ fn who_is_slow_is_told_so() {
     let mut slow = stream.try_clone().expect("clones");
     let trickle = thread::spawn(move || {
         while slow.write_all(b"x").is_ok() {
-            thread::sleep(Duration::from_millis(200));
+            pause(Duration::from_millis(200));
         }
     });
     let mut told = String::new();

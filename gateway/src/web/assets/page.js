@@ -120,7 +120,10 @@
     const button = form.querySelector("button");
     button.disabled = true;
     try {
-      const answer = await fetch(form.action, {
+      // What somebody wrote into the address is not for scripts.
+      const to = new URL(form.action);
+      to.username = to.password = "";
+      const answer = await fetch(to, {
         method: "POST",
         headers: { Accept: "application/json" },
         body: new URLSearchParams(new FormData(form)),
