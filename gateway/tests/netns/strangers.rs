@@ -26,8 +26,7 @@ use crate::many::{more_networks, side};
 const TUNNELS: u8 = 10;
 const LATE: &str = "site-11";
 /// Five seconds' worth, for longer where the machine is busy.
-const FLOOD: (u64, Pour) =
-    (100_000, Pour { rate: 20_000, duration: Duration::from_secs(20) });
+const FLOOD: (u64, Pour) = (100_000, Pour { rate: 20_000, duration: Duration::from_secs(20) });
 
 pub(crate) fn list(list: &mut List) {
     list.add("strangers/flood", false, || flood().map_err(|error| format!("{error:#}")));
