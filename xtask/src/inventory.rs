@@ -115,17 +115,34 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn places(text: &str) -> Vec<Place> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let mut function = String::new();
+    // The head of the `unsafe impl` that we are in, whose functions have the contract of its trait.
+    let mut implementation = None;
     let mut places = Vec::new();
-    for (number, line) in lines.iter().enumerate() {
+    for (number, (line, whole)) in lines.iter().zip(text.lines()).enumerate() {
         if line.starts_with("//") {
             continue;
         }
-        if let Some(name) = name_of(line) {
+        let own = name_of(line);
+        if let Some(name) = own {
             name.clone_into(&mut function);
         }
+        let head = line.strip_prefix(KEYWORD).filter(|rest| rest.starts_with(" impl"));
+        if let Some(head) = head {
+            let head = head.trim_matches([' ', '{', '}']);
+            head.clone_into(&mut function);
+            implementation = Some(head);
+        }
         for _ in 0..uses(line) {
-            let proof = proof(lines.get(..number).unwrap_or_default());
+            let proof = match implementation {
+                Some(head) if own.is_some() => {
+                    format!("what the trait demands of its caller ({head})")
+                }
+                _ => proof(lines.get(..number).unwrap_or_default()),
+            };
             places.push(Place { function: function.clone(), proof });
+        }
+        if whole.starts_with('}') || line.ends_with("{}") {
+            implementation = None;
         }
     }
     places
@@ -229,6 +246,13 @@ fn other() {
 }
 // SAFETY: has no state.
 UNSAFE impl Send for X {}
+// SAFETY: gives what it got.
+UNSAFE impl Alloc for X {
+    UNSAFE fn get(&self) {
+        // SAFETY: the caller says so.
+        UNSAFE { call() }
+    }
+}
 ";
 
     #[test]
@@ -240,7 +264,10 @@ UNSAFE impl Send for X {}
             place("put", "The caller has the right."),
             place("put", "as above, twice."),
             place("other", ""),
-            place("other", "has no state."),
+            place("impl Send for X", "has no state."),
+            place("impl Alloc for X", "gives what it got."),
+            place("get", "what the trait demands of its caller (impl Alloc for X)"),
+            place("get", "the caller says so."),
         ];
         assert_eq!(found, expected);
     }

@@ -306,7 +306,8 @@ mod tests {
             assert!(!may_hold_secret(name), "{name}");
         }
         let harmless = FILE.iter().chain(GATEWAY).chain(POLICY).chain(DPD).chain(CONNECTION);
-        let harmless = harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(FAILOVER).chain(MONITOR);
+        let harmless =
+            harmless.chain(LOG).chain(SECURITY).chain(LIMITS).chain(FAILOVER).chain(MONITOR);
         let paths =
             |key: &&Key| matches!(key.name, "psk" | "ppk") || PATHS_OF_KEYS.contains(&key.name);
         for key in harmless.filter(|key| !paths(key)) {
