@@ -381,7 +381,7 @@ fn again_and_again(case: &mut Case) -> Result<()> {
         if round == 30 {
             memory = resident(pid)?;
         }
-        let edit = edits[round % edits.len()];
+        let edit = edits.get(round % edits.len()).context("an edit")?;
         std::fs::write(left.config(), edit(&good))?;
         let output = reload(left, &[])?;
         let expected = if round % edits.len() == 0 { Some(0) } else { Some(2) };
@@ -393,9 +393,13 @@ fn again_and_again(case: &mut Case) -> Result<()> {
     std::fs::write(left.config(), good)?;
     reload(left, &[])?;
     ensure!([of_both(case, "site")?, of_both(case, "other")?] == before, "something changed");
-    use testkit::measured::measured;
-    measured("T38", &format!("SAs changed by {rounds} reloads, five of six of them bad"), 0, "0");
-    measured(
+    testkit::measured::measured(
+        "T38",
+        &format!("SAs changed by {rounds} reloads, five of six of them bad"),
+        0,
+        "0",
+    );
+    testkit::measured::measured(
         "T38",
         &format!("memory grown by {rounds} reloads"),
         format!("{grown} KiB"),
