@@ -117,9 +117,7 @@ pub(super) fn start(
     let too_large = too_large(&config.connections, &fits, mtu);
     let equipment = Equipment::share_out(lanes, nat, raw)?;
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
-    let device = Device::new(&gateway.tun, index, is_handed)
-        .map_err(failed("open a socket for the TUN device"))?;
-    let routes = Routes::open(index).map_err(failed("open a netlink socket"))?;
+    let (device, routes) = in_kernel(&gateway.tun, index, is_handed)?;
     plan.confine()?;
     let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
     let dataplane =
@@ -195,6 +193,12 @@ fn serve_page(
         server.serve_page(page.serve(Arc::clone(waker)).map_err(failed("start the page"))?);
     }
     Ok(())
+}
+
+/// The kernel's side of the TUN device: what it is like, and the routes into it.
+fn in_kernel(tun: &str, index: u32, is_handed: bool) -> Result<(Device, Routes), StartError> {
+    let device = Device::new(tun, index, is_handed).map_err(failed("watch the TUN device"))?;
+    Ok((device, Routes::open(index).map_err(failed("open a netlink socket"))?))
 }
 
 /// What is spoken on UDP.

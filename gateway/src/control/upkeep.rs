@@ -15,7 +15,7 @@ use ikev2::{DpdAction, PacketSelectors, Start};
 use super::connection::Phase;
 use super::events::hex;
 use super::paths::{self, Paths};
-use super::{Connection, Control, Run};
+use super::{Connection, Control, Run, diff};
 use crate::clock;
 use crate::config::{HostName, Peer};
 use crate::dataplane::SlotId;
@@ -148,7 +148,11 @@ impl Control {
             connection.lacks_route = self.tunnel.is_incomplete(&connection.config);
             let was_known = connection.is_at_a_configured_address();
             let had_none = connection.paths.is_empty();
+            let was_cut_off = connection.no_path.is_some();
             if !connection.on_paths(found) {
+                if was_cut_off && connection.no_path.is_none() {
+                    self.call_again(now, index);
+                }
                 continue;
             }
             let conn = &connection.config.name;
@@ -170,6 +174,17 @@ impl Control {
                     let _ = self.endpoint.switch_to(now, peer, *first);
                 }
             }
+            self.drain(now);
+        }
+    }
+
+    /// The way is there again that a connection had before: who knocked into the void meanwhile knocks now.
+    fn call_again(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let is_up = matches!(connection.phase, Phase::Up { .. });
+        let (Some(peer), Some(first)) = (connection.peer, connection.paths.first()) else { return };
+        if !is_up && diff::calls(&connection.config) {
+            let _ = self.endpoint.supersede(now, peer, *first);
             self.drain(now);
         }
     }

@@ -594,17 +594,30 @@ fn stopping_ends_the_threads_and_takes_the_device_away() {
 }
 
 #[test]
-fn a_device_that_goes_is_reported() {
-    with_world("a_device_that_goes_is_reported", |mut left, _right| {
+fn a_device_that_goes_is_waited_for_and_another_takes_its_place() {
+    let name = "a_device_that_goes_is_waited_for_and_another_takes_its_place";
+    with_world(name, |mut left, _right| {
         let delete = || Command::new("ip").args(["link", "del", "s2s0"]).status();
         assert!(left.netns.run(delete).unwrap().unwrap().success());
-        let Some(Upcall::Broken { what }) = left.upcall(PATIENCE) else { panic!("no word of it") };
-        assert!(what.starts_with("the tx pump ended: cannot read from the TUN device: "), "{what}");
-        // Nobody waits for a pump that ended.
-        for _ in 0..1000 {
-            left.dataplane().tx(TxCommand::Policy(Arc::new(Policy::default())));
-        }
+        // The pumps live, and do what they are told.
         left.dataplane().settle();
+        assert_eq!(left.upcall(Duration::from_millis(50)), None);
+        let another = || {
+            let lanes = Tun::open_for("s2s0", TUN_MTU, 1).unwrap();
+            let index = lanes[0].bulk.index();
+            let mut netlink = Netlink::open().unwrap();
+            netlink.add_address(index, "10.77.0.1/24".parse().unwrap()).unwrap();
+            lanes
+        };
+        let lanes = left.netns.run(another).unwrap();
+        left.dataplane().equip(lanes);
+        left.dataplane().settle();
+        let say = || {
+            let socket = std::net::UdpSocket::bind("10.77.0.1:0").unwrap();
+            socket.send_to(b"for nobody", "10.77.0.2:9").unwrap();
+        };
+        left.netns.run(say).unwrap();
+        left.settles(1, |side| side.dataplane().counters().drops().map(|(_, count)| count).sum());
     });
 }
 

@@ -101,9 +101,9 @@ fn every_phase(case: &mut Case) -> Result<()> {
     for turn in 0..3 {
         let before = case.facts()?;
         if turn == 1 {
-            case.left.rekey_ike("site")?
+            case.left.rekey_ike("site")?;
         } else {
-            case.left.rekey_child("site")?
+            case.left.rekey_child("site")?;
         }
         case.wait_changed(&before, "other SAs", |before, after| before != after)?;
     }
