@@ -19,6 +19,7 @@ use super::output::{json_line, print, print_some};
 use super::{Code, Failure, Outcome};
 use crate::clock;
 use crate::io::echo::{COOKIE_LEN, Echo, Heard, IcmpError};
+use crate::io::is_ours;
 use crate::route::route_source;
 use crate::status::protocol::{Packet, Request, Response, Topic};
 use crate::status::show::Table;
@@ -352,11 +353,6 @@ fn row(seq: u16, heard: Heard, destination: IpAddr) -> Row {
             }
         }
     }
-}
-
-/// Whether this host has the address: only its own may be bound.
-fn is_ours(address: IpAddr) -> bool {
-    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn line(row: &Row) -> String {

@@ -169,6 +169,11 @@ pub fn is_transient(error: &io::Error) -> bool {
     !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EBADFD))
 }
 
+/// Whether this host has the address: only its own can be bound. Sends nothing.
+pub(crate) fn is_ours(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
