@@ -31,8 +31,8 @@ struct Target {
     /// The address to ask, behind a peer
     #[arg(value_name = "DST")]
     destination: IpAddr,
-    /// From this address of ours; by default `management_ip`, or one in the
-    /// local networks of the connection
+    /// Our address; by default `management_ip`, or one
+    /// in the local networks of the connection
     #[arg(short, long, value_name = "ADDRESS", verbatim_doc_comment)]
     source: Option<IpAddr>,
     /// Print one JSON object
@@ -53,7 +53,7 @@ pub(super) struct Ping {
     /// How often
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
-    /// Octets of payload; the IPv4 packet is 28 longer, that of IPv6 48
+    /// Octets of payload; IPv4 adds 28, IPv6 48
     #[arg(long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(16..=65_000))]
     size: u16,
     /// No router, and not this host, may cut it in pieces
