@@ -53,7 +53,7 @@ pub(super) struct Ping {
     /// How often
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
-    /// Octets of payload; IPv4 adds 28, IPv6 48
+    /// Octets of payload, without headers
     #[arg(long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(16..=65_000))]
     size: u16,
     /// No router, and not this host, may cut it in pieces
