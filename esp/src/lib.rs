@@ -14,7 +14,7 @@
 //! - [`ip`] reads IP headers, [`udp`] tells IKE from ESP on port 4500, [`replay`] is the replay window,
 //!   [`inner_mtu`] says what fits.
 //! - What else a tunnel does to inner packets: [`mss`] lowers what TCP announces, [`ecn`] carries congestion marks in
-//!   and out, [`too_big`] answers what does not fit and [`unreachable`] what no tunnel takes, [`checksum`] keeps all of them right.
+//!   and out, [`too_big`] answers what does not fit and [`mod@unreachable`] what no tunnel takes, [`checksum`] keeps all of them right.
 //!
 //! Suites, with keys of 128, 192 and 256 bits where the cipher is AES: AES-GCM (RFC 4106), AES-CCM (RFC 4309),
 //! ChaCha20-Poly1305 (RFC 7634), each also with an implicit IV (RFC 8750), AES-GMAC (RFC 4543); AES-CBC (RFC 3602), AES-CTR

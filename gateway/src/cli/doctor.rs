@@ -33,8 +33,8 @@ use crate::status::{Snapshot, words};
 pub(super) struct Doctor {
     /// Only this connection, and what belongs to none
     name: Option<String>,
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    /// Configuration file
+    #[arg(short, long, value_name = "F", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// Print one JSON object
     #[arg(long)]

@@ -19,6 +19,7 @@ use super::output::{json_line, print, print_some};
 use super::{Code, Failure, Outcome};
 use crate::clock;
 use crate::io::echo::{COOKIE_LEN, Echo, Heard, IcmpError};
+use crate::io::is_ours;
 use crate::route::route_source;
 use crate::status::protocol::{Packet, Request, Response, Topic};
 use crate::status::show::Table;
@@ -30,8 +31,8 @@ struct Target {
     /// The address to ask, behind a peer
     #[arg(value_name = "DST")]
     destination: IpAddr,
-    /// From this address of ours; by default `management_ip`, or one in the
-    /// local networks of the connection
+    /// Our address; by default `management_ip`, or one
+    /// in the local networks of the connection
     #[arg(short, long, value_name = "ADDRESS", verbatim_doc_comment)]
     source: Option<IpAddr>,
     /// Print one JSON object
@@ -52,7 +53,7 @@ pub(super) struct Ping {
     /// How often
     #[arg(short, long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
-    /// Octets of payload; the IPv4 packet is 28 longer, that of IPv6 48
+    /// Octets of payload, without headers
     #[arg(long, default_value_t = 56, value_parser = clap::value_parser!(u16).range(16..=65_000))]
     size: u16,
     /// No router, and not this host, may cut it in pieces
@@ -352,11 +353,6 @@ fn row(seq: u16, heard: Heard, destination: IpAddr) -> Row {
             }
         }
     }
-}
-
-/// Whether this host has the address: only its own may be bound.
-fn is_ours(address: IpAddr) -> bool {
-    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn line(row: &Row) -> String {

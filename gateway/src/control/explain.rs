@@ -270,7 +270,7 @@ impl<'c> Walker<'c> {
 
     /// Why the kernel does not give us the packet may be that we have not asked for it.
     fn mend_route(&self, finding: Finding, wanted: Option<Place<'_>>) -> Finding {
-        if finding.level != Level::Failed || finding.code.is_some() {
+        if finding.level != Level::Failed || finding.fix.is_some() {
             return finding;
         }
         let destination = self.packet.destination;

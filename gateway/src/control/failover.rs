@@ -247,7 +247,7 @@ impl Control {
             let message = format!("{remote} does not answer IKE_SA_INIT; {stays}");
             return Response::Refused { kind: RefusalKind::NotNow, message };
         };
-        let took = words::duration(rtt);
+        let took = words::round_trip(rtt);
         if !goes {
             return Response::Done { message: format!("{remote} answers, {took}") };
         }

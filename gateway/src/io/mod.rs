@@ -175,6 +175,11 @@ pub(crate) fn is_device_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBADFD)
 }
 
+/// Whether this host has the address: only its own can be bound. Sends nothing.
+pub(crate) fn is_ours(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,6 +151,12 @@ pub const ALL: &[Id] = &[
     ),
     id(
         "gateway",
+        "foreign-ipsec",
+        "warn",
+        "the kernel has IPsec policies of another program (W0502)",
+    ),
+    id(
+        "gateway",
         "counters-reset",
         "info",
         "`s2s-gw reset counters` was asked; `conns` whose counters begin anew for people",

@@ -419,7 +419,10 @@ impl Trial {
         let came_back = connection.children.iter().filter_map(|before| {
             let after = after.children.iter().find(|child| child.name == before.name)?;
             let sent = after.tx_packets > before.tx_packets;
-            sent.then(|| (before.name.clone(), after.rx_packets > before.rx_packets))
+            // The counters follow the packets, so that the answer itself may be ahead of them.
+            let answered = before.name == child.name && matches!(heard, Some(Heard::Reply(_)));
+            let came = answered || after.rx_packets > before.rx_packets;
+            (sent || answered).then(|| (before.name.clone(), came))
         });
         Some(Self { source, target, heard, came_back: came_back.collect() })
     }

@@ -9,6 +9,7 @@
 use std::fs;
 use std::net::IpAddr;
 
+use crate::io::is_ours;
 use crate::status::Code;
 use crate::status::diagnosis::Finding;
 use crate::sys::netlink::{Link, Netlink, NetlinkError, Route};
@@ -34,7 +35,7 @@ impl Kernel {
     /// Whether the kernel would send a packet of this host to this address into our TUN.
     pub(super) fn leads_into_tun(&mut self, destination: IpAddr) -> bool {
         let way = self.netlink.route_to(destination);
-        way.is_ok_and(|way| way.device == Some(self.tun) && way.table != LOCAL_TABLE)
+        !is_ours(destination) && way.is_ok_and(|way| way.device == Some(self.tun))
     }
 
     /// Whether a packet from `source`, a host of ours or this host itself, gets to us.
@@ -45,7 +46,7 @@ impl Kernel {
             let fix = format!("ip route add {source} via the router of that network");
             return Finding::failed(stage, message).fix(fix);
         };
-        let (way, by) = if from.table == LOCAL_TABLE {
+        let (way, by) = if is_ours(source) {
             (self.netlink.route_to(destination), "this host itself sends".to_owned())
         } else {
             let device = from.device.unwrap_or(0);
@@ -63,7 +64,7 @@ impl Kernel {
             Ok(way) if way.device == Some(self.tun) => {
                 Finding::passed(stage, format!("{by}: {}", self.shown(&way)))
             }
-            Ok(way) if way.table == LOCAL_TABLE => {
+            Ok(_) if is_ours(destination) => {
                 Finding::failed(stage, format!("{by}: {destination} is an address of this host"))
             }
             Ok(way) => {
@@ -82,16 +83,12 @@ impl Kernel {
         let stage = "route in";
         let name = self.name(self.tun);
         let by = format!("from {name}");
-        match self.netlink.route_to(destination) {
-            Ok(way) if way.table == LOCAL_TABLE => {}
-            Ok(way) if way.device == Some(self.tun) => {}
-            _ if !forwards(&name, source.is_ipv4()) => return not_forwarding(stage, &name),
-            Ok(_) | Err(_) => {}
+        let ours = is_ours(destination);
+        if !ours && !forwards(&name, source.is_ipv4()) {
+            return not_forwarding(stage, &name);
         }
         match self.netlink.route_of((source, self.tun), destination) {
-            Ok(way) if way.table == LOCAL_TABLE => {
-                Finding::passed(stage, format!("{by}: to this host itself"))
-            }
+            Ok(_) if ours => Finding::passed(stage, format!("{by}: to this host itself")),
             Ok(way) => Finding::passed(stage, format!("{by}: {}", self.shown(&way))),
             Err(error) => refused(stage, &by, destination, &error),
         }
@@ -162,6 +159,3 @@ fn refused(stage: &str, by: &str, destination: IpAddr, error: &NetlinkError) -> 
     }
     Finding::failed(stage, format!("{by}: {error}"))
 }
-
-/// The table of the addresses of this host.
-const LOCAL_TABLE: u32 = 255;
