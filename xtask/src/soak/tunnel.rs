@@ -63,9 +63,12 @@ impl Tunnel {
         let _after = tunnel.agreed(Duration::from_secs(20))?;
         for gateway in tunnel.gateways() {
             gateway.nft(&format!(
-                "table inet soak {{ chain in {{ type filter hook prerouting priority -310; }}\n\
-                 chain cut {{ type filter hook prerouting priority -311; }} }}\n\
-                 add rule inet soak in iifname \"out\" meta l4proto {{ udp, esp }} numgen random mod 100 < {LOSS} drop\n"
+                "table inet soak {{\n\
+                 chain in {{ type filter hook prerouting priority -310; }}\n\
+                 chain cut {{ type filter hook prerouting priority -311; }}\n\
+                 }}\n\
+                 add rule inet soak in iifname \"out\" meta l4proto {{ udp, esp }} \
+                 numgen random mod 100 < {LOSS} drop\n"
             ))?;
         }
         Ok(tunnel)
