@@ -53,9 +53,12 @@ const OURS: [Target; 13] = [
 ];
 
 #[cfg(feature = "inside")]
-const INSIDE: &[(&str, fn(&[u8]))] = &ikev2::fuzz::TARGETS;
+const INSIDE: &[Inside] = &ikev2::fuzz::TARGETS;
 #[cfg(not(feature = "inside"))]
-const INSIDE: &[(&str, fn(&[u8]))] = &[];
+const INSIDE: &[Inside] = &[];
+
+/// Name and body of a target that lives in the crate which it is about.
+type Inside = (&'static str, fn(&[u8]));
 
 /// All targets that this crate was compiled with.
 pub fn targets() -> impl Iterator<Item = Target> {

@@ -15,12 +15,15 @@ use crate::pki::{Certificate, CertificateTrust, Crl, CrlPolicy, chain::leaves};
 use crate::wire::identity::Identity;
 
 /// All of them, with their names.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [Target; 4] = [
     ("responder", endpoint::responder),
     ("initiator", endpoint::initiator),
     ("fragments", sk::fragments),
     ("chain", chain),
 ];
+
+/// Name and body.
+pub type Target = (&'static str, fn(&[u8]));
 
 /// Octets of a fuzzer, taken from the front. Where there are none left, there are zeros.
 pub(crate) struct Input<'d>(pub(crate) &'d [u8]);

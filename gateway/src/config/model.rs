@@ -101,7 +101,7 @@ pub struct Gateway {
     pub cookie_threshold: usize,
     /// The most half-open IKE SAs that are kept, at most 100 000. Default 1000.
     pub max_half_open: usize,
-    /// What happens to packets for a remote network while no tunnel takes them. Default [`LeakProtection::Always`].
+    /// What happens to packets for a remote network while no tunnel takes them. Default [`LeakProtection::Running`].
     pub leak_protection: LeakProtection,
     /// `[limits]`.
     pub limits: Limits,

@@ -178,7 +178,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         workers: 1,
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
-        leak_protection: LeakProtection::Always,
+        leak_protection: LeakProtection::Running,
         limits: Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),

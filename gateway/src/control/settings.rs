@@ -137,7 +137,7 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
         set("workers", gateway.workers, 1),
         set("cookie_threshold", gateway.cookie_threshold, 64),
         set("max_half_open", gateway.max_half_open, 1000),
-        set("leak_protection", leak_protection(gateway.leak_protection), "always"),
+        set("leak_protection", leak_protection(gateway.leak_protection), "running"),
     ]
 }
 

@@ -12,6 +12,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ use super::tunnel::{self, Tunnel};
 use super::{Control, Devices, Run};
 use crate::clock;
 use crate::config::{Config, Gateway, HostName, Peer};
-use crate::dataplane::{Dataplane, Equipment, SlotId, upcalls};
+use crate::dataplane::{Dataplane, Equipment, SlotId, UpcallReceiver, upcalls};
 use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
 use crate::sandbox::{ConfineError, Plan};
@@ -103,10 +104,7 @@ pub(super) fn start(
     let changes = Changes::open(registry, CHANGES).map_err(failed("watch the routes"))?;
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let gateway = config.gateway;
-    let mut server = match handed.control(&gateway.control).map_err(OpenError::from)? {
-        Some(listener) => Server::adopt(listener, &gateway.control, registry, CONTROL_SOCKET)?,
-        None => Server::bind(&gateway.control, registry, CONTROL_SOCKET)?,
-    };
+    let mut server = control_socket(&mut handed, &gateway.control, registry)?;
     let page = gateway.http.as_ref().map(Page::open).transpose()?;
     let Sockets { all: sockets, ike: ike_sockets, nat } = sockets(&mut handed, &gateway, registry)?;
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
@@ -119,9 +117,7 @@ pub(super) fn start(
     let index = equipment.first().map_or(0, |worker| worker.tun.bulk.index());
     let (device, routes) = in_kernel(&gateway.tun, index, is_handed)?;
     plan.confine()?;
-    let (upcall_sender, upcall_receiver) = upcalls(Arc::clone(&waker));
-    let dataplane =
-        Dataplane::start(equipment, &upcall_sender).map_err(failed("start the data plane"))?;
+    let (dataplane, upcalls) = pumps(equipment, &waker)?;
     serve_page(page, &mut server, &waker)?;
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
     let mut resolver = Resolver::start(names(&config.connections), waker, now)
@@ -131,16 +127,7 @@ pub(super) fn start(
     recall(&memory, &mut connections, &mut resolver);
     let mut control = Control {
         endpoint: endpoint(&gateway)?,
-        devices: Devices {
-            poll,
-            signals,
-            changes,
-            icmp,
-            server,
-            sockets,
-            ike_sockets,
-            upcalls: upcall_receiver,
-        },
+        devices: Devices { poll, signals, changes, icmp, server, sockets, ike_sockets, upcalls },
         manager,
         device,
         unsendable: super::sending::Unsendable::default(),
@@ -181,6 +168,28 @@ pub(super) fn start(
     };
     control.set_out(now);
     Ok(control)
+}
+
+/// The control socket: the one that was handed over, or one of our own.
+fn control_socket(
+    handed: &mut Handed,
+    path: &Path,
+    registry: &Registry,
+) -> Result<Server, StartError> {
+    Ok(match handed.control(path).map_err(OpenError::from)? {
+        Some(listener) => Server::adopt(listener, path, registry, CONTROL_SOCKET)?,
+        None => Server::bind(path, registry, CONTROL_SOCKET)?,
+    })
+}
+
+/// The threads that carry packets, and what they have to say.
+fn pumps(
+    equipment: Vec<Equipment>,
+    waker: &Arc<Waker>,
+) -> Result<(Dataplane, UpcallReceiver), StartError> {
+    let (sender, receiver) = upcalls(Arc::clone(waker));
+    let dataplane = Dataplane::start(equipment, &sender).map_err(failed("start the data plane"))?;
+    Ok((dataplane, receiver))
 }
 
 /// Lets the status page, if there is one, be a client of control.

@@ -115,7 +115,7 @@ impl Row {
 
     fn run(self, case: &mut Case) -> Result<()> {
         let begun = now();
-        let stages: [(&str, fn(&mut Case, Duration) -> Result<()>); 5] =
+        let stages: [(&str, Stage); 5] =
             [("up", up), ("child", child), ("ike", ike), ("delete", delete), ("dpd", dpd)];
         let patience = Duration::from_secs(if self.loss == 0 { 10 } else { 60 });
         self.lossy(case)?;
@@ -129,7 +129,8 @@ impl Row {
             passed.push(name);
         }
         let took = begun.elapsed().as_secs_f32();
-        self.note(&passed, failed.as_ref().map(|(_, error)| format!("{error:#}")), took);
+        let error = failed.as_ref().map(|(_, error)| format!("{error:#}"));
+        self.note(&passed, error.as_deref(), took);
         failed.map_or(Ok(()), |(name, error)| Err(error.context(name)))
     }
 
@@ -149,7 +150,7 @@ impl Row {
     }
 
     /// For the table of the chore.
-    fn note(self, passed: &[&str], error: Option<String>, took: f32) {
+    fn note(self, passed: &[&str], error: Option<&str>, took: f32) {
         let Some(path) = std::env::var_os("INTEROP_RESULTS") else { return };
         let (ike, esp) = self.suite;
         let line = json!({
@@ -161,6 +162,9 @@ impl Row {
         written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
+
+/// A part of a run, which has so long for what may be lost.
+type Stage = fn(&mut Case, Duration) -> Result<()>;
 
 fn up(case: &mut Case, patience: Duration) -> Result<()> {
     case.start()?;

@@ -88,6 +88,8 @@ pub(crate) fn open_roads(case: &Case) -> Result<()> {
 }
 
 fn every_phase(case: &mut Case) -> Result<()> {
+    // An orderly stop is one of them.
+    set_protection(case, "always")?;
     let mut hunt = Hunt::begin(case)?;
     case.left.start()?;
     hunt.watch("left", &case.sites.left.gateway)?;
@@ -252,7 +254,6 @@ fn unprotected(case: &mut Case) -> Result<()> {
 
 /// `"running"` keeps guards through a crash and takes them away when it is stopped; a reload changes that at once.
 fn running(case: &mut Case) -> Result<()> {
-    set_protection(case, "running")?;
     case.up()?;
     let left = &case.sites.left.gateway;
     ensure!(guards(left)?.len() == 2, "guards: {:?}", guards(left)?);
@@ -260,6 +261,7 @@ fn running(case: &mut Case) -> Result<()> {
     ensure!(guards(left)?.len() == 2, "after a crash: {:?}", guards(left)?);
     case.left.start()?;
     case.wait_up(PATIENCE)?;
+    set_protection(case, "running")?;
     for (from, to, there) in [("running", "off", 0), ("off", "running", 2)] {
         rewrite(case.left.as_ours().context("ours")?, &|text| {
             text.replace(&format!("= {from:?}"), &format!("= {to:?}"))
@@ -276,9 +278,8 @@ fn running(case: &mut Case) -> Result<()> {
     case.left.start()?;
     case.left.daemon().kill()?;
     ensure!(guards(&case.sites.left.gateway)?.len() == 2);
-    set_protection(case, "off")?;
     rewrite(case.left.as_ours().context("ours")?, &|text| {
-        text.replace("leak_protection = \"running\"\n", "")
+        text.replace("= \"running\"", "= \"off\"")
     })?;
     case.left.start()?;
     let left = &case.sites.left.gateway;
@@ -296,6 +297,7 @@ fn everything(case: &mut Case) -> Result<()> {
             text.replace(&format!("{key} = [{there:?}]"), &format!("{key} = [\"0.0.0.0/0\"]"))
         })?;
     }
+    set_protection(case, "always")?;
     open_roads(case)?;
     case.up()?;
     let eye = Watch::start(&case.sites.left.gateway, "out")?;

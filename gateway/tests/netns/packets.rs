@@ -155,7 +155,7 @@ fn garbage(case: &mut Case) -> Result<()> {
 /// What the sockets of a gateway had no room for.
 fn lost(gateway: &Ours) -> Result<u64> {
     let status = gateway.json()?;
-    Ok(status["drops"]["io"]["overflow"].as_u64().unwrap_or(0))
+    Ok(status.pointer("/drops/io/overflow").and_then(serde_json::Value::as_u64).unwrap_or(0))
 }
 
 /// KiB of memory that a process has.

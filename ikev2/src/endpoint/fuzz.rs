@@ -154,7 +154,7 @@ impl Pair {
     }
 
     /// Goes to the next deadline of either.
-    fn to_next_deadline(&mut self) {
+    fn skip_to_deadline(&mut self) {
         let next = self.ends.iter().filter_map(Endpoint::poll_timeout).map(|it| it.at).min();
         let Some(at) = next else { return };
         self.now = self.now.max(at);

@@ -50,7 +50,7 @@ fn of(series: &Series) -> Vec<Finding> {
         bar: format!("<= {:.2} MiB/h", bar / 1024.0),
         good: slope <= bar,
     }];
-    let named: [(&str, fn(&Sample) -> f64, f64); 3] = [
+    let named: [(&str, Reading, f64); 3] = [
         ("descriptors", |it| it.descriptors, 1.0),
         ("threads", |it| it.threads, 0.0),
         ("children", |it| it.children, 1.0),
@@ -158,6 +158,9 @@ fn sparkline(values: &[f64]) -> String {
     };
     means.iter().map(bar).collect()
 }
+
+/// One figure of a sample.
+type Reading = fn(&Sample) -> f64;
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         workers: 1,
         cookie_threshold: 64,
         max_half_open: 1000,
-        leak_protection: config::LeakProtection::Always,
+        leak_protection: config::LeakProtection::Running,
         limits: config::Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),

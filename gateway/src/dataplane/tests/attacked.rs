@@ -120,8 +120,8 @@ fn faults_in_a_batch_harm_no_neighbour() {
         for turn in 0..BATCHES {
             let mut batch: Vec<Vec<u8>> = Vec::new();
             for place in 0..44_usize {
-                let last = place == 43;
-                let len = if last { PAYLOAD - 150 } else { PAYLOAD };
+                let is_end = place == 43;
+                let len = if is_end { PAYLOAD - 150 } else { PAYLOAD };
                 let mut packet = seal(&mut sa, &inner(number, len));
                 number += 1;
                 // The first batch has one of each, where the list of faults has it; the others what chance has.
@@ -131,9 +131,9 @@ fn faults_in_a_batch_harm_no_neighbour() {
                         let at = 8 + dice(&mut state, packet.len() - 8);
                         packet[at] ^= 1 << dice(&mut state, 8);
                     }
-                    2 if !last => {
-                        let earlier = batch.iter().filter(|other| other.len() == packet.len());
-                        packet = earlier.last().cloned().unwrap_or(packet);
+                    2 if !is_end => {
+                        let mut earlier = batch.iter().filter(|other| other.len() == packet.len());
+                        packet = earlier.next_back().cloned().unwrap_or(packet);
                     }
                     3 => packet[3] ^= 0x40,
                     _ => {}
@@ -191,7 +191,9 @@ fn twins_on_all_workers_at_once_pass_once() {
                 .map(|socket| {
                     scope.spawn(|| {
                         start.wait();
-                        packets.iter().for_each(|packet| send(socket, packet, 0));
+                        for packet in packets {
+                            send(socket, packet, 0);
+                        }
                         packets.len()
                     })
                 })
