@@ -191,7 +191,7 @@ fn twins_on_all_workers_at_once_pass_once() {
                 .map(|socket| {
                     scope.spawn(|| {
                         start.wait();
-                        for packet in packets {
+                        for packet in &packets {
                             send(socket, packet, 0);
                         }
                         packets.len()
