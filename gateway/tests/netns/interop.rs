@@ -140,8 +140,12 @@ impl Row {
         }
         for site in [&case.sites.left, &case.sites.right] {
             site.gateway.nft(&format!(
-                "table inet loss {{ chain in {{ type filter hook prerouting priority -310;\n\
-                 iifname \"out*\" meta l4proto {{ udp, esp }} numgen random mod 100 < {} drop\n}} }}\n",
+                "table inet loss {{\n\
+                 chain in {{\n\
+                 type filter hook prerouting priority -310;\n\
+                 iifname \"out*\" meta l4proto {{ udp, esp }} numgen random mod 100 < {} drop\n\
+                 }}\n\
+                 }}\n",
                 self.loss
             ))?;
         }
@@ -164,8 +168,7 @@ impl Row {
 
 fn up(case: &mut Case, patience: Duration) -> Result<()> {
     case.start()?;
-    case.wait_up(patience)?;
-    carries(case, patience)
+    stands(case, patience)
 }
 
 fn child(case: &mut Case, patience: Duration) -> Result<()> {
@@ -203,7 +206,16 @@ fn dpd(case: &mut Case, patience: Duration) -> Result<()> {
         || Ok((!case.left.facts("site")?.up).then_some(())),
     )?;
     case.right.start()?;
-    case.wait_up(patience).context("after the responder came back")?;
+    stands(case, patience).context("after the responder came back")
+}
+
+/// Both sides say that it is up, and packets pass.
+fn stands(case: &Case, patience: Duration) -> Result<()> {
+    for peer in [&case.left, &case.right] {
+        wait_for(&format!("{} to say that the tunnel is up", peer.kind()), patience, || {
+            Ok(peer.facts("site")?.up.then_some(()))
+        })?;
+    }
     carries(case, patience)
 }
 
