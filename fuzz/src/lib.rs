@@ -52,10 +52,13 @@ const OURS: [Target; 13] = [
     Target { name: "control", body: text::control },
 ];
 
+/// A name and a body, as `ikev2` has them.
+type Named = (&'static str, fn(&[u8]));
+
 #[cfg(feature = "inside")]
-const INSIDE: &[(&str, fn(&[u8]))] = &ikev2::fuzz::TARGETS;
+const INSIDE: &[Named] = &ikev2::fuzz::TARGETS;
 #[cfg(not(feature = "inside"))]
-const INSIDE: &[(&str, fn(&[u8]))] = &[];
+const INSIDE: &[Named] = &[];
 
 /// All targets that this crate was compiled with.
 pub fn targets() -> impl Iterator<Item = Target> {

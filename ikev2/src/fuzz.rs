@@ -14,8 +14,11 @@ use crate::endpoint::fuzz as endpoint;
 use crate::pki::{Certificate, CertificateTrust, Crl, CrlPolicy, chain::leaves};
 use crate::wire::identity::Identity;
 
-/// All of them, with their names.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+/// A name, and what it stands for.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 4] = [
     ("responder", endpoint::responder),
     ("initiator", endpoint::initiator),
     ("fragments", sk::fragments),

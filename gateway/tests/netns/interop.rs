@@ -51,6 +51,9 @@ const SUITES: [(&str, &str); 12] = [
     ("aes256-sha1-modp2048", "aes256-sha1"),
 ];
 
+/// Something in the life of a tunnel; nothing in it takes longer.
+type Stage = fn(&mut Case, Duration) -> Result<()>;
+
 /// One row of the matrix.
 #[derive(Clone, Copy)]
 struct Row {
@@ -115,7 +118,7 @@ impl Row {
 
     fn run(self, case: &mut Case) -> Result<()> {
         let begun = now();
-        let stages: [(&str, fn(&mut Case, Duration) -> Result<()>); 5] =
+        let stages: [(&str, Stage); 5] =
             [("up", up), ("child", child), ("ike", ike), ("delete", delete), ("dpd", dpd)];
         let patience = Duration::from_secs(if self.loss == 0 { 10 } else { 60 });
         self.lossy(case)?;
@@ -129,7 +132,7 @@ impl Row {
             passed.push(name);
         }
         let took = begun.elapsed().as_secs_f32();
-        self.note(&passed, failed.as_ref().map(|(_, error)| format!("{error:#}")), took);
+        self.note(&passed, failed.as_ref().map(|(_, error)| error), took);
         failed.map_or(Ok(()), |(name, error)| Err(error.context(name)))
     }
 
@@ -153,9 +156,10 @@ impl Row {
     }
 
     /// For the table of the chore.
-    fn note(self, passed: &[&str], error: Option<String>, took: f32) {
+    fn note(self, passed: &[&str], error: Option<&anyhow::Error>, took: f32) {
         let Some(path) = std::env::var_os("INTEROP_RESULTS") else { return };
         let (ike, esp) = self.suite;
+        let error = error.map(|error| format!("{error:#}"));
         let line = json!({
             "suite": format!("{ike}+{esp}"), "way": self.way.word(), "loss": self.loss,
             "roles": self.pair.name(), "passed": passed, "error": error, "seconds": took,

@@ -186,7 +186,9 @@ mod tests {
             "artifact_prefix='f/'; Test unit written to f/crash-01",
             "stat::number_of_executed_units: 300000",
         ];
-        said.iter().for_each(|line| watch.line(line, &place(), &mut outcome));
+        for line in said {
+            watch.line(line, &place(), &mut outcome);
+        }
         assert_eq!((watch.executions, outcome.edges, outcome.corpus), (300_000, 1301, 503));
         let found = outcome.found.first().unwrap();
         assert_eq!((found.kind, found.input.to_str()), ("crashes", Some("f/crash-01")));

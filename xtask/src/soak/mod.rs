@@ -149,7 +149,7 @@ fn show(options: &Options, report: &Report) -> Result<bool> {
 fn tick(number: u32, begun: Instant, tunnels: &mut [Tunnel], report: &mut Report) -> Result<()> {
     let until = begun + TICK * number;
     let left = until.saturating_duration_since(Instant::now());
-    let outage = (number % 12 == 6).then(|| if number % 24 == 6 { 3 } else { 9 });
+    let outage = (number % 12 == 6).then_some(if number % 24 == 6 { 3 } else { 9 });
     let reload = number % 6 == 3;
     report.outages += u32::from(outage.is_some());
     report.reloads += u32::from(reload);
@@ -181,7 +181,7 @@ fn tick(number: u32, begun: Instant, tunnels: &mut [Tunnel], report: &mut Report
             series.push(sample.at(at).pings(asked, answered));
         }
     }
-    if number % 6 == 0 {
+    if number.is_multiple_of(6) {
         let now: Vec<_> = report.series.iter().map(Series::line).collect();
         eprintln!("{:5.1} min  {}", at / 60.0, now.join("   "));
     }
@@ -192,7 +192,7 @@ fn tick(number: u32, begun: Instant, tunnels: &mut [Tunnel], report: &mut Report
 fn peace(tunnel: &mut Tunnel) -> Finding {
     let what = format!("{} at peace", tunnel.name);
     let bar = "within 60 s the same one child at both ends, all pings answered".to_owned();
-    let outcome = tunnel.end_loss().and_then(|()| tunnel.agreed(Duration::from_secs(60)));
+    let outcome = tunnel.end_loss().and_then(|()| tunnel.agreed(Duration::from_mins(1)));
     let (good, value) = match outcome {
         Ok(after) => (true, format!("after {:.0} s", after.as_secs_f64())),
         Err(error) => (false, format!("{error:#}")),

@@ -27,7 +27,7 @@ pub(super) struct Sample {
     pub(super) answered: u16,
     /// SPIs of the IKE SAs and the children; new ones are counted.
     #[serde(skip)]
-    spis: [Vec<String>; 2],
+    pub(super) spis: [Vec<String>; 2],
 }
 
 impl Sample {

@@ -73,9 +73,14 @@ impl Play {
             6 => self.forge_fragment(input),
             7 => self.raw(input),
             8 => self.raw_with_header(input),
-            9 => self.pair.to_next_deadline(),
+            9 => self.pair.advance(),
             10 => {
-                let unit = [1, 100, 5_000, 60_000][usize::from(input.octet() % 4)];
+                let unit = match input.octet() % 4 {
+                    0 => 1,
+                    1 => 100,
+                    2 => 5_000,
+                    _ => 60_000,
+                };
                 self.pair.now += Duration::from_millis(unit) * u32::from(input.octet());
                 self.pair.timeouts();
             }
@@ -297,7 +302,7 @@ impl Play {
         while !(self.pair.is_whole() && self.pair.wire.is_empty()) {
             assert!(self.pair.now < until, "after half an hour of peace the two do not agree");
             if self.pair.wire.is_empty() {
-                self.pair.to_next_deadline();
+                self.pair.advance();
             } else {
                 self.pass();
             }
