@@ -52,13 +52,13 @@ const OURS: [Target; 13] = [
     Target { name: "control", body: text::control },
 ];
 
-#[cfg(feature = "inside")]
-const INSIDE: &[Inside] = &ikev2::fuzz::TARGETS;
-#[cfg(not(feature = "inside"))]
-const INSIDE: &[Inside] = &[];
+/// A name and a body, as `ikev2` has them.
+type Named = (&'static str, fn(&[u8]));
 
-/// Name and body of a target that lives in the crate which it is about.
-type Inside = (&'static str, fn(&[u8]));
+#[cfg(feature = "inside")]
+const INSIDE: &[Named] = &ikev2::fuzz::TARGETS;
+#[cfg(not(feature = "inside"))]
+const INSIDE: &[Named] = &[];
 
 /// All targets that this crate was compiled with.
 pub fn targets() -> impl Iterator<Item = Target> {

@@ -92,12 +92,19 @@ fn taken_apart(one: &Gathered<'_>) -> Vec<(u32, Vec<u8>)> {
 
 type Flow = (IpAddr, IpAddr, u8, Option<(u16, u16)>);
 
-fn by_flow(packets: &[(u32, Vec<u8>)]) -> BTreeMap<Flow, Vec<&(u32, Vec<u8>)>> {
+/// Without the identification of what has DF, which means nothing (RFC 6864 §4.1): one that stays the same counts on afterwards.
+fn by_flow(packets: &[(u32, Vec<u8>)]) -> BTreeMap<Flow, Vec<(u32, Vec<u8>)>> {
     let mut flows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for packet in packets {
-        let view = View::parse(&packet.1).expect("a packet");
+    for (owner, packet) in packets {
+        let view = View::parse(packet).expect("a packet");
         let flow = (view.source, view.destination, view.protocol, view.ports());
-        flows.entry(flow).or_default().push(packet);
+        let mut packet = packet.clone();
+        if view.source.is_ipv4() && view.dont_fragment {
+            // And the checksum over it.
+            put(&mut packet, 4, 0);
+            put(&mut packet, 10, 0);
+        }
+        flows.entry(flow).or_default().push((*owner, packet));
     }
     flows
 }

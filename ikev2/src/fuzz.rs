@@ -14,16 +14,16 @@ use crate::endpoint::fuzz as endpoint;
 use crate::pki::{Certificate, CertificateTrust, Crl, CrlPolicy, chain::leaves};
 use crate::wire::identity::Identity;
 
-/// All of them, with their names.
+/// A name, and what it stands for.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
 pub const TARGETS: [Target; 4] = [
     ("responder", endpoint::responder),
     ("initiator", endpoint::initiator),
     ("fragments", sk::fragments),
     ("chain", chain),
 ];
-
-/// Name and body.
-pub type Target = (&'static str, fn(&[u8]));
 
 /// Octets of a fuzzer, taken from the front. Where there are none left, there are zeros.
 pub(crate) struct Input<'d>(pub(crate) &'d [u8]);

@@ -167,13 +167,15 @@ impl Control {
         if matches!(connection.phase, Phase::Up { .. }) {
             return Response::Done { message: format!("{name} is up already") };
         }
-        if connection.paths.is_empty() {
-            let message = format!("{name} waits for its peer: we know no address to call it at");
-            return Response::Done { message };
-        }
+        let message = if connection.paths.is_empty() {
+            format!("{name} waits for its peer: we know no address to call it at")
+        } else {
+            format!("{name} is connecting")
+        };
+        // Also without an address: it is what lets a peer in again that was turned away.
         let _ = self.endpoint.connect(now, peer);
         self.drain(now);
-        Response::Done { message: format!("{name} is connecting") }
+        Response::Done { message }
     }
 
     fn down(&mut self, now: Instant, index: usize) -> Response {

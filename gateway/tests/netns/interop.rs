@@ -51,6 +51,9 @@ const SUITES: [(&str, &str); 12] = [
     ("aes256-sha1-modp2048", "aes256-sha1"),
 ];
 
+/// Something in the life of a tunnel; nothing in it takes longer.
+type Stage = fn(&mut Case, Duration) -> Result<()>;
+
 /// One row of the matrix.
 #[derive(Clone, Copy)]
 struct Row {
@@ -129,8 +132,7 @@ impl Row {
             passed.push(name);
         }
         let took = begun.elapsed().as_secs_f32();
-        let error = failed.as_ref().map(|(_, error)| format!("{error:#}"));
-        self.note(&passed, error.as_deref(), took);
+        self.note(&passed, failed.as_ref().map(|(_, error)| error), took);
         failed.map_or(Ok(()), |(name, error)| Err(error.context(name)))
     }
 
@@ -141,8 +143,12 @@ impl Row {
         }
         for site in [&case.sites.left, &case.sites.right] {
             site.gateway.nft(&format!(
-                "table inet loss {{ chain in {{ type filter hook prerouting priority -310;\n\
-                 iifname \"out*\" meta l4proto {{ udp, esp }} numgen random mod 100 < {} drop\n}} }}\n",
+                "table inet loss {{\n\
+                 chain in {{\n\
+                 type filter hook prerouting priority -310;\n\
+                 iifname \"out*\" meta l4proto {{ udp, esp }} numgen random mod 100 < {} drop\n\
+                 }}\n\
+                 }}\n",
                 self.loss
             ))?;
         }
@@ -150,9 +156,10 @@ impl Row {
     }
 
     /// For the table of the chore.
-    fn note(self, passed: &[&str], error: Option<&str>, took: f32) {
+    fn note(self, passed: &[&str], error: Option<&anyhow::Error>, took: f32) {
         let Some(path) = std::env::var_os("INTEROP_RESULTS") else { return };
         let (ike, esp) = self.suite;
+        let error = error.map(|error| format!("{error:#}"));
         let line = json!({
             "suite": format!("{ike}+{esp}"), "way": self.way.word(), "loss": self.loss,
             "roles": self.pair.name(), "passed": passed, "error": error, "seconds": took,
@@ -163,13 +170,9 @@ impl Row {
     }
 }
 
-/// A part of a run, which has so long for what may be lost.
-type Stage = fn(&mut Case, Duration) -> Result<()>;
-
 fn up(case: &mut Case, patience: Duration) -> Result<()> {
     case.start()?;
-    case.wait_up(patience)?;
-    carries(case, patience)
+    stands(case, patience)
 }
 
 fn child(case: &mut Case, patience: Duration) -> Result<()> {
@@ -207,7 +210,16 @@ fn dpd(case: &mut Case, patience: Duration) -> Result<()> {
         || Ok((!case.left.facts("site")?.up).then_some(())),
     )?;
     case.right.start()?;
-    case.wait_up(patience).context("after the responder came back")?;
+    stands(case, patience).context("after the responder came back")
+}
+
+/// Both sides say that it is up, and packets pass.
+fn stands(case: &Case, patience: Duration) -> Result<()> {
+    for peer in [&case.left, &case.right] {
+        wait_for(&format!("{} to say that the tunnel is up", peer.kind()), patience, || {
+            Ok(peer.facts("site")?.up.then_some(()))
+        })?;
+    }
     carries(case, patience)
 }
 

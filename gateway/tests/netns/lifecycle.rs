@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
+use testkit::netns::Between;
 use testkit::peer::{Peer, now, pause, wait_for};
 
 use crate::List;
@@ -16,6 +17,10 @@ pub(crate) fn list(list: &mut List) {
     list.every_pair("liveness/left-restarted-at-once", gcm, restarted);
     list.every_pair("delete/by-left", gcm, |case| deleted(case, true));
     list.every_pair("delete/by-right", gcm, |case| deleted(case, false));
+    if Pair::all().contains(&Pair::OursToOurs) {
+        let nat = Tunnel { between: Between::Nat, ..gcm(Pair::OursToOurs) };
+        list.tunnel("down-and-up/of-a-peer-at-any-address", nat, let_in_again);
+    }
     for pair in Pair::all() {
         let name = pair.name();
         if name == "ours-to-swan" {
@@ -103,6 +108,23 @@ fn child_deleted(case: &mut Case) -> Result<()> {
     let after = case.facts()?;
     ensure!(before[0].ike_spi == after[0].ike_spi, "the IKE SA changed too");
     case.wait_ping(Duration::from_secs(2))?;
+    case.ping_all()
+}
+
+/// Whoever has no address to be called at is let in again by `up`, and by `restart`, which is both.
+fn let_in_again(case: &mut Case) -> Result<()> {
+    case.up()?;
+    let before = case.facts()?;
+    case.right.restart("site")?;
+    case.wait_changed(&before, "a new IKE SA", |before, after| before.ike_spi != after.ike_spi)?;
+    let hub = case.right.as_ours().context("the right one is ours")?;
+    hub.tell(&["down", "site"])?;
+    wait_for("the spoke to lose the tunnel", Duration::from_secs(2), || {
+        Ok((!case.left.facts("site")?.up).then_some(()))
+    })?;
+    let hub = case.right.as_ours().context("the right one is ours")?;
+    ensure!(hub.tell(&["up", "site"])?.contains("waits for its peer"), "it calls whom?");
+    case.wait_up(Duration::from_secs(10))?;
     case.ping_all()
 }
 

@@ -186,7 +186,7 @@ mod tests {
             "artifact_prefix='f/'; Test unit written to f/crash-01",
             "stat::number_of_executed_units: 300000",
         ];
-        for line in &said {
+        for line in said {
             watch.line(line, &place(), &mut outcome);
         }
         assert_eq!((watch.executions, outcome.edges, outcome.corpus), (300_000, 1301, 503));

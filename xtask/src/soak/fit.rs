@@ -23,6 +23,9 @@ pub(super) struct Finding {
     pub(super) good: bool,
 }
 
+/// Something of a sample.
+type Quantity = fn(&Sample) -> f64;
+
 /// A mebibyte an hour, in KiB.
 const PER_HOUR: f64 = 1024.0;
 /// What one step of the allocator may make, in KiB.
@@ -35,7 +38,7 @@ pub(super) fn judge(all: &[Series]) -> Vec<Finding> {
 
 fn of(series: &Series) -> Vec<Finding> {
     let name = &series.gateway;
-    let warm = |of: fn(&Sample) -> f64| warm(&series.points(of));
+    let warm = |of: Quantity| warm(&series.points(of));
     let memory = warm(|it| it.rss_kib);
     let (Some((first, _)), Some((last, _))) = (memory.first(), memory.last()) else {
         let (value, bar) = ("no samples".into(), "some".into());
@@ -50,7 +53,7 @@ fn of(series: &Series) -> Vec<Finding> {
         bar: format!("<= {:.2} MiB/h", bar / 1024.0),
         good: slope <= bar,
     }];
-    let named: [(&str, Reading, f64); 3] = [
+    let named: [(&str, Quantity, f64); 3] = [
         ("descriptors", |it| it.descriptors, 1.0),
         ("threads", |it| it.threads, 0.0),
         ("children", |it| it.children, 1.0),
@@ -158,9 +161,6 @@ fn sparkline(values: &[f64]) -> String {
     };
     means.iter().map(bar).collect()
 }
-
-/// One figure of a sample.
-type Reading = fn(&Sample) -> f64;
 
 #[cfg(test)]
 mod tests {
