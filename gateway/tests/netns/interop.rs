@@ -8,7 +8,7 @@
 //!         └────────┴ replaced by either side
 //! ```
 //!
-//! All of it is 216 tests: `cargo xtask interop`, or `INTEROP=all`. Otherwise ten, spread over everything. Where `INTEROP_RESULTS`
+//! All of it is 216 tests: `cargo xtask interop`, or `INTEROP=all`, which leaves all others out. Otherwise ten, spread over everything. Where `INTEROP_RESULTS`
 //! names a file, a JSON line for each row is appended to it.
 
 use std::fmt;
@@ -27,12 +27,17 @@ use crate::case::{Case, Pair, Tunnel};
 const SAMPLE: usize = 23;
 
 pub(crate) fn list(list: &mut List) {
-    let all = std::env::var("INTEROP").is_ok_and(|value| value == "all");
+    let all = alone();
     for (index, row) in rows().enumerate() {
         if (all || index % SAMPLE == 0) && Pair::all().contains(&row.pair) {
             list.tunnel(&row.to_string(), row.tunnel(), move |case| row.run(case));
         }
     }
+}
+
+/// Whether the matrix is wanted as a whole, and nothing else.
+pub(crate) fn alone() -> bool {
+    std::env::var("INTEROP").is_ok_and(|value| value == "all")
 }
 
 /// IKE, ESP: what people use, what they should, what old devices have.

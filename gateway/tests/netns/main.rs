@@ -131,6 +131,9 @@ fn main() -> ExitCode {
     datagrams::list(&mut list);
     marks::list(&mut list);
     workers::list(&mut list);
+    if interop::alone() {
+        list.trials.retain(|trial| trial.name().starts_with("interop/"));
+    }
     if list.ours.is_none() && !arguments.list {
         // What an earlier run left after kill -9; a failure shows soon enough.
         let _ = testkit::netns::sweep();
