@@ -77,8 +77,10 @@ fn command() -> Command {
 }
 
 /// The commands whose `name` is that of a connection.
-const TAKE_NAMES: [&str; 10] =
-    ["status", "up", "down", "restart", "rekey", "failover", "export", "events", "logs", "reset"];
+const TAKE_NAMES: [&str; 11] = [
+    "status", "up", "down", "restart", "rekey", "failover", "export", "events", "logs", "reset",
+    "doctor",
+];
 
 fn candidates() -> Vec<CompletionCandidate> {
     names().into_iter().map(CompletionCandidate::new).collect()

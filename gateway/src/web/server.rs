@@ -354,7 +354,7 @@ impl Server {
                 client.send(head.stream_octets(clock::wall()).into());
                 client.stage = Stage::Watching { view, since: 0, told: now };
                 client.until = now + TO_TAKE;
-                client.tell(now, &mut self.hub);
+                client.add_news(now, &mut self.hub);
             }
         }
     }
@@ -381,10 +381,12 @@ impl Client {
 
     /// Puts in the outbox what has changed, unless something is there still; whether there is something to send now.
     fn tell(&mut self, now: Instant, hub: &mut Hub) -> bool {
+        self.outbox.is_empty() && self.add_news(now, hub)
+    }
+
+    /// Puts what has changed behind what is in the outbox.
+    fn add_news(&mut self, now: Instant, hub: &mut Hub) -> bool {
         let Stage::Watching { view, since, told } = &mut self.stage else { return false };
-        if !self.outbox.is_empty() {
-            return false;
-        }
         let (version, frame) = hub.frame(view, *since);
         *since = version;
         let silent = now.saturating_duration_since(*told) >= STILL_AFTER;
