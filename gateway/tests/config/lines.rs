@@ -262,7 +262,7 @@ const OF_GATEWAY: &[Line] = &[
         &[("E0113", 9, &["a path from the root", "/var/lib/s2s-gw/state.json"])],
     ),
     Line("user = \"s2s gw\"", &[("E0115", 8, &["name a user", "root"])]),
-    Line("sandbox = \"maybe\"", &[("E0112", 11, &["on", "off"])]),
+    Line("sandbox = \"maybe\"", &[("E0114", 11, &["on", "off"])]),
     Line(
         "management_ip = \"10.5.255.1\"",
         &[("E0402", 17, &["of every connection", "the peer agreed to"])],
