@@ -13,7 +13,8 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, User};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Resource, Rlimit, getrlimit, parent_process_death_signal,
+    set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities,
@@ -138,6 +139,7 @@ impl Other {
     /// What the system says; then this is root still, or the process must not go on.
     pub(crate) fn become_it(&self) -> io::Result<()> {
         let before = capabilities(None)?.permitted;
+        let last_word = parent_process_death_signal()?;
         set_keep_capabilities(true)?;
         let became = self.change();
         set_keep_capabilities(false)?;
@@ -150,6 +152,8 @@ impl Other {
             set_capabilities(None, restored)?;
             return Err(error);
         }
+        // Whoever wanted to be outlived by nobody still does; a change of the user forgets it (prctl(2)).
+        set_parent_process_death_signal(last_word)?;
         keep(for_control() | CapabilitySet::SYS_NICE)?;
         // A change of the user makes a process as dumpable as the system wants it (fs.suid_dumpable).
         hide()
