@@ -33,7 +33,7 @@ fn flows_keep_their_order(left: &Side, right: &Side, transport: Transport) {
         }
     }
     assert!(next.values().all(|count| *count == 180), "{next:?}");
-    assert_eq!(left.counters.packets_out(), 20 * 180);
+    left.settles(20 * 180, |side| side.counters.packets_out());
     right.settles(20 * 180, |side| side.counters.packets_in());
     let none = right.dataplane().counters().drops().count();
     assert_eq!((none, right.counters.drops().count()), (0, 0));
