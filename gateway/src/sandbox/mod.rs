@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What a thread gives up, the threads that it starts never had. `calls.rs` has the lists of system calls, `files.rs` the
-//! directories. With `sandbox = "off"` in [gateway] only the user changes.
+//! directories. With `sandbox = "off"` in `[gateway]` only the user changes.
 
 mod calls;
 mod files;

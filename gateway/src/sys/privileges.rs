@@ -78,7 +78,7 @@ pub(crate) enum Who {
     Becomes(Other),
 }
 
-/// Finds out who to become; `wanted` is `user` in [gateway].
+/// Finds out who to become; `wanted` is `user` in `[gateway]`.
 ///
 /// # Errors
 /// A sentence, where a user is named that is not there or that only root can become.
