@@ -223,8 +223,12 @@ impl Installer {
         self.by_spi_in.remove(&(gone.spi_in.0, child));
         self.by_spi_out.remove(&(gone.spi_out.0, child));
         dataplane.tx(TxCommand::Remove { slot: gone.slot, spi: gone.spi_out.0 });
-        if let Some(spi) = self.retiring.leave(now, gone.spi_in.0, reason) {
-            dataplane.rx(RxCommand::Remove { spi });
+        if let Some(spi) = self.retiring.leave(now, (gone.slot, gone.spi_in.0), reason) {
+            let is_last = of(&self.by_slot, gone.slot).next().is_none();
+            let retiring = if is_last { self.retiring.close(gone.slot) } else { Vec::new() };
+            for spi in retiring.into_iter().chain([spi]) {
+                dataplane.rx(RxCommand::Remove { spi });
+            }
         }
         Some(gone)
     }

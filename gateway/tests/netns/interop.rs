@@ -56,6 +56,9 @@ const SUITES: [(&str, &str); 12] = [
     ("aes256-sha1-modp2048", "aes256-sha1"),
 ];
 
+/// How long a step may take where nothing is lost.
+const LOSSLESS: Duration = Duration::from_secs(10);
+
 /// Something in the life of a tunnel; nothing in it takes longer.
 type Stage = fn(&mut Case, Duration) -> Result<()>;
 
@@ -125,7 +128,7 @@ impl Row {
         let begun = now();
         let stages: [(&str, Stage); 5] =
             [("up", up), ("child", child), ("ike", ike), ("delete", delete), ("dpd", dpd)];
-        let patience = Duration::from_secs(if self.loss == 0 { 10 } else { 60 });
+        let patience = if self.loss == 0 { LOSSLESS } else { Duration::from_mins(1) };
         self.lossy(case)?;
         let mut passed = Vec::new();
         let mut failed = None;
@@ -200,7 +203,16 @@ fn ike(case: &mut Case, patience: Duration) -> Result<()> {
 }
 
 fn delete(case: &mut Case, patience: Duration) -> Result<()> {
-    changes(case, "another IKE SA", patience, other_ike, |case| case.right.restart("site"))?;
+    changes(case, "another IKE SA", patience, other_ike, |case| {
+        // A lost DELETE leaves strongSwan with two SAs of one peer, of which it cannot end both: what counts is the new one.
+        match case.right.restart("site") {
+            Err(error) if patience > LOSSLESS => {
+                eprintln!("the responder says: {error:#}");
+                case.right.restart("site").or(Ok(()))
+            }
+            other => other,
+        }
+    })?;
     carries(case, patience)
 }
 

@@ -40,6 +40,9 @@ impl Watch {
             let (mut socket, mut frame, mut first) = (socket, [0; 256], true);
             while !ends.load(Ordering::Relaxed) {
                 let Ok(len) = socket.read(&mut frame) else { continue };
+                if is_outer_ike(&frame) {
+                    continue;
+                }
                 count.fetch_add(1, Ordering::Relaxed);
                 if std::mem::take(&mut first) {
                     eprintln!("in clear: {:02x?}", frame.get(..len.min(64)).unwrap_or_default());
@@ -64,6 +67,14 @@ impl Drop for Watch {
             let _ = thread.join();
         }
     }
+}
+
+/// IKE over IPv4 from an outer address: MOBIKE asks a peer at every address that it named, and one may be that of its LAN.
+fn is_outer_ike(frame: &[u8; 256]) -> bool {
+    let is_udp = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&17);
+    let from_inside = frame.get(26) == Some(&10);
+    let port = frame.get(36..38).and_then(<[u8]>::as_array).map(|port| u16::from_be_bytes(*port));
+    is_udp && !from_inside && matches!(port, Some(500 | 4500))
 }
 
 /// A program that accepts an Ethernet frame that leaves by one device if it holds an IP packet from or to an inner address.
