@@ -28,6 +28,10 @@ pub(crate) fn list(list: &mut List) {
     if Path::new(STARTER).exists() && Path::new("/usr/lib/ipsec/charon").exists() {
         list.tunnel("port/ipsec", Tunnel::new(pair), ipsec);
         list.tunnel("port/ipsec-default", many, ipsec);
+    } else {
+        for name in ["port/ipsec/ours-to-swan", "port/ipsec-default/ours-to-swan"] {
+            list.missing(name, "strongswan-starter, strongswan-charon");
+        }
     }
     list.add("port/init-pair", false, || init(&["--pair"]).map_err(|error| format!("{error:#}")));
 }
