@@ -31,6 +31,10 @@ impl Watch {
             let every = i32::from(ETH_P_ALL.to_be());
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(every)))?;
             socket.attach_filter(&inner(index_of(device)?))?;
+            // What came between the two was not filtered: any packet of any device.
+            socket.set_nonblocking(true)?;
+            while (&socket).read(&mut [0; 256]).is_ok() {}
+            socket.set_nonblocking(false)?;
             socket.set_read_timeout(Some(Duration::from_millis(20)))?;
             Ok(socket)
         })?;
