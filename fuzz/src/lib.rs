@@ -7,7 +7,7 @@
 //!   ike      message, payloads, identity, keywords, selectors                         what peers send and people write
 //!   pki      certificate                       + of `ikev2::fuzz` with the feature `inside`: chain
 //!   esp      esp, offload, coalesce, inner, icmp                                      packets
-//!   text     config, control                                                          files and commands
+//!   text     config, control, import                                                  files and commands
 //!            responder, initiator, fragments (of `ikev2::fuzz` with the feature `inside`)
 //!
 //!   seeds    fuzz/seeds/TARGET, and of $IPSEC_VECTORS what fits
@@ -36,7 +36,7 @@ pub struct Target {
     pub body: fn(&[u8]),
 }
 
-const OURS: [Target; 13] = [
+const OURS: [Target; 14] = [
     Target { name: "message", body: ike::message },
     Target { name: "payloads", body: ike::payloads },
     Target { name: "identity", body: ike::identity },
@@ -50,6 +50,7 @@ const OURS: [Target; 13] = [
     Target { name: "icmp", body: icmp::quote },
     Target { name: "config", body: text::config },
     Target { name: "control", body: text::control },
+    Target { name: "import", body: text::import },
 ];
 
 /// A name and a body, as `ikev2` has them.
