@@ -53,6 +53,7 @@ pub use model::{
     Routes, Security,
 };
 pub(crate) use policy::built_in_policy;
+pub(crate) use report::printable;
 pub use report::{Diagnostic, Label, Report, Severity};
 pub use schema::schema;
 pub use secret::PresharedKey;

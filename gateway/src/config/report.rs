@@ -168,7 +168,7 @@ impl Diagnostic {
             }
         }
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[group]).clone()
+        without_c1(&renderer.render(&[group]))
     }
 
     /// One snippet per file, in the order of the labels, so that two places of one file share it.
@@ -238,8 +238,13 @@ fn place_json(label: &Label) -> Value {
 }
 
 /// Text from a file must not be able to move the cursor of a terminal.
-fn printable(text: &str) -> String {
-    normalize_untrusted_str(text)
+pub(crate) fn printable(text: &str) -> String {
+    without_c1(&normalize_untrusted_str(text))
+}
+
+/// Less the control characters above ASCII, which the renderer lets by: to some terminals U+009B is what ESC [ is to all.
+fn without_c1(text: &str) -> String {
+    text.replace(|it| matches!(it, '\u{80}'..='\u{9f}'), "\u{fffd}")
 }
 
 impl Report {

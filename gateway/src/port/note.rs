@@ -1,8 +1,11 @@
 //! What somebody has to know about an import: what was changed or cannot be mapped, where it stands, and what to do.
+//!
+//! A note quotes what a stranger wrote, and goes to a terminal and into comments: it is one line, and nothing in it moves a
+//! cursor.
 
 use std::fmt;
 
-use crate::config::Place;
+use crate::config::{Place, printable};
 
 /// One thing that is not in the new configuration as it was in the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +22,16 @@ pub struct Note {
 
 impl Note {
     pub(super) fn new(place: Option<&Place>, what: impl Into<String>) -> Self {
-        Self { place: place.cloned(), what: what.into(), fix: String::new(), grave: false }
+        Self {
+            place: place.cloned(),
+            what: one_line(&what.into()),
+            fix: String::new(),
+            grave: false,
+        }
     }
 
     pub(super) fn fix(self, fix: impl Into<String>) -> Self {
-        Self { fix: fix.into(), ..self }
+        Self { fix: one_line(&fix.into()), ..self }
     }
 
     pub(super) fn grave(self) -> Self {
@@ -42,5 +50,24 @@ impl fmt::Display for Note {
             write!(f, "; {}", self.fix)?;
         }
         Ok(())
+    }
+}
+
+pub(super) fn one_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_note_moves_a_cursor() {
+        let note =
+            Note::new(None, "`a\u{1b}[2J\n\r\0b\u{202e}` is left out").fix("see \u{7}\u{9b}");
+        assert_eq!(
+            note.to_string(),
+            "`a\u{241b}[2J \u{240d}\u{2400}b\u{fffd}` is left out; see \u{2407}\u{fffd}"
+        );
     }
 }

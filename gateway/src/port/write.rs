@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::foreign::{Death, Foreign, Secret};
 use super::mend::{Mended, mend};
-use super::note::Note;
+use super::note::{Note, one_line};
 use super::proposal::{For, translate};
 use super::{Kind, Options, Parsed};
 use crate::config::shown_duration;
@@ -115,8 +115,7 @@ impl Kind {
 
 /// One comment, in one line.
 fn comment(into: &mut String, text: &str) {
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let _ = writeln!(into, "# {plain}");
+    let _ = writeln!(into, "# {}", one_line(text));
 }
 
 /// A text in quotes.
