@@ -1,14 +1,18 @@
-//! Whether the time of a comparison tells where two secrets differ: the test of dudect (Reparaz and others, 2017).
+//! Whether the time of a comparison tells where two secrets differ, and that of a power which bits its exponent has: the test of
+//! dudect (Reparaz and others, 2017).
 //!
 //! ```text
 //!   cargo bench -p ikev2 --bench constant          CONSTANT_SAMPLES=1000000 by default
 //!
 //!   a value that is wrong in its first octet ─┐ at random     ┌─► times of the one ─┐
 //!   a value that is wrong in its last one ────┴─► compared ───┴─► times of the other┴─► t of Welch: |t| < 4.5 is constant
+//!
+//!   an exponent of ones alone   ─┐ at random     ┌─► times of the one ─┐      MODP, a fiftieth as often
+//!   an exponent of one one alone ┴─► raised to ──┴─► times of the other┴─► t of Welch
 //! ```
 //!
-//! The last line is a comparison that stops at the first difference, as a proof that this test would see one. The slowest
-//! tenth of all times, which belongs to the machine, is left out.
+//! The lines in brackets are a comparison that stops at the first difference and a power by a crate that skips zeros, as a proof
+//! that this test would see one. The slowest tenth of all times, which belongs to the machine, is left out.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(
     clippy::print_stdout,
@@ -21,13 +25,14 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use esp::{
     Aead, AesKey, Cipher, HEADROOM, InboundSa, Integrity, OutboundSa, SaParams, Selector,
     Selectors, Suite, TAILROOM,
 };
 use ikev2::{Psk, timing};
+use num_bigint::BigUint;
 
 fn main() {
     let samples = std::env::var("CONSTANT_SAMPLES").ok().and_then(|text| text.parse().ok());
@@ -69,11 +74,32 @@ fn main() {
         constant &= told(name, welch(samples, &icv, &opens));
         assert!(opens(&icv), "{name}");
     }
+    let ppk = [8; 32];
+    let shown_first = |shown: &[u8]| *shown.first_chunk().unwrap();
+    let confirmed = |shown: &[u8]| timing::is_confirmed(&ppk, shown_first(shown));
+    let confirmation = timing::confirmation(&ppk);
+    assert!(confirmed(&confirmation));
+    constant &= told("PPK Confirmation", welch(samples, &confirmation, &confirmed));
+    // Exponents of 320 bits, as they are drawn for group 14.
+    let (ones, mut one) = ([0xff; 40], [0; 40]);
+    one[39] = 2;
+    let base = [0x5a; 256];
+    let powers = samples / 50;
+    let raise = |exponent: &[u8]| drop(black_box(timing::power(exponent, &base)).unwrap());
+    constant &= told("MODP-2048, private exponent", welch_of(powers, [&ones, &one], &raise));
+    let prime = BigUint::from(2_u8).pow(2048) - 1_u8;
+    let wide = BigUint::from_bytes_be(&base);
+    let skips = |exponent: &[u8]| {
+        drop(black_box(wide.modpow(&BigUint::from_bytes_be(exponent), &prime)));
+    };
+    let t = welch_of(powers / 10, [&ones, &one], &skips);
+    println!("{:<40} t = {t:>8.2}", "(one that skips zeros)");
+    assert!(t.abs() > 4.5, "this test is blind here");
     let long = vec![9; 256];
     let t = welch(samples, &long, &|shown| stops_early(&long, shown));
     println!("{:<40} t = {t:>8.2}", "(one that stops at the first difference)");
     assert!(t.abs() > 4.5, "this test is blind here");
-    assert!(constant, "a comparison takes longer the more is right");
+    assert!(constant, "a secret shows in the time that it takes");
 }
 
 fn told(name: &str, t: f64) -> bool {
@@ -111,23 +137,41 @@ fn stops_early(one: &[u8], other: &[u8]) -> bool {
 
 /// Times wrong values, of which class is decided by a coin, and compares the means of the classes.
 fn welch(samples: usize, value: &[u8], is_right: Check<'_>) -> f64 {
-    let mut coin = 0x9e37_79b9_7f4a_7c15_u64;
     let mut shown = value.to_vec();
     let last = value.len() - 1;
+    difference(samples, |class| {
+        // Both places are written in both cases, so that the caches know no difference.
+        shown[0] = value[0] ^ u8::from(class);
+        shown[last] = value[last] ^ u8::from(!class);
+        let begun = Instant::now();
+        let right = is_right(black_box(&shown));
+        let took = begun.elapsed();
+        assert!(!right);
+        took
+    })
+}
+
+/// The same for two inputs of one length.
+fn welch_of(samples: usize, classes: [&[u8]; 2], run: &dyn Fn(&[u8])) -> f64 {
+    let mut input = classes[0].to_vec();
+    difference(samples, |class| {
+        input.copy_from_slice(classes[usize::from(class)]);
+        let begun = Instant::now();
+        run(black_box(&input));
+        begun.elapsed()
+    })
+}
+
+/// The t of Welch for what takes its time in two classes.
+fn difference(samples: usize, mut timed: impl FnMut(bool) -> Duration) -> f64 {
+    let mut coin = 0x9e37_79b9_7f4a_7c15_u64;
     let mut times: Vec<(bool, u64)> = Vec::with_capacity(samples);
     for _ in 0..samples + samples / 20 {
         coin ^= coin << 13;
         coin ^= coin >> 7;
         coin ^= coin << 17;
         let class = coin >> 63 == 1;
-        // Both places are written in both cases, so that the caches know no difference.
-        shown[0] = value[0] ^ u8::from(class);
-        shown[last] = value[last] ^ u8::from(!class);
-        let begun = Instant::now();
-        let right = is_right(black_box(&shown));
-        let took = begun.elapsed().as_nanos();
-        assert!(!right);
-        times.push((class, u64::try_from(took).unwrap()));
+        times.push((class, u64::try_from(timed(class).as_nanos()).unwrap()));
     }
     // The first are those of cold caches.
     times.drain(..samples / 20);

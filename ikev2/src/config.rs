@@ -94,7 +94,7 @@ pub struct PeerConfig {
     pub local_auth: LocalAuth,
     /// How the peer has to prove its own. The two sides may differ (RFC 7296 §2.15).
     pub remote_auth: RemoteAuth,
-    /// The post-quantum pre-shared key (RFC 8784), beside whatever authenticates. Default `None`.
+    /// The post-quantum pre-shared key (RFC 8784, RFC 9867), beside whatever authenticates. Default `None`.
     pub ppk: Option<Ppk>,
     /// IKE proposals, in order of preference.
     pub proposals: Vec<Proposal>,
@@ -323,16 +323,62 @@ pub enum RemoteAuth {
     PublicKey(PublicKey),
 }
 
-/// A key that both sides were given and that is mixed into SK_d (RFC 8784), so that whoever records the traffic and breaks the
-/// key exchange one day, say with a quantum computer, still cannot read it. It should have 256 bits of entropy.
+/// A key that both sides were given and that is mixed into SK_d, so that whoever records the traffic and breaks the key
+/// exchange one day, say with a quantum computer, still cannot read it. It should have 256 bits of entropy.
 #[derive(Debug, Clone)]
 pub struct Ppk {
-    /// Its name, which the initiator sends in IKE_AUTH.
+    /// Its name, which the initiator sends.
     pub id: PpkId,
     /// The key.
     pub key: Psk,
-    /// Whether a peer that has no key of this name is refused. If not, the SA is made without.
+    /// Whether a peer that has no key of these names is refused. If not, the SA is made without.
     pub required: bool,
+    /// When it is mixed in. Default [`PpkMix::Auto`].
+    pub mix: PpkMix,
+    /// Further keys that are as good, say while one takes the place of another. An initiator names all of them, this one
+    /// first, in IKE_INTERMEDIATE, and only this one in IKE_AUTH; a responder takes any. Default none.
+    pub others: Vec<PpkKey>,
+}
+
+/// A further post-quantum pre-shared key.
+#[derive(Debug, Clone)]
+pub struct PpkKey {
+    /// Its name.
+    pub id: PpkId,
+    /// The key.
+    pub key: Psk,
+}
+
+/// When a post-quantum pre-shared key is mixed in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PpkMix {
+    /// As [`Self::Intermediate`] with peers that can, as [`Self::Auth`] with others.
+    #[default]
+    Auto,
+    /// Before IKE_AUTH (RFC 9867), so that it also protects the IKE SA with the identities in it. A peer that cannot do that
+    /// is one without the key.
+    Intermediate,
+    /// In IKE_AUTH (RFC 8784).
+    Auth,
+}
+
+impl Ppk {
+    /// A key with the defaults.
+    #[must_use]
+    pub const fn new(id: PpkId, key: Psk, required: bool) -> Self {
+        Self { id, key, required, mix: PpkMix::Auto, others: Vec::new() }
+    }
+
+    /// All keys, the first choice first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&PpkId, &Psk)> {
+        let others = self.others.iter().map(|other| (&other.id, &other.key));
+        std::iter::once((&self.id, &self.key)).chain(others)
+    }
+
+    /// The key of this name, as notification data has it.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<(&PpkId, &Psk)> {
+        self.all().find(|(id, _)| id.emit() == name)
+    }
 }
 
 /// The identity that a peer has to prove.

@@ -180,6 +180,8 @@ pub enum PpkProblem {
     Unknown(Option<PpkId>),
     /// We require ours, and the peer answered without.
     Declined,
+    /// The peer requires one, and has none of those that we named.
+    Refused,
     /// Both have one of this name, and they differ.
     Differs(PpkId),
     /// Both have one of this name, and it or the other key differs; the peer gave no way to tell which.

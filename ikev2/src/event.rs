@@ -277,6 +277,8 @@ pub struct IkeSaInfo {
     pub message_id_sync: bool,
     /// The post-quantum pre-shared key that is mixed into its keys (RFC 8784), or into those that it was rekeyed from; `None` if there is none.
     pub ppk: Option<PpkId>,
+    /// Whether that key was mixed in before IKE_AUTH (RFC 9867), so that it protects the IKE SA and the identities in it too.
+    pub ppk_early: bool,
     /// SPIs: of the original initiator, of the original responder.
     pub spis: (u64, u64),
     /// When we will rekey it.

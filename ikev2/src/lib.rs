@@ -104,7 +104,8 @@ pub mod wire;
 
 pub use config::{
     ChildConfig, Childless, Dpd, DpdAction, Encap, EndpointConfig, FragmentSizes, Fragmentation,
-    Lifetime, LocalAuth, Pairing, PeerConfig, Ppk, Psk, RemoteAuth, RemoteId, Start,
+    Lifetime, LocalAuth, Pairing, PeerConfig, Ppk, PpkKey, PpkMix, Psk, RemoteAuth, RemoteId,
+    Start,
 };
 pub use crypto::additional::AdditionalKe;
 pub use crypto::suite::{ChildSuite, IkeSuite};

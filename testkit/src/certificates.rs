@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   root ──┬─ left-KIND, right-KIND           ec256 ec384 ec521 rsa2048 rsa3072 ed25519
-//!          ├─ left-expired, left-stranger, left-revoked, and right-..
+//!          ├─ left-expired, left-future, left-stranger, left-revoked, left-weak (RSA-1024), and right-..
 //!          └─ mid ── left-chain, right-chain
 //!   other ── left-foreign, right-foreign      crl.pem of root: what is -revoked
 //! ```
@@ -58,11 +58,15 @@ impl Certificates {
                     &["--pub", "--type", "priv", "--in", &key],
                 )?;
             }
-            for what in ["expired", "stranger", "revoked", "foreign", "chain", "next"] {
+            for what in ["expired", "future", "stranger", "revoked", "foreign", "chain", "next"] {
                 this.key(&format!("{side}-{what}"), KINDS[0].1)?;
             }
             let past = ["--not-before", "01.01.24 00:00:00", "--not-after", "01.01.25 00:00:00"];
             this.site(side, "expired", "root", &past)?;
+            let future = ["--not-before", "01.01.37 00:00:00", "--not-after", "01.01.38 00:00:00"];
+            this.site(side, "future", "root", &future)?;
+            this.key(&format!("{side}-weak"), &["--type", "rsa", "--size", "1024"])?;
+            this.site(side, "weak", "root", &[])?;
             this.site(side, "revoked", "root", &[])?;
             this.site(side, "foreign", "other", &[])?;
             this.site(side, "chain", "mid", &[])?;

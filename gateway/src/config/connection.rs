@@ -349,7 +349,13 @@ fn read_mtu(raw: &RawConnection, gateway: &Gateway, findings: &mut Findings) -> 
 fn read_ppk(raw: &RawPpk, context: &Context<'_>, findings: &mut Findings) -> Option<Ppk> {
     let key = fetch(&raw.source, context.surroundings, findings)?;
     let required = raw.required.value().copied().unwrap_or(true);
-    Some(Ppk { id: raw.id.value.clone(), key: PresharedKey::new(key), required })
+    let mix = raw.mix.value().copied().unwrap_or_default();
+    let others = raw.others.iter().map(|(id, source)| {
+        let key = fetch(source, context.surroundings, findings)?;
+        Some((id.value.clone(), PresharedKey::new(key)))
+    });
+    let others = others.collect::<Option<_>>()?;
+    Some(Ppk { id: raw.id.value.clone(), key: PresharedKey::new(key), required, mix, others })
 }
 
 fn read_extensions(raw: &RawConnection) -> Extensions {

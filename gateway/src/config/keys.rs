@@ -183,8 +183,18 @@ pub(super) fn names_a_file(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-@".contains(c);
     text.chars().all(plain) && endings.iter().any(|ending| text.ends_with(ending))
 }
-pub(super) const PPK: &[Key] =
-    &[key("file"), key("credential"), key("inline"), key("id"), key("required")];
+pub(super) const PPK: &[Key] = &[
+    key("file"),
+    key("credential"),
+    key("inline"),
+    key("id"),
+    key("required"),
+    key("mix"),
+    key("others"),
+];
+
+/// Of `ppk.others`.
+pub(super) const PPK_OTHER: &[Key] = &[key("file"), key("credential"), key("inline"), key("id")];
 
 /// Whether a key of this name, or what may be a misspelling of one, holds a secret, so that its value is never shown.
 pub(super) fn may_hold_secret(name: &str) -> bool {

@@ -21,7 +21,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ikev2::keyword::Allow;
-use ikev2::{Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, Proposal, Start};
+use ikev2::{
+    Childless, Dpd, Encap, Fragmentation, Identity, Lifetime, Pairing, PpkMix, Proposal, Start,
+};
 use ipnet::IpNet;
 
 use super::auth::Auth;
@@ -374,7 +376,7 @@ impl Default for Extensions {
     }
 }
 
-/// `ppk = { .. }`: a key that is mixed into those of the IKE SA (RFC 8784).
+/// `ppk = { .. }`: a key that is mixed into those of the IKE SA (RFC 8784, RFC 9867).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ppk {
     /// Its name, 1 to 255 octets, the same on both sides; sent as PPK_ID_FIXED.
@@ -383,6 +385,10 @@ pub struct Ppk {
     pub key: PresharedKey,
     /// Whether a peer without it is refused. Default `true`.
     pub required: bool,
+    /// When it is mixed in. Default [`PpkMix::Auto`].
+    pub mix: PpkMix,
+    /// Names and keys that are as good, while one takes the place of another. Default none.
+    pub others: Vec<(String, PresharedKey)>,
 }
 
 /// Whom a connection talks to.

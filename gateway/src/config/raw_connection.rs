@@ -10,7 +10,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ikev2::{Childless, Encap, FragmentSizes, Fragmentation, Start};
+use ikev2::{Childless, Encap, FragmentSizes, Fragmentation, PpkMix, Start};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -69,6 +69,8 @@ pub(super) struct RawPpk {
     pub(super) source: KeySource,
     pub(super) id: At<String>,
     pub(super) required: Field<bool>,
+    pub(super) mix: Field<PpkMix>,
+    pub(super) others: Vec<(At<String>, KeySource)>,
 }
 
 /// `[connection.NAME.failover]`.
@@ -311,26 +313,62 @@ fn read_psk(section: &Section<'_>, findings: &mut Findings) -> Field<KeySource> 
     })
 }
 
-/// `ppk = { file | credential | inline = "..", id = "..", required = true }`.
+/// `ppk = { file | credential | inline = "..", id = "..", required = true, mix = "auto", others = [{ .. }] }`.
 fn read_ppk(section: &Section<'_>, findings: &mut Findings) -> Field<RawPpk> {
     section.raw("ppk").and_then(|at| {
         let place = at.place.clone();
         let inner = key_table("ppk", section, at, findings)?;
-        let source = read_source("ppk", &inner, &place, findings);
-        let id = inner.text("id", findings);
+        let first = read_named_key(&inner, &place, findings);
         let required = inner.boolean("required", findings);
-        inner.require("id", &id, "write `id = \"NAME\"`, the same on both sides", findings);
-        let Field::Given(id) = id else { return None };
-        if id.value.is_empty() || id.value.len() > PPK_ID_MAX {
-            findings.add(
-                Diagnostic::at(Code::OutOfRange, &id.place, "`id` of `ppk` has no usable length")
-                    .label(format!("{} octets", id.value.len()))
-                    .fix(format!("write a name of 1 to {PPK_ID_MAX} octets")),
-            );
-            return None;
+        let mix = inner.word("mix", &PPK_MIX, findings);
+        let others = inner.tables("others", keys::PPK_OTHER, findings);
+        let others: Vec<_> = others
+            .iter()
+            .filter_map(|other| read_named_key(other, other.place(), findings))
+            .collect();
+        let (id, source) = first?;
+        let mut names = vec![&id];
+        for (other, _) in &others {
+            if names.iter().any(|name| name.value == other.value) {
+                findings.add(
+                    Diagnostic::at(
+                        Code::Duplicate,
+                        &other.place,
+                        "two keys of `ppk` have one name",
+                    )
+                    .label(format!("`{}` is the name of another", other.value))
+                    .why("the peer finds its key by the name")
+                    .fix("give each key a name of its own, the same on both sides"),
+                );
+            }
+            names.push(other);
         }
-        Some(At::new(RawPpk { source: source?, id, required }, place))
+        Some(At::new(RawPpk { source, id, required, mix, others }, place))
     })
+}
+
+const PPK_MIX: [(&str, PpkMix); 3] =
+    [("auto", PpkMix::Auto), ("before-auth", PpkMix::Intermediate), ("in-auth", PpkMix::Auth)];
+
+/// A source and the name of what is there.
+fn read_named_key(
+    section: &Section<'_>,
+    place: &Place,
+    findings: &mut Findings,
+) -> Option<(At<String>, KeySource)> {
+    let source = read_source("ppk", section, place, findings);
+    let id = section.text("id", findings);
+    section.require("id", &id, "write `id = \"NAME\"`, the same on both sides", findings);
+    let Field::Given(id) = id else { return None };
+    if id.value.is_empty() || id.value.len() > PPK_ID_MAX {
+        findings.add(
+            Diagnostic::at(Code::OutOfRange, &id.place, "`id` of `ppk` has no usable length")
+                .label(format!("{} octets", id.value.len()))
+                .fix(format!("write a name of 1 to {PPK_ID_MAX} octets")),
+        );
+        return None;
+    }
+    Some((id, source?))
 }
 
 /// More than anybody needs, and far less than a message holds.

@@ -45,7 +45,8 @@ fn table(chapter: &str, before: &str, keys: &[Key]) -> Value {
 /// tables or the name of one.
 fn value(chapter: &str, name: &str) -> Value {
     let text = || json!({ "type": "string" });
-    let list = || json!({ "type": "array", "items": text() });
+    let tables = |inner: Value| json!({ "type": "array", "items": inner });
+    let list = || tables(text());
     // One text is a list of one.
     let texts = || json!({ "anyOf": [text(), list()] });
     let number = || json!({ "type": "integer", "minimum": 0 });
@@ -71,10 +72,10 @@ fn value(chapter: &str, name: &str) -> Value {
         "psk" => table(CONNECTION, "psk.", keys::PSK),
         "key" => either(&[text(), table(CONNECTION, "key.", keys::PRIVATE_KEY)]),
         "ppk" => table(CONNECTION, "ppk.", keys::PPK),
+        "others" => tables(table(CONNECTION, "ppk.", keys::PPK_OTHER)),
+        "mix" => one_of(&["auto", "before-auth", "in-auth"]),
         "failover" => table(CONNECTION, "failover.", keys::FAILOVER),
-        "monitor" => {
-            json!({ "type": "array", "items": table(CONNECTION, "monitor.", keys::MONITOR) })
-        }
+        "monitor" => tables(table(CONNECTION, "monitor.", keys::MONITOR)),
         "include" | "listen" | "names" | "public_addresses" | "ike" | "esp" | "warn" | "forbid"
         | "local_subnets" | "remote_subnets" | "peer" | "ca" | "crl" | "peer_cert" => texts(),
         "routes" => either(&[one_of(&["auto", "none"]), list()]),

@@ -89,10 +89,14 @@ pub(super) fn peer_config(connection: &Connection, paths: Vec<Path>, workers: us
     let (local, remote) = (auth.local(), auth.remote());
     let mut peer =
         PeerConfig::with_auth(connection.name.as_str(), local, remote, policy.ike.clone());
-    peer.ppk = connection.ppk.as_ref().map(|ppk| ikev2::Ppk {
-        id: PpkId::fixed(ppk.id.clone()),
-        key: ppk.key.psk(),
-        required: ppk.required,
+    peer.ppk = connection.ppk.as_ref().map(|ppk| {
+        let others = ppk
+            .others
+            .iter()
+            .map(|(id, key)| ikev2::PpkKey { id: PpkId::fixed(id.clone()), key: key.psk() });
+        let mut whole = ikev2::Ppk::new(PpkId::fixed(ppk.id.clone()), ppk.key.psk(), ppk.required);
+        (whole.mix, whole.others) = (ppk.mix, others.collect());
+        whole
     });
     peer.paths = paths;
     peer.any_address = any_address(connection);

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ikev2::pki::{CrlPolicy, RsaPadding};
-use ikev2::{Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, Start};
+use ikev2::{
+    Childless, DpdAction, Encap, Fragmentation, Identity, Lifetime, Pairing, PpkMix, Start,
+};
 use serde_json::{Map, Value, json};
 
 use super::connection::Connection;
 use crate::config::{
     Auth, Failback, Failover, Gateway, Http, LeakProtection, Limits, Log, LogFormat, Monitor,
-    MonitorKind, MssClamp, OurProof, Part, Peer, Policy, PresharedKey, Routes, Security,
+    MonitorKind, MssClamp, OurProof, Part, Peer, Policy, Ppk, PresharedKey, Routes, Security,
     TheirProof,
 };
 use crate::sys::privileges;
@@ -270,7 +272,7 @@ fn connection_keys(
     };
     let lifetime = config.extensions.auth_lifetime.map(span);
     let ppk = config.ppk.as_ref();
-    let ppk = ppk.map(|ppk| json!({ "file": HIDDEN, "id": ppk.id, "required": ppk.required }));
+    let ppk = ppk.map(shown_ppk);
     let mut keys = vec![
         set("description", config.description.clone(), Value::Null),
         set("enabled", config.enabled, true),
@@ -302,6 +304,17 @@ fn connection_keys(
 }
 
 /// How both sides prove who they are, without what proves it.
+fn shown_ppk(ppk: &Ppk) -> Value {
+    let mix = match ppk.mix {
+        PpkMix::Auto => "auto",
+        PpkMix::Intermediate => "before-auth",
+        PpkMix::Auth => "in-auth",
+    };
+    let other = |(id, _): &(String, _)| json!({ "file": HIDDEN, "id": id });
+    let others: Vec<_> = ppk.others.iter().map(other).collect();
+    json!({ "file": HIDDEN, "id": ppk.id, "required": ppk.required, "mix": mix, "others": others })
+}
+
 fn auth_keys(auth: &Auth) -> Vec<Setting> {
     let mut keys = Vec::new();
     let psk = || always("psk", json!({ "file": HIDDEN }));

@@ -285,6 +285,7 @@ fn extensions(info: &ikev2::IkeSaInfo) -> Vec<String> {
         (info.fragmentation, "fragmentation"),
         (info.redirect, "redirect"),
         (info.message_id_sync, "message-id-sync"),
+        (info.ppk_early, "ppk-before-auth"),
     ];
     all.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned()).collect()
 }

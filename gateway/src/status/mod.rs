@@ -393,10 +393,10 @@ pub struct IkeStatus {
     /// How often it was replaced since the connection came up.
     pub rekeys: u64,
     /// What both sides can do beyond RFC 7296: `mobike`, `fragmentation`, `redirect` (the peer follows one),
-    /// `message-id-sync`.
+    /// `message-id-sync`, `ppk-before-auth` (the post-quantum key protects the IKE SA and the identities too, RFC 9867).
     #[serde(default)]
     pub extensions: Vec<String>,
-    /// The name of the post-quantum pre-shared key that is mixed into its keys (RFC 8784).
+    /// The name of the post-quantum pre-shared key that is mixed into its keys (RFC 8784, RFC 9867).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppk: Option<String>,
 }

@@ -520,6 +520,9 @@ fn ppk(problem: &PpkProblem, connection: &str) -> (String, String) {
         PpkProblem::Declined => {
             "the peer does not have our post-quantum key, and `ppk` here requires it".into()
         }
+        PpkProblem::Refused => {
+            "the peer requires a post-quantum key, and has none of those in `ppk` here".into()
+        }
         PpkProblem::Differs(id) => {
             format!("the post-quantum key `{}` of the peer is another than ours", name(id))
         }

@@ -9,7 +9,8 @@ use gateway::config::{
     MonitorKind, MssClamp, Peer, Routes, Surroundings, TheirProof,
 };
 use ikev2::{
-    Childless, Dpd, DpdAction, Encap, FragmentSizes, Fragmentation, Identity, Pairing, Start,
+    Childless, Dpd, DpdAction, Encap, FragmentSizes, Fragmentation, Identity, Pairing, PpkMix,
+    Start,
 };
 
 use super::fixture::Fixture;
@@ -395,6 +396,15 @@ fn a_post_quantum_key_has_a_name_and_is_required_unless_said_otherwise() {
     assert!(!ppk("file = 'good.psk', id = 'site.ppk', required = false").required);
     assert_ne!(ppk("file = 'other.psk', id = 'site.ppk'").key, one.key);
     assert!(!format!("{one:?}").contains("hunter"), "a key is never shown");
+    assert_eq!((one.mix, one.others.len()), (PpkMix::Auto, 0));
+    for (word, mix) in [("before-auth", PpkMix::Intermediate), ("in-auth", PpkMix::Auth)] {
+        let one = ppk(&format!("file = 'good.psk', id = 'site.ppk', mix = '{word}'"));
+        assert_eq!(one.mix, mix);
+    }
+    let two = "file = 'good.psk', id = 'new', others = [{ file = 'other.psk', id = 'old' }]";
+    let two = ppk(two);
+    assert_eq!((two.id.as_str(), two.others[0].0.as_str()), ("new", "old"));
+    assert_ne!(two.key, two.others[0].1);
 }
 
 #[test]

@@ -176,6 +176,22 @@ const OF_CONNECTION: &[Line] = &[
         &[("E0106", 49, &["`true` or `false`"])],
     ),
     Line("ppk = { inline = \"hunter2\", id = \"a\" }", &[("E0144", 18, &["too short"])]),
+    Line(
+        "ppk = { file = \"good.psk\", id = \"a\", mix = \"later\" }",
+        &[("E0114", 44, &["before-auth"])],
+    ),
+    Line(
+        "ppk = { file = \"good.psk\", id = \"a\", others = [{ inline = \"hunter2\", id = \"b\" }] }",
+        &[("E0144", 60, &["too short"])],
+    ),
+    Line(
+        "ppk = { file = \"good.psk\", id = \"a\", others = [{ file = \"good.psk\", id = \"a\" }] }",
+        &[("E0109", 77, &["the name of another"])],
+    ),
+    Line(
+        "ppk = { file = \"good.psk\", id = \"a\", others = [{ id = \"b\" }] }",
+        &[("E0146", 48, &["names no source"])],
+    ),
     Line("psk = {}", &[("E0146", 7, &["no source"])]),
     Line(
         "psk = { file = \"good.psk\", credential = \"paris.psk\" }",

@@ -3,7 +3,8 @@
 //! ```text
 //!   certificates/KIND     both sides by a certificate of that kind of key, each pair and role
 //!   certificates/..       chain, list, bare key, one side by key, distinguished names
-//!   certificates/refused-.. wrong authority, expired, for another name, revoked: no tunnel, and the code that says why
+//!   certificates/refused-.. wrong authority, expired, for another name, revoked and so on: no tunnel, and the code that says
+//!                           why. E1033 has none: no gateway here claims an identity that is not in its certificate
 //!   certificates/pki..      ours on both sides with what `s2s-gw pki` made; renewed under a running tunnel
 //! ```
 
@@ -99,12 +100,7 @@ const FITS: [Fit; 12] = [
     fit("pinned", ("ECDSA", "ECDSA"), |l, r| {
         certified(l, r, "ec256");
         for (side, peer) in [(l, "right"), (r, "left")] {
-            let pinned = files().file(&format!("{peer}-ec256.pem"));
-            if let Some(proofs) = &mut side.proofs {
-                let lines = proofs.ours.lines().filter(|line| !line.starts_with("ca "));
-                proofs.ours = lines.collect::<Vec<_>>().join("\n");
-            }
-            more(side, &format!("peer_cert = {}", quoted(&pinned)));
+            expects_certificate_alone(side, &format!("{peer}-ec256.pem"));
         }
     }),
     fit("names", ("ECDSA", "ECDSA"), |l, r| {
@@ -124,10 +120,28 @@ struct Misfit {
     /// Code where the peer of the bad one is ours.
     code: &'static str,
     words: &'static str,
+    /// Code where the bad one is ours.
+    own: &'static str,
+    pairs: &'static [Pair],
 }
 
+impl Misfit {
+    /// It is told no more than that it was refused (RFC 7296 §2.21.2), or sees by itself that the peer has no right.
+    const TOLD: Self = Self {
+        name: "",
+        edit: |_, _| {},
+        code: "",
+        words: "",
+        own: "E1007",
+        pairs: &[Pair::OursToSwan, Pair::SwanToOurs, Pair::OursToOurs],
+    };
+}
+
+/// Those where the refusal is not strongSwan's to make.
+const BY_OURS: &[Pair] = &[Pair::SwanToOurs, Pair::OursToOurs];
+
 /// It is the left one, which begins, that has what does not fit.
-const MISFITS: [Misfit; 4] = [
+const MISFITS: [Misfit; 10] = [
     Misfit {
         name: "authority",
         edit: |l, r| {
@@ -136,6 +150,7 @@ const MISFITS: [Misfit; 4] = [
         },
         code: "E1032",
         words: "CN=other",
+        ..Misfit::TOLD
     },
     Misfit {
         name: "expired",
@@ -145,6 +160,7 @@ const MISFITS: [Misfit; 4] = [
         },
         code: "E1030",
         words: "expired at 2025-01-01",
+        ..Misfit::TOLD
     },
     Misfit {
         name: "identity",
@@ -156,6 +172,7 @@ const MISFITS: [Misfit; 4] = [
         },
         code: "E1009",
         words: "stranger.example.org",
+        ..Misfit::TOLD
     },
     Misfit {
         name: "revoked",
@@ -168,6 +185,78 @@ const MISFITS: [Misfit; 4] = [
         },
         code: "E1034",
         words: "revoked",
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "not-yet-valid",
+        edit: |l, r| {
+            certified(l, r, "ec256");
+            ours_is(l, "left", "future");
+        },
+        code: "E1031",
+        words: "2037-01-01",
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "unknown-revocation",
+        edit: |l, r| {
+            certified(l, r, "ec256");
+            // The list is of the root; of the authority below it there is none.
+            ours_is(l, "left", "chain");
+            with_file(l, "x509", "mid.pem");
+            let list = files().file("crl.pem");
+            more(r, &format!("crl = {}\ncrl_policy = \"require\"", quoted(&list)));
+        },
+        code: "E1035",
+        words: "CN=mid",
+        pairs: BY_OURS,
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "other-method",
+        edit: |l, r| {
+            mixed(l, r, true);
+            ours_is(r, "right", "ec256");
+        },
+        code: "E1036",
+        words: "pre-shared key",
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "weak-key",
+        edit: |l, r| {
+            certified(l, r, "ec256");
+            ours_is(l, "left", "weak");
+        },
+        code: "E1037",
+        words: "1024",
+        // Ours does not start with such a key.
+        pairs: &[Pair::SwanToOurs],
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "another-key",
+        edit: |l, r| {
+            certified(l, r, "ec256");
+            expects_certificate_alone(r, "left-next.pem");
+        },
+        code: "E1038",
+        words: "signature",
+        pairs: BY_OURS,
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "cannot-sign",
+        edit: |l, r| {
+            certified(l, r, "ed25519");
+            // Then it announces no hashes (RFC 7427), and the older methods have none for this key.
+            r.swan_extra += "
+signature_authentication = no";
+        },
+        code: "",
+        words: "",
+        own: "E1039",
+        pairs: &[Pair::OursToSwan],
     },
 ];
 
@@ -192,8 +281,8 @@ pub(crate) fn list(list: &mut List) {
         }
     }
     for misfit in MISFITS {
-        for pair in [Pair::OursToSwan, Pair::SwanToOurs, Pair::OursToOurs] {
-            let tunnel = Tunnel { edit: misfit.edit, ..gcm(pair) };
+        for pair in misfit.pairs {
+            let tunnel = Tunnel { edit: misfit.edit, ..gcm(*pair) };
             let name = format!("certificates/refused-{}", misfit.name);
             list.tunnel(&name, tunnel, move |case| refused(case, &misfit));
         }
@@ -258,6 +347,15 @@ fn more(side: &mut ConnectionSpec, lines: &str) {
     if let Some(proofs) = &mut side.proofs {
         proofs.ours = format!("{}\n{lines}", proofs.ours);
     }
+}
+
+/// This very certificate, whoever issued it.
+fn expects_certificate_alone(side: &mut ConnectionSpec, name: &str) {
+    if let Some(proofs) = &mut side.proofs {
+        let lines = proofs.ours.lines().filter(|line| !line.starts_with("ca "));
+        proofs.ours = lines.collect::<Vec<_>>().join("\n");
+    }
+    more(side, &format!("peer_cert = {}", quoted(&files().file(name))));
 }
 
 fn with_file(side: &mut ConnectionSpec, directory: &'static str, name: &str) {
@@ -326,8 +424,7 @@ fn refused(case: &mut Case, misfit: &Misfit) -> Result<()> {
         says(case.right.as_ref(), &[("ours", misfit.words)])?;
     }
     if case.left.kind() == "ours" {
-        // It is told no more than that it was refused (RFC 7296 §2.21.2), or sees by itself that the peer has no right.
-        says(case.left.as_ref(), &[("ours", "E1007")])?;
+        says(case.left.as_ref(), &[("ours", misfit.own)])?;
     }
     if let (Some(ours), "expired") = (case.left.as_ours(), misfit.name) {
         // Its own certificate it can judge.

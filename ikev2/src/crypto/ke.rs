@@ -65,6 +65,11 @@ pub(crate) const fn supported(method: KeMethod) -> bool {
         || kem::is_kem(method)
 }
 
+/// A power in a MODP group, for the benchmark of its time; `None` for other methods and for a value that is none.
+pub(super) fn power(method: KeMethod, exponent: &[u8], base: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    Group::of(method)?.agree(exponent, base)
+}
+
 /// The responder's half: the key exchange data for our KE payload and the shared secret, from that of the peer's KE payload.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //!   initial    SKEYSEED = prf(Ni | Nr, g^ir)                                  of each nonce 8 octets with an AES PRF
 //!   rekeyed    SKEYSEED = prf(SK_d of the old SA, g^ir | Ni | Nr | SK(1) ..) with the PRF of the old SA
 //!   updated    SKEYSEED = prf(SK_d so far, SK(n) | Ni | Nr)                  after the n-th IKE_INTERMEDIATE
+//!   with a PPK SKEYSEED = prf+(PPK, SK_d so far)                             after the last one (RFC 9867), as long as SK_d
 //!
 //!   { SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr } = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)
 //!
@@ -19,6 +20,7 @@
 
 use zeroize::Zeroizing;
 
+use super::ppk;
 use super::prf::{Prf, prf_plus};
 use super::suite::{ChildSuite, IkeSuite};
 use crate::event::ChildKeys;
@@ -89,6 +91,19 @@ impl IkeKeys {
         spi_r: IkeSpi,
     ) -> Self {
         Self::rekeyed(suite, suite.prf(), sk_d, secret, ni, nr, &[], spi_i, spi_r)
+    }
+
+    /// The keys after a post-quantum pre-shared key was agreed on before IKE_AUTH (RFC 9867): `sk_d` is of the keys so far, and
+    /// all else as in [`Self::initial`].
+    pub(crate) fn with_ppk(
+        suite: &IkeSuite,
+        sk_d: &[u8],
+        ppk: &[u8],
+        (ni, nr): (&[u8], &[u8]),
+        (spi_i, spi_r): (IkeSpi, IkeSpi),
+    ) -> Self {
+        let skeyseed = ppk::mixed(suite.prf(), ppk, sk_d);
+        Self::expand(suite, &skeyseed, &[ni, nr, &spi_i.octets(), &spi_r.octets()])
     }
 
     fn expand(suite: &IkeSuite, skeyseed: &[u8], seed: &[&[u8]]) -> Self {
@@ -304,6 +319,10 @@ mod tests {
         let expected = |skeyseed: &[u8]| prf_plus(prf, skeyseed, &seed, 32 * 3 + 36 * 2).to_vec();
         let keys = IkeKeys::updated(&suite, b"SK_d", b"SK(n)", b"ni", b"nr", spi_i, spi_r);
         assert_eq!(concatenated(&keys), expected(&prf.compute(b"SK_d", &[b"SK(n)ninr"])));
+
+        let sk_d = [9; 32];
+        let keys = IkeKeys::with_ppk(&suite, &sk_d, b"PPK", (b"ni", b"nr"), (spi_i, spi_r));
+        assert_eq!(concatenated(&keys), expected(&prf.compute(b"PPK", &[&sk_d, &[1]])));
 
         let secrets = (b"SK(0)", b"SK(1)SK(2)");
         let keys = IkeKeys::rekeyed(

@@ -29,6 +29,7 @@ use crate::registry::{ExchangeType, NotifyType};
 use crate::shared::News;
 use crate::wire::identity::Identity;
 use crate::wire::message::{Body, Chain};
+use crate::wire::ppk::PpkId;
 
 /// IKE_AUTH is sent.
 pub(super) struct AuthSent {
@@ -44,6 +45,8 @@ pub(super) struct AuthSent {
     int_auth: Vec<u8>,
     /// The post-quantum key that we named; not mixed in before the peer has taken it.
     ppk: Option<Ppk>,
+    /// The one that is mixed in already (RFC 9867).
+    early_ppk: Option<PpkId>,
     offer: Option<ChildOffer>,
     give_up_at: Instant,
 }
@@ -113,6 +116,7 @@ impl Begun {
             nonce_r: self.nonce_r,
             int_auth,
             ppk,
+            early_ppk: self.early_ppk,
             offer,
             give_up_at: cx.now + ATTEMPT,
         }))
@@ -214,7 +218,8 @@ impl AuthSent {
         let ends = Ends { local_id, remote_id, local_auth, remote };
         let (origin, path) = (Origin::Local, self.channel.path);
         let mut extensions = Extensions::agreed(origin, self.announced, body, path, config, cx);
-        extensions.ppk = self.ppk.map(|ppk| ppk.id);
+        extensions.ppk_early = self.early_ppk.is_some();
+        extensions.ppk = self.early_ppk.or(self.ppk.map(|ppk| ppk.id));
         let agreed = (ends, extensions);
         let mut state = Established::begin(self.channel, self.peer, agreed, &nonces, proof, cx);
         if let Some(offer) = self.offer {

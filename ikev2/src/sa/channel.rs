@@ -77,6 +77,15 @@ struct Outstanding {
     answer_pieces: usize,
 }
 
+/// What an IKE_INTERMEDIATE exchange brought that goes into the keys.
+#[derive(Clone, Copy)]
+pub(super) struct Fresh<'a> {
+    /// The shared secret of its key exchange (RFC 9370 §2.2.2).
+    pub(super) secret: Option<&'a [u8]>,
+    /// The post-quantum pre-shared key that was agreed on in it (RFC 9867).
+    pub(super) ppk: Option<&'a [u8]>,
+}
+
 /// What a datagram is after the gates.
 pub(super) enum Passed<'m> {
     /// Authentic and new.
@@ -305,15 +314,31 @@ impl Channel {
 
     /// Goes on with the keys that a further key exchange leads to (RFC 9370 §2.2.2). What was sent already, and comes again,
     /// keeps its own.
-    pub(super) fn update(&mut self, secret: &[u8], (ni, nr): (&[u8], &[u8])) {
-        let (spi_i, spi_r) = self.header_spis();
-        let keys = IkeKeys::updated(&self.suite, &self.sk_d, secret, ni, nr, spi_i, spi_r);
+    pub(super) fn update(&mut self, fresh: Fresh<'_>, (ni, nr): (&[u8], &[u8])) {
+        let (suite, spis) = (&self.suite, self.header_spis());
+        let exchanged = fresh
+            .secret
+            .map(|secret| IkeKeys::updated(suite, &self.sk_d, secret, ni, nr, spis.0, spis.1));
+        let keys = match fresh.ppk {
+            None => exchanged,
+            Some(ppk) => {
+                // RFC 9867: last of all, so of the SK_d that the key exchange has just made.
+                let sk_d = exchanged.as_ref().map_or(&self.sk_d, |keys| &keys.sk_d);
+                Some(IkeKeys::with_ppk(suite, sk_d, ppk, (ni, nr), spis))
+            }
+        };
+        let Some(keys) = keys else { return };
         let local = self.origin == Origin::Local;
         let next = Protection::new(&self.suite, &keys, local);
         self.before = Some(std::mem::replace(&mut self.protection, next));
         let (ours, theirs) =
             if local { (keys.sk_pi, keys.sk_pr) } else { (keys.sk_pr, keys.sk_pi) };
         (self.sk_d, self.sk_p_ours, self.sk_p_theirs) = (keys.sk_d, ours, theirs);
+    }
+
+    /// What shows that we have a post-quantum key (RFC 9867), in this SA with these nonces of initiator and responder.
+    pub(super) fn confirmation<'a>(&self, nonces: (&'a [u8], &'a [u8])) -> ppk::Confirmation<'a> {
+        ppk::Confirmation { prf: self.prf(), nonces, spis: self.header_spis() }
     }
 
     /// What a message of ours with this content is authenticated by later (RFC 9242 §3.3.2).

@@ -203,6 +203,7 @@ impl Established {
             redirect: self.check_redirectable().is_ok(),
             message_id_sync: self.extensions.message_id_sync,
             ppk: self.extensions.ppk.clone(),
+            ppk_early: self.extensions.ppk_early,
             spis,
             rekey_at: self.rekey_at,
         }

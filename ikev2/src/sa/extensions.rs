@@ -6,6 +6,7 @@
 //!   RFC 6023      -                           IKE_SA_INIT              the first child may be left out
 //!   RFC 7427      IKE_SA_INIT                 IKE_SA_INIT              hashes for signatures                    proof.rs
 //!   RFC 8784      IKE_SA_INIT                 IKE_SA_INIT, if asked    a post-quantum pre-shared key               ppk.rs
+//!   RFC 9867      IKE_SA_INIT                 IKE_SA_INIT, instead     the same, before IKE_AUTH                 early.rs
 //!   RFC 9242      IKE_SA_INIT                 IKE_SA_INIT, if asked    exchanges between the first and IKE_AUTH    intermediate.rs
 //!   RFC 4555      IKE_AUTH                    IKE_AUTH, if asked       the SAs can move                          mobike.rs
 //!   RFC 6311      IKE_AUTH                    IKE_AUTH, if asked       message IDs can be set anew               sync.rs
@@ -14,9 +15,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::early::{self, Use};
 use super::mobike::Mobility;
 use super::{Cx, Origin, negotiate, proof};
-use crate::config::{Childless, PeerConfig};
+use crate::config::{Childless, PeerConfig, Ppk};
 use crate::crypto::signature::Hashes;
 use crate::event::Path;
 use crate::registry::NotifyType;
@@ -37,8 +39,10 @@ pub(super) struct Announced {
     pub(super) wants_raw_key: bool,
     /// It can do IKE_INTERMEDIATE.
     pub(super) intermediate: bool,
-    /// It has post-quantum pre-shared keys.
+    /// It has post-quantum pre-shared keys, for IKE_AUTH.
     pub(super) ppk: bool,
+    /// The same, for IKE_INTERMEDIATE.
+    pub(super) ppk_early: bool,
 }
 
 impl Announced {
@@ -54,6 +58,7 @@ impl Announced {
             wants_raw_key: proof::wants_raw_key(body),
             intermediate: says(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED),
             ppk: says(NotifyType::USE_PPK),
+            ppk_early: says(NotifyType::USE_PPK_INT),
         }
     }
 }
@@ -66,22 +71,30 @@ pub(super) fn announce_in_init(chain: &mut Chain, origin: Origin, config: &PeerC
     if origin == Origin::Local && config.follow_redirects {
         chain.notify(NotifyType::REDIRECT_SUPPORTED, &[]);
     }
-    if origin == Origin::Local && negotiate::has_additional(&config.proposals) {
+    let offers =
+        |by: fn(&Ppk) -> bool| origin == Origin::Local && config.ppk.as_ref().is_some_and(by);
+    let early = offers(early::is_early);
+    if early || (origin == Origin::Local && negotiate::has_additional(&config.proposals)) {
         chain.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
     }
-    if origin == Origin::Local && config.ppk.is_some() {
+    if early {
+        chain.notify(NotifyType::USE_PPK_INT, &[]);
+    }
+    if offers(early::is_in_auth) {
         chain.notify(NotifyType::USE_PPK, &[]);
     }
     chain.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS, &Hashes::OURS);
 }
 
 /// Adds what the responder says in IKE_SA_INIT because the initiator said it.
-pub(super) fn answer_in_init(chain: &mut Chain, announced: Announced, have_ppk: bool) {
+pub(super) fn answer_in_init(chain: &mut Chain, announced: Announced, ppk: &Use) {
     if announced.intermediate {
         chain.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]);
     }
-    if announced.ppk && have_ppk {
-        chain.notify(NotifyType::USE_PPK, &[]);
+    match ppk {
+        Use::Never => {}
+        Use::InAuth => drop(chain.notify(NotifyType::USE_PPK, &[])),
+        Use::Early(_) => drop(chain.notify(NotifyType::USE_PPK_INT, &[])),
     }
 }
 
@@ -96,8 +109,10 @@ pub(super) struct Extensions {
     pub(super) message_id_sync: bool,
     /// When we have to authenticate anew (RFC 4478), or, as responder, when the peer has to have done so.
     pub(super) reauth: Option<Reauth>,
-    /// The post-quantum pre-shared key in use (RFC 8784).
+    /// The post-quantum pre-shared key in use (RFC 8784, RFC 9867).
     pub(super) ppk: Option<PpkId>,
+    /// It was mixed in before IKE_AUTH (RFC 9867), or this SA was rekeyed from such a one.
+    pub(super) ppk_early: bool,
 }
 
 /// The end of an authentication.
@@ -154,6 +169,7 @@ impl Extensions {
             message_id_sync: body.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC_SUPPORTED).is_some(),
             reauth,
             ppk: None,
+            ppk_early: false,
         }
     }
 }

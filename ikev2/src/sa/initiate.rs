@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Channel, backoff};
 use super::extensions::{self, Announced};
 use super::intermediate::{Begun, Intermediate};
-use super::{Attempt, Cx, Origin, State, fragments, nat, negotiate, redirect};
+use super::{Attempt, Cx, Origin, State, early, fragments, nat, negotiate, redirect};
 use crate::config::{Encap, PeerConfig};
 use crate::crypto::ke::KeSecret;
 use crate::crypto::keymat::IkeKeys;
@@ -169,7 +169,8 @@ impl InitSent {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
                     return (self.abandon(reason, cx), Disposition::Accepted);
                 }
-                if config.ppk.as_ref().is_some_and(|ppk| ppk.required) && !agreed.announced.ppk {
+                let none = !agreed.announced.ppk && !agreed.announced.ppk_early;
+                if none && config.ppk.as_ref().is_some_and(|ppk| ppk.required) {
                     // RFC 8784 §6: anybody may have sent this, so another answer has a moment left to come.
                     self.shorten(CloseReason::Ppk(PpkProblem::Absent), cx);
                     return (State::InitSent(self), Disposition::Accepted);
@@ -267,7 +268,7 @@ impl InitSent {
         channel.nat_local = found.local;
         channel.nat_remote = found.remote;
         channel.fragments.agree(config.fragmentation, body);
-        let announced = Announced::in_init(body);
+        let announced = early::agreed(Announced::in_init(body), config);
         if !channel.suite.additional.is_empty() && !announced.intermediate {
             // RFC 9370 §2.2.1: it could not make the exchanges that it chose.
             return Err(DropReason::Unprotected);
@@ -291,9 +292,10 @@ impl InitSent {
             channel.path = nat::float(self.path, ports.ike_port, ports.nat_port);
         }
         Begun {
-            intermediate: Intermediate::of(&channel.suite),
+            intermediate: Intermediate::of(&channel.suite, announced.ppk_early),
             channel,
             announced,
+            early_ppk: None,
             peer: self.peer,
             attempt: self.attempt,
             init_request: self.request,

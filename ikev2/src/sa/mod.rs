@@ -19,6 +19,7 @@ mod closing;
 pub(crate) mod collision;
 mod create_child;
 mod draft;
+mod early;
 mod established;
 mod extensions;
 mod followup;

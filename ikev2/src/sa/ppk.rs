@@ -8,9 +8,9 @@
 //!                                                      ◄── without it            it has not, and neither side insists
 //! ```
 //!
-//! NO_PPK_AUTH is left out by an initiator that insists. SK_d of a rekeyed IKE SA has the key in it by descent (§3).
+//! With a peer that can do that the key is mixed in earlier, see early.rs. NO_PPK_AUTH is left out by an initiator that insists. SK_d of a rekeyed IKE SA has the key in it by descent (§3).
 
-use crate::config::Ppk;
+use crate::config::{Ppk, Psk};
 use crate::error::PpkProblem;
 use crate::registry::NotifyType;
 use crate::wire::message::Body;
@@ -19,8 +19,8 @@ use crate::wire::ppk::PpkId;
 /// What the responder makes of an IKE_AUTH request.
 #[derive(Debug)]
 pub(super) enum Choice<'a> {
-    /// With the key.
-    With(&'a Ppk),
+    /// With this key.
+    With(&'a PpkId, &'a Psk),
     /// Without it; these are the authentication data.
     Without(&'a [u8]),
     /// Not at all.
@@ -41,8 +41,8 @@ pub(super) fn choose<'a>(
     let Some(named) = body.notify(NotifyType::PPK_IDENTITY) else {
         return Choice::Refused(PpkProblem::Unnamed);
     };
-    if let Some(ppk) = ours.filter(|ppk| ppk.id.emit() == named.data) {
-        return Choice::With(ppk);
+    if let Some((id, key)) = ours.and_then(|ppk| ppk.named(named.data)) {
+        return Choice::With(id, key);
     }
     match body.notify(NotifyType::NO_PPK_AUTH) {
         Some(without) if !required => Choice::Without(without.data),
@@ -53,11 +53,11 @@ pub(super) fn choose<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Psk;
+    use crate::config::PpkKey;
     use crate::wire::message::Chain;
 
     fn ppk(name: &str, required: bool) -> Ppk {
-        Ppk { id: PpkId::fixed(name), key: Psk::new(vec![1; 32]), required }
+        Ppk::new(PpkId::fixed(name), Psk::new(vec![1; 32]), required)
     }
 
     /// What becomes of a request that names `theirs`, with or without NO_PPK_AUTH.
@@ -71,7 +71,7 @@ mod tests {
         }
         let body = Body::parse(chain.first(), chain.octets()).unwrap();
         match choose(ours, used, &body, b"auth") {
-            Choice::With(_) => "with".into(),
+            Choice::With(id, _) => format!("with {id}"),
             Choice::Without(data) => format!("without, {}", String::from_utf8_lossy(data)),
             Choice::Refused(problem) => format!("{problem:?}"),
         }
@@ -93,9 +93,19 @@ mod tests {
         assert_eq!(case(None, true, Some(&b), true), "without, plain");
         for ours in [&optional, &required] {
             for fallback in [false, true] {
-                assert_eq!(case(Some(ours), true, Some(&a), fallback), "with");
+                assert_eq!(case(Some(ours), true, Some(&a), fallback), "with a");
                 assert_eq!(case(Some(ours), true, None, fallback), "Unnamed");
             }
+        }
+    }
+
+    #[test]
+    fn any_of_several_keys_is_taken() {
+        let other = PpkKey { id: PpkId::fixed("b"), key: Psk::new(vec![2; 32]) };
+        let both = Ppk { others: vec![other], ..ppk("a", true) };
+        for name in ["a", "b"] {
+            let named = PpkId::fixed(name);
+            assert_eq!(chosen(Some(&both), true, Some(&named), false), format!("with {name}"));
         }
     }
 

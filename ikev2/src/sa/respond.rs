@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::channel::Channel;
 use super::child::{Asked, answer};
 use super::closing::Closing;
+use super::early::{self, Use};
 use super::established::{Established, UNSUPPORTED_CRITICAL};
 use super::extensions::{self, Announced, Extensions};
 use super::intermediate::Intermediate;
@@ -24,7 +25,7 @@ use super::ppk::{self, Choice};
 use super::proof::{self, Ends, Shown, expected_identity, is_expected, local_identity};
 use super::{Cx, IkeSa, Message, Origin, State, fragments, nat, negotiate};
 use crate::candidates::Candidates;
-use crate::config::{Childless, Encap, Fragmentation, PeerConfig, Ppk, RemoteAuth};
+use crate::config::{Childless, Encap, Fragmentation, PeerConfig, Ppk, Psk, RemoteAuth};
 use crate::crypto::auth::{PeerAuthenticated, SignedOctets};
 use crate::crypto::ke;
 use crate::crypto::keymat::IkeKeys;
@@ -75,8 +76,8 @@ pub(super) struct AuthAwaited {
     pub(super) nonce_r: Vec<u8>,
     /// The exchanges before IKE_AUTH.
     pub(super) intermediate: Intermediate,
-    /// Both sides said that they have post-quantum pre-shared keys.
-    uses_ppk: bool,
+    /// How post-quantum pre-shared keys come in, and what came of it so far.
+    pub(super) ppk: Use,
     expires_at: Instant,
 }
 
@@ -138,8 +139,9 @@ pub(crate) fn respond_to_init(
     let peers = request.candidates.iter().map(|id| cx.peer_ref(id));
     let fragmentation = Fragmentation::common(peers.map(|peer| peer.fragmentation));
     channel.fragments.agree(fragmentation, &body);
-    let mut peers = request.candidates.iter().map(|id| cx.peer_ref(id));
-    let have_ppk = peers.any(|peer| peer.ppk.is_some());
+    let ppk = early::answer(announced, |by| {
+        request.candidates.iter().any(|id| cx.peer_ref(id).ppk.as_ref().is_some_and(by))
+    });
 
     let mut chain = Chain::new();
     let chosen = Proposal { spi: Vec::new(), ..chosen };
@@ -158,13 +160,13 @@ pub(crate) fn respond_to_init(
     if let Some(first) = request.candidates.iter().next() {
         extensions::announce_in_init(&mut chain, Origin::Remote, cx.peer_ref(first));
     }
-    extensions::answer_in_init(&mut chain, announced, have_ppk);
+    extensions::answer_in_init(&mut chain, announced, &ppk);
     let init_response = respond_in_clear(request, spi, &chain, cx);
     let state = AuthAwaited {
-        intermediate: Intermediate::of(&suite),
+        intermediate: Intermediate::of(&suite, matches!(ppk, Use::Early(_))),
         channel,
         announced,
-        uses_ppk: announced.ppk && have_ppk,
+        ppk,
         candidates: request.candidates.clone(),
         chosen,
         init_request: request.datagram.to_vec(),
@@ -241,8 +243,15 @@ fn respond_in_clear(
     octets
 }
 
-/// A proof, how it was given, and the post-quantum key that it has in it.
-type Held = ((PeerAuthenticated, Shown), Option<Ppk>);
+/// A proof, how it was given, and the post-quantum key that is in use.
+type Held = ((PeerAuthenticated, Shown), Option<InUse>);
+
+/// A post-quantum key in use.
+struct InUse {
+    id: PpkId,
+    /// The key, if it is still to be mixed in: AUTH has it in it (RFC 8784). Else the IKE SA has it already (RFC 9867).
+    to_mix: Option<Psk>,
+}
 
 /// How many more signatures a stranger's IKE_AUTH is worth.
 struct Effort {
@@ -266,8 +275,7 @@ struct Proved {
     remote_id: Identity,
     shown: Shown,
     proof: PeerAuthenticated,
-    /// The post-quantum key that its AUTH has in it.
-    ppk: Option<Ppk>,
+    ppk: Option<InUse>,
 }
 
 impl AuthAwaited {
@@ -283,7 +291,7 @@ impl AuthAwaited {
         {
             return self.on_intermediate(message, cx);
         }
-        if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.next().is_some() {
+        if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.is_missing() {
             return self.refuse_syntax(CloseReason::Protocol(TOO_EARLY), message, cx);
         }
         if message.exchange != ExchangeType::IKE_AUTH {
@@ -317,6 +325,18 @@ impl AuthAwaited {
         self.channel.path = message.path;
         self.report(None, reason, message, cx);
         self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx)
+    }
+
+    /// It is nobody whom we let in.
+    pub(super) fn refuse_peer(
+        mut self: Box<Self>,
+        reason: CloseReason,
+        message: &Message<'_>,
+        cx: &mut Cx<'_>,
+    ) -> State {
+        self.channel.path = message.path;
+        self.report(None, reason, message, cx);
+        self.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx)
     }
 
     /// Tells whom we refused: `peer`, or the only one that it can have been.
@@ -355,6 +375,17 @@ impl AuthAwaited {
     fn peers<'a>(&'a self, cx: &'a Cx<'_>) -> impl Iterator<Item = (PeerId, &'a Arc<PeerConfig>)> {
         let some = self.candidates.iter().take(MOST_LOOKED_AT).map(|id| (id, cx.peer_ref(id)));
         some.filter(|(_, peer)| self.takes(peer))
+    }
+
+    /// The post-quantum keys of all that it can be.
+    pub(super) fn all_keys<'a>(&self, cx: &'a Cx<'_>) -> impl Iterator<Item = &'a Ppk> {
+        self.candidates.iter().filter_map(|id| cx.peer_ref(id).ppk.as_ref())
+    }
+
+    /// Whether nobody that it can be is let in without a post-quantum key.
+    pub(super) fn all_insist(&self, cx: &Cx<'_>) -> bool {
+        let insists = |peer: &PeerConfig| peer.ppk.as_ref().is_some_and(|ppk| ppk.required);
+        self.peers(cx).all(|(_, peer)| insists(peer))
     }
 
     fn verify(
@@ -425,16 +456,27 @@ impl AuthAwaited {
             effort.spend(wanted)?;
             Some(proof::check(wanted, body, shown, prf, signed, cx.wall_clock()))
         };
-        match ppk::choose(config.ppk.as_ref(), self.uses_ppk, body, auth.data) {
+        if let Use::Early(outcome) = &self.ppk {
+            return match early::settle(config.ppk.as_ref(), outcome) {
+                Err(problem) => Some(Err(CloseReason::Ppk(problem))),
+                Ok(id) => {
+                    let in_use = id.map(|id| InUse { id, to_mix: None });
+                    Some(check(plain, auth.data)?.map(|proved| (proved, in_use)))
+                }
+            };
+        }
+        let used = matches!(self.ppk, Use::InAuth);
+        match ppk::choose(config.ppk.as_ref(), used, body, auth.data) {
             Choice::Refused(problem) => Some(Err(CloseReason::Ppk(problem))),
             Choice::Without(data) => Some(check(plain, data)?.map(|proved| (proved, None))),
-            Choice::With(ppk) => {
-                let with = check(&mixed(prf, ppk.key.octets(), plain), auth.data)?;
-                Some(with.map(|proved| (proved, Some(ppk.clone()))).map_err(|why| {
+            Choice::With(id, key) => {
+                let with = check(&mixed(prf, key.octets(), plain), auth.data)?;
+                let in_use = InUse { id: id.clone(), to_mix: Some(key.clone()) };
+                Some(with.map(|proved| (proved, Some(in_use))).map_err(|why| {
                     // What comes along without the key tells which of the two it is.
                     let without = body.notify(NotifyType::NO_PPK_AUTH);
                     let without = without.and_then(|notify| check(plain, notify.data));
-                    told_apart(why, without.map(|outcome| outcome.is_ok()), &ppk.id)
+                    told_apart(why, without.map(|outcome| outcome.is_ok()), id)
                 }))
             }
         }
@@ -456,8 +498,9 @@ impl AuthAwaited {
     fn establish(self: Box<Self>, proved: Proved, message: &Message<'_>, cx: &mut Cx<'_>) -> State {
         let Proved { peer, config, remote_id, shown, proof, ppk } = proved;
         let mut this = self;
-        if let Some(ppk) = &ppk {
-            this.channel.mix(ppk.key.octets());
+        let late = ppk.as_ref().and_then(|ppk| ppk.to_mix.as_ref());
+        if let Some(key) = late {
+            this.channel.mix(key.octets());
         }
         let local_id = local_identity(&config, this.channel.path);
         let mut chain = Chain::new();
@@ -480,7 +523,7 @@ impl AuthAwaited {
                 return this.refuse(message, NotifyType::AUTHENTICATION_FAILED, &[], cx);
             }
         };
-        if ppk.is_some() {
+        if late.is_some() {
             chain.notify(NotifyType::PPK_IDENTITY, &[]);
         }
         let this = *this;
@@ -489,6 +532,7 @@ impl AuthAwaited {
         let (origin, path) = (Origin::Remote, this.channel.path);
         let mut extensions =
             Extensions::agreed(origin, this.announced, &message.body, path, &config, cx);
+        extensions.ppk_early = ppk.as_ref().is_some_and(|ppk| ppk.to_mix.is_none());
         extensions.ppk = ppk.map(|ppk| ppk.id);
         let agreed = (ends, extensions);
         let mut state = Established::begin(this.channel, peer, agreed, &nonces, proof, cx);

@@ -32,6 +32,7 @@ mod negotiation;
 mod pairs;
 mod post_quantum;
 mod ppk;
+mod ppk_early;
 mod reboot;
 mod reconfigure;
 mod redirect;

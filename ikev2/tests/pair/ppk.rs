@@ -1,6 +1,6 @@
 //! Post-quantum pre-shared keys (RFC 8784): every pair of attitudes, and what each side hears when they do not go together.
 
-use ikev2::{CloseReason, Event, PeerConfig, Ppk, PpkId, PpkProblem, Psk};
+use ikev2::{CloseReason, Event, PeerConfig, Ppk, PpkId, PpkMix, PpkProblem, Psk};
 use testkit::link::Link;
 use testkit::world::{Host, LEFT, RIGHT, World, for_each_seed, pair_of, psk_pair};
 
@@ -8,7 +8,7 @@ use crate::{MINUTE, assert_healthy, up};
 
 #[expect(clippy::unnecessary_wraps, reason = "what a configuration holds")]
 fn ppk(id: PpkId, key: u8, required: bool) -> Option<Ppk> {
-    Some(Ppk { id, key: Psk::new(vec![key; 32]), required })
+    Some(Ppk { mix: PpkMix::Auth, ..Ppk::new(id, Psk::new(vec![key; 32]), required) })
 }
 
 fn with(left: Option<Ppk>, right: Option<Ppk>) -> [PeerConfig; 2] {

@@ -93,6 +93,7 @@ fn info(now: Instant) -> Box<IkeSaInfo> {
         redirect: false,
         message_id_sync: true,
         ppk: None,
+        ppk_early: false,
         spis: (1, 2),
         rekey_at: now,
     })

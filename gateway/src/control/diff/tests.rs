@@ -130,7 +130,8 @@ fn every_line_of_the_matrix() {
             "ppk",
             |c| {
                 let key = PresharedKey::new(b"another key.....".to_vec().into());
-                c.ppk = Some(config::Ppk { id: "a".into(), key, required: true });
+                let (mix, others) = (ikev2::PpkMix::Auto, Vec::new());
+                c.ppk = Some(config::Ppk { id: "a".into(), key, required: true, mix, others });
             },
             Action::Supersede,
         ),

@@ -12,7 +12,7 @@ use super::crowd::{Crowd, HUB};
 use super::flood::{Forger, cookie_in, demanding, with_cookie};
 use super::letter::rebuilt;
 use super::*;
-use crate::config::{LocalAuth, Ppk, RemoteAuth};
+use crate::config::{LocalAuth, Ppk, PpkMix, RemoteAuth};
 use crate::effort;
 use crate::pki::{Certificate, CertificateTrust, Credential};
 use crate::wire::ppk::PpkId;
@@ -219,7 +219,8 @@ fn an_unknown_name_in_a_certificate_costs_what_a_known_one_costs() {
 fn signatures_with_and_without_a_post_quantum_key_count_alike() {
     let ca = Authority::root("CA");
     let ppk = |key: u8| {
-        Some(Ppk { id: PpkId::fixed("p"), key: Psk::new(vec![key; 32]), required: false })
+        let key = Psk::new(vec![key; 32]);
+        Some(Ppk { mix: PpkMix::Auth, ..Ppk::new(PpkId::fixed("p"), key, false) })
     };
     let hub: Vec<_> = (0..20)
         .map(|number| {

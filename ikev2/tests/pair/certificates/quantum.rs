@@ -2,7 +2,7 @@
 //! (RFC 8784), with which an initiator that does not insist signs twice: once for a responder that has the key, once for
 //! one that has not.
 
-use ikev2::{CloseReason, Event, PeerConfig, Ppk, PpkId, PpkProblem, Proposal, Psk};
+use ikev2::{CloseReason, Event, PeerConfig, Ppk, PpkId, PpkMix, PpkProblem, Proposal, Psk};
 use testkit::pki::Key;
 use testkit::world::{LEFT, RIGHT, World};
 
@@ -19,7 +19,10 @@ fn hybrid() -> [PeerConfig; 2] {
 
 #[expect(clippy::unnecessary_wraps, reason = "what a configuration holds")]
 fn ppk(name: &str, key: u8, required: bool) -> Option<Ppk> {
-    Some(Ppk { id: PpkId::fixed(name), key: Psk::new(vec![key; 32]), required })
+    Some(Ppk {
+        mix: PpkMix::Auth,
+        ..Ppk::new(PpkId::fixed(name), Psk::new(vec![key; 32]), required)
+    })
 }
 
 fn with(left: Option<Ppk>, right: Option<Ppk>) -> [PeerConfig; 2] {
