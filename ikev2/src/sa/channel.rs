@@ -23,6 +23,7 @@ use crate::crypto::sk::{Authentic, Fragment, Protection, claimed_fragment};
 use crate::crypto::suite::IkeSuite;
 use crate::error::DropReason;
 use crate::event::Path;
+use crate::endpoint::exposed::{self, ExposedKeys};
 use crate::registry::{ExchangeType, PayloadType};
 use crate::wire::header::{Flags, Header, IkeSpi, MessageId};
 use crate::wire::message::Chain;
@@ -54,6 +55,8 @@ pub(super) struct Channel {
     /// Whether and how large messages are cut, and what is here of those of the peer.
     pub(super) fragments: Fragments,
     protection: Protection,
+    /// Its keys as octets, if the embedder wants to see them.
+    exposed: Option<Box<exposed::Copy>>,
     /// What protected the last exchange, if that changed the keys: for repeats of it.
     before: Option<Protection>,
     window: Window,
@@ -122,6 +125,7 @@ impl Channel {
             sk_p_theirs,
             fragments: Fragments::none(),
             protection: Protection::new(&suite, keys, origin == Origin::Local),
+            exposed: None,
             before: None,
             window,
             outstanding: None,
@@ -143,7 +147,19 @@ impl Channel {
         next.nat_traversal = self.nat_traversal;
         next.fragments = self.fragments.successor();
         next.rtt = self.rtt;
+        next.exposed = self.exposed.is_some().then(|| exposed::Copy::of(keys));
         next
+    }
+
+    /// Keeps a copy of the keys if the embedder wants to see them.
+    pub(super) fn expose(&mut self, keys: &IkeKeys, cx: &Cx<'_>) {
+        self.exposed = cx.shared.config.expose_keys.then(|| exposed::Copy::of(keys));
+    }
+
+    /// The keys, if they are kept.
+    pub(super) fn exposed(&self) -> Option<ExposedKeys> {
+        let keys = self.exposed.as_ref()?;
+        Some(keys.exposed(self.header_spis(), self.suite))
     }
 
     /// The SPIs as every header has them: of the original initiator, of the original responder.
@@ -311,6 +327,7 @@ impl Channel {
         let local = self.origin == Origin::Local;
         let next = Protection::new(&self.suite, &keys, local);
         self.before = Some(std::mem::replace(&mut self.protection, next));
+        self.exposed = self.exposed.is_some().then(|| exposed::Copy::of(&keys));
         let (ours, theirs) =
             if local { (keys.sk_pi, keys.sk_pr) } else { (keys.sk_pr, keys.sk_pi) };
         (self.sk_d, self.sk_p_ours, self.sk_p_theirs) = (keys.sk_d, ours, theirs);
