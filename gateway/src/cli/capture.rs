@@ -190,9 +190,9 @@ impl Sink {
                     .mode(0o600)
                     .open(path)
                     .map_err(|error| {
-                        let path = path.display();
-                        Failure::new(Code::Failed, format!("cannot make {path}: {error}"))
-                    })?,
+                    let path = path.display();
+                    Failure::new(Code::Failed, format!("cannot make {path}: {error}"))
+                })?,
             ),
         });
         let mut pcapng = Pcapng::new(&self.sides, tun)?;

@@ -86,8 +86,7 @@ impl Control {
         let words: Vec<&str> = sides.iter().map(|side| side.word()).collect();
         let side = words.join(",");
         tracing::info!(target: "gateway", event = "capture-began", side, conn = connection);
-        let running =
-            Running { client, connection, sides, filter, snap, tap, catch, told_lost: 0 };
+        let running = Running { client, connection, sides, filter, snap, tap, catch, told_lost: 0 };
         self.captures.running.push(running);
         self.devices.server.send_packets(client);
         self.publish_captures();
@@ -130,12 +129,12 @@ impl Control {
 
     /// False if its client is gone.
     fn feed_capture(&mut self, now: Instant, one: &mut Running) -> bool {
-        one.catch.begin();
         for _ in 0..BATCHES {
             match self.devices.server.is_ready(one.client) {
                 None => return false,
+                // Its socket wakes us, and packets need not.
                 Some(false) => return true,
-                Some(true) => {}
+                Some(true) => one.catch.begin(),
             }
             let packets = self.batch(&one.catch);
             let lost = one.catch.lost();
@@ -240,8 +239,7 @@ impl Control {
             let address = path.remote.ip();
             let is_there =
                 |one: &Connection| one.paths.iter().any(|path| path.remote.ip() == address);
-            let mut there =
-                self.connections.iter().enumerate().filter(|(_, one)| is_there(one));
+            let mut there = self.connections.iter().enumerate().filter(|(_, one)| is_there(one));
             let (index, _) = there.next()?;
             there.next().is_none().then_some(index)
         })

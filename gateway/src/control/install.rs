@@ -20,8 +20,8 @@ use std::time::Instant;
 
 use esp::{InboundSa, OutboundSa, Quote, SaParams, Selector, Selectors, Suite};
 use ikev2::{
-    ChildId, ChildKeys, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId, SendWhen,
-    TrafficSelector,
+    ChildId, ChildKeys, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId,
+    SendWhen, TrafficSelector,
 };
 
 use super::path_mtu::Room;

@@ -59,7 +59,8 @@ impl Control {
             }
         }
         if keys.ike.is_empty() && keys.esp.is_empty() && keys.missing.is_empty() {
-            let message = format!("{name} has no SA, and so no keys; `s2s-gw up {name}` makes some");
+            let message =
+                format!("{name} has no SA, and so no keys; `s2s-gw up {name}` makes some");
             return Err(refuse(RefusalKind::NotNow, message));
         }
         tracing::warn!(
@@ -90,9 +91,7 @@ fn of_ike(sa: &ExposedKeys) -> Option<String> {
     let integrity = ike_integrity(suite.integ)?;
     let [ei, er, ai, ar] = [sk_ei, sk_er, sk_ai, sk_ar].map(|key| hex(key));
     let (ei, er, ai, ar) = (ei.as_str(), er.as_str(), ai.as_str(), ar.as_str());
-    Some(format!(
-        "{spi_i:016x},{spi_r:016x},{ei},{er},\"{cipher}\",{ai},{ar},\"{integrity}\""
-    ))
+    Some(format!("{spi_i:016x},{spi_r:016x},{ei},{er},\"{cipher}\",{ai},{ar},\"{integrity}\""))
 }
 
 /// The two lines of `esp_sa` of a pair of SAs; `None` also if its keys were not kept.
@@ -148,7 +147,9 @@ fn esp_cipher(encr: EncrId) -> Option<&'static str> {
         EncrId::TRIPLE_DES => "TripleDES-CBC [RFC2451]",
         EncrId::AES_CBC => "AES-CBC [RFC3602]",
         EncrId::AES_CTR => "AES-CTR [RFC3686]",
-        EncrId::AES_GCM_8 | EncrId::AES_GCM_12 | EncrId::AES_GCM_16 => "AES-GCM [RFC4106]",
+        EncrId::AES_GCM_8 => "AES-GCM with 8 octet ICV [RFC4106]",
+        EncrId::AES_GCM_12 => "AES-GCM with 12 octet ICV [RFC4106]",
+        EncrId::AES_GCM_16 => "AES-GCM with 16 octet ICV [RFC4106]",
         _ => return None,
     })
 }
@@ -157,9 +158,7 @@ fn esp_cipher(encr: EncrId) -> Option<&'static str> {
 /// counted along can check it: then only its length is told.
 fn esp_integrity(encr: EncrId, integ: Option<IntegId>, esn: bool) -> Option<&'static str> {
     Some(match (encr, integ) {
-        (EncrId::AES_GCM_8, None) => "ANY 64 bit authentication [no checking]",
-        (EncrId::AES_GCM_12, None) => "ANY 96 bit authentication [no checking]",
-        (EncrId::AES_GCM_16, None) => "ANY 128 bit authentication [no checking]",
+        (EncrId::AES_GCM_8 | EncrId::AES_GCM_12 | EncrId::AES_GCM_16, None) => "NULL",
         (_, Some(IntegId::HMAC_SHA1_96)) if !esn => "HMAC-SHA-1-96 [RFC2404]",
         (_, Some(IntegId::HMAC_SHA2_256_128)) if !esn => "HMAC-SHA-256-128 [RFC4868]",
         (_, Some(IntegId::HMAC_SHA2_384_192)) if !esn => "HMAC-SHA-384-192 [RFC4868]",
@@ -197,13 +196,13 @@ mod tests {
         assert_eq!(ike_cipher(EncrId::AES_CBC, 128).as_deref(), Some("AES-CBC-128 [RFC3602]"));
         assert_eq!(ike_cipher(EncrId::CHACHA20_POLY1305, 256), None);
         assert_eq!(esp_cipher(EncrId::CHACHA20_POLY1305), None);
-        assert_eq!(esp_cipher(gcm), Some("AES-GCM [RFC4106]"));
+        assert_eq!(esp_cipher(gcm), Some("AES-GCM with 16 octet ICV [RFC4106]"));
         let sha256 = Some(IntegId::HMAC_SHA2_256_128);
         let checked = esp_integrity(EncrId::AES_CBC, sha256, false);
         assert_eq!(checked, Some("HMAC-SHA-256-128 [RFC4868]"));
         let unchecked = esp_integrity(EncrId::AES_CBC, sha256, true);
         assert_eq!(unchecked, Some("ANY 128 bit authentication [no checking]"));
-        assert_eq!(esp_integrity(gcm, None, true), unchecked);
+        assert_eq!(esp_integrity(gcm, None, true), Some("NULL"));
     }
 
     #[test]

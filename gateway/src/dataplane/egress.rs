@@ -330,12 +330,7 @@ impl Sealer {
     /// Step 4: seals the packet by the slot's SA; without one asks control for one. Of several, each for a part of the child's
     /// networks, the last one that admits it. One that has carried all that it may is passed over: where it is being replaced
     /// its successor is there already.
-    fn encap(
-        &mut self,
-        slot: SlotId,
-        segments: &mut Segments<'_>,
-        kind: Kind,
-    ) -> Fate {
+    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, kind: Kind) -> Fate {
         let view = *segments.view();
         let (count, octets) = (segments.count(), segments.octets());
         let mark = (kind, ecn::outer_for(view.traffic_class, true));

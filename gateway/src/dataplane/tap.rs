@@ -8,9 +8,9 @@
 //! Without a capture the pumps run code that has none of this in it: `batch::<false>`, chosen by one comparison a batch.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::Arc;
 
 use esp::ip::View;
 use esp::{Segments, VnetHeader};
@@ -300,9 +300,7 @@ mod tests {
     #[test]
     fn a_capture_gets_what_it_wants_and_nothing_else() {
         let packet = packet();
-        let only = |slot| {
-            Some(Only { connection: 5, slots: BTreeSet::from([SlotId(slot)]) })
-        };
+        let only = |slot| Some(Only { connection: 5, slots: BTreeSet::from([SlotId(slot)]) });
         let port = |port| Filter { port: Some(port), ..Filter::default() };
         for (wanted, expected) in [
             (all(), 1),

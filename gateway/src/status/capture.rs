@@ -14,7 +14,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// Where packets are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// Clear, as they cross the TUN device; also those that no tunnel takes.
@@ -89,15 +91,12 @@ impl Filter {
     #[must_use]
     pub fn admits(&self, flow: &Flow) -> bool {
         let Flow { source, destination, protocol, ports } = *flow;
-        let is_in = |net: &Option<IpNet>, address: &IpAddr| {
-            net.is_none_or(|net| net.contains(address))
-        };
-        let either = self
-            .host
-            .is_none_or(|host| host.contains(&source) || host.contains(&destination));
-        let port = self
-            .port
-            .is_none_or(|port| ports.is_some_and(|(from, to)| port == from || port == to));
+        let is_in =
+            |net: &Option<IpNet>, address: &IpAddr| net.is_none_or(|net| net.contains(address));
+        let either =
+            self.host.is_none_or(|host| host.contains(&source) || host.contains(&destination));
+        let port =
+            self.port.is_none_or(|port| ports.is_some_and(|(from, to)| port == from || port == to));
         either
             && port
             && is_in(&self.source, &source)

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::gateway::Ours;
-use testkit::netns::{Family, succeed};
+use testkit::netns::succeed;
 use testkit::peer::{pause, wait_for};
 
 use crate::List;
@@ -92,9 +92,8 @@ impl Capture {
 
     /// Waits until it ends by itself.
     fn ended(&mut self) -> Result<(i32, String)> {
-        let status = wait_for("the capture to end", Duration::from_secs(10), || {
-            Ok(self.0.try_wait()?)
-        })?;
+        let status =
+            wait_for("the capture to end", Duration::from_secs(10), || Ok(self.0.try_wait()?))?;
         let mut said = String::new();
         self.0.stderr.take().context("its stderr")?.read_to_string(&mut said)?;
         ensure!(!said.contains("panicked"), "{said}");
@@ -223,11 +222,11 @@ fn sides(case: &mut Case) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600, "open to others");
 
-    // From the gateway itself, whose address no connection has: it is seen, with the reason why it goes no further.
-    let arguments = ["--count", "1", "-w", &name];
+    // To where no connection leads: it is seen, with the reason why it goes no further.
+    case.sites.left.gateway.ip("route add 10.77.0.0/16 dev s2s0\n")?;
+    let arguments = ["--dst", "10.77.0.0/16", "--count", "1", "-w", &name];
     let mut capture = Capture::begin(case, &arguments, Stdio::null())?;
-    let to = case.sites.right.host_address(Family::V4, 0);
-    case.sites.left.gateway.ping(to, 1, GAP)?;
+    case.sites.left.host.ping([10, 77, 0, 1].into(), 1, GAP)?;
     capture.ended()?;
     let comment = tshark(case.dir.path(), &file, &["-T", "fields", "-e", "frame.comment"])?;
     ensure!(comment.contains("dropped: no connection is for it"), "{comment}");

@@ -64,9 +64,9 @@ use self::window::Ticket;
 use crate::crypto::sk::Authentic;
 #[cfg(any(test, feature = "fuzz"))]
 use crate::crypto::sk::Fragment;
+use crate::endpoint::exposed::ExposedKeys;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
-use crate::endpoint::exposed::ExposedKeys;
 use crate::registry::ExchangeType;
 #[cfg(any(test, feature = "fuzz"))]
 use crate::registry::PayloadType;

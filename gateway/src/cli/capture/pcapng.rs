@@ -249,10 +249,10 @@ mod tests {
         assert_eq!(names, ["s2s0", "s2s0-wire"]);
         let [first, second] = packets.as_slice() else { panic!("{} packets", packets.len()) };
         assert_eq!((first.0, &first.3), (0, &vec![0x45; 20]));
-        assert_eq!((first.2.as_slice(), second.2.as_slice()), (
-            ["berlin".to_owned()].as_slice(),
-            ["berlin/lan-1: replay".to_owned()].as_slice(),
-        ));
+        assert_eq!(
+            (first.2.as_slice(), second.2.as_slice()),
+            (["berlin".to_owned()].as_slice(), ["berlin/lan-1: replay".to_owned()].as_slice(),)
+        );
         assert_eq!((second.0, second.1), (1, Duration::from_nanos(clear.at_ns)));
         assert!(pcapng.take().is_empty());
     }
@@ -274,7 +274,10 @@ mod tests {
             let outer = packet.outer.expect("on the wire");
             let view = esp::ip::View::parse(octets).expect(from);
             assert_eq!(view.total_len, octets.len(), "{from}");
-            assert_eq!((view.source, view.destination), (outer.source.ip(), outer.destination.ip()));
+            assert_eq!(
+                (view.source, view.destination),
+                (outer.source.ip(), outer.destination.ip())
+            );
             assert_eq!(view.traffic_class, 0xba, "{from}");
             assert_eq!(view.protocol, if udp { 17 } else { 50 }, "{from}");
             assert!(octets.ends_with(b"sealed"), "{from}");
