@@ -140,7 +140,9 @@ impl Outbox {
         let [bulk, acks] = &self.lanes;
         let sender = Sender { udp: &self.udp, raw: &self.raw, slots, counters };
         if !self.taps.is_empty() {
-            [acks, bulk].into_iter().for_each(|lane| sender.show(lane, &self.taps));
+            for lane in [acks, bulk] {
+                sender.show(lane, &self.taps);
+            }
         }
         for lane in [acks, bulk] {
             let mut at = 0;

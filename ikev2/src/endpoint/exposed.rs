@@ -40,22 +40,23 @@ impl std::fmt::Debug for ExposedKeys {
 }
 
 /// The copy that an SA keeps.
-pub(crate) struct Copy {
+#[expect(clippy::struct_field_names, reason = "the names of RFC 7296 §2.14")]
+pub(crate) struct Kept {
     sk_ei: Zeroizing<Vec<u8>>,
     sk_er: Zeroizing<Vec<u8>>,
     sk_ai: Zeroizing<Vec<u8>>,
     sk_ar: Zeroizing<Vec<u8>>,
 }
 
-impl Copy {
-    pub(crate) fn of(keys: &IkeKeys) -> Box<Self> {
+impl Kept {
+    pub(crate) fn of(keys: &IkeKeys) -> Self {
         let IkeKeys { sk_ei, sk_er, sk_ai, sk_ar, .. } = keys;
-        Box::new(Self {
+        Self {
             sk_ei: sk_ei.clone(),
             sk_er: sk_er.clone(),
             sk_ai: sk_ai.clone(),
             sk_ar: sk_ar.clone(),
-        })
+        }
     }
 
     /// A copy of the copy, with what it belongs to.

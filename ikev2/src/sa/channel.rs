@@ -21,7 +21,7 @@ use crate::crypto::ppk;
 use crate::crypto::prf::Prf;
 use crate::crypto::sk::{Authentic, Fragment, Protection, claimed_fragment};
 use crate::crypto::suite::IkeSuite;
-use crate::endpoint::exposed::{self, ExposedKeys};
+use crate::endpoint::exposed::{ExposedKeys, Kept};
 use crate::error::DropReason;
 use crate::event::Path;
 use crate::registry::{ExchangeType, PayloadType};
@@ -56,7 +56,7 @@ pub(super) struct Channel {
     pub(super) fragments: Fragments,
     protection: Protection,
     /// Its keys as octets, if the embedder wants to see them.
-    exposed: Option<Box<exposed::Copy>>,
+    exposed: Option<Box<Kept>>,
     /// What protected the last exchange, if that changed the keys: for repeats of it.
     before: Option<Protection>,
     window: Window,
@@ -147,13 +147,13 @@ impl Channel {
         next.nat_traversal = self.nat_traversal;
         next.fragments = self.fragments.successor();
         next.rtt = self.rtt;
-        next.exposed = self.exposed.is_some().then(|| exposed::Copy::of(keys));
+        next.exposed = self.exposed.is_some().then(|| Box::new(Kept::of(keys)));
         next
     }
 
     /// Keeps a copy of the keys if the embedder wants to see them.
     pub(super) fn expose(&mut self, keys: &IkeKeys, cx: &Cx<'_>) {
-        self.exposed = cx.shared.config.expose_keys.then(|| exposed::Copy::of(keys));
+        self.exposed = cx.shared.config.expose_keys.then(|| Box::new(Kept::of(keys)));
     }
 
     /// The keys, if they are kept.
@@ -327,7 +327,7 @@ impl Channel {
         let local = self.origin == Origin::Local;
         let next = Protection::new(&self.suite, &keys, local);
         self.before = Some(std::mem::replace(&mut self.protection, next));
-        self.exposed = self.exposed.is_some().then(|| exposed::Copy::of(&keys));
+        self.exposed = self.exposed.is_some().then(|| Box::new(Kept::of(&keys)));
         let (ours, theirs) =
             if local { (keys.sk_pi, keys.sk_pr) } else { (keys.sk_pr, keys.sk_pi) };
         (self.sk_d, self.sk_p_ours, self.sk_p_theirs) = (keys.sk_d, ours, theirs);

@@ -204,28 +204,38 @@ mod tests {
         }
     }
 
-    /// What a reader of the file finds: name of the interface, time, comment, octets.
-    fn read(octets: &[u8]) -> (Vec<String>, Vec<(u32, Duration, Vec<String>, Vec<u8>)>) {
+    /// A packet as a reader of the file finds it.
+    struct Found {
+        interface: u32,
+        time: Duration,
+        comments: Vec<String>,
+        octets: Vec<u8>,
+    }
+
+    /// Names of the interfaces, and packets.
+    fn read(octets: &[u8]) -> (Vec<String>, Vec<Found>) {
         let mut reader = PcapNgReader::new(octets).expect("a section");
         let (mut names, mut packets) = (Vec::new(), Vec::new());
         while let Some(block) = reader.next_block() {
-            match block.expect("a block") {
-                Block::InterfaceDescription(one) => {
-                    assert_eq!(one.linktype, DataLink::RAW);
-                    names.extend(one.options.iter().filter_map(|option| match option {
-                        InterfaceDescriptionOption::IfName(name) => Some(name.to_string()),
-                        _ => None,
-                    }));
+            let block = block.expect("a block");
+            if let Block::InterfaceDescription(one) = &block {
+                assert_eq!(one.linktype, DataLink::RAW);
+                for option in &one.options {
+                    if let InterfaceDescriptionOption::IfName(name) = option {
+                        names.push(name.to_string());
+                    }
                 }
-                Block::EnhancedPacket(one) => {
-                    let comments = one.options.iter().filter_map(|option| match option {
-                        EnhancedPacketOption::Comment(comment) => Some(comment.to_string()),
-                        _ => None,
-                    });
-                    let comments = comments.collect();
-                    packets.push((one.interface_id, one.timestamp, comments, one.data.to_vec()));
+            } else if let Block::EnhancedPacket(one) = &block {
+                let mut comments = Vec::new();
+                for option in &one.options {
+                    if let EnhancedPacketOption::Comment(comment) = option {
+                        comments.push(comment.to_string());
+                    }
                 }
-                other => panic!("{other:?}"),
+                let (interface, time) = (one.interface_id, one.timestamp);
+                packets.push(Found { interface, time, comments, octets: one.data.to_vec() });
+            } else {
+                panic!("{block:?}");
             }
         }
         (names, packets)
@@ -248,12 +258,13 @@ mod tests {
         let (names, packets) = read(&pcapng.take());
         assert_eq!(names, ["s2s0", "s2s0-wire"]);
         let [first, second] = packets.as_slice() else { panic!("{} packets", packets.len()) };
-        assert_eq!((first.0, &first.3), (0, &vec![0x45; 20]));
+        assert_eq!((first.interface, &first.octets), (0, &vec![0x45; 20]));
         assert_eq!(
-            (first.2.as_slice(), second.2.as_slice()),
-            (["berlin".to_owned()].as_slice(), ["berlin/lan-1: replay".to_owned()].as_slice(),)
+            (first.comments.join("|").as_str(), second.comments.join("|").as_str()),
+            ("berlin", "berlin/lan-1: replay",)
         );
-        assert_eq!((second.0, second.1), (1, Duration::from_nanos(clear.at_ns)));
+        let time = Duration::from_nanos(clear.at_ns);
+        assert_eq!((second.interface, second.time), (1, time));
         assert!(pcapng.take().is_empty());
     }
 
@@ -269,7 +280,7 @@ mod tests {
             let mut pcapng = Pcapng::new(&[Side::Wire], "s2s0").expect("begins");
             pcapng.add(&packet).expect("adds");
             let (_, packets) = read(&pcapng.take());
-            let octets = &packets[0].3;
+            let octets = &packets[0].octets;
             let parsed = etherparse::SlicedPacket::from_ip(octets).expect(from);
             let outer = packet.outer.expect("on the wire");
             let view = esp::ip::View::parse(octets).expect(from);

@@ -19,8 +19,11 @@ fn pair(expose_keys: bool, ike: &str) -> Pair {
     pair
 }
 
-/// SPIs, and the four keys one after the other, of each SA.
-fn exposed(pair: &Pair, end: usize) -> Vec<((u64, u64), [Vec<u8>; 4])> {
+/// SPIs, and the four keys one after the other.
+type Keys = ((u64, u64), [Vec<u8>; 4]);
+
+/// Those of each SA.
+fn exposed(pair: &Pair, end: usize) -> Vec<Keys> {
     let keys = pair.ends[end].exposed_keys(PeerId(0));
     let octets = |keys: crate::ExposedKeys| {
         let four = [keys.sk_ei, keys.sk_er, keys.sk_ai, keys.sk_ar];
