@@ -268,6 +268,8 @@ impl FakeDaemon {
                     | Request::Explain(_)
                     | Request::Failover { .. }
                     | Request::Events { .. }
+                    | Request::Capture { .. }
+                    | Request::Keys { .. }
                     | Request::LogLevel { .. } => Response::Refused {
                         kind: RefusalKind::NotSupported,
                         message: "not here".into(),

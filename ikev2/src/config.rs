@@ -53,6 +53,9 @@ pub struct EndpointConfig {
     /// How many SAs a peer may ask for in a second (CREATE_CHILD_SA), beyond as many as it may have at once; each may cost
     /// a key exchange. Others are put off with TEMPORARY_FAILURE. Default 20.
     pub max_exchanges: u32,
+    /// Whether each IKE SA keeps its keys as octets, for [`Endpoint::exposed_keys`](crate::Endpoint::exposed_keys) to give away.
+    /// Default `false`. For those who look into recorded messages; an endpoint in earnest use has no need of it.
+    pub expose_keys: bool,
 }
 
 impl Default for EndpointConfig {
@@ -70,6 +73,7 @@ impl Default for EndpointConfig {
             max_children: 8,
             max_ike_sas: 16,
             max_exchanges: 20,
+            expose_keys: false,
         }
     }
 }

@@ -532,6 +532,7 @@ fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
 }
 
 mod children;
+pub(crate) mod exposed;
 mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;

@@ -113,6 +113,7 @@ pub use crypto::suite::{ChildSuite, IkeSuite};
 pub use crypto::timing;
 pub use difference::{Difference, TypeDifference, closest};
 pub use endpoint::Endpoint;
+pub use endpoint::exposed::ExposedKeys;
 pub use error::{CloseReason, DropReason, PpkProblem, Unknown};
 pub use event::{
     ChildId, ChildKeys, ChildSa, ChildUsage, Deadline, Disposition, EspSpi, Event, IkeSaInfo,

@@ -145,6 +145,11 @@ impl Peers {
         }
     }
 
+    /// Who has this SA.
+    pub(crate) fn owner(&self, spi: IkeSpi) -> Option<PeerId> {
+        self.owners.get(&spi).copied()
+    }
+
     /// Notes that an SA is gone.
     pub(crate) fn disown(&mut self, spi: IkeSpi) {
         let owner = self.owners.remove(&spi);

@@ -243,6 +243,9 @@ pub(super) fn command(socket: &Path, request: &Request, json: bool) -> Outcome {
         | Response::Shown { .. }
         | Response::Explained { .. }
         | Response::Events { .. }
+        | Response::Capturing { .. }
+        | Response::Packets { .. }
+        | Response::Keys { .. }
         | Response::Reload { .. } => Err(strange()),
     }
 }
@@ -277,7 +280,11 @@ pub(super) fn answer(socket: &Path, request: &Request) -> Result<Response, Failu
         | Response::Shown { .. }
         | Response::Explained { .. }
         | Response::Done { .. }) => Ok(answer),
-        Response::Events { .. } | Response::Reload { .. } => Err(strange()),
+        Response::Events { .. }
+        | Response::Capturing { .. }
+        | Response::Packets { .. }
+        | Response::Keys { .. }
+        | Response::Reload { .. } => Err(strange()),
     }
 }
 
@@ -289,6 +296,9 @@ pub(super) fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
         | Response::Explained { .. }
         | Response::Done { .. }
         | Response::Events { .. }
+        | Response::Capturing { .. }
+        | Response::Packets { .. }
+        | Response::Keys { .. }
         | Response::Reload { .. }
         | Response::Refused { .. } => Err(strange()),
     }

@@ -77,9 +77,9 @@ fn command() -> Command {
 }
 
 /// The commands whose `name` is that of a connection.
-const TAKE_NAMES: [&str; 11] = [
+const TAKE_NAMES: [&str; 13] = [
     "status", "up", "down", "restart", "rekey", "failover", "export", "events", "logs", "reset",
-    "doctor",
+    "doctor", "capture", "keys",
 ];
 
 fn candidates() -> Vec<CompletionCandidate> {

@@ -122,6 +122,9 @@ fn show(
         | Response::Shown { .. }
         | Response::Explained { .. }
         | Response::Done { .. }
+        | Response::Capturing { .. }
+        | Response::Packets { .. }
+        | Response::Keys { .. }
         | Response::Reload { .. } => ControlFlow::Break(Err(strange())),
     };
     if follow {

@@ -71,6 +71,9 @@ pub(super) fn ask(daemon: &Daemon, packet: Packet) -> Result<Walk, Failure> {
         | Response::Shown { .. }
         | Response::Done { .. }
         | Response::Events { .. }
+        | Response::Capturing { .. }
+        | Response::Packets { .. }
+        | Response::Keys { .. }
         | Response::Reload { .. }
         | Response::Refused { .. } => Err(strange()),
     }
@@ -83,8 +86,8 @@ pub(super) fn look() -> Look {
 }
 
 /// The number of a protocol (IANA, Assigned Internet Protocol Numbers).
-fn protocol(text: &str) -> Result<u8, String> {
-    let known = [("icmp", 1), ("tcp", 6), ("udp", 17), ("icmpv6", 58), ("sctp", 132)];
+pub(super) fn protocol(text: &str) -> Result<u8, String> {
+    let known = [("icmp", 1), ("tcp", 6), ("udp", 17), ("esp", 50), ("icmpv6", 58), ("sctp", 132)];
     let named = known.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
     match named {
         Some((_, number)) => Ok(number),

@@ -16,6 +16,8 @@
 //!   port.rs      import, export          configurations of other programs
 //!   explain.rs   explain                    the way that a packet would take
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
+//!   capture.rs   capture                    packets, as a file for Wireshark
+//!   keys.rs      keys                       what Wireshark needs to decrypt them
 //!   ping.rs      ping, traceroute           through a tunnel
 //!   metrics.rs   metrics
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
@@ -26,6 +28,7 @@
 //! A new command is a file with a struct of its options, whose `run` does it, and one line in `commands!` below.
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
+mod capture;
 mod client;
 mod completions;
 mod doctor;
@@ -33,6 +36,7 @@ mod events;
 mod explain;
 mod failover;
 mod init;
+mod keys;
 mod man;
 mod metrics;
 mod offline;
@@ -120,6 +124,8 @@ commands! {
     Failover: failover::Failover,
     Explain: explain::Explain,
     Doctor: doctor::Doctor,
+    Capture: capture::Capture,
+    Keys: keys::Keys,
     Ping: ping::Ping,
     Traceroute: ping::Traceroute,
     Demo: offline::Demo,

@@ -42,7 +42,10 @@ impl Reload {
             | Response::Shown { .. }
             | Response::Explained { .. }
             | Response::Done { .. }
-            | Response::Events { .. } => return Err(strange()),
+            | Response::Events { .. }
+            | Response::Capturing { .. }
+            | Response::Packets { .. }
+            | Response::Keys { .. } => return Err(strange()),
         };
         let failed = match report.outcome {
             Ended::Applied | Ended::Planned => None,

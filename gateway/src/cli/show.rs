@@ -72,6 +72,9 @@ impl Show {
             | Response::Explained { .. }
             | Response::Done { .. }
             | Response::Events { .. }
+            | Response::Capturing { .. }
+            | Response::Packets { .. }
+            | Response::Keys { .. }
             | Response::Reload { .. }
             | Response::Refused { .. } => Err(super::client::strange()),
         }

@@ -166,6 +166,8 @@ crate::codes::codes! {
         "A certificate of this connection begins later than now. Mostly the clock of this machine is wrong, for example after it was switched on without a battery for its clock; `date -u` shows it. The file is accepted, and the moment is looked at again at each authentication.";
     ListOld "W0324" "revocation list is out of date"
         "The authority should have made a newer list by now, and a certificate that was revoked since then is not in this one. With `crl_policy = \"require\"` every peer is refused until a newer list is there; otherwise the old one still counts. Put a new list into the same file and `s2s-gw reload`.";
+    KeyExport "W0325" "keys of SAs can be asked for"
+        "`allow_key_export = true` in [gateway] keeps the keys of every SA in memory as long as the SA, and `s2s-gw keys NAME` gives them to root and to the user that started the daemon, in files that Wireshark reads. Whoever has them reads what these SAs carry, and what was recorded of them. It is for looking for a fault, with test traffic or with the consent of those whose traffic it is. Take it out when you are done and start the gateway again: only then are the keys gone.";
 }
 
 impl Code {

@@ -82,6 +82,7 @@ pub(super) const GATEWAY: &[Key] = &[
     key("cookie_threshold"),
     key("max_half_open"),
     key("leak_protection"),
+    key("allow_key_export"),
     key("management_ip"),
     key("cert"),
     key("key"),

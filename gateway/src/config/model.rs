@@ -105,6 +105,8 @@ pub struct Gateway {
     pub max_half_open: usize,
     /// What happens to packets for a remote network while no tunnel takes them. Default [`LeakProtection::Running`].
     pub leak_protection: LeakProtection,
+    /// Whether `s2s-gw keys` gives the keys of SAs away. Default `false`.
+    pub allow_key_export: bool,
     /// `[limits]`.
     pub limits: Limits,
     /// Source of monitors, pings and traces, inside the local networks of a connection; a connection may have another.

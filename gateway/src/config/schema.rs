@@ -95,7 +95,7 @@ fn value(chapter: &str, name: &str) -> Value {
         "crl_policy" => one_of(&["if-present", "require"]),
         "rsa_padding" => one_of(&["pss", "pkcs1"]),
         "enabled" | "mobike" | "follow_redirects" | "relay" | "pfs_check" | "allow_legacy"
-        | "allow_unencrypted" | "required" => flag(),
+        | "allow_unencrypted" | "allow_key_export" | "required" => flag(),
         "ike_port"
         | "nat_port"
         | "workers"

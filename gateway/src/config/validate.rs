@@ -179,6 +179,7 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
         cookie_threshold: defaults.cookie_threshold,
         max_half_open: defaults.max_half_open,
         leak_protection: LeakProtection::Running,
+        allow_key_export: false,
         limits: Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),
@@ -212,6 +213,10 @@ fn gateway(raw: &[RawGateway], surroundings: &Surroundings, findings: &mut Findi
     if let Some(protection) = first.leak_protection.value() {
         gateway.leak_protection = *protection;
     }
+    if let Some(allowed) = first.allow_key_export.given().filter(|at| at.value) {
+        gateway.allow_key_export = true;
+        findings.add(gives_keys_away(&allowed.place));
+    }
     if gateway.ike_port == gateway.nat_port {
         findings.add(same_ports(first));
     }
@@ -244,6 +249,13 @@ fn port(field: &Field<u64>, default: u16) -> u16 {
 /// The same.
 fn count(field: &Field<u64>, default: usize) -> usize {
     field.value().and_then(|&value| usize::try_from(value).ok()).unwrap_or(default)
+}
+
+fn gives_keys_away(place: &Place) -> Diagnostic {
+    Diagnostic::at(Code::KeyExport, place, "the keys of SAs can be asked for")
+        .label("`s2s-gw keys` gives them to root and the user of the daemon")
+        .why("whoever has them reads what the SAs carry, and what was recorded of it")
+        .fix("take it out when you are done, and start the gateway again")
 }
 
 fn same_ports(raw: &RawGateway) -> Diagnostic {

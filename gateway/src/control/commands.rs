@@ -34,6 +34,10 @@ impl Control {
                 Ok(Request::Events { follow, connection }) => {
                     self.events(client, follow, connection).unwrap_or_else(|refusal| refusal)
                 }
+                Ok(Request::Capture { sides, connection, filter, snap }) if self.run == Run::On => {
+                    let what = (sides, filter, snap);
+                    self.begin_capture(client, connection, what).unwrap_or_else(|refusal| refusal)
+                }
                 Ok(Request::Failover { connection, to, probe }) if self.run == Run::On => {
                     self.begin_failover(now, client, (&connection, to.as_deref(), probe));
                     continue;
@@ -97,7 +101,10 @@ impl Control {
                 self.redirect(now, &places?, to.as_deref())
             }
             // These need the client and were answered before, see `answer_clients`; but not while the gateway ends.
-            Request::Reload { .. } | Request::Failover { .. } | Request::Events { .. } => {
+            Request::Reload { .. }
+            | Request::Failover { .. }
+            | Request::Events { .. }
+            | Request::Capture { .. } => {
                 let message = "the gateway is about to end; ask again when it runs".to_owned();
                 refuse(RefusalKind::NotNow, message)
             }
@@ -107,6 +114,7 @@ impl Control {
                 let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;
                 self.reset_counters(now, index)
             }
+            Request::Keys { connection } => self.keys(&connection)?,
             Request::LogLevel { filter, seconds } => self.log_level(now, &filter, seconds)?,
         })
     }

@@ -58,6 +58,7 @@ impl Control {
             connection.has_rival = has_rival;
         }
         self.send_policy();
+        self.renew_captures();
     }
 
     fn send_policy(&self) {

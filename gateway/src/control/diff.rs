@@ -139,6 +139,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         workers,
         cookie_threshold,
         max_half_open,
+        allow_key_export,
         limits,
         name: _,
         id: _,
@@ -160,6 +161,7 @@ fn fixed(old: &Gateway, new: &Gateway) -> Vec<String> {
         ("workers", old.workers != *workers),
         ("cookie_threshold", old.cookie_threshold != *cookie_threshold),
         ("max_half_open", old.max_half_open != *max_half_open),
+        ("allow_key_export", old.allow_key_export != *allow_key_export),
     ];
     let of_gateway = keys.iter().filter(|(_, differs)| *differs);
     let of_limits = old.limits.apart(limits).map(|key| format!("[limits] {key}"));

@@ -20,8 +20,8 @@ use std::time::Instant;
 
 use esp::{InboundSa, OutboundSa, Quote, SaParams, Selector, Selectors, Suite};
 use ikev2::{
-    ChildId, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId, SendWhen,
-    TrafficSelector,
+    ChildId, ChildKeys, ChildSa, ChildSuite, ChildUsage, CloseReason, EspSpi, Path, PeerId,
+    SendWhen, TrafficSelector,
 };
 
 use super::path_mtu::Room;
@@ -69,6 +69,8 @@ pub(super) struct Installer {
     /// Peers choose these, so that several may be the same.
     by_spi_out: BTreeSet<(NonZeroU32, ChildId)>,
     retiring: Retiring,
+    /// Whether the keys of SAs are kept, to be given away.
+    keeps_keys: bool,
 }
 
 /// One installed SA pair.
@@ -88,6 +90,8 @@ pub(super) struct Installed {
     pub(super) remote_ts: Vec<TrafficSelector>,
     pub(super) more_possible: bool,
     pub(super) rekey_at: Instant,
+    /// Of packets to us and to the peer, if they are kept.
+    pub(super) keys: Option<(ChildKeys, ChildKeys)>,
     /// What the pumps know of the path.
     room: Room,
     mss_clamp: MssClamp,
@@ -127,6 +131,11 @@ fn for_tcp(clamp: MssClamp, mtu: u16, carries_v6: bool) -> u16 {
 }
 
 impl Installer {
+    /// Nothing is installed. `keeps_keys` if the operator may ask for them: then they are kept as long as their SAs.
+    pub(super) fn new(keeps_keys: bool) -> Self {
+        Self { keeps_keys, ..Self::default() }
+    }
+
     /// Installs both directions of `child`, inbound first.
     ///
     /// # Errors
@@ -196,6 +205,7 @@ impl Installer {
             remote_ts: child.remote_ts,
             more_possible: child.more_possible,
             rekey_at: child.rekey_at,
+            keys: self.keeps_keys.then_some((child.keys_in, child.keys_out)),
             room: Room::all(place.mtu),
             mss_clamp: place.mss_clamp,
             counters: Arc::clone(counters),

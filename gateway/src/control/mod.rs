@@ -23,13 +23,15 @@
 //!   tally.rs      what is counted for metrics
 //!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
 //!   device.rs     the TUN device, when others lay hands on it     sending.rs  peers that cannot be sent to
-//!   sleep.rs      what was slept through
+//!   sleep.rs      what was slept through         capture.rs     packets for whoever looks on
+//!   keys.rs       keys for Wireshark, if allowed
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before
 //! its answer leaves (RFC 7296 §2.8).
 
 mod apply;
+mod capture;
 mod certificates;
 mod commands;
 mod competition;
@@ -42,6 +44,7 @@ mod failover;
 mod folding;
 mod host;
 mod install;
+mod keys;
 mod logs;
 mod memory;
 mod monitors;
@@ -186,6 +189,8 @@ struct Control {
     /// Peers that came up although their connection is switched off, or whose certificate was revoked; sent away when the
     /// endpoint is drained.
     unwanted: Vec<PeerId>,
+    /// Who is sent packets.
+    captures: capture::Captures,
     /// When the log returns to its old filter.
     log_until: Option<Instant>,
     started: Instant,
@@ -263,6 +268,7 @@ impl Control {
                 wipe::stack();
             }
             self.devices.server.feed(now, log::since);
+            self.feed_captures(now);
             if let Run::Over(stop) = &self.run {
                 break stop.clone();
             }
@@ -385,7 +391,12 @@ impl Control {
     }
 
     fn on_datagram(&mut self, now: Instant, path: Path, payload: &mut [u8]) {
-        match self.endpoint.handle_datagram(now, path, payload) {
+        let came = self.captures.copy(payload);
+        let disposition = self.endpoint.handle_datagram(now, path, payload);
+        if let Some(came) = came {
+            self.show_received(path, &came, disposition);
+        }
+        match disposition {
             Disposition::Accepted => {}
             Disposition::Dropped(reason) => *self.drops.entry(reason).or_default() += 1,
         }
@@ -436,6 +447,7 @@ impl Control {
                 self.dataplane.settle();
             }
             while let Some(transmit) = self.endpoint.poll_transmit() {
+                self.show_sent(&transmit);
                 let sent = self.devices.sockets.send_ike(&transmit.path, &transmit.payload);
                 if let Err(error) = sent {
                     // It is sent again when its time is up (RFC 7296 §2.1).

@@ -80,6 +80,8 @@ struct Client {
     asked: bool,
     /// It is told of what happens.
     follow: Option<Follow>,
+    /// It is sent packets.
+    captures: bool,
     /// Closed once `outbox` is sent.
     last_answer: bool,
     active_at: Instant,
@@ -200,8 +202,9 @@ impl Server {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.clients.retain(|_, client| {
             // Nothing to tell is not the client's fault.
-            let listens = client.follow.is_some() && client.outbox.is_empty();
-            listens || now.saturating_duration_since(client.active_at) < PATIENCE
+            let listens = client.only_listens() && client.outbox.is_empty();
+            let patience = if client.captures { CAPTURE_PATIENCE } else { PATIENCE };
+            listens || now.saturating_duration_since(client.active_at) < patience
         });
     }
 
@@ -234,6 +237,7 @@ impl Server {
                 outbox: Vec::new(),
                 asked: false,
                 follow: None,
+                captures: false,
                 last_answer: false,
                 active_at: now,
             };
@@ -266,6 +270,11 @@ impl Server {
 }
 
 impl Client {
+    /// It has asked all that it can.
+    const fn only_listens(&self) -> bool {
+        self.follow.is_some() || self.captures
+    }
+
     fn progress(&mut self, now: Instant) -> Progress {
         if let Err(error) = self.flush(now) {
             return if error.kind() == io::ErrorKind::WouldBlock {
@@ -280,7 +289,7 @@ impl Client {
         if self.asked {
             return Progress::Waiting;
         }
-        if self.follow.is_some() {
+        if self.only_listens() {
             self.inbox.clear();
         }
         loop {
@@ -295,7 +304,7 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Progress::Gone,
                 // Who follows has asked all that it can; we only look whether it is still there.
-                Ok(_) if self.follow.is_some() => {}
+                Ok(_) if self.only_listens() => {}
                 Ok(len) => {
                     self.active_at = now;
                     self.inbox.extend(buffer.iter().take(len));
@@ -377,6 +386,9 @@ const MAX_CLIENTS: usize = 64;
 
 /// A client that neither sends nor takes an octet for this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same for one who is sent packets: it may be a pager, or a terminal that somebody stopped.
+const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests;

@@ -140,6 +140,7 @@ fn gateway_keys(gateway: &Gateway) -> Vec<Setting> {
         set("cookie_threshold", gateway.cookie_threshold, 64),
         set("max_half_open", gateway.max_half_open, 1000),
         set("leak_protection", leak_protection(gateway.leak_protection), "running"),
+        set("allow_key_export", gateway.allow_key_export, false),
     ]
 }
 

@@ -120,7 +120,7 @@ pub(super) fn start(
     let (dataplane, upcalls) = pumps(equipment, &waker)?;
     serve_page(page, &mut server, &waker)?;
     let monitors = super::monitors::Monitors::new(Arc::clone(&waker));
-    let mut resolver = Resolver::start(names(&config.connections), waker, now)
+    let mut resolver = Resolver::start(names(&config.connections), Arc::clone(&waker), now)
         .map_err(failed("start the resolver"))?;
     let memory = Memory::open(gateway.state.as_deref(), !config.left_out_files.is_empty());
     let mut connections = connections(config.connections, now)?;
@@ -132,7 +132,7 @@ pub(super) fn start(
         device,
         unsendable: super::sending::Unsendable::default(),
         tunnel: Tunnel::new(routes, &gateway.tun, mtu),
-        installer: Installer::default(),
+        installer: Installer::new(gateway.allow_key_export),
         connections,
         places: std::collections::BTreeMap::new(),
         resolver,
@@ -155,6 +155,7 @@ pub(super) fn start(
         refused_this_second: 0,
         folding: super::folding::Folding::default(),
         unwanted: Vec::new(),
+        captures: super::capture::Captures::new(Arc::clone(&waker)),
         log_until: None,
         started: now,
         started_wall: clock::wall(),
@@ -312,6 +313,7 @@ fn endpoint(gateway: &Gateway) -> Result<Endpoint, StartError> {
     config.max_children = limits.max_children;
     config.max_ike_sas = limits.max_ike_sas;
     config.max_exchanges = limits.max_exchanges;
+    config.expose_keys = gateway.allow_key_export;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)
         .map_err(|error| failed("get random numbers")(io::Error::other(error)))?;

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dataplane::counters::{ChildCounters, SaUsage};
 use crate::dataplane::policy::Policy;
+use crate::dataplane::tap::Taps;
 use crate::dataplane::{Destination, SlotId};
 use crate::io::Tun;
 
@@ -94,6 +95,8 @@ pub enum TxCommand {
         /// That to be read first.
         urgent: Option<Arc<Tun>>,
     },
+    /// Show packets to these captures from the next batch on.
+    Watch(Taps),
     /// End the thread.
     Stop,
 }
@@ -127,6 +130,7 @@ impl TxCommand {
             Self::Device { bulk, urgent } => {
                 Self::Device { bulk: Arc::clone(bulk), urgent: urgent.as_ref().map(Arc::clone) }
             }
+            Self::Watch(taps) => Self::Watch(taps.clone()),
             Self::Stop => Self::Stop,
         }
     }
@@ -165,6 +169,8 @@ pub enum RxCommand {
         /// The queue.
         tun: Arc<Tun>,
     },
+    /// Show packets to these captures from the next batch on.
+    Watch(Taps),
     /// End the thread.
     Stop,
 }
@@ -175,7 +181,7 @@ impl RxCommand {
         match self {
             Self::Install { sa, .. } => Some(sa.spi()),
             Self::Remove { spi } | Self::Mtu { spi, .. } => Some(*spi),
-            Self::Device { .. } | Self::Stop => None,
+            Self::Device { .. } | Self::Watch(_) | Self::Stop => None,
         }
     }
 }

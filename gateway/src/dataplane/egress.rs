@@ -27,10 +27,12 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
 use crate::dataplane::sad::{Outbound, Slots};
+use crate::dataplane::tap::{Seen, Whose};
 use crate::dataplane::{
     Answers, Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
 };
 use crate::io::{RawEsp, Tun, UdpSockets, is_device_gone};
+use crate::status::capture::{Direction, Side};
 use crate::sys::wipe;
 
 /// The tx pump's state; lives on its thread.
@@ -94,7 +96,11 @@ impl Egress {
                 }
                 wipe::stack();
             }
-            let batch = self.batch()?;
+            let batch = if self.sealer.outbox.taps.is_empty() {
+                self.batch::<false>()?
+            } else {
+                self.batch::<true>()?
+            };
             if !rest.is_due(batch) {
                 continue;
             }
@@ -108,12 +114,13 @@ impl Egress {
     }
 
     /// Handles packets until the device is drained or the budget is used up. When it ends nothing waits to be sent.
-    fn batch(&mut self) -> Result<Batch, Broken> {
+    /// `WATCHED` if a capture runs: otherwise nothing of it is even in the code.
+    fn batch<const WATCHED: bool>(&mut self) -> Result<Batch, Broken> {
         self.sealer.begin();
         let mut result = Batch::Empty;
         for _ in 0..READS {
             // What is urgent comes before what has not been read yet.
-            if self.sealer.outbox.is_empty() && self.read_urgent()? > 0 {
+            if self.sealer.outbox.is_empty() && self.read_urgent::<WATCHED>()? > 0 {
                 result = Batch::Drained;
             }
             let Self { tun, urgent, buffer, sealer, .. } = self;
@@ -123,7 +130,7 @@ impl Egress {
             };
             result = Batch::Drained;
             let kind = urgent.is_some().then_some(Kind::Bulk);
-            sealer.protect(buffer.get_mut(..len).unwrap_or_default(), kind);
+            sealer.protect::<WATCHED>(buffer.get_mut(..len).unwrap_or_default(), kind);
             if sealer.outbox.octets() >= ENOUGH {
                 sealer.send();
             }
@@ -133,11 +140,12 @@ impl Egress {
     }
 
     /// Handles what waits in the urgent queue, up to the budget; says how many packets that were.
-    fn read_urgent(&mut self) -> Result<usize, Broken> {
+    fn read_urgent<const WATCHED: bool>(&mut self) -> Result<usize, Broken> {
         let Self { urgent: Some(urgent), buffer, sealer, .. } = self else { return Ok(0) };
         for packets in 0..READS {
             let Some(len) = read(urgent, buffer)? else { return Ok(packets) };
-            sealer.protect(buffer.get_mut(..len).unwrap_or_default(), Some(Kind::Urgent));
+            let octets = buffer.get_mut(..len).unwrap_or_default();
+            sealer.protect::<WATCHED>(octets, Some(Kind::Urgent));
         }
         Ok(READS)
     }
@@ -168,12 +176,25 @@ impl Egress {
                     // What is closed is watched no more.
                     (self.tun, self.urgent) = (bulk, urgent);
                 }
+                TxCommand::Watch(taps) => outbox.taps = taps,
                 TxCommand::Stop => return Err(End::Abandoned),
             }
         }
         Ok(())
     }
 }
+
+/// What became of a packet.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It waits to be sent.
+    Sealed,
+    /// It is gone, and its source is told so, if anything.
+    Dropped(Option<Unreachable>),
+}
+
+/// What lies before each packet of the device.
+type Vnet = [u8; VNET_HEADER_LEN];
 
 /// Why a pump does not go on.
 enum End {
@@ -214,7 +235,7 @@ impl Sealer {
     }
 
     /// Steps 2 to 4 for one packet or super-packet, and the header before it. `kind` if the queue tells.
-    fn protect(&mut self, octets: &mut [u8], kind: Option<Kind>) {
+    fn protect<const WATCHED: bool>(&mut self, octets: &mut [u8], kind: Option<Kind>) {
         let Some((vnet, packet)) = octets.split_first_chunk_mut::<VNET_HEADER_LEN>() else {
             return;
         };
@@ -222,21 +243,50 @@ impl Sealer {
             return self.counters.drop_one(DropReason::NotIp);
         };
         let Some(slot) = self.classify(&view) else {
+            if WATCHED {
+                self.show(Side::Lan, vnet, packet, (Whose::Nobody, Some(NO_CHILD)));
+            }
             return self.tell_why(packet, &view);
         };
+        let came = if WATCHED { (*vnet, packet.to_vec()) } else { ([0; _], Vec::new()) };
         let vnet = VnetHeader::parse(vnet);
         if let Ok(vnet) = &vnet {
             self.translate(slot, vnet, packet, &view);
         }
-        let refused = match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
+        let fate = match vnet.and_then(|vnet| Segments::new(&vnet, packet)) {
             Ok(mut segments) => {
                 let kind = kind.unwrap_or_else(|| kind_of(&view, packet));
                 self.encap(slot, &mut segments, kind)
             }
             Err(reason) => return self.counters.drop_one(reason),
         };
-        if let Some(why) = refused {
+        if WATCHED {
+            self.show_both(slot, (&came.0, &came.1), packet, fate);
+        }
+        if let Fate::Dropped(Some(why)) = fate {
             self.tell(packet, &view, why);
+        }
+    }
+
+    /// Shows a packet as it came and, if it was sealed, as it was then.
+    fn show_both(&self, slot: SlotId, came: (&Vnet, &[u8]), sealed: &[u8], fate: Fate) {
+        let note = match fate {
+            Fate::Sealed => None,
+            Fate::Dropped(_) => Some(UNSEALED),
+        };
+        let whose = Whose::Child(slot);
+        self.show(Side::Lan, came.0, came.1, (whose, note));
+        if note.is_none() {
+            self.show(Side::Tunnel, came.0, sealed, (whose, None));
+        }
+    }
+
+    fn show(&self, side: Side, vnet: &Vnet, octets: &[u8], about: (Whose, Option<&'static str>)) {
+        let (whose, note) = about;
+        let seen = Seen { side, direction: Direction::Out, whose, outer: None, note, octets };
+        match VnetHeader::parse(vnet) {
+            Ok(vnet) => self.outbox.taps.see_each(seen, &vnet),
+            Err(_) => self.outbox.taps.see(seen),
         }
     }
 
@@ -279,13 +329,8 @@ impl Sealer {
 
     /// Step 4: seals the packet by the slot's SA; without one asks control for one. Of several, each for a part of the child's
     /// networks, the last one that admits it. One that has carried all that it may is passed over: where it is being replaced
-    /// its successor is there already. Says what the source of the packet is to be told, if anything.
-    fn encap(
-        &mut self,
-        slot: SlotId,
-        segments: &mut Segments<'_>,
-        kind: Kind,
-    ) -> Option<Unreachable> {
+    /// its successor is there already.
+    fn encap(&mut self, slot: SlotId, segments: &mut Segments<'_>, kind: Kind) -> Fate {
         let view = *segments.view();
         let (count, octets) = (segments.count(), segments.octets());
         let mark = (kind, ecn::outer_for(view.traffic_class, true));
@@ -300,7 +345,7 @@ impl Sealer {
             match self.outbox.seal(place, segments, mark, &self.counters) {
                 Ok(()) => {
                     self.tell_worn(slot, worn);
-                    return None;
+                    return Fate::Sealed;
                 }
                 Err(DropReason::SelectorMismatch) => {}
                 Err(DropReason::SequenceExhausted) => {
@@ -310,11 +355,11 @@ impl Sealer {
                     if let Some(out) = self.slots.of(slot).get_mut(position) {
                         out.counters.drop_one(reason);
                     }
-                    return None;
+                    return Fate::Dropped(None);
                 }
             }
         }
-        self.unprotected(slot, &view, worn)
+        Fate::Dropped(self.unprotected(slot, &view, worn))
     }
 
     /// The worker's own SA has carried all that it may, and the one for all took the packet.
@@ -414,6 +459,10 @@ const READS: usize = 64;
 /// Octets that are not kept waiting for more: two super-packets, if they are there already, wake the peer once. With 32 KiB it was
 /// 5 % less, with 256 KiB no more.
 const ENOUGH: usize = 128 << 10;
+
+/// What a capture says beside packets that go no further.
+const NO_CHILD: &str = "dropped: no connection is for it";
+const UNSEALED: &str = "dropped: no SA that may take it";
 
 // RFC 9293 §3.1, RFC 3168 §6.1.
 const TCP: u8 = 6;

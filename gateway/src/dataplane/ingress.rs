@@ -28,9 +28,11 @@ use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::deliver::Delivery;
 use crate::dataplane::sad::{Inbound, InboundTable};
+use crate::dataplane::tap::{Seen, Taps, Whose};
 use crate::dataplane::{Batch, Broken, Counters, IoLoss, Rest, RxCommand, Upcall, UpcallSender};
-use crate::io::udp::Inbox;
+use crate::io::udp::{Inbox, Message};
 use crate::io::{RawEsp, Tun, UdpSockets, is_transient};
+use crate::status::capture::{Direction, Outer, Side};
 use crate::sys::wipe;
 
 /// The rx pump's state; lives on its thread.
@@ -59,6 +61,8 @@ struct Opener {
     now: Option<Instant>,
     /// Whose life this batch noted already.
     alive: Option<NonZeroU32>,
+    /// Who looks on.
+    taps: Taps,
 }
 
 /// What all datagrams of one message share.
@@ -93,6 +97,7 @@ impl Ingress {
             sas: InboundTable::new(),
             now: None,
             alive: None,
+            taps: Taps::default(),
         };
         let ingress = Self {
             poll,
@@ -120,7 +125,8 @@ impl Ingress {
                 }
                 wipe::stack();
             }
-            let batch = self.turn()?;
+            let watched = !self.opener.taps.is_empty();
+            let batch = if watched { self.turn::<true>()? } else { self.turn::<false>()? };
             if !rest.is_due(batch) {
                 continue;
             }
@@ -138,14 +144,15 @@ impl Ingress {
         }
     }
 
-    /// One batch from each socket that may have something.
-    fn turn(&mut self) -> Result<Batch, Broken> {
+    /// One batch from each socket that may have something. `WATCHED` if a capture runs: otherwise nothing of it is even in the
+    /// code.
+    fn turn<const WATCHED: bool>(&mut self) -> Result<Batch, Broken> {
         let mut result = Batch::Empty;
         for socket in 0..self.ready.len() {
             if self.ready.get(socket) != Some(&true) {
                 continue;
             }
-            let batch = self.batch(socket)?;
+            let batch = self.batch::<WATCHED>(socket)?;
             if let (Batch::Empty, Some(ready)) = (batch, self.ready.get_mut(socket)) {
                 *ready = false;
             }
@@ -155,7 +162,7 @@ impl Ingress {
     }
 
     /// Handles the messages of one call, if there are any. When it ends nothing waits to be written.
-    fn batch(&mut self, socket: usize) -> Result<Batch, Broken> {
+    fn batch<const WATCHED: bool>(&mut self, socket: usize) -> Result<Batch, Broken> {
         let (udp, raw) =
             (self.udp.0.get(socket), self.raw.get(socket.wrapping_sub(self.udp.0.len())));
         // Step 1.
@@ -188,8 +195,9 @@ impl Ingress {
             }
             let path = udp.map(|udp| udp.path_of(&message));
             let origin = Origin { path, traffic_class: message.traffic_class };
+            let outer = if WATCHED { Some(outer_of(path, &message, raw)) } else { None };
             for datagram in message.datagrams() {
-                self.opener.take(inbox.buffer_mut(), datagram, origin)?;
+                self.opener.take::<WATCHED>(inbox.buffer_mut(), datagram, origin, outer)?;
             }
         }
         self.opener.delivery.write(inbox.buffer_mut(), &mut self.opener.sas)?;
@@ -200,8 +208,8 @@ impl Ingress {
     /// Does what control said. `Err` means to end.
     fn obey(&mut self) -> Result<(), Abandoned> {
         self.mailbox.open();
-        let sas = &mut self.opener.sas;
         while let Some(command) = self.mailbox.next()? {
+            let sas = &mut self.opener.sas;
             match command {
                 RxCommand::Install { slot, sa, mtu, counters, usage } => {
                     let (announced, from) = (false, None);
@@ -217,6 +225,7 @@ impl Ingress {
                     let counters = Arc::clone(&self.opener.counters);
                     self.opener.delivery = Delivery::new(tun, counters);
                 }
+                RxCommand::Watch(taps) => self.opener.taps = taps,
                 RxCommand::Stop => return Err(Abandoned),
             }
         }
@@ -231,21 +240,55 @@ impl Opener {
     }
 
     /// Steps 2 to 4 for one datagram, which then waits to be written.
-    fn take(
+    fn take<const WATCHED: bool>(
         &mut self,
         buffer: &mut [u8],
         datagram: Range<usize>,
         origin: Origin,
+        outer: Option<Outer>,
     ) -> Result<(), Broken> {
         let Some(octets) = buffer.get(datagram.clone()) else { return Ok(()) };
-        let Some(spi) = self.demux(octets, origin.path) else { return Ok(()) };
-        let opened = self.decap(buffer, spi, datagram, origin);
+        let Some(spi) = self.demux(octets, origin.path) else {
+            if WATCHED {
+                self.show_other(octets, outer);
+            }
+            return Ok(());
+        };
+        let opened = self.decap::<WATCHED>(buffer, spi, datagram, origin, outer);
         let Some((place, view)) = opened else { return Ok(()) };
+        if WATCHED {
+            let octets = buffer.get(place.clone()).unwrap_or_default();
+            self.show(Side::Lan, (spi, outer, None), octets);
+        }
         if self.delivery.is_full() {
             self.delivery.write(buffer, &mut self.sas)?;
         }
         self.delivery.push(buffer, place, &view, spi);
         Ok(())
+    }
+
+    /// Shows a packet of an SA, or of none that we have.
+    fn show(
+        &mut self,
+        side: Side,
+        (spi, outer, note): (NonZeroU32, Option<Outer>, Option<&'static str>),
+        octets: &[u8],
+    ) {
+        let slot = self.sas.by_spi(spi).map(|inbound| inbound.slot);
+        let whose = slot.map_or(Whose::Nobody, Whose::Child);
+        let outer = outer.filter(|_| side == Side::Wire);
+        self.taps.see(Seen { side, direction: Direction::In, whose, outer, note, octets });
+    }
+
+    /// Shows what came and is no ESP packet, but for IKE, which control shows: it knows whose it is.
+    #[cold]
+    fn show_other(&self, octets: &[u8], outer: Option<Outer>) {
+        let is_udp = outer.is_some_and(|outer| outer.udp);
+        if is_udp && matches!(classify(octets), Datagram::Ike(_)) {
+            return;
+        }
+        let (side, direction, whose) = (Side::Wire, Direction::In, Whose::Nobody);
+        self.taps.see(Seen { side, direction, whose, outer, note: None, octets });
     }
 
     /// Step 2: hands IKE to control, drops keepalives, and finds the SPI of an ESP packet. A path is that of a UDP payload.
@@ -276,20 +319,36 @@ impl Opener {
     }
 
     /// Steps 3 and 4: opens the packet where it lies; says where the inner packet is, and what.
-    fn decap(
+    fn decap<const WATCHED: bool>(
         &mut self,
         buffer: &mut [u8],
         spi: NonZeroU32,
         datagram: Range<usize>,
         origin: Origin,
+        outer: Option<Outer>,
     ) -> Option<(Range<usize>, View)> {
+        let packet = buffer.get_mut(datagram.clone())?;
+        let came = if WATCHED { packet.to_vec() } else { Vec::new() };
         let Some(inbound) = self.sas.by_spi(spi) else {
             self.counters.drop_one(DropReason::UnknownSpi);
+            if WATCHED {
+                let note = Some(DropReason::UnknownSpi.word());
+                self.show(Side::Wire, (spi, outer, note), &came);
+            }
             return None;
         };
-        let packet = buffer.get_mut(datagram.clone())?;
         let newest = inbound.sa.highest_sequence();
         let opened = inbound.sa.decap_viewed(packet);
+        if WATCHED {
+            let (direction, whose) = (Direction::In, Whose::Child(inbound.slot));
+            let note = opened.as_ref().err().map(|reason| reason.word());
+            let seen = Seen { side: Side::Wire, direction, whose, outer, note, octets: &came };
+            self.taps.see(seen);
+            if let Ok((place, _)) = &opened {
+                let octets = packet.get(place.clone()).unwrap_or_default();
+                self.taps.see(Seen { side: Side::Tunnel, outer: None, octets, ..seen });
+            }
+        }
         if opened.as_ref().err().is_none_or(|&reason| is_authentic(reason)) {
             if self.alive != Some(spi) {
                 self.alive = Some(spi);
@@ -341,6 +400,19 @@ fn translate(inner: &mut [u8], view: &View, outer: u8, mtu: u16) -> Result<(), D
     }
     clamp_mss(inner, view, mtu, TcpChecksum::Complete);
     Ok(())
+}
+
+/// The headers around what a message carries.
+#[cold]
+fn outer_of(path: Option<ikev2::Path>, message: &Message, raw: Option<&RawEsp>) -> Outer {
+    let bound = raw.map_or(message.remote.ip(), RawEsp::local);
+    let local = message.local.unwrap_or(bound);
+    Outer {
+        source: message.remote,
+        destination: path.map_or_else(|| (local, 0).into(), |path| path.local),
+        udp: path.is_some(),
+        traffic_class: message.traffic_class,
+    }
 }
 
 /// The first four octets of an ESP packet; zero is reserved (RFC 4303 §2.1).

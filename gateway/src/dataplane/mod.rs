@@ -9,6 +9,7 @@
 //!   sad.rs       the SAs of each pump, by slot and by SPI (SAD, RFC 4301 §4.4.2)
 //!   counters.rs  numbers that control reads
 //!   answers.rs   what hosts are told of packets that no tunnel takes
+//!   tap.rs       copies of packets for captures; nothing of it runs without one
 //! ```
 //!
 //! Each pump owns its SAs, its buffer and its tables; nothing is shared but the device, the sockets and the counters. A
@@ -28,6 +29,7 @@ mod ingress;
 mod outbox;
 pub mod policy;
 mod sad;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +51,7 @@ use crate::clock;
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
+use crate::dataplane::tap::Taps;
 use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
 use crate::sandbox;
 use crate::sys::privileges;
@@ -225,6 +228,12 @@ impl Dataplane {
         let receipts: Vec<_> =
             tx.chain(self.rx.iter().map(|pump| pump.commands.receipt())).collect();
         receipts.iter().for_each(wait_for);
+    }
+
+    /// Shows packets to these captures, and to no others, from the next batches on.
+    pub fn watch(&self, taps: &Taps) {
+        self.tx.iter().for_each(|pump| pump.commands.send(TxCommand::Watch(taps.clone())));
+        self.rx.iter().for_each(|pump| pump.commands.send(RxCommand::Watch(taps.clone())));
     }
 
     /// Gives the pumps the queues of a new device, one of `lanes` for each worker.

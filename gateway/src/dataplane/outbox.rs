@@ -21,8 +21,10 @@ use esp::{DropReason, Segments, Train, TrainLimits};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::dataplane::sad::{Outbound, Slots, Way};
+use crate::dataplane::tap::{Seen, Taps, Whose};
 use crate::dataplane::{Counters, IoLoss, SlotId};
 use crate::io::{RawEsp, UdpSockets};
+use crate::status::capture::{Direction, Outer, Side};
 use crate::sys::batch::Outgoing;
 
 /// Trains that wait to be sent. Allocates when it is made and never again.
@@ -31,6 +33,8 @@ pub(super) struct Outbox {
     raw: Arc<Vec<RawEsp>>,
     lanes: [Lane; 2],
     may_wait: bool,
+    /// Who looks on.
+    pub(super) taps: Taps,
 }
 
 /// Trains behind one another in a buffer of their own.
@@ -60,7 +64,8 @@ pub(super) enum Kind {
 
 impl Outbox {
     pub(super) fn new(udp: Arc<UdpSockets>, raw: Arc<Vec<RawEsp>>) -> Self {
-        Self { udp, raw, lanes: [Lane::new(), Lane::new()], may_wait: true }
+        let lanes = [Lane::new(), Lane::new()];
+        Self { udp, raw, lanes, may_wait: true, taps: Taps::default() }
     }
 
     /// Where packets of this destination leave.
@@ -134,6 +139,11 @@ impl Outbox {
     pub(super) fn send(&mut self, slots: &Slots, counters: &Counters) {
         let [bulk, acks] = &self.lanes;
         let sender = Sender { udp: &self.udp, raw: &self.raw, slots, counters };
+        if !self.taps.is_empty() {
+            for lane in [acks, bulk] {
+                sender.show(lane, &self.taps);
+            }
+        }
         for lane in [acks, bulk] {
             let mut at = 0;
             while at < lane.waiting.len() {
@@ -232,6 +242,35 @@ impl Sender<'_> {
                 let stuck = rest.get(taken).into_iter();
                 stuck.for_each(|one| self.lost(one, one.train.packets(), &error));
                 taken + 1
+            }
+        }
+    }
+
+    /// Shows what waits as it is about to cross the wire.
+    #[cold]
+    fn show(&self, lane: &Lane, taps: &Taps) {
+        for one in &lane.waiting {
+            let Some((by, train)) = self.outgoing(lane, one) else { continue };
+            let (Some(from), Some(destination)) = train.envelope.ends() else { continue };
+            let port = match by {
+                By::Udp(socket) => self.udp.0.get(socket).map(|udp| udp.local().port()),
+                By::Raw(_) => None,
+            };
+            let outer = Outer {
+                source: (from, port.unwrap_or(0)).into(),
+                destination,
+                udp: port.is_some(),
+                traffic_class: train.traffic_class,
+            };
+            for packet in train.apart() {
+                taps.see(Seen {
+                    side: Side::Wire,
+                    direction: Direction::Out,
+                    whose: Whose::Child(one.slot),
+                    outer: Some(outer),
+                    note: None,
+                    octets: packet.payload,
+                });
             }
         }
     }

@@ -143,6 +143,9 @@ impl Gateway {
                 | Response::Reload { .. }
                 | Response::Shown { .. }
                 | Response::Explained { .. }
+                | Response::Capturing { .. }
+                | Response::Packets { .. }
+                | Response::Keys { .. }
                 | Response::Refused { .. },
             )
             | Err(_) => None,

@@ -79,6 +79,45 @@ pub fn follow<B>(
     }
 }
 
+/// [`follow`], but `take` is also called, with `None`, whenever nothing came for as long as `tick`.
+///
+/// # Errors
+/// As [`follow`].
+pub fn follow_or_tick<B>(
+    path: &Path,
+    request: &Request,
+    tick: Duration,
+    mut take: impl FnMut(Option<Response>) -> ControlFlow<B>,
+) -> Result<B, ClientError> {
+    let failed = |source| ClientError::Conversation { path: path.to_owned(), source };
+    let mut stream = UnixStream::connect(path).map_err(|source| refused(path, source))?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_read_timeout(Some(tick)).map_err(failed)?;
+    send(&mut stream, request).map_err(failed)?;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        // What was read before the time is over stays in `line`.
+        let answer = match reader.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => {
+                let text = String::from_utf8_lossy(&line);
+                let answer = understood(&text, path)?;
+                line.clear();
+                Some(answer)
+            }
+            Ok(_) => {
+                let gone = io::ErrorKind::UnexpectedEof;
+                return Err(failed(io::Error::new(gone, "it closed the connection")));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => return Err(failed(error)),
+        };
+        if let ControlFlow::Break(end) = take(answer) {
+            return Ok(end);
+        }
+    }
+}
+
 /// What the line of an answer means.
 fn understood(answer: &str, path: &Path) -> Result<Response, ClientError> {
     let path = || path.to_owned();

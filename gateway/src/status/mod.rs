@@ -8,6 +8,7 @@
 //! The JSON only ever grows: fields are added, never renamed or removed ("schema": [`SCHEMA`]). Times are RFC 3339 and
 //! their distances are `_seconds`; numbers are numbers.
 
+pub mod capture;
 pub mod certificate;
 pub mod client;
 mod codes;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Snapshot;
+use super::capture::{Captured, Filter, Side};
 use super::diagnosis::Walk;
 use super::reload::Reload;
 use super::show::Table;
@@ -105,6 +106,24 @@ pub enum Request {
         /// Only of this connection.
         connection: Option<String>,
     },
+    /// Copies of packets from now on, until the client hangs up: [`Response::Capturing`], then [`Response::Packets`].
+    Capture {
+        /// Where they are looked at.
+        sides: Vec<Side>,
+        /// Only those of this connection.
+        connection: Option<String>,
+        /// And of those only these.
+        #[serde(default)]
+        filter: Filter,
+        /// Octets of each; `None`: all.
+        #[serde(default)]
+        snap: Option<usize>,
+    },
+    /// The keys of a connection, for a program that looks into recorded packets.
+    Keys {
+        /// Its name.
+        connection: String,
+    },
     /// Log more, or less, from now on.
     LogLevel {
         /// A level or a list such as `info,ike=debug`.
@@ -184,6 +203,8 @@ impl Request {
             | Self::Reload { .. }
             | Self::Failover { .. }
             | Self::Reset { .. }
+            | Self::Capture { .. }
+            | Self::Keys { .. }
             | Self::LogLevel { .. } => false,
         }
     }
@@ -253,6 +274,23 @@ pub enum Response {
         /// How many went by because the client did not read in time.
         lost: u64,
     },
+    /// The first answer to [`Request::Capture`].
+    Capturing {
+        /// Name of the TUN device.
+        tun: String,
+    },
+    /// The further ones.
+    Packets {
+        /// What passed, oldest first.
+        packets: Vec<Captured>,
+        /// How many, of all so far, went by because the client did not read in time.
+        lost: u64,
+    },
+    /// The answer to [`Request::Keys`].
+    Keys {
+        /// What there is.
+        keys: KeyTables,
+    },
     /// It was done, or has begun.
     Done {
         /// A sentence about it.
@@ -265,6 +303,23 @@ pub enum Response {
         /// Why, for people.
         message: String,
     },
+}
+
+/// The keys of a connection, as Wireshark reads them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTables {
+    /// Lines of `ikev2_decryption_table`, one for each IKE SA.
+    pub ike: Vec<String>,
+    /// Lines of `esp_sa`, two for each child SA.
+    pub esp: Vec<String>,
+    /// What is missing, and why: sentences.
+    pub missing: Vec<String>,
+}
+
+impl std::fmt::Debug for KeyTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyTables(hidden)")
+    }
 }
 
 /// Why a request was refused.
@@ -366,6 +421,13 @@ mod tests {
             Request::Reset { connection: Some(name()) },
             Request::Events { follow: true, connection: None },
             Request::LogLevel { filter: "ike=debug".into(), seconds: Some(300) },
+            Request::Capture {
+                sides: vec![Side::Lan, Side::Wire],
+                connection: Some(name()),
+                filter: Filter { port: Some(443), ..Filter::default() },
+                snap: None,
+            },
+            Request::Keys { connection: name() },
         ] {
             let line = serde_json::to_vec(&request).expect("serializes");
             assert_eq!(Request::parse(&line).expect("parses"), request);
@@ -388,6 +450,12 @@ mod tests {
         assert_eq!(Target::of("berlin"), target("berlin", None));
         assert_eq!(Target::of("berlin/lan-2"), target("berlin", Some("lan-2")));
         assert_eq!(Target::of("berlin/"), target("berlin", Some("")));
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let keys = KeyTables { ike: vec!["5a5a".into()], ..KeyTables::default() };
+        assert_eq!(format!("{keys:?}"), "KeyTables(hidden)");
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::sys::label::{self, LabelRoom, Labels, in_addr, in6_addr};
 pub(crate) struct Envelope {
     name: Name,
     labels: Labels,
+    /// For whoever looks on.
+    from: Option<IpAddr>,
 }
 
 impl Envelope {
@@ -34,7 +36,12 @@ impl Envelope {
         if let Some(from) = from.filter(fits) {
             labels.source(from);
         }
-        Self { name: Name::of(to), labels }
+        Self { name: Name::of(to), labels, from }
+    }
+
+    /// Which of our addresses it leaves from, as far as that was said, and where it goes to.
+    pub(crate) fn ends(&self) -> (Option<IpAddr>, Option<SocketAddr>) {
+        (self.from, self.name.address(self.name.len()))
     }
 
     /// Where it goes to is an IPv6 address.

@@ -167,7 +167,10 @@ fn outcome(said: protocol::Response) -> (u16, String) {
         protocol::Response::Status { .. }
         | protocol::Response::Shown { .. }
         | protocol::Response::Explained { .. }
-        | protocol::Response::Events { .. } => (500, "the gateway said something else".to_owned()),
+        | protocol::Response::Events { .. }
+        | protocol::Response::Capturing { .. }
+        | protocol::Response::Packets { .. }
+        | protocol::Response::Keys { .. } => (500, "the gateway said something else".to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod bouncing;
+mod capture;
 mod case;
 mod certificates;
 mod chatter;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
     host::list(&mut list);
     operate::list(&mut list);
     packets::list(&mut list);
+    capture::list(&mut list);
     page::list(&mut list);
     service::list(&mut list);
     handed::list(&mut list);

@@ -26,6 +26,7 @@ mod corpora;
 mod crossing;
 mod crowd;
 mod deadlines;
+mod exposed;
 mod flood;
 mod fragments;
 mod golden;

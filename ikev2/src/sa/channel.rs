@@ -21,6 +21,7 @@ use crate::crypto::ppk;
 use crate::crypto::prf::Prf;
 use crate::crypto::sk::{Authentic, Fragment, Protection, claimed_fragment};
 use crate::crypto::suite::IkeSuite;
+use crate::endpoint::exposed::{ExposedKeys, Kept};
 use crate::error::DropReason;
 use crate::event::Path;
 use crate::registry::{ExchangeType, PayloadType};
@@ -54,6 +55,8 @@ pub(super) struct Channel {
     /// Whether and how large messages are cut, and what is here of those of the peer.
     pub(super) fragments: Fragments,
     protection: Protection,
+    /// Its keys as octets, if the embedder wants to see them.
+    exposed: Option<Box<Kept>>,
     /// What protected the last exchange, if that changed the keys: for repeats of it.
     before: Option<Protection>,
     window: Window,
@@ -131,6 +134,7 @@ impl Channel {
             sk_p_theirs,
             fragments: Fragments::none(),
             protection: Protection::new(&suite, keys, origin == Origin::Local),
+            exposed: None,
             before: None,
             window,
             outstanding: None,
@@ -152,7 +156,19 @@ impl Channel {
         next.nat_traversal = self.nat_traversal;
         next.fragments = self.fragments.successor();
         next.rtt = self.rtt;
+        next.exposed = self.exposed.is_some().then(|| Box::new(Kept::of(keys)));
         next
+    }
+
+    /// Keeps a copy of the keys if the embedder wants to see them.
+    pub(super) fn expose(&mut self, keys: &IkeKeys, cx: &Cx<'_>) {
+        self.exposed = cx.shared.config.expose_keys.then(|| Box::new(Kept::of(keys)));
+    }
+
+    /// The keys, if they are kept.
+    pub(super) fn exposed(&self) -> Option<ExposedKeys> {
+        let keys = self.exposed.as_ref()?;
+        Some(keys.exposed(self.header_spis(), self.suite))
     }
 
     /// The SPIs as every header has them: of the original initiator, of the original responder.
@@ -331,6 +347,7 @@ impl Channel {
         let local = self.origin == Origin::Local;
         let next = Protection::new(&self.suite, &keys, local);
         self.before = Some(std::mem::replace(&mut self.protection, next));
+        self.exposed = self.exposed.is_some().then(|| Box::new(Kept::of(&keys)));
         let (ours, theirs) =
             if local { (keys.sk_pi, keys.sk_pr) } else { (keys.sk_pr, keys.sk_pi) };
         (self.sk_d, self.sk_p_ours, self.sk_p_theirs) = (keys.sk_d, ours, theirs);

@@ -163,7 +163,7 @@ impl InitSent {
             self.shorten(CloseReason::Redirected { to }, cx);
             return (State::InitSent(self), Disposition::Accepted);
         }
-        match self.agree(header, path, &body, &config) {
+        match self.agree(header, path, &body, &config, cx) {
             Ok(agreed) => {
                 if config.live_children().next().is_none() && !agreed.announced.childless {
                     let reason = CloseReason::Protocol(NEEDS_A_CHILD);
@@ -247,6 +247,7 @@ impl InitSent {
         path: Path,
         body: &Body<'_>,
         config: &PeerConfig,
+        cx: &Cx<'_>,
     ) -> Result<Agreed, DropReason> {
         let (Some(sa), Some(ke), Some(nonce_r)) = (&body.sa, &body.ke, body.nonce) else {
             return Err(DropReason::Malformed);
@@ -263,6 +264,7 @@ impl InitSent {
         let keys = IkeKeys::initial(&suite, &g_ir, &self.nonce, nonce_r, self.ours, header.spi_r);
         let spis = (self.ours, header.spi_r);
         let mut channel = Channel::new(spis, Origin::Local, self.path, suite, &keys, 1);
+        channel.expose(&keys, cx);
         let found = nat::detect(body, spis, path);
         channel.nat_traversal = found.traversal;
         channel.nat_local = found.local;

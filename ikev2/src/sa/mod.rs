@@ -65,6 +65,7 @@ use self::window::Ticket;
 use crate::crypto::sk::Authentic;
 #[cfg(any(test, feature = "fuzz"))]
 use crate::crypto::sk::Fragment;
+use crate::endpoint::exposed::ExposedKeys;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
@@ -361,6 +362,18 @@ impl IkeSa {
             state.release(cx);
         }
         self.state = State::Closed;
+    }
+
+    /// Its keys, if they are kept for the embedder.
+    pub(crate) fn exposed(&self) -> Option<ExposedKeys> {
+        match &self.state {
+            State::IntermediateSent(state) => state.begun.channel.exposed(),
+            State::AuthSent(state) => state.channel.exposed(),
+            State::AuthAwaited(state) => state.channel.exposed(),
+            State::Established(state) => state.channel.exposed(),
+            State::Closing(state) => state.channel.exposed(),
+            State::InitSent(_) | State::Closed => None,
+        }
     }
 
     /// How long the peer takes to answer, where that is known.

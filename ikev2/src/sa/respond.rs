@@ -132,6 +132,7 @@ pub(crate) fn respond_to_init(
     let nonce_r = cx.nonce();
     let keys = IkeKeys::initial(&suite, &g_ir, nonce_i, &nonce_r, spis.0, spis.1);
     let mut channel = Channel::new((spi, spis.0), Origin::Remote, request.path, suite, &keys, 1);
+    channel.expose(&keys, cx);
     let found = nat::detect(&body, (spis.0, IkeSpi::ZERO), request.path);
     channel.nat_traversal = found.traversal;
     channel.nat_local = found.local;

@@ -33,6 +33,7 @@ pub(in crate::control) fn gateway() -> Gateway {
         cookie_threshold: 64,
         max_half_open: 1000,
         leak_protection: config::LeakProtection::Running,
+        allow_key_export: false,
         limits: config::Limits::default(),
         management_ip: None,
         public_addresses: Vec::new(),

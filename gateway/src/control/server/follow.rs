@@ -56,6 +56,18 @@ impl Server {
         }
     }
 
+    /// From its next answer on the client is sent packets.
+    pub(in crate::control) fn send_packets(&mut self, token: mio::Token) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.captures = true;
+        }
+    }
+
+    /// Whether a client has read what it was sent before; `None` if it is gone.
+    pub(in crate::control) fn is_ready(&self, token: mio::Token) -> Option<bool> {
+        self.clients.get(&token).map(|client| client.outbox.is_empty() && !client.asked)
+    }
+
     /// Tells those that follow and have read what they were told before.
     pub(in crate::control) fn feed(
         &mut self,

@@ -85,6 +85,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
+    use crate::status::capture::{Filter, Side};
 
     #[test]
     fn root_and_the_daemon_may_everything_others_may_look() {
@@ -116,6 +117,13 @@ mod tests {
             Request::Failover { connection: name(), to: None, probe: false },
             Request::Reset { connection: None },
             Request::LogLevel { filter: "trace".into(), seconds: None },
+            Request::Capture {
+                sides: vec![Side::Wire],
+                connection: None,
+                filter: Filter::default(),
+                snap: None,
+            },
+            Request::Keys { connection: name() },
         ];
         for request in acts {
             let Err(Response::Refused { kind, message }) = Rights::Look.check(request.clone())
