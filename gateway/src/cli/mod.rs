@@ -8,7 +8,8 @@
 //!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   ssh.rs       whether `down` ends the session of the one who types
-//!   screen.rs    how large a terminal is, and drawing on it again and again
+//!   screen.rs    how large a terminal is, and writing on it again and again
+//!   watch/       `status --watch`, the whole screen (feature `watch`)
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
 //!   init.rs      init                    a first configuration, by five questions
@@ -46,6 +47,8 @@ mod screen;
 mod show;
 mod ssh;
 mod status;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::fmt;
 use std::process::ExitCode;

@@ -27,7 +27,8 @@ pub(super) struct Status {
     /// Print a line for each connection, with tabs between
     #[arg(long, conflicts_with = "quiet")]
     plain: bool,
-    /// Again and again; every second or so many
+    /// Again and again; every second or so many. On a terminal the whole screen,
+    /// with charts and keys; `?` tells them
     #[arg(
         long,
         value_name = "SECONDS",
@@ -71,6 +72,10 @@ impl Status {
             None => print(&shown(socket, name, form)?),
             Some(seconds) => {
                 let pause = Duration::from_secs(seconds.into());
+                #[cfg(feature = "watch")]
+                if form == Form::Text && super::watch::is_possible() {
+                    return super::watch::run(socket, name, pause);
+                }
                 screen::watch(pause, form != Form::Text, || shown(socket, name, form))
             }
         }
