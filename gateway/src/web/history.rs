@@ -54,8 +54,9 @@ impl History {
         let newest: Vec<[u64; 2]> =
             ring.seconds.iter().rev().take(points.saturating_mul(each)).copied().collect();
         let mean = |some: &[[u64; 2]]| {
-            let [received, sent] =
-                some.iter().fold([0_u64; 2], |[a, b], [c, d]| [a.saturating_add(*c), b.saturating_add(*d)]);
+            let [received, sent] = some
+                .iter()
+                .fold([0_u64; 2], |[a, b], [c, d]| [a.saturating_add(*c), b.saturating_add(*d)]);
             let count = some.len().max(1) as u64;
             [received / count, sent / count]
         };
@@ -177,7 +178,11 @@ mod tests {
         history.0.insert("berlin".to_owned(), ring);
         assert_eq!(history.recent("berlin", 8, 1), [[10, 20], [20, 40], [30, 60], [40, 80]]);
         assert_eq!(history.recent("berlin", 1, 1), [[40, 80]], "the newest");
-        assert_eq!(history.recent("berlin", 8, 3), [[10, 20], [30, 60]], "the oldest of one second");
+        assert_eq!(
+            history.recent("berlin", 8, 3),
+            [[10, 20], [30, 60]],
+            "the oldest of one second"
+        );
     }
 
     #[test]

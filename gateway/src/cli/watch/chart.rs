@@ -38,23 +38,22 @@ pub(super) fn draw(view: &View, area: Rect, buffer: &mut Buffer) {
     for (place, (area, word, paint)) in sides.into_iter().enumerate() {
         let of = |pair: &[u64; 2]| pair.get(place).copied().unwrap_or(0);
         let side: Vec<u64> = points.iter().map(of).collect();
-        let title = format!("{name} {word} {}", words::rate(of(&now)));
+        // Of seconds: that of the means below would be less than what is said of now.
+        let seconds = view.history.recent(name, points.len() * each, 1);
+        let most = seconds.iter().map(of).max().unwrap_or(0);
+        let title = format!("{name} {word} {}, most {}", words::rate(of(&now)), words::rate(most));
         one(&title, &side, each, colour(view, paint), area, buffer);
     }
 }
 
 fn one(title: &str, points: &[u64], each: usize, style: Style, area: Rect, buffer: &mut Buffer) {
     let axis = u16::from(area.height >= 4);
-    let [top, bars, below] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Fill(1),
-        Constraint::Length(axis),
-    ])
-    .areas(area);
+    let [top, bars, below] =
+        Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(axis)])
+            .areas(area);
     let room = usize::from(area.width);
     let most = points.iter().copied().max().unwrap_or(0);
-    let title = format!("{title}, most {}", words::rate(most));
-    Line::styled(cut(&title, room), Style::new().add_modifier(Modifier::BOLD)).render(top, buffer);
+    Line::styled(cut(title, room), Style::new().add_modifier(Modifier::BOLD)).render(top, buffer);
     // The newest at the right; nothing where nothing is known.
     let unknown = room.saturating_sub(points.len());
     let data = std::iter::repeat_n(None, unknown).chain(points.iter().copied().map(Some));

@@ -121,7 +121,8 @@ fn keys(view: &View, width: u16) -> Line<'static> {
 
 /// All keys, over the middle of the body.
 fn help(body: Rect, buffer: &mut Buffer) {
-    let width = (HELP.iter().map(|line| length(line)).max().unwrap_or(0) + 4).min(body.width.into());
+    let width =
+        (HELP.iter().map(|line| length(line)).max().unwrap_or(0) + 4).min(body.width.into());
     let height = (HELP.len() + 2).min(body.height.into());
     let [area] = Layout::horizontal([Constraint::Length(small(width))])
         .flex(ratatui::layout::Flex::Center)

@@ -86,7 +86,8 @@ impl Columns {
         let longest_peer = widest(&|one| length(&peer(&one.peer, false))).max(length(PEER));
         let peer = if narrow { 0 } else { take(longest_peer.min(22), 12) };
         let rtt = if narrow { 0 } else { take(RTT, RTT + 12) };
-        let spark = take(MOST_SPARK, 10) / 2;
+        // Each has a gap to its rate.
+        let spark = (take(MOST_SPARK, 10) / 2).saturating_sub(1);
         Self { room, name, state, peer, spark, rtt }
     }
 
@@ -97,7 +98,11 @@ impl Columns {
             said = format!("{said} {}", fit(PEER, self.peer));
         }
         for word in ["IN", "OUT"] {
-            said = format!("{said} {:spark$}{word:>RATE$}", "", spark = self.spark);
+            said = format!(
+                "{said} {:gap$}{word:>RATE$}",
+                "",
+                gap = self.spark + usize::from(self.spark > 0)
+            );
         }
         if self.rtt > 0 {
             said = format!("{said} {:>1$}", "RTT", self.rtt);
@@ -135,11 +140,12 @@ impl Columns {
     fn rates(&self, view: &View, connection: &ConnectionStatus, spans: &mut Vec<Span<'static>>) {
         let carries = matches!(connection.state, State::Up | State::Degraded);
         let points = view.history.recent(&connection.name, self.spark.max(1), EACH);
-        let [received, sent] = view.history.recent(&connection.name, 1, 1).pop().unwrap_or_default();
+        let [received, sent] =
+            view.history.recent(&connection.name, 1, 1).pop().unwrap_or_default();
         for (place, now) in [received, sent].into_iter().enumerate() {
             let side: Vec<u64> =
                 points.iter().map(|pair| pair.get(place).copied().unwrap_or(0)).collect();
-            let drawn = if self.spark > 0 { spark(&side, self.spark) } else { String::new() };
+            let drawn = if self.spark > 0 { spark(&side, self.spark) + " " } else { String::new() };
             let now = if carries { words::rate(now) } else { String::new() };
             spans.push(Span::raw(format!(" {drawn}{now:>RATE$}")));
         }
@@ -155,7 +161,9 @@ impl Columns {
         said.extend(failed.map(|one| format!("    └ {} does not answer", one.target)));
         if is_chosen {
             let warnings = connection.warning_details.iter();
-            said.extend(warnings.map(|one| format!("    ! {} {}. Fix: {}.", one.code, one.title, one.fix)));
+            said.extend(
+                warnings.map(|one| format!("    ! {} {}. Fix: {}.", one.code, one.title, one.fix)),
+            );
         }
         let lines = said.iter().flat_map(|line| {
             if is_chosen {

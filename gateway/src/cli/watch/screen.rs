@@ -36,8 +36,14 @@ pub(in crate::cli) fn is_possible() -> bool {
 /// The terminal.
 pub(super) struct Screen {
     terminal: Terminal<TermionBackend<io::Stdout>>,
-    before: Termios,
+    before: Arc<Before>,
     ended: Arc<AtomicBool>,
+}
+
+/// What the terminal goes back to, once: after a panic the cursor would be put over what it said.
+struct Before {
+    termios: Termios,
+    is_back: AtomicBool,
 }
 
 /// What ended a wait.
@@ -64,15 +70,16 @@ impl Screen {
         }
         // Only so that it interrupts `poll`.
         signal_hook::flag::register(SIGWINCH, Arc::default())?;
-        let before = tcgetattr(io::stdin())?;
+        let termios = tcgetattr(io::stdin())?;
         let terminal = Terminal::new(TermionBackend::new(io::stdout()))?;
-        let mut raw = before.clone();
+        let mut raw = termios.clone();
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        let screen = Self { terminal, before, ended };
-        let (before, usual) = (screen.before.clone(), panic::take_hook());
+        let before = Arc::new(Before { termios, is_back: AtomicBool::new(false) });
+        let screen = Self { terminal, before: Arc::clone(&before), ended };
+        let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            restore(&before);
+            before.restore();
             usual(info);
         }));
         write(ENTER)?;
@@ -93,8 +100,10 @@ impl Screen {
     /// What the system says.
     pub(super) fn wait(&self, wake: &UnixStream) -> io::Result<Woken> {
         let stdin = io::stdin();
-        let mut watched =
-            [PollFd::new(&stdin, PollFlags::IN), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
+        let mut watched = [
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
+        ];
         let polled = poll(&mut watched, Some(&PATIENCE));
         if self.ended.load(Ordering::Relaxed) {
             return Ok(Woken::Ended);
@@ -119,19 +128,23 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        restore(&self.before);
+        self.before.restore();
+    }
+}
+
+impl Before {
+    fn restore(&self) {
+        if !self.is_back.swap(true, Ordering::Relaxed) {
+            // There is nobody to tell if that fails.
+            let _ = write(LEAVE);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.termios);
+        }
     }
 }
 
 /// What was typed. An escape with nothing behind it is the key; terminals write the sequences of other keys at once.
 pub(super) fn keys(octets: &[u8]) -> Vec<Key> {
     octets.keys().map_while(Result::ok).collect()
-}
-
-fn restore(before: &Termios) {
-    // There is nobody to tell if that fails.
-    let _ = write(LEAVE);
-    let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
 }
 
 fn write(sequence: &str) -> io::Result<()> {
