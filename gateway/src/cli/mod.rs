@@ -17,6 +17,7 @@
 //!   port.rs      import, export          configurations of other programs
 //!   explain.rs   explain                    the way that a packet would take
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
+//!   bundle/      bundle                     all of it in one file, for those who help
 //!   ping.rs      ping, traceroute           through a tunnel
 //!   metrics.rs   metrics
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
@@ -27,6 +28,7 @@
 //! A new command is a file with a struct of its options, whose `run` does it, and one line in `commands!` below.
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
+mod bundle;
 mod client;
 mod completions;
 mod doctor;
@@ -123,6 +125,7 @@ commands! {
     Failover: failover::Failover,
     Explain: explain::Explain,
     Doctor: doctor::Doctor,
+    Bundle: bundle::Bundle,
     Ping: ping::Ping,
     Traceroute: ping::Traceroute,
     Demo: offline::Demo,

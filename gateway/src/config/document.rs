@@ -52,6 +52,12 @@ impl<'t> Document<'t> {
     }
 }
 
+/// The text of a file with everything masked that is or may be a secret, also where it is no TOML.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let document = Document::parse(PathBuf::new(), text, &mut Findings::default());
+    document.source.text().to_owned()
+}
+
 fn duplicate_key(place: &Place) -> Diagnostic {
     let key = place.source.text().get(place.span.clone()).unwrap_or("").to_owned();
     Diagnostic::at(Code::Duplicate, place, format!("`{key}` is defined twice"))
