@@ -752,7 +752,7 @@ fn terminals_get_what_they_can_show() {
             <= 60),
         "{narrow}"
     );
-    // In the background of its terminal, as `timeout` puts it: no keys can be read there.
+    // This terminal does not know its size, as a serial line: no whole screen.
     let watched = typed("timeout -s INT 1.5 ", "status --watch");
     assert!(
         watched.starts_with("\u{1b}[2J\u{1b}[H") && watched.contains("\u{1b}[K"),
@@ -774,7 +774,7 @@ fn watching_on_a_terminal_is_a_screen_that_is_left_as_it_was() {
     let socket = daemon.place.path("fake.sock");
     let tmux = Tmux::start(&daemon.place);
     let watch = format!("{} status --watch --control {}", text(program()), text(&socket));
-    tmux.types(&["NO_COLOR=1 ", &watch, "; stty -a | grep -o ' .*icanon'; echo left", "Enter"]);
+    tmux.types(&["NO_COLOR=1 ", &watch, "; stty -a | grep -o ' .*icanon'; echo left-$?", "Enter"]);
     let shown = tmux.shows("▶ paris");
     assert!(shown.contains("E1001 peer-init-unreachable") && shown.contains("q quit"), "{shown}");
     tmux.types(&["Enter"]);
@@ -791,7 +791,7 @@ fn watching_on_a_terminal_is_a_screen_that_is_left_as_it_was() {
     fs::rename(&away, &socket).expect("comes back");
     tmux.shows_no("no answer for");
     tmux.types(&["C-c"]);
-    let left = tmux.shows("left\n");
+    let left = tmux.shows("left-0");
     assert!(left.contains(" icanon") && !left.contains("q quit"), "{left}");
     daemon.place = Place::new();
 }

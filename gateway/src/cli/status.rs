@@ -15,7 +15,7 @@ use crate::status::{ConnectionStatus, Snapshot, State};
 /// Show the state of all connections, or everything about one
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --watch=5\n  s2s-gw status --plain | cut -f 1,2\n  s2s-gw status --quiet berlin && echo up"
+    after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --watch=5\n  s2s-gw status --plain | cut -f 1,2\n  s2s-gw status --quiet berlin && echo up\n\nOn a terminal --watch takes the whole screen, with charts; `?` shows its keys."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Status {
@@ -27,8 +27,7 @@ pub(super) struct Status {
     /// Print a line for each connection, with tabs between
     #[arg(long, conflicts_with = "quiet")]
     plain: bool,
-    /// Again and again; every second or so many. On a terminal the whole screen,
-    /// with charts and keys; `?` tells them
+    /// Again and again; every second or so many
     #[arg(
         long,
         value_name = "SECONDS",

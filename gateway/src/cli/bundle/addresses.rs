@@ -212,9 +212,9 @@ impl Addresses {
     }
 }
 
-/// Beginnings that stay, and that nothing else gets: family, length, bits. 127/8, 169.254/16, 224/3; ff00::/8, fe80::/10.
+/// Beginnings that stay, and that nothing else gets: family, length, bits. 127/8, 169.254/16, 224/3; ff00::/8, fe80::/64.
 const KEPT: [(u8, u8, u128); 5] =
-    [(32, 8, 127), (32, 16, 0xa9fe), (32, 3, 7), (128, 8, 0xff), (128, 10, 0xfe80 >> 6)];
+    [(32, 8, 127), (32, 16, 0xa9fe), (32, 3, 7), (128, 8, 0xff), (128, 64, 0xfe80 << 48)];
 
 /// How often the coins are thrown at most.
 const ATTEMPTS: usize = 200;

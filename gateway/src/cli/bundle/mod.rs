@@ -35,7 +35,7 @@ use masks::Masks;
     after_help = "Examples:\n  s2s-gw bundle\n  s2s-gw bundle --anonymize -o case-4711.tar.gz\n\nLook into it before you send it: tar -xzf FILE. Takes some seconds, since it asks\npeers as `s2s-gw doctor` does. Works without a daemon, too, and says what is\nmissing then."
 )]
 pub(super) struct Bundle {
-    /// Other addresses, names and identities, the same ones in all of it
+    /// Other names, addresses and identities, alike everywhere
     #[arg(long)]
     anonymize: bool,
     /// Where to, by default s2s-gw-bundle-TIME.tar.gz here

@@ -7,8 +7,8 @@
 //!   screen.rs  the terminal: raw, its other screen, and back, also after a panic or a signal
 //! ```
 //!
-//! All facts are those of `status --json` and `events`. Where stdout or stdin is no terminal, or one that cannot move its cursor,
-//! or this process may not touch it (started in the background), `cli/screen.rs` writes text instead.
+//! All facts are those of `status --json` and `events`. Where stdout or stdin is no terminal, or one that cannot move its cursor
+//! or does not know its size, or is not ours (started in the background), `cli/screen.rs` writes text instead.
 
 mod chart;
 mod detail;

@@ -19,7 +19,7 @@ use ratatui::backend::TermionBackend;
 use ratatui::termion::event::Key;
 use ratatui::termion::input::TermRead as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 
 use super::super::output::is_dumb;
@@ -30,7 +30,9 @@ use super::view::View;
 pub(in crate::cli) fn is_possible() -> bool {
     let (stdin, stdout) = (io::stdin(), io::stdout());
     let is_ours = tcgetpgrp(&stdin).is_ok_and(|group| group == rustix::process::getpgrp());
-    stdin.is_terminal() && stdout.is_terminal() && !is_dumb() && is_ours
+    // A serial line does not know its size.
+    let has_size = tcgetwinsize(&stdout).is_ok_and(|size| size.ws_col > 0 && size.ws_row > 0);
+    stdin.is_terminal() && stdout.is_terminal() && !is_dumb() && is_ours && has_size
 }
 
 /// The terminal.

@@ -61,7 +61,7 @@ fn the_list_has_the_worst_first_with_reason_and_fix() {
     let lines: Vec<&str> = shown.lines().collect();
     assert!(lines[0].starts_with("fra1 0.1.0  up 3d04h"), "{shown}");
     assert!(lines[0].ends_with("2 connections: 1 up, 1 down"), "{shown}");
-    assert!(lines[2].starts_with("▶ paris   ○ down"), "{shown}");
+    assert!(lines[2].starts_with("▶ paris  ○ down"), "{shown}");
     assert!(shown.contains("└ E1003 proposal-mismatch-ike: no IKE proposal"), "{shown}");
     assert!(shown.contains("Fix: add one of ours on the"), "{shown}");
     let berlin = lines.iter().find(|line| line.starts_with("  berlin")).expect("a row");
