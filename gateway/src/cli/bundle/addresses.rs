@@ -45,7 +45,7 @@ pub(super) fn find(text: &str) -> Vec<(Range<usize>, Thing)> {
 
 /// The addresses in a run of hexadecimal digits, dots and colons.
 fn in_run(text: &str, run: Range<usize>, found: &mut Vec<(Range<usize>, Thing)>) {
-    let word = |at: Option<&u8>| at.is_some_and(|octet| octet.is_ascii_alphanumeric());
+    let word = |at: Option<&u8>| at.is_some_and(u8::is_ascii_alphanumeric);
     let octets = text.as_bytes();
     let is_joined =
         word(run.start.checked_sub(1).and_then(|at| octets.get(at))) || word(octets.get(run.end));

@@ -57,15 +57,18 @@ impl Place {
         let written = pack(partial, entries, now).and_then(|size| self.put().map(|()| size));
         written.map_err(|error| {
             let _ = fs::remove_file(&self.partial);
-            match error.kind() {
-                io::ErrorKind::AlreadyExists => is_there(&self.file),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
-                    "cannot write {shown}: there is no room left on that disk, and nothing was kept; give another place with `-o FILE`"
-                ),
-                _ => format!(
-                    "cannot write {shown}: {error}; nothing was kept, give another place with `-o FILE`"
-                ),
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                return is_there(&self.file);
             }
+            let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+            let why = if full.contains(&error.kind()) {
+                "there is no room left on that disk".to_owned()
+            } else {
+                error.to_string()
+            };
+            format!(
+                "cannot write {shown}: {why}; nothing was kept, give another place with `-o FILE`"
+            )
         })
     }
 

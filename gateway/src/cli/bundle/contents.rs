@@ -53,11 +53,8 @@ pub(super) fn collect(file: &Path, daemon: &Daemon, progress: &mut dyn FnMut(&st
         "program, daemon, kernel, host",
         as_json(&host::version(known().ok().map(|snapshot| snapshot.version.as_str()))),
     )];
-    let mut running = None;
-    let effective = shown(daemon, Topic::Config).map(|table| {
-        running = table.get("config").cloned();
-        table
-    });
+    let effective = shown(daemon, Topic::Config);
+    let running = effective.as_ref().ok().and_then(|table| table.get("config").cloned());
     let about = "the configuration in force";
     entries.push(Entry::new("config/running.json", about, effective.and_then(|it| as_json(&it))));
     let (files, secrets) = configured(file, &mut entries);

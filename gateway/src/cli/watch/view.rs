@@ -140,6 +140,10 @@ impl View {
     }
 
     /// What a key does.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a terminal has more keys than mean something"
+    )]
     pub(super) fn key(&mut self, key: Key) -> Step {
         if key == Key::Ctrl('c') {
             return Step::Leave;
@@ -160,7 +164,7 @@ impl View {
                 self.page = Page::List;
                 self.is_typing = true;
             }
-            Key::Char('\n' | '\r') | Key::Right | Key::Char('l') => self.open(),
+            Key::Char('\n' | '\r' | 'l') | Key::Right => self.open(),
             Key::Esc | Key::Left | Key::Backspace => self.back(),
             other => {
                 if let Some(steps) = steps(other) {
@@ -171,6 +175,10 @@ impl View {
         Step::Stay
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a terminal has more keys than mean something"
+    )]
     fn type_in(&mut self, key: Key) {
         match key {
             Key::Char('\n' | '\r') => self.is_typing = false,
@@ -248,6 +256,7 @@ impl View {
 }
 
 /// How far a key goes.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a terminal has more keys than mean something")]
 fn steps(key: Key) -> Option<isize> {
     match key {
         Key::Down | Key::Char('j') => Some(1),
