@@ -12,6 +12,12 @@ use gateway::status::protocol::{RefusalKind, Request, Response, Topic};
 use gateway::status::show::Table;
 use serde_json::Value;
 
+#[path = "cli/bundle.rs"]
+mod bundle;
+#[cfg(feature = "watch")]
+#[path = "cli/watch.rs"]
+mod watch;
+
 struct Place {
     directory: tempfile::TempDir,
 }
@@ -754,6 +760,7 @@ fn terminals_get_what_they_can_show() {
             <= 60),
         "{narrow}"
     );
+    // This terminal does not know its size, as a serial line: no whole screen.
     let watched = typed("timeout -s INT 1.5 ", "status --watch");
     assert!(
         watched.starts_with("\u{1b}[2J\u{1b}[H") && watched.contains("\u{1b}[K"),

@@ -14,6 +14,8 @@
 mod host;
 mod tunnel;
 
+pub(super) use tunnel::sample;
+
 use std::path::{Path, PathBuf};
 
 use super::client::{Daemon, unknown};
@@ -45,6 +47,22 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(self) -> Outcome {
+        let found = self.checkup()?;
+        let text = if self.json { json_line(&found)? } else { found.text(explain::look()) };
+        let printed = print(&text);
+        if found.healthy { printed } else { printed.and(Err(Failure::silent(Code::Failed))) }
+    }
+
+    /// Of everything that this daemon and this file have.
+    pub(super) const fn of_all(config: PathBuf, daemon: Daemon) -> Self {
+        Self { name: None, config, json: true, daemon }
+    }
+
+    /// All that is found, in order.
+    ///
+    /// # Errors
+    /// No such connection; a daemon of another version.
+    pub(super) fn checkup(&self) -> Result<Checkup, Failure> {
         let asked = client::ask(&self.daemon.control, &Request::Status);
         let snapshot = match asked {
             Ok(Response::Status { snapshot }) => Ok(*snapshot),
@@ -70,10 +88,7 @@ impl Doctor {
                 findings.extend(tunnel::look(&self.daemon, snapshot, connection));
             }
         }
-        let found = Checkup::of(ordered(findings), running.is_some());
-        let text = if self.json { json_line(&found)? } else { found.text(explain::look()) };
-        let printed = print(&text);
-        if found.healthy { printed } else { printed.and(Err(Failure::silent(Code::Failed))) }
+        Ok(Checkup::of(ordered(findings), running.is_some()))
     }
 }
 

@@ -8,7 +8,8 @@
 //!   reload.rs    reload                     put the configuration file in force, or say what that would do
 //!   client.rs    up, down, redirect ..      ask the daemon over its control socket
 //!   ssh.rs       whether `down` ends the session of the one who types
-//!   screen.rs    how large a terminal is, and drawing on it again and again
+//!   screen.rs    how large a terminal is, and writing on it again and again
+//!   watch/       `status --watch`, the whole screen (feature `watch`)
 //!   events.rs    events, logs               what happened, and what happens
 //!   failover.rs  failover
 //!   init.rs      init                    a first configuration, by five questions
@@ -18,6 +19,7 @@
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
 //!   capture.rs   capture                    packets, as a file for Wireshark
 //!   keys.rs      keys                       what Wireshark needs to decrypt them
+//!   bundle/      bundle                     all of it in one file, for those who help
 //!   ping.rs      ping, traceroute           through a tunnel
 //!   metrics.rs   metrics
 //!   output.rs    stdout, stderr, colours, lines of 80 columns
@@ -29,6 +31,7 @@
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
 mod capture;
+mod bundle;
 mod client;
 mod completions;
 mod doctor;
@@ -50,6 +53,8 @@ mod screen;
 mod show;
 mod ssh;
 mod status;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -126,6 +131,7 @@ commands! {
     Doctor: doctor::Doctor,
     Capture: capture::Capture,
     Keys: keys::Keys,
+    Bundle: bundle::Bundle,
     Ping: ping::Ping,
     Traceroute: ping::Traceroute,
     Demo: offline::Demo,

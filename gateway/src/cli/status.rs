@@ -15,7 +15,7 @@ use crate::status::{ConnectionStatus, Snapshot, State};
 /// Show the state of all connections, or everything about one
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --watch=5\n  s2s-gw status --plain | cut -f 1,2\n  s2s-gw status --quiet berlin && echo up"
+    after_help = "Examples:\n  s2s-gw status\n  s2s-gw status berlin\n  s2s-gw status --watch=5\n  s2s-gw status --plain | cut -f 1,2\n  s2s-gw status --quiet berlin && echo up\n\nOn a terminal --watch takes the whole screen, with charts; `?` shows its keys."
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Status {
@@ -71,6 +71,10 @@ impl Status {
             None => print(&shown(socket, name, form)?),
             Some(seconds) => {
                 let pause = Duration::from_secs(seconds.into());
+                #[cfg(feature = "watch")]
+                if form == Form::Text && super::watch::is_possible() {
+                    return super::watch::run(socket, name, pause);
+                }
                 screen::watch(pause, form != Form::Text, || shown(socket, name, form))
             }
         }

@@ -52,6 +52,25 @@ impl<'t> Document<'t> {
     }
 }
 
+/// The text of a file with everything masked that is or may be a secret, also where it is no TOML. A string stays one: where it
+/// was TOML it still is.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let document = Document::parse(PathBuf::new(), text, &mut Findings::default());
+    let masked = document.source.text();
+    let mut result = String::with_capacity(masked.len());
+    let mut pairs = text.chars().zip(masked.chars()).peekable();
+    let mut was_masked = false;
+    while let Some((original, shown)) = pairs.next() {
+        let is_masked = original != shown;
+        let ends = pairs.peek().is_none_or(|(original, shown)| original == shown);
+        let is_quote = matches!(original, '"' | '\'');
+        let is_kept = is_masked && is_quote && (ends || !was_masked);
+        result.push(if is_kept { original } else { shown });
+        was_masked = is_masked;
+    }
+    result
+}
+
 fn duplicate_key(place: &Place) -> Diagnostic {
     let key = place.source.text().get(place.span.clone()).unwrap_or("").to_owned();
     Diagnostic::at(Code::Duplicate, place, format!("`{key}` is defined twice"))
@@ -156,6 +175,19 @@ mod tests {
     fn shown(text: &str) -> String {
         let document = Document::parse("f".into(), text, &mut Findings::default());
         document.source.text().to_owned()
+    }
+
+    #[test]
+    fn a_file_without_its_secrets_is_still_one() {
+        let text = "[gateway]\nname = \"x\"\n[http]\nadmin_token = { inline = \"s3cr\\\"et\" }\n[connection.a]\npsk = { inline = 'other' }\n";
+        let shown = without_secrets(text);
+        assert!(
+            !shown.contains("s3cr") && !shown.contains("et\\") && !shown.contains("other"),
+            "{shown}"
+        );
+        assert!(shown.contains("inline = '*****'"), "{shown}");
+        assert!(shown.parse::<toml::Table>().is_ok(), "{shown}");
+        assert!(!without_secrets("[http\nadmin_token = { inline = \"s3cret\"").contains("s3cret"));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod value;
 pub(crate) use address::is_host;
 pub use auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 pub use codes::Code;
+pub(crate) use document::without_secrets;
 pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{

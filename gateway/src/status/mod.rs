@@ -220,6 +220,19 @@ impl State {
         }
     }
 
+    /// How much it deserves to be looked at: the greater, the sooner.
+    pub(crate) const fn badness(self) -> u8 {
+        match self {
+            Self::Error => 6,
+            Self::Down => 5,
+            Self::Degraded => 4,
+            Self::Connecting => 3,
+            Self::Up => 2,
+            Self::Waiting => 1,
+            Self::Disabled => 0,
+        }
+    }
+
     /// The same in the words of OpenStack VPNaaS.
     #[must_use]
     pub const fn vpnaas(self) -> &'static str {

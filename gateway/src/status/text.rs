@@ -18,8 +18,10 @@ mod tests;
 use std::time::Duration;
 
 pub use detail::detail;
-pub(super) use fold::hanging;
+pub(crate) use fold::hanging;
 pub use overview::overview;
+#[cfg(feature = "watch")]
+pub(crate) use overview::{counts, glyph, peer, sentence};
 pub use plain::plain;
 pub use table::{table, toml};
 

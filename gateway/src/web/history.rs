@@ -11,7 +11,7 @@ use crate::status::{ConnectionStatus, Snapshot};
 
 /// Of all connections, by name.
 #[derive(Debug, Default)]
-pub(super) struct History(BTreeMap<String, Ring>);
+pub(crate) struct History(BTreeMap<String, Ring>);
 
 /// Of one connection.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Flow {
 
 impl History {
     /// Takes what was counted up to this snapshot.
-    pub(super) fn note(&mut self, snapshot: &Snapshot) {
+    pub(crate) fn note(&mut self, snapshot: &Snapshot) {
         let millis = snapshot.time.as_millisecond();
         self.0.retain(|name, _| snapshot.connections.iter().any(|one| one.name == *name));
         for connection in &snapshot.connections {
@@ -45,6 +45,24 @@ impl History {
 
     pub(super) fn of(&self, name: &str) -> Flow {
         self.0.get(name).map(Ring::flow).unwrap_or_default()
+    }
+
+    /// The last so many means of so many seconds each, received and sent, the newest last; none for what is not known yet.
+    #[cfg(feature = "watch")]
+    pub(crate) fn recent(&self, name: &str, points: usize, each: usize) -> Vec<[u64; 2]> {
+        let Some(ring) = self.0.get(name) else { return Vec::new() };
+        let newest: Vec<[u64; 2]> =
+            ring.seconds.iter().rev().take(points.saturating_mul(each)).copied().collect();
+        let mean = |some: &[[u64; 2]]| {
+            let [received, sent] = some
+                .iter()
+                .fold([0_u64; 2], |[a, b], [c, d]| [a.saturating_add(*c), b.saturating_add(*d)]);
+            let count = some.len().max(1) as u64;
+            [received / count, sent / count]
+        };
+        let mut means: Vec<[u64; 2]> = newest.chunks(each.max(1)).map(mean).collect();
+        means.reverse();
+        means
     }
 }
 
@@ -146,6 +164,25 @@ mod tests {
         assert!(flow.received.iter().all(|rate| *rate == 10), "{flow:?}");
         ring.note(10_000_000, [20_000, 0]);
         assert_eq!(ring.seconds.len(), SECONDS, "after a long sleep, too");
+    }
+
+    #[test]
+    #[cfg(feature = "watch")]
+    fn the_last_points_are_means_of_what_is_known() {
+        let mut history = History::default();
+        assert!(history.recent("berlin", 4, 2).is_empty());
+        let mut ring = Ring::default();
+        for (second, total) in [(0_i64, 0_u64), (1, 10), (2, 30), (3, 60), (4, 100)] {
+            ring.note(second * 1000, [total, 2 * total]);
+        }
+        history.0.insert("berlin".to_owned(), ring);
+        assert_eq!(history.recent("berlin", 8, 1), [[10, 20], [20, 40], [30, 60], [40, 80]]);
+        assert_eq!(history.recent("berlin", 1, 1), [[40, 80]], "the newest");
+        assert_eq!(
+            history.recent("berlin", 8, 3),
+            [[10, 20], [30, 60]],
+            "the oldest of one second"
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@
 
 mod access;
 mod api;
-mod history;
+pub(crate) mod history;
 mod http;
 mod hub;
 mod line;

@@ -384,7 +384,7 @@ fn samples(daemon: &Daemon, connection: &ConnectionStatus, trial: Option<&Trial>
 }
 
 /// The first host of the first network.
-fn sample(networks: &[String]) -> Option<IpAddr> {
+pub(in crate::cli) fn sample(networks: &[String]) -> Option<IpAddr> {
     networks.iter().find_map(|text| text.parse::<IpNet>().ok()?.hosts().next())
 }
 

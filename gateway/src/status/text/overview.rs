@@ -65,6 +65,12 @@ fn headline(snapshot: &Snapshot) -> String {
     if !snapshot.external.is_empty() {
         let _ = write!(text, "  {}", snapshot.external.join(" · "));
     }
+    let _ = write!(text, "   {}", counts(snapshot));
+    text
+}
+
+/// `2 connections: 1 up, 1 down`
+pub(crate) fn counts(snapshot: &Snapshot) -> String {
     let count = snapshot.connections.len();
     let mut parts = Vec::new();
     for state in [
@@ -83,8 +89,7 @@ fn headline(snapshot: &Snapshot) -> String {
     }
     let plural = if count == 1 { "" } else { "s" };
     let colon = if parts.is_empty() { "" } else { ": " };
-    let _ = write!(text, "   {count} connection{plural}{colon}{}", parts.join(", "));
-    text
+    format!("{count} connection{plural}{colon}{}", parts.join(", "))
 }
 
 /// A column that a table may have.
@@ -256,7 +261,7 @@ fn cell(connection: &ConnectionStatus, column: Column, detail: Detail) -> String
     }
 }
 
-const fn glyph(state: State) -> &'static str {
+pub(crate) const fn glyph(state: State) -> &'static str {
     match state {
         State::Up => "●",
         State::Degraded | State::Connecting => "◐",
@@ -268,7 +273,7 @@ const fn glyph(state: State) -> &'static str {
 
 /// `ber-a 198.51.100.20 (NAT)`: the beginning of its name and its address; a port that is none of IKE's; the configured names
 /// while nobody answered.
-fn peer(peer: &PeerStatus, named: bool) -> String {
+pub(crate) fn peer(peer: &PeerStatus, named: bool) -> String {
     let Some(active) = &peer.active else { return peer.configured.join(", ") };
     let mut text = String::new();
     if let ([name], true) = (peer.configured.as_slice(), named)
@@ -319,7 +324,7 @@ fn short(network: &str) -> String {
 }
 
 /// `alert: message. Retry in 12s. Fix: ..`
-fn sentence(reason: &Reason, connection: &ConnectionStatus) -> String {
+pub(crate) fn sentence(reason: &Reason, connection: &ConnectionStatus) -> String {
     let mut text = format!("{} {}: {}.", reason.code, reason.alert, reason.message);
     if let Some(seconds) = connection.retry_in_seconds {
         let _ = write!(text, " Retry in {}.", words::seconds(seconds));

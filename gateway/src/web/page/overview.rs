@@ -76,20 +76,8 @@ fn id(connection: &ConnectionStatus) -> String {
 /// The worst first, then as configured.
 fn sorted(snapshot: &Snapshot) -> Vec<&ConnectionStatus> {
     let mut all: Vec<&ConnectionStatus> = snapshot.connections.iter().collect();
-    all.sort_by_key(|connection| Reverse(badness(connection.state)));
+    all.sort_by_key(|connection| Reverse(connection.state.badness()));
     all
-}
-
-const fn badness(state: State) -> u8 {
-    match state {
-        State::Error => 6,
-        State::Down => 5,
-        State::Degraded => 4,
-        State::Connecting => 3,
-        State::Up => 2,
-        State::Waiting => 1,
-        State::Disabled => 0,
-    }
 }
 
 fn fits(connection: &ConnectionStatus, filter: &str) -> bool {
