@@ -18,7 +18,7 @@ mod tests;
 use std::time::Duration;
 
 pub use detail::detail;
-pub(super) use fold::hanging;
+pub(crate) use fold::hanging;
 pub use overview::overview;
 pub use plain::plain;
 pub use table::{table, toml};

@@ -13,7 +13,7 @@ pub(super) fn lines(text: &str, columns: Option<usize>) -> String {
 }
 
 /// One line in several, without the last line end; all but the first are indented so far.
-pub(in crate::status) fn hanging(line: &str, columns: usize, indent: usize) -> String {
+pub(crate) fn hanging(line: &str, columns: usize, indent: usize) -> String {
     let mut folded = String::new();
     let mut column = 0;
     let mut gap = 0;
