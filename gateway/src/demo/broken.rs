@@ -24,6 +24,7 @@ use super::story::Setting;
 use super::topology::{SITE_A, SITE_B, Topology, inside};
 use super::{DemoError, During as _};
 use crate::clock;
+use crate::status::diagnosis::Checkup;
 use crate::status::{ConnectionStatus, State};
 
 /// What was found, for programs.
@@ -34,7 +35,7 @@ struct Found {
     /// The code that the gateway gives it.
     code: String,
     /// What `doctor --json` says while it is there.
-    doctor: serde_json::Value,
+    doctor: Option<Checkup>,
     /// Pings that came back before it was mended, of so many.
     before: (u32, u32),
     /// And after.
@@ -67,7 +68,7 @@ pub(super) fn tell(
     let found = Found { fault: plan.word, ..Found::default() };
     let mut tale = Tale { setting, stage, topology, shell, plan, left, right, found };
     tale.shows()?;
-    tale.speaks()?;
+    tale.speaks(fault)?;
     tale.mend(fault, directory)?;
     let Tale { left, right, found, .. } = tale;
     let doubts = found.doubts();
@@ -81,7 +82,7 @@ pub(super) fn tell(
 impl Found {
     fn doubts(&self) -> Vec<String> {
         let suspicions = [
-            (self.code.is_empty(), "no code was given to the fault".to_owned()),
+            (self.code.is_empty(), "the doctor did not name the fault".to_owned()),
             (self.after.0 < self.after.1, "pings were lost after it was mended".to_owned()),
             (!self.healthy, "the doctor is not content after it was mended".to_owned()),
         ];
@@ -120,18 +121,11 @@ impl Tale<'_> {
                 stage.working("tunnel", "waiting for what comes of it…");
                 self.left.until_seen("the fault does not show", |seen| named(seen, code))?;
             }
-            Shows::InLongPackets => self.found.code = code.to_owned(),
-            Shows::AtOnce | Shows::InTraffic => {}
+            Shows::AtOnce | Shows::InTraffic | Shows::InLongPackets => {}
         }
         let pings = if self.plan.shows == Shows::InTraffic { ENOUGH_TO_TELL } else { PINGS };
-        self.found.before = self.pings(pings)?;
-        if self.plan.shows == Shows::InTraffic {
-            self.left.until_seen("the fault does not show", |seen| named(seen, code))?;
-        }
-        if self.plan.shows != Shows::InLongPackets {
-            let seen = self.left.until_seen("the fault does not show", |seen| named(seen, code))?;
-            self.found.code = seen;
-        }
+        let lossy = matches!(self.plan.shows, Shows::AtOnce | Shows::InTraffic);
+        self.found.before = self.pings(pings, if lossy { GLANCE } else { LONG_GLANCE })?;
         self.logged();
         Ok(())
     }
@@ -157,12 +151,15 @@ impl Tale<'_> {
     }
 
     /// The commands that an operator asks.
-    fn speaks(&mut self) -> Result<(), DemoError> {
+    fn speaks(&mut self, fault: Fault) -> Result<(), DemoError> {
         let (shell, left) = (&self.shell, &self.left);
-        let doctor = ["doctor", "-c", "gw-a.toml"];
         if self.stage.is_silent() {
-            let (_, said) = shell.asks(left, &[&doctor[..], &["--json"]].concat())?;
-            self.found.doctor = serde_json::from_str(&said).unwrap_or_default();
+            let (_, said) = shell.asks(left, &[&DOCTOR[..], &["--json"]].concat())?;
+            let checkup: Option<Checkup> = serde_json::from_str(&said).ok();
+            let findings = checkup.iter().flat_map(|checkup| &checkup.findings);
+            let mut codes = findings.filter_map(|finding| finding.code.clone());
+            self.found.code = codes.find(|code| code == self.plan.code).unwrap_or_default();
+            self.found.doctor = checkup;
             return Ok(());
         }
         shell.types(left, &["status", SITE_B.name])?;
@@ -173,10 +170,20 @@ impl Tale<'_> {
                 shell.types(left, &["ping", &target, "--count", "2"])?;
                 shell.types(left, &long)?;
             }
+            // The side that was called knows more.
+            Shows::AtOnce if fault != Fault::Subnet => {
+                let namespace = &self.topology.gateway_b;
+                Shell { namespace, ..self.shell }.types(&self.right, &["status", SITE_A.name])?;
+            }
             Shows::AtOnce => drop(shell.types(left, &["explain", &source, &target])?),
             Shows::AtRekey | Shows::InTraffic => {}
         }
-        shell.types(left, &doctor).map(drop)
+        let failed = shell.types(left, &DOCTOR)? != 0;
+        // What only breaks later is a warning.
+        if failed || self.plan.shows == Shows::AtRekey {
+            self.found.code = self.plan.code.to_owned();
+        }
+        Ok(())
     }
 
     fn mend(&mut self, fault: Fault, directory: &Path) -> Result<(), DemoError> {
@@ -207,11 +214,11 @@ impl Tale<'_> {
         }
         stage.say("");
         stage.working("tunnel", "waiting for it…");
-        self.left.until_seen("it is not mended", mended)?;
         self.until_packets_pass()?;
+        self.left.until_seen("it is not mended", mended)?;
         stage.done("tunnel", "up");
-        self.found.after = self.pings(PINGS)?;
-        let (code, _) = self.shell.asks(&self.left, &["doctor", "-c", "gw-a.toml", "--json"])?;
+        self.found.after = self.pings(PINGS, LONG_GLANCE)?;
+        let (code, _) = self.shell.asks(&self.left, &DOCTOR)?;
         self.found.healthy = code == 0;
         let text = if code == 0 { "nothing is wrong" } else { "something is still wrong" };
         stage.found(code == 0, "doctor", text);
@@ -234,13 +241,12 @@ impl Tale<'_> {
         inside(&self.topology.host_a, || Pinger::open(SITE_B.host).during("open a raw socket"))
     }
 
-    fn pings(&self, count: u32) -> Result<(u32, u32), DemoError> {
+    fn pings(&self, count: u32, patience: Duration) -> Result<(u32, u32), DemoError> {
         let mut pinger = self.pinger()?;
         let mut came_back = 0;
         for number in 1..=count {
             self.stage.working("ping", &format!("host-a to host-b, {number} of {count}…"));
-            // What is expected to be lost is not waited for so long.
-            came_back += u32::from(pinger.ping(GLANCE).during("send a ping")?.is_some());
+            came_back += u32::from(pinger.ping(patience).during("send a ping")?.is_some());
         }
         let good = came_back == count;
         let text = format!("host-a to host-b: {came_back} of {count} came back");
@@ -266,11 +272,15 @@ fn wrapped(text: &str) -> String {
     crate::status::text::hanging(text, 64, 0)
 }
 
+/// Looks for what is wrong on gw-a.
+const DOCTOR: [&str; 3] = ["doctor", "-c", "gw-a.toml"];
+
 /// For whatever has to change, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// For one ping.
+/// For a ping that is expected to be lost, and for one that is not, on a busy machine.
 const GLANCE: Duration = Duration::from_millis(400);
+const LONG_GLANCE: Duration = Duration::from_secs(3);
 
 const PINGS: u32 = 5;
 

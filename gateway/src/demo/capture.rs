@@ -93,7 +93,7 @@ mod tests {
             file[..40].as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
         assert_eq!(words, [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1, 7, 9, 5, 5]);
         assert_eq!(&file[40..], b"frame");
-        add(&mut file, at, &[7; 70_000]).unwrap();
+        add(&mut file, at, &vec![7; 70_000]).unwrap();
         assert_eq!(file.len(), 45 + 16 + 65_535, "a super-packet is cut");
     }
 }

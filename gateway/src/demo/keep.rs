@@ -45,8 +45,13 @@ pub(super) fn keep(from: &Path, into: &Path, args: &DemoArgs) -> Result<(), Demo
             kept.push(name);
         }
     }
+    if kept.is_empty() {
+        // It did not come so far. Whoever made the directory, there is nothing in it.
+        let _ = fs::remove_dir(into);
+        return Ok(());
+    }
     kept.sort();
-    fs::write(into.join("README.txt"), readme(&kept)).during(what)?;
+    fs::write(into.join("README.txt"), readme(&kept, args)).during(what)?;
     if !args.json {
         super::stage::Stage::new(false).say(&format!(
             "  Kept in {}: README.txt and {}.\n",
@@ -57,7 +62,7 @@ pub(super) fn keep(from: &Path, into: &Path, args: &DemoArgs) -> Result<(), Demo
     Ok(())
 }
 
-fn readme(kept: &[String]) -> String {
+fn readme(kept: &[String], args: &DemoArgs) -> String {
     let mut text = String::from(
         "What `s2s-gw demo --keep` has left\n\
          ==================================\n\n",
@@ -69,6 +74,10 @@ fn readme(kept: &[String]) -> String {
             let names: Vec<&str> = names.map(String::as_str).collect();
             let _ = writeln!(text, "{}\n    {what}\n", names.join(", "));
         }
+    }
+    text.push_str(LOOK_FOR);
+    if args.fault.is_none() && !args.failover {
+        text.push_str(BEFORE);
     }
     text.push_str(HOW);
     text
@@ -91,15 +100,23 @@ const KEPT: [(&str, &str); 5] = [
     ),
 ];
 
-const HOW: &str = "\
+const LOOK_FOR: &str = "\
 What to look for
 ----------------
 
+";
+
+const BEFORE: &str = "\
 internet.pcap begins with a ping that is not encrypted: before the tunnel was
-there, anybody could read \"Dear host-b\". What follows is IKE_SA_INIT,
-IKE_INTERMEDIATE and IKE_AUTH on UDP 500 and 4500, and then ESP on UDP 4500:
-an SPI, a counter, and octets that say nothing. host-a.pcap has the same packets
-before they were sealed.
+there, anybody could read \"Dear host-b\".
+
+";
+
+const HOW: &str = "\
+internet.pcap has IKE on UDP 500 and 4500 (IKE_SA_INIT can be read, what follows
+is encrypted), and ESP, mostly in UDP 4500: an SPI, a counter, and octets that
+say nothing. host-a.pcap has the same packets before they were sealed. If both
+have 4 MiB, the measurement of speed has filled them.
 
 The keys of the SAs were in the memory of the gateways alone and are gone, so
 that nobody, you included, can read these ESP packets.
@@ -122,7 +139,10 @@ mod tests {
 
     #[test]
     fn what_is_there_is_explained() {
-        let text = readme(&["gw-a.log".into(), "gw-a.toml".into(), "gw-b.toml".into()]);
+        let text = readme(
+            &["gw-a.log".into(), "gw-a.toml".into(), "gw-b.toml".into()],
+            &DemoArgs::default(),
+        );
         assert!(text.contains("gw-a.toml, gw-b.toml\n    The configuration"), "{text}");
         assert!(!text.contains("tcpdump -nr"), "{text}");
         assert!(text.lines().all(|line| line.len() <= 100), "{text}");

@@ -82,7 +82,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "PROGRAM")]
     pub against: Option<Against>,
     /// Stay afterwards, with the status page of gw-a for a browser on this machine, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub web: bool,
     /// Stay for so long only
     #[arg(long, value_name = "N", requires = "web")]

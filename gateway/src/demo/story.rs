@@ -52,7 +52,7 @@ pub(super) fn tell(
     started: Instant,
 ) -> Result<(), DemoError> {
     let Setting { stage, directory, args, page } = setting;
-    stage.say(&picture(stage));
+    stage.say(&picture(stage, args));
     std::fs::OpenOptions::new().read(true).write(true).open(TUN).map_err(DemoError::NoTun)?;
 
     stage.working("network", "plugging in cables…");
@@ -106,7 +106,7 @@ fn sound(
     if tale.evidence.pings.received > 0 {
         tale.speed(&alarm)?;
     }
-    if let Other::Swan(swan) = &gateways.1 {
+    if let Some(swan) = &gateways.swan {
         swan.types(stage, &["--list-sas"])?;
     }
     let Tale { evidence, topology, .. } = tale;
@@ -155,10 +155,10 @@ fn record(topology: &Topology, directory: &Path) -> Result<(), DemoError> {
     capture::record(eye, &directory.join("host-a.pcap"))
 }
 
-/// Who is on the other side.
-enum Other {
-    Ours(Gateway),
-    Swan(Swan),
+/// What runs on both sides, for as long as this lives.
+struct Running {
+    _ours: Vec<Gateway>,
+    swan: Option<Swan>,
 }
 
 struct Tale<'a> {
@@ -192,7 +192,7 @@ impl Tale<'_> {
     }
 
     /// Key, configuration, two daemons, and the tunnel between them.
-    fn gateways(&mut self) -> Result<(Gateway, Other), DemoError> {
+    fn gateways(&mut self) -> Result<Running, DemoError> {
         let directory = self.setting.directory;
         self.stage.working("gateways", "starting two daemons…");
         write_key(directory, KEY)?;
@@ -211,11 +211,11 @@ impl Tale<'_> {
 
         self.up(&mut a, launched, "after gw-a was started")?;
         b.until_up()?;
-        Ok((a, Other::Ours(b)))
+        Ok(Running { _ours: vec![a, b], swan: None })
     }
 
     /// The same with charon in the place of gw-b. It initiates, for it does so anyway once it has our configuration.
-    fn against_strongswan(&mut self) -> Result<(Gateway, Other), DemoError> {
+    fn against_strongswan(&mut self) -> Result<Running, DemoError> {
         let directory = self.setting.directory;
         self.stage.working("gateways", "starting a daemon and charon…");
         write_key(directory, KEY)?;
@@ -233,7 +233,7 @@ impl Tale<'_> {
         swan.types(self.stage, &["--load-all", "--file", swan::SWANCTL_CONF])?;
         self.stage.say("");
         self.up(&mut a, launched, "after charon was told")?;
-        Ok((a, Other::Swan(swan)))
+        Ok(Running { _ours: vec![a], swan: Some(swan) })
     }
 
     /// Waits for the tunnel and says what it is like.
@@ -365,19 +365,33 @@ fn own_devices() -> Result<Vec<Vec<u8>>, DemoError> {
     Ok(links.into_iter().map(|link| link.address).collect())
 }
 
-fn picture(stage: &Stage) -> String {
+fn picture(stage: &Stage, args: &DemoArgs) -> String {
     let bold = |text| stage.paint(Paint::Bold, text);
     let tunnel = stage.paint(Paint::Green, "═══════════");
+    let (title, below, [branch, second]) = if args.failover {
+        let title =
+            "Two sites, one with a second gateway, and an internet, all inside this machine";
+        let line = stage.paint(Paint::Green, "══════════");
+        let branch = format!("{:29}╚{line} {} ────┘\n", "", bold("gw-c"));
+        (title, "", [branch, format!("{:44}203.0.113.210\n", "")])
+    } else if args.against.is_some() {
+        let title = "Two sites, s2s-gw, strongSwan and an internet, all inside this machine";
+        (title, "strongSwan", [String::new(), String::new()])
+    } else {
+        let title = "Two sites, two gateways and an internet, all inside this machine";
+        (title, "", [String::new(), String::new()])
+    };
     format!(
         "\n  {}\n\n    site A 10.1.0.0/16                                  site B 10.2.0.0/16\n    \
          {} ───── {} {tunnel} {} {tunnel} {} ───── {}\n    \
-         10.1.0.2     192.0.2.10                     192.0.2.210     10.2.0.2\n",
-        bold("Two sites, two gateways and an internet, all inside this machine"),
+         10.1.0.2     192.0.2.10                     192.0.2.210     10.2.0.2\n{}{branch}{second}",
+        bold(title),
         bold("host-a"),
         bold("gw-a"),
         bold("internet"),
         bold("gw-b"),
         bold("host-b"),
+        if below.is_empty() { String::new() } else { format!("{:48}{below}\n", "") },
     )
 }
 

@@ -112,7 +112,7 @@ impl Topology {
         topology.connect(&SITE_B, &topology.gateway_b, &topology.host_b)?;
         inside(&topology.internet, || set_forwarding("1"))?;
         let Self { internet, gateway_a, gateway_b, host_a, host_b } = &topology;
-        topology.until_operational(&[internet, gateway_a, gateway_b, host_a, host_b])?;
+        Self::until_operational(&[internet, gateway_a, gateway_b, host_a, host_b])?;
         Ok(topology)
     }
 
@@ -152,12 +152,12 @@ impl Topology {
             let route = Route::through(device, to, WORSE_THAN_TUNNELS, RTPROT_STATIC);
             Ok(netlink.add_route(&Route { gateway: Some(beside(2).into()), ..route })?)
         })?;
-        self.until_operational(&[&self.gateway_b, &second, &self.host_b])?;
+        Self::until_operational(&[&self.gateway_b, &second, &self.host_b])?;
         Ok(second)
     }
 
     /// The kernel takes notice of a cable at its leisure, at most once a second, and loses packets until then.
-    fn until_operational(&self, namespaces: &[&Netns]) -> Result<(), DemoError> {
+    fn until_operational(namespaces: &[&Netns]) -> Result<(), DemoError> {
         let started = clock::now();
         // A kernel with tunnel drivers puts devices of theirs into every namespace, which stay off.
         let ours = |name: &str| {

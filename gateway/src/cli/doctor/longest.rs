@@ -15,11 +15,11 @@ use crate::io::echo::{Echo, Heard};
 
 /// Where long packets are lost and short ones are not. All lengths are those of inner IP packets in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct Hole {
     /// The longest that came back.
     pub(super) passes: u32,
     /// The shortest that is sure to be lost; `passes` and this are neighbours.
-    pub(super) lost: u32,
+    pub(super) vanishes: u32,
     /// The longest that hosts may send, and are told that they may.
     pub(super) allowed: u32,
 }
@@ -33,7 +33,7 @@ pub(super) fn search(
     begun: u16,
     took: Duration,
     device: u32,
-) -> io::Result<Option<Lost>> {
+) -> io::Result<Option<Hole>> {
     let headers = if target.is_ipv4() { 20 + ICMP_LEN } else { 40 + ICMP_LEN };
     echo.set_df(true)?;
     let mut seq = begun;
@@ -44,20 +44,20 @@ pub(super) fn search(
     };
     let Some(allowed) = allowed(device, &mut ask)? else { return Ok(None) };
     let patience = (took * 4).max(GLANCE);
-    let mut lost = Lost { passes: headers + SHORT, lost: allowed, allowed };
-    while lost.lost - lost.passes > 1 {
-        let length = lost.passes.midpoint(lost.lost);
+    let mut hole = Hole { passes: headers + SHORT, vanishes: allowed, allowed };
+    while hole.vanishes - hole.passes > 1 {
+        let length = hole.passes.midpoint(hole.vanishes);
         let mut answered = false;
         for _ in 0..TRIES {
             answered = answered || matches!(ask(length, patience)?, Heard::Reply(_));
         }
         if answered {
-            lost.passes = length;
+            hole.passes = length;
         } else {
-            lost.lost = length;
+            hole.vanishes = length;
         }
     }
-    Ok(Some(lost))
+    Ok(Some(hole))
 }
 
 /// How long packets may be by what this host says, if those are lost without a word.

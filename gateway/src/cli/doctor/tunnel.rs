@@ -17,7 +17,7 @@ use super::super::client::{Daemon, snapshot};
 use super::super::explain;
 use super::super::ping::source_for;
 use super::in_layer;
-use super::longest::{self, Lost};
+use super::longest::{self, Hole};
 use crate::io::echo::{COOKIE_LEN, Echo, Heard};
 use crate::status::client;
 use crate::status::diagnosis::{Finding, Level};
@@ -223,8 +223,8 @@ fn mtu(
     trial: Option<&Trial>,
 ) -> Option<Finding> {
     connection.ike.as_ref()?;
-    if let Some(lost) = trial.and_then(|trial| trial.long) {
-        return Some(black_hole(lost));
+    if let Some(hole) = trial.and_then(|trial| trial.long) {
+        return Some(black_hole(hole));
     }
     let tun = snapshot.tun.mtu;
     Some(match connection.path_mtu {
@@ -240,9 +240,9 @@ fn mtu(
 }
 
 /// Long packets vanish, and nobody tells their sender (RFC 2923 §2.1).
-fn black_hole(Lost { passes, lost, allowed }: Lost) -> Finding {
+fn black_hole(Hole { passes, vanishes, allowed }: Hole) -> Finding {
     let message = format!(
-        "packets of {passes} octets come back, those of {lost} to {allowed} are lost: a link on the way is narrower, \
+        "packets of {passes} octets come back, those of {vanishes} to {allowed} are lost: a link on the way is narrower, \
          and nobody says so"
     );
     let fix = format!(
@@ -415,7 +415,7 @@ struct Trial {
     target: IpAddr,
     heard: Option<Heard>,
     /// Where long packets are lost, if the short echo came back.
-    long: Option<Lost>,
+    long: Option<Hole>,
     /// By child, whether anything came in since; only where something went out.
     came_back: Vec<(String, bool)>,
 }
