@@ -24,7 +24,7 @@ pub(super) struct Hole {
     pub(super) allowed: u32,
 }
 
-/// Asks with ever other lengths; `begun`: the number of the first echo, `took`: how long a short one took.
+/// Asks again and again, with other lengths; `begun`: the number of the first echo, `took`: how long a short one took.
 ///
 /// `None` if the longest packet that the device takes comes back, or if somebody says why not.
 pub(super) fn search(

@@ -438,7 +438,8 @@ impl Trial {
             }
         }
         if let Some(Heard::Reply(took)) = heard {
-            long = longest::search(&echo, target, ECHOES, took, before.tun.mtu.into()).ok()?;
+            let found = longest::search(&echo, target, ECHOES, took, before.tun.mtu.into());
+            long = found.ok().flatten();
         }
         let after = snapshot(&daemon.control).ok()?;
         let after = after.connections.iter().find(|one| one.name == connection.name)?;
