@@ -4,7 +4,7 @@
 //!   host.rs     host         rights, device, forwarding, others in the way, clock     also without a daemon
 //!   (here)      config       all that `check` finds                                    also without a daemon
 //!   (here)      daemon       whether it runs, what it warns of
-//!   tunnel.rs   path         names, routes, IKE on both ports, ESP, MTU                for each connection
+//!   tunnel.rs   path         names, routes, IKE on both ports, ESP, MTU (longest.rs)   for each connection
 //!               negotiation  why the last attempt failed, narrowing, PFS
 //!               traffic      drops, the way of a sample packet each way, a ping
 //!
@@ -12,6 +12,7 @@
 //! ```
 
 mod host;
+mod longest;
 mod tunnel;
 
 pub(super) use tunnel::sample;

@@ -25,9 +25,9 @@ use crate::status::protocol::{Request, Response};
 use crate::status::{ConnectionStatus, Snapshot, State, client};
 use crate::sys::netns::Netns;
 
-/// Writes the key that both gateways share, readable for nobody else.
-pub(super) fn write_key(directory: &Path) -> Result<(), DemoError> {
-    let path = directory.join(KEY);
+/// Writes a new key, readable for nobody else.
+pub(super) fn write_key(directory: &Path, name: &str) -> Result<(), DemoError> {
+    let path = directory.join(name);
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -52,11 +52,30 @@ pub(super) fn connection(ours: &Site, theirs: &Site) -> String {
     )
 }
 
+fn write_config(
+    name: &str,
+    config: &Path,
+    control: &Path,
+    connection: &str,
+) -> Result<(), DemoError> {
+    let text = format!(
+        "# {name}, written by s2s-gw demo\n\n\
+         [gateway]\n\
+         name    = \"{name}\"\n\
+         control = \"{}\"\n\
+         state   = \"off\"\n\n\
+         {connection}",
+        control.display(),
+    );
+    fs::write(config, text).during(format!("write {}", config.display()))
+}
+
 /// A running daemon; it is stopped when this is dropped.
 #[derive(Debug)]
 pub(super) struct Gateway {
     name: &'static str,
     child: Child,
+    config: PathBuf,
     control: PathBuf,
     log: PathBuf,
 }
@@ -72,16 +91,7 @@ impl Gateway {
         let name = site.gateway;
         let file = |extension| directory.join(name).with_extension(extension);
         let (config, control, log) = (file("toml"), file("sock"), file("log"));
-        let text = format!(
-            "# {name}, written by s2s-gw demo\n\n\
-             [gateway]\n\
-             name    = \"{name}\"\n\
-             control = \"{}\"\n\
-             state   = \"off\"\n\n\
-             {connection}",
-            control.display(),
-        );
-        fs::write(&config, text).during(format!("write {}", config.display()))?;
+        write_config(name, &config, &control, connection)?;
         let log_file = File::create(&log).during(format!("write {}", log.display()))?;
         let same_file = log_file.try_clone().during("copy a descriptor")?;
         let child = inside_namespace(namespace.number())
@@ -93,7 +103,34 @@ impl Gateway {
             .stderr(same_file)
             .spawn()
             .during(format!("start {name}"))?;
-        Ok(Self { name, child, control, log })
+        Ok(Self { name, child, config, control, log })
+    }
+
+    /// What the user calls it.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its control socket.
+    pub(super) fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// Puts another `connection` into its file; `s2s-gw reload` makes it true.
+    pub(super) fn edit(&self, connection: &str) -> Result<(), DemoError> {
+        write_config(self.name, &self.config, &self.control, connection)
+    }
+
+    /// What it has logged.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it without a word to anybody.
+    pub(super) fn kill(&mut self) -> Result<(), DemoError> {
+        let what = format!("kill {}", self.name);
+        self.child.kill().during(&*what)?;
+        self.child.wait().during(what).map(drop)
     }
 
     /// Waits until the daemon answers on its control socket.
@@ -107,6 +144,15 @@ impl Gateway {
             let only = snapshot.connections.first();
             only.filter(|connection| connection.state == State::Up).cloned()
         })
+    }
+
+    /// Waits until its one connection is as it should be, or as it should not.
+    pub(super) fn until_seen<T>(
+        &mut self,
+        otherwise: &str,
+        ready: impl Fn(&ConnectionStatus) -> Option<T>,
+    ) -> Result<T, DemoError> {
+        self.until(otherwise, |snapshot| ready(snapshot.connections.first()?))
     }
 
     /// The routes and devices are there some time after the answer of the peer, so status is asked until it fits.
@@ -134,7 +180,7 @@ impl Gateway {
         Err(DemoError::NotUp { seconds, reason, name, log })
     }
 
-    fn status(&self) -> Option<Snapshot> {
+    pub(super) fn status(&self) -> Option<Snapshot> {
         match client::ask(&self.control, &Request::Status) {
             Ok(Response::Status { snapshot }) => Some(*snapshot),
             Ok(
@@ -164,7 +210,7 @@ impl Gateway {
 
     /// The end of its log.
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         let start = lines.len().saturating_sub(LAST_LINES);
         lines.get(start..).unwrap_or_default().join("\n")
@@ -184,14 +230,14 @@ impl Drop for Gateway {
     }
 }
 
-/// The file with the key, beside the configuration.
-const KEY: &str = "demo.psk";
+/// The file with the key that both gateways share, beside the configuration.
+pub(super) const KEY: &str = "demo.psk";
 
 /// Octets of randomness in the key.
 const KEY_LEN: usize = 32;
 
-/// A tunnel on one machine is up in a tenth of a second; ten of them are for the slowest.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A tunnel on one machine is up in a tenth of a second; the rest is for the slowest.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at the status.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -213,7 +259,7 @@ mod tests {
     #[test]
     fn the_daemon_understands_what_we_write() {
         let directory = tempfile::tempdir().unwrap();
-        write_key(directory.path()).unwrap();
+        write_key(directory.path(), KEY).unwrap();
         let key = directory.path().join(KEY);
         assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
         let file = directory.path().join("gw-a.toml");

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   run()        outer   the user's process: owns the directory, waits, forwards signals, removes the directory
-//!   run_inner()  demo-inside PARENT DIR [--json]       in new namespaces, tells the story
-//!                demo-enter PARENT FD ARGUMENT..       steps into a namespace and becomes `s2s-gw ARGUMENT..`
+//!   run_inner()  demo-inside PARENT DIR OPTION..       in new namespaces, tells the story
+//!                demo-enter PARENT FD PROGRAM ARG..    steps into a namespace and becomes `PROGRAM ARG..`
 //! ```
 //!
 //! The two hidden words do nothing that their caller could not do; they exist because a user namespace can only be
@@ -11,14 +11,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
-use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::thread;
+use std::{io, iter};
 
+use clap::{Parser as _, ValueEnum as _};
 use rustix::process::{
     Pid, Signal, WaitOptions, geteuid, getpid, getppid, kill_process, set_child_subreaper,
     set_parent_process_death_signal, wait,
@@ -26,8 +27,10 @@ use rustix::process::{
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::page::Page;
 use super::stage::Stage;
-use super::{DemoArgs, DemoError, During as _, story};
+use super::story::Setting;
+use super::{Against, DemoArgs, DemoError, During as _, keep, story, swan};
 use crate::clock;
 use crate::sys::netlink::plain;
 use crate::sys::netns::{become_root, enter};
@@ -38,7 +41,12 @@ use crate::sys::netns::{become_root, enter};
 /// signal that ended it.
 #[must_use]
 pub fn run(args: &DemoArgs) -> ExitCode {
-    let outcome = Directory::new().and_then(|directory| tell(args, &directory.path));
+    let outcome = possible(args).and_then(|()| Directory::new()).and_then(|directory| {
+        let status = tell(args, &directory.path)?;
+        // Also after a story that was interrupted or failed: then it is wanted most.
+        args.keep.iter().try_for_each(|into| keep::keep(&directory.path, into, args))?;
+        Ok(status)
+    });
     match outcome {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
@@ -46,6 +54,14 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         },
         Err(error) => Stage::new(args.json).fail(&error),
     }
+}
+
+/// What can be known before anything begins.
+fn possible(args: &DemoArgs) -> Result<(), DemoError> {
+    if args.against == Some(Against::Strongswan) {
+        swan::possible()?;
+    }
+    args.keep.as_ref().map_or(Ok(()), |into| keep::prepare(into))
 }
 
 /// Plays one of the hidden parts of the demo, if the program was started for that; `None` means that the command line
@@ -63,8 +79,13 @@ pub fn run_inner() -> Option<ExitCode> {
 /// Starts a program of ours inside a namespace; it dies with us. `descriptor` is the namespace's number among our
 /// descriptors.
 pub(super) fn inside_namespace(descriptor: i32) -> Command {
+    another_inside(descriptor, Path::new(OURSELVES))
+}
+
+/// The same with another program.
+pub(super) fn another_inside(descriptor: i32, program: &Path) -> Command {
     let mut command = Command::new(OURSELVES);
-    command.arg0(NAME).args([ENTER, &own_pid(), &descriptor.to_string()]);
+    command.arg0(NAME).args([ENTER, &own_pid(), &descriptor.to_string()]).arg(program);
     command
 }
 
@@ -74,10 +95,7 @@ fn tell(args: &DemoArgs, directory: &Path) -> Result<ExitStatus, DemoError> {
     // From here on a signal ends the inner process, and we live on to remove the directory.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).during("watch for signals")?;
     let mut command = Command::new(OURSELVES);
-    command.arg0(NAME).args([INSIDE, &own_pid()]).arg(directory);
-    if args.json {
-        command.arg(JSON);
-    }
+    command.arg0(NAME).args([INSIDE, &own_pid()]).arg(directory).args(options(args));
     let mut child = command.spawn().during("start a second process of this program")?;
     let pid = Pid::from_child(&child);
     let handle = signals.handle();
@@ -98,16 +116,55 @@ fn tell(args: &DemoArgs, directory: &Path) -> Result<ExitStatus, DemoError> {
 fn inside(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let started = clock::now();
     let (parent, directory) = (arguments.next(), arguments.next().map(PathBuf::from));
-    let stage = Stage::new(arguments.next().is_some_and(|word| word == JSON));
     let Some(directory) = die_with(parent).and(directory) else { return misused(INSIDE) };
+    let told = Inside::try_parse_from(iter::once(OsString::from(NAME)).chain(arguments));
+    let Ok(Inside { args }) = told else { return misused(INSIDE) };
+    let stage = Stage::new(args.json);
+    // A socket belongs to the namespace that it was opened in: the last moment for one that a browser reaches.
+    let page = match args.web.then(Page::open).transpose() {
+        Ok(page) => page,
+        Err(error) => return stage.fail(&error),
+    };
     let user_namespace = match become_root() {
         Ok(needed) => needed,
         Err(error) => return stage.fail(&blocked(&error)),
     };
-    match story::tell(&stage, &directory, user_namespace, started) {
+    let setting =
+        Setting { stage: &stage, directory: &directory, args: &args, page: page.as_ref() };
+    match story::tell(&setting, user_namespace, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => stage.fail(&error),
     }
+}
+
+/// The options of the user, as the inner process gets them.
+#[derive(clap::Parser)]
+struct Inside {
+    #[command(flatten)]
+    args: DemoArgs,
+}
+
+/// The same as words; what is kept and how is the outer process's own, but captures have to be made.
+fn options(args: &DemoArgs) -> Vec<OsString> {
+    let DemoArgs { fault, failover, against, web, seconds, keep, json } = args;
+    let mut words = Vec::new();
+    let mut add = |given: bool, word: String| {
+        if given {
+            words.push(OsString::from(word));
+        }
+    };
+    let of = |value: Option<clap::builder::PossibleValue>| {
+        value.map_or(String::new(), |value| value.get_name().to_owned())
+    };
+    add(fault.is_some(), format!("--break={}", of(fault.and_then(|it| it.to_possible_value()))));
+    add(*failover, "--failover".to_owned());
+    let program = of(against.and_then(|it| it.to_possible_value()));
+    add(against.is_some(), format!("--against={program}"));
+    add(*web, "--web".to_owned());
+    add(seconds.is_some(), format!("--seconds={}", seconds.unwrap_or(0)));
+    add(keep.is_some(), "--keep=.".to_owned());
+    add(*json, "--json".to_owned());
+    words
 }
 
 /// Steps into the namespace that is number `FD` among the parent's descriptors and becomes the rest of the arguments.
@@ -119,11 +176,21 @@ fn step_in(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let namespace = Path::new("/proc").join(parent.to_string()).join("fd").join(descriptor);
     let entered = File::open(&namespace).and_then(|file| enter(file.as_fd()));
     let error = match entered {
-        Ok(()) => Command::new(OURSELVES).arg0(NAME).args(arguments).exec(),
+        Ok(()) => turn_into(arguments),
         Err(error) => error,
     };
     let error = DemoError::Io { what: format!("enter {}", namespace.display()), source: error };
     Stage::new(false).fail(&error)
+}
+
+/// Becomes another program, or this one again; returns only why not.
+fn turn_into(mut arguments: impl Iterator<Item = OsString>) -> io::Error {
+    let Some(program) = arguments.next() else { return io::ErrorKind::InvalidInput.into() };
+    let mut command = Command::new(&program);
+    if program == OURSELVES {
+        command.arg0(NAME);
+    }
+    command.args(arguments).exec()
 }
 
 /// Arranges that we are killed when the parent ends; `None` if that has happened already, or there never was one.
@@ -199,8 +266,31 @@ const MAX_TMP_LEN: usize = 72;
 
 const INSIDE: &str = "demo-inside";
 const ENTER: &str = "demo-enter";
-const JSON: &str = "--json";
 const NAME: &str = "s2s-gw";
 
 /// The running program, even if its file has been replaced or removed.
 const OURSELVES: &str = "/proc/self/exe";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::Fault;
+
+    #[test]
+    fn the_inner_process_is_told_what_the_user_wants() {
+        let all = [
+            DemoArgs::default(),
+            DemoArgs { fault: Some(Fault::Pfs), json: true, ..DemoArgs::default() },
+            DemoArgs { failover: true, web: true, seconds: Some(7), ..DemoArgs::default() },
+            DemoArgs {
+                against: Some(Against::Strongswan),
+                keep: Some(PathBuf::from(".")),
+                ..DemoArgs::default()
+            },
+        ];
+        for args in all {
+            let words = iter::once(OsString::from(NAME)).chain(options(&args));
+            assert_eq!(Inside::try_parse_from(words).unwrap().args, args);
+        }
+    }
+}

@@ -10,7 +10,9 @@
 //!          └─ eyes on the wire: what crosses the internet, and is any of it readable?     wire.rs
 //! ```
 //!
-//! The order of the story is in `story.rs`, what it proves in `evidence.rs`, how it looks in `stage.rs`. Every process
+//! The order of the story is in `story.rs`, what it proves in `evidence.rs`, how it looks in `stage.rs`. Other stories in
+//! the same network: one fault and its end (`broken.rs`, `faults.rs`), a gateway that is killed (`failover.rs`), strongSwan
+//! on the other side (`swan.rs`). Beside each: the status page in a browser (`page.rs`) and what is kept (`keep.rs`). Every process
 //! dies with its parent, every namespace with its last process, so there is nothing to clean up but the directory.
 //!
 //! A `main` function uses it like this:
@@ -37,29 +39,67 @@
 //! }
 //! ```
 
+mod broken;
+mod capture;
 mod evidence;
+mod failover;
+mod faults;
 mod gateways;
 mod hexview;
+mod keep;
 mod launch;
+mod page;
 mod ping;
+mod shell;
 mod speed;
 mod stage;
 mod story;
+mod swan;
 mod topology;
 mod wire;
 
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::event::{Timespec, poll};
 
 use crate::sys::netlink::{NetlinkError, plain};
 
+pub use self::faults::Fault;
 pub use self::launch::{run, run_inner};
 
 /// What `s2s-gw demo` can be told.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct DemoArgs {
+    /// Break one thing, see how status and doctor name it, and mend it
+    #[arg(long = "break", value_name = "FAULT", conflicts_with_all = ["failover", "against"])]
+    pub fault: Option<Fault>,
+    /// Kill the gateway of the other site and see a second one take over
+    #[arg(long, conflicts_with = "against")]
+    pub failover: bool,
+    /// Have another IPsec program, installed on this machine, on the other side
+    #[arg(long, value_name = "PROGRAM")]
+    pub against: Option<Against>,
+    /// Stay afterwards, with the status page of gw-a for a browser on this machine, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    pub web: bool,
+    /// Stay for so long only
+    #[arg(long, value_name = "N", requires = "web")]
+    pub seconds: Option<u64>,
+    /// Keep configurations, keys, logs and captures in this directory, which is new or empty
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
     /// Print one JSON object at the end instead of the story
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whom `--against` can have on the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Against {
+    /// charon of strongSwan, with ESP in user space (kernel-libipsec)
+    Strongswan,
 }
 
 /// Why the demo cannot go on, as a sentence for the user.
@@ -88,8 +128,29 @@ pub(super) enum DemoError {
         "the tunnel did not come up within {seconds} s: {reason}; the last that {name} said:\n{log}"
     )]
     NotUp { seconds: u64, reason: String, name: &'static str, log: String },
+    #[error(
+        "{} is not empty, and nothing in it is to be overwritten; give --keep a new directory",
+        .0.display()
+    )]
+    NotEmpty(PathBuf),
+    #[error(
+        "strongSwan is not installed, at least not all that is needed; on Debian and Ubuntu: sudo apt install {}",
+        .0.join(" ")
+    )]
+    NoStrongSwan(Vec<&'static str>),
+    #[error("cannot {what}: {said}")]
+    Said { what: String, said: String },
     #[error("this does not prove that the tunnel works: {}", .0.join("; "))]
     Doubts(Vec<String>),
+}
+
+/// Waits where there is no event to wait for.
+fn pause(time: Duration) -> Result<(), DemoError> {
+    let time = Timespec::try_from(time).map_err(io::Error::other).during("wait")?;
+    match poll(&mut [], Some(&time)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error).during("wait"),
+    }
 }
 
 /// Says what was being done when an [`io::Error`] came.

@@ -13,7 +13,8 @@ use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use super::DemoError;
-use super::evidence::{Evidence, SCHEMA};
+use super::evidence::SCHEMA;
+use crate::status::text::hanging;
 
 /// Where the story is told.
 #[derive(Debug)]
@@ -69,14 +70,14 @@ impl Stage {
     }
 
     /// The story has ended, and what it has found out leaves no doubt.
-    pub(super) fn succeed(&self, evidence: &Evidence) {
+    pub(super) fn succeed(&self, evidence: &impl serde::Serialize) {
         if self.json {
             #[derive(serde::Serialize)]
-            struct Report<'a> {
+            struct Report<'a, T> {
                 schema: &'static str,
                 ok: bool,
                 #[serde(flatten)]
-                evidence: &'a Evidence,
+                evidence: &'a T,
             }
             let report = Report { schema: SCHEMA, ok: true, evidence };
             print_json(&report);
@@ -96,6 +97,42 @@ impl Stage {
             let _ = writeln!(io::stderr(), "{erase}  {mark} {error}");
         }
         ExitCode::FAILURE
+    }
+
+    /// A command that somebody types on a gateway; what it says follows, from the program itself.
+    pub(super) fn prompt(&self, gateway: &str, command: &str) {
+        let erase = if self.terminal { "\r\x1b[K" } else { "" };
+        let prompt = self.paint(Paint::Dim, &format!("{gateway}$"));
+        self.print(format_args!("{erase}\n{prompt} {}\n", self.paint(Paint::Cyan, command)));
+    }
+
+    /// A line of another's, put below a step, folded where the terminal or 80 columns end.
+    pub(super) fn quote(&self, line: &str) {
+        let columns = if self.terminal { columns() } else { COLUMNS };
+        let folded = hanging(line, columns.saturating_sub(INDENT + 1), 2);
+        let gap = " ".repeat(INDENT);
+        let text = folded.replace('\n', &format!("\n{gap}"));
+        self.print(format_args!("{gap}{text}\n"));
+    }
+
+    /// Lines that go, and those that come in their place.
+    pub(super) fn difference(&self, file: &str, before: &str, after: &str) {
+        self.say(&format!("\n{:INDENT$}{}", "", self.paint(Paint::Bold, file)));
+        let lines = |a: &str, b: &str| -> Vec<String> {
+            let other: Vec<&str> = b.lines().collect();
+            a.lines().filter(|line| !other.contains(line)).map(str::to_owned).collect()
+        };
+        for line in lines(before, after) {
+            self.say(&format!("{:INDENT$}{}", "", self.paint(Paint::Red, &format!("- {line}"))));
+        }
+        for line in lines(after, before) {
+            self.say(&format!("{:INDENT$}{}", "", self.paint(Paint::Green, &format!("+ {line}"))));
+        }
+    }
+
+    /// Whether only the object at the end is printed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.json
     }
 
     /// Text that is worth a colour.
@@ -128,6 +165,17 @@ pub(super) enum Paint {
     Green,
     Cyan,
 }
+
+/// Of the terminal at stdout; a serial line does not know its own.
+fn columns() -> usize {
+    let told = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+    if told == 0 { COLUMNS } else { told.into() }
+}
+
+const COLUMNS: usize = 80;
+
+/// Where the text of a step begins.
+const INDENT: usize = 14;
 
 fn print_json(value: &impl serde::Serialize) {
     let mut stdout = io::stdout().lock();

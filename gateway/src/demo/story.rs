@@ -16,24 +16,43 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 
 use super::evidence::{Evidence, Pings};
-use super::gateways::{Gateway, connection, write_key};
+use super::gateways::{Gateway, KEY, connection, write_key};
 use super::hexview::side_by_side;
+use super::page::{HTTP, Page};
 use super::ping::Pinger;
 use super::stage::{Paint, Stage};
+use super::swan::{self, Swan};
 use super::topology::{SITE_A, SITE_B, Topology, inside};
 use super::wire::{Eye, Sighting, classify};
-use super::{DemoError, During as _, speed};
+use super::{Against, DemoArgs, DemoError, During as _, broken, capture, failover, pause, speed};
 use crate::clock;
 use crate::sys::netlink::Netlink;
 
+/// Where a story is told, and what the user wants of it.
+pub(super) struct Setting<'a> {
+    pub(super) stage: &'a Stage,
+    /// Of the demo, with all its files.
+    pub(super) directory: &'a Path,
+    pub(super) args: &'a DemoArgs,
+    /// A port for browsers, if they are to be served.
+    pub(super) page: Option<&'a Page>,
+}
+
+impl Setting<'_> {
+    /// What belongs at the end of gw-a's configuration.
+    pub(super) fn http(&self) -> &'static str {
+        if self.page.is_some() { HTTP } else { "" }
+    }
+}
+
 /// Tells it. `user_namespace`: we are root only of our own little world. `started`: when the user began to wait.
 pub(super) fn tell(
-    stage: &Stage,
-    directory: &Path,
+    setting: &Setting<'_>,
     user_namespace: bool,
     started: Instant,
 ) -> Result<(), DemoError> {
-    stage.say(&picture(stage));
+    let Setting { stage, directory, args, page } = setting;
+    stage.say(&picture(stage, args));
     std::fs::OpenOptions::new().read(true).write(true).open(TUN).map_err(DemoError::NoTun)?;
 
     stage.working("network", "plugging in cables…");
@@ -41,33 +60,109 @@ pub(super) fn tell(
     let root = if user_namespace { "no root needed" } else { "apart from this machine's own" };
     stage.done("network", &format!("5 namespaces, 4 cables, {root} ({})", milliseconds(started)));
 
-    let mut tale = Tale { stage, topology, started, evidence: Evidence::default() };
+    if args.keep.is_some() {
+        record(&topology, directory)?;
+    }
+    if let Some(page) = page {
+        page.serve(&topology.gateway_a)?;
+        stage.done("page", &page.address());
+    }
+    if let Some(fault) = args.fault {
+        let gateways = broken::tell(setting, fault, &topology)?;
+        stay(setting, &topology)?;
+        farewell(stage, gateways);
+        stage.say(&ending(started, "One fault, its name and its end."));
+    } else if args.failover {
+        let gateways = failover::tell(setting, &topology)?;
+        stay(setting, &topology)?;
+        farewell(stage, gateways);
+        stage.say(&ending(started, "A gateway died, and the sites can talk."));
+    } else {
+        sound(setting, topology, user_namespace, started)?;
+    }
+    Ok(())
+}
+
+/// The story without a fault.
+fn sound(
+    setting: &Setting<'_>,
+    topology: Topology,
+    user_namespace: bool,
+    started: Instant,
+) -> Result<(), DemoError> {
+    let stage = setting.stage;
+    let mut tale = Tale { setting, stage, topology, started, evidence: Evidence::default() };
     tale.evidence.unprivileged = user_namespace;
     tale.before()?;
     let alarm = tale.alarm()?;
     let everything = tale.everything()?;
-    let gateways = tale.gateways(directory)?;
+    let gateways = match setting.args.against {
+        None => tale.gateways()?,
+        Some(Against::Strongswan) => tale.against_strongswan()?,
+    };
     let sent = tale.pings()?;
     tale.wire(&everything, &sent)?;
     drop(everything);
     if tale.evidence.pings.received > 0 {
         tale.speed(&alarm)?;
     }
-    let Tale { evidence, .. } = tale;
+    if let Some(swan) = &gateways.swan {
+        swan.types(stage, &["--list-sas"])?;
+    }
+    let Tale { evidence, topology, .. } = tale;
 
     let doubts = evidence.doubts();
     if !doubts.is_empty() {
         return Err(DemoError::Doubts(doubts));
     }
-    stage.working("end", "the gateways say goodbye…");
-    drop(gateways);
-    stage.erase();
     stage.succeed(&evidence);
+    stay(setting, &topology)?;
+    farewell(stage, gateways);
     stage.say(&closing(stage, started));
     Ok(())
 }
 
+fn farewell<T>(stage: &Stage, gateways: T) {
+    stage.working("end", "the gateways say goodbye…");
+    drop(gateways);
+    stage.erase();
+}
+
+/// With a page for browsers, for as long as the user wants, with a ping a second for its curves.
+fn stay(setting: &Setting<'_>, topology: &Topology) -> Result<(), DemoError> {
+    let Some(page) = setting.page else { return Ok(()) };
+    let how_long = setting.args.seconds.map(Duration::from_secs);
+    let until =
+        how_long.map_or("Ctrl-C".to_owned(), |time| format!("{} s are over", time.as_secs()));
+    setting.stage.done("page", &format!("{} until {until}", page.address()));
+    let begun = clock::now();
+    let mut pinger =
+        inside(&topology.host_a, || Pinger::open(SITE_B.host).during("open a raw socket"))?;
+    while how_long.is_none_or(|time| clock::now() - begun < time) {
+        pinger.send().during("send a ping")?;
+        let left = how_long.map_or(SECOND, |time| time.saturating_sub(clock::now() - begun));
+        pause(left.min(SECOND))?;
+    }
+    Ok(())
+}
+
+/// Writes down what crosses the wire, outside and on host-a's cable.
+fn record(topology: &Topology, directory: &Path) -> Result<(), DemoError> {
+    let eye =
+        inside(&topology.internet, || Eye::everything(own_devices()?).during("watch the wire"))?;
+    capture::record(eye, &directory.join("internet.pcap"))?;
+    let eye = inside(&topology.host_a, || Eye::everything(Vec::new()).during("watch the wire"))?;
+    capture::record(eye, &directory.join("host-a.pcap"))
+}
+
+/// What runs on both sides, for as long as this lives.
+struct Running {
+    _ours: Vec<Gateway>,
+    swan: Option<Swan>,
+}
+
 struct Tale<'a> {
+    setting: &'a Setting<'a>,
     stage: &'a Stage,
     topology: Topology,
     started: Instant,
@@ -97,24 +192,54 @@ impl Tale<'_> {
     }
 
     /// Key, configuration, two daemons, and the tunnel between them.
-    fn gateways(&mut self, directory: &Path) -> Result<[Gateway; 2], DemoError> {
+    fn gateways(&mut self) -> Result<Running, DemoError> {
+        let directory = self.setting.directory;
         self.stage.working("gateways", "starting two daemons…");
-        write_key(directory)?;
+        write_key(directory, KEY)?;
         let responder = connection(&SITE_B, &SITE_A) + "start          = \"respond-only\"\n";
         let mut b = Gateway::start(&SITE_B, &responder, &self.topology.gateway_b, directory)?;
         b.until_ready()?;
         let initiator = connection(&SITE_A, &SITE_B);
         let launched = clock::now();
-        let mut a = Gateway::start(&SITE_A, &initiator, &self.topology.gateway_a, directory)?;
+        let told = initiator.clone() + self.setting.http();
+        let mut a = Gateway::start(&SITE_A, &told, &self.topology.gateway_a, directory)?;
         let text = format!(
             "two daemons with a new 256-bit key; all that gw-a was told:\n{}",
             self.stage.paint(Paint::Cyan, initiator.trim_end()),
         );
         self.stage.done("gateways", &text);
 
+        self.up(&mut a, launched, "after gw-a was started")?;
+        b.until_up()?;
+        Ok(Running { _ours: vec![a, b], swan: None })
+    }
+
+    /// The same with charon in the place of gw-b. It initiates, for it does so anyway once it has our configuration.
+    fn against_strongswan(&mut self) -> Result<Running, DemoError> {
+        let directory = self.setting.directory;
+        self.stage.working("gateways", "starting a daemon and charon…");
+        write_key(directory, KEY)?;
+        let connection = connection(&SITE_A, &SITE_B) + "start          = \"respond-only\"\n";
+        let told = connection.clone() + self.setting.http();
+        let mut a = Gateway::start(&SITE_A, &told, &self.topology.gateway_a, directory)?;
+        a.until_ready()?;
+        let text = format!(
+            "gw-a is s2s-gw, gw-b charon of strongSwan; what gw-a was told:\n{}",
+            self.stage.paint(Paint::Cyan, connection.trim_end()),
+        );
+        self.stage.done("gateways", &text);
+        let swan = Swan::start(self.stage, &self.topology, directory, &a)?;
+        let launched = clock::now();
+        swan.types(self.stage, &["--load-all", "--file", swan::SWANCTL_CONF])?;
+        self.stage.say("");
+        self.up(&mut a, launched, "after charon was told")?;
+        Ok(Running { _ours: vec![a], swan: Some(swan) })
+    }
+
+    /// Waits for the tunnel and says what it is like.
+    fn up(&mut self, a: &mut Gateway, launched: Instant, since: &str) -> Result<(), DemoError> {
         self.stage.working("tunnel", "waiting for the handshake…");
         let status = a.until_up()?;
-        b.until_up()?;
         let evidence = &mut self.evidence;
         evidence.handshake_seconds = (clock::now() - launched).as_secs_f64();
         evidence.ike_suite = status.ike.map(|ike| ike.suite).unwrap_or_default();
@@ -122,13 +247,13 @@ impl Tale<'_> {
         (evidence.esp_suite, evidence.spi) =
             sa.map(|sa| (sa.suite, sa.spi_out)).unwrap_or_default();
         let text = format!(
-            "up, {:.0} ms after gw-a was started\nIKE  {}\nESP  {}",
+            "up, {:.0} ms {since}\nIKE  {}\nESP  {}",
             evidence.handshake_seconds * 1e3,
             evidence.ike_suite,
             evidence.esp_suite,
         );
         self.stage.done("tunnel", &text);
-        Ok([a, b])
+        Ok(())
     }
 
     /// Pings from host to host; returns the first request as host-a has sent it.
@@ -240,19 +365,33 @@ fn own_devices() -> Result<Vec<Vec<u8>>, DemoError> {
     Ok(links.into_iter().map(|link| link.address).collect())
 }
 
-fn picture(stage: &Stage) -> String {
+fn picture(stage: &Stage, args: &DemoArgs) -> String {
     let bold = |text| stage.paint(Paint::Bold, text);
     let tunnel = stage.paint(Paint::Green, "═══════════");
+    let (title, below, [branch, second]) = if args.failover {
+        let title =
+            "Two sites, one with a second gateway, and an internet, all inside this machine";
+        let line = stage.paint(Paint::Green, "══════════");
+        let branch = format!("{:29}╚{line} {} ────┘\n", "", bold("gw-c"));
+        (title, "", [branch, format!("{:44}203.0.113.210\n", "")])
+    } else if args.against.is_some() {
+        let title = "Two sites, s2s-gw, strongSwan and an internet, all inside this machine";
+        (title, "strongSwan", [String::new(), String::new()])
+    } else {
+        let title = "Two sites, two gateways and an internet, all inside this machine";
+        (title, "", [String::new(), String::new()])
+    };
     format!(
         "\n  {}\n\n    site A 10.1.0.0/16                                  site B 10.2.0.0/16\n    \
          {} ───── {} {tunnel} {} {tunnel} {} ───── {}\n    \
-         10.1.0.2     192.0.2.10                     192.0.2.210     10.2.0.2\n",
-        bold("Two sites, two gateways and an internet, all inside this machine"),
+         10.1.0.2     192.0.2.10                     192.0.2.210     10.2.0.2\n{}{branch}{second}",
+        bold(title),
         bold("host-a"),
         bold("gw-a"),
         bold("internet"),
         bold("gw-b"),
         bold("host-b"),
+        if below.is_empty() { String::new() } else { format!("{:48}{below}\n", "") },
     )
 }
 
@@ -272,6 +411,12 @@ fn closing(stage: &Stage, started: Instant) -> String {
     )
 }
 
+/// The last word of the other stories.
+fn ending(started: Instant, sentence: &str) -> String {
+    let seconds = (clock::now() - started).as_secs_f64();
+    format!("\n  {sentence} All of it took {seconds:.1} s and is gone again.\n")
+}
+
 fn milliseconds(since: Instant) -> String {
     format!("{} ms", (clock::now() - since).as_millis())
 }
@@ -288,6 +433,8 @@ fn rate(bits_per_second: f64) -> String {
 fn sites() -> [Ipv4Net; 2] {
     [SITE_A.network(), SITE_B.network()]
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const TUN: &str = "/dev/net/tun";
 

@@ -39,9 +39,9 @@ pub(super) struct Site {
     /// The internet's address towards the gateway.
     router: Ipv4Addr,
     /// The internet's device towards the gateway.
-    port: &'static str,
-    /// Prefix length of the link between gateway and internet.
-    wan_prefix: u8,
+    pub(super) port: &'static str,
+    /// The host's device towards the gateway.
+    nic: &'static str,
 }
 
 impl Site {
@@ -60,7 +60,7 @@ pub(super) const SITE_A: Site = Site {
     wan: Ipv4Addr::new(192, 0, 2, 10),
     router: Ipv4Addr::new(192, 0, 2, 1),
     port: "to-a",
-    wan_prefix: 25,
+    nic: "eth0",
 };
 
 /// The right side, which responds.
@@ -72,7 +72,19 @@ pub(super) const SITE_B: Site = Site {
     wan: Ipv4Addr::new(192, 0, 2, 210),
     router: Ipv4Addr::new(192, 0, 2, 129),
     port: "to-b",
-    wan_prefix: 25,
+    nic: "eth0",
+};
+
+/// A second gateway of the right side, for `--failover`.
+pub(super) const SITE_C: Site = Site {
+    name: "site-b",
+    gateway: "gw-c",
+    host: SITE_B.host,
+    lan: Ipv4Addr::new(10, 2, 0, 3),
+    wan: Ipv4Addr::new(203, 0, 113, 210),
+    router: Ipv4Addr::new(203, 0, 113, 129),
+    port: "to-c",
+    nic: "eth1",
 };
 
 /// The namespaces. All vanish with this value and the processes inside.
@@ -99,17 +111,59 @@ impl Topology {
         topology.connect(&SITE_A, &topology.gateway_a, &topology.host_a)?;
         topology.connect(&SITE_B, &topology.gateway_b, &topology.host_b)?;
         inside(&topology.internet, || set_forwarding("1"))?;
-        topology.until_operational()?;
+        let Self { internet, gateway_a, gateway_b, host_a, host_b } = &topology;
+        Self::until_operational(&[internet, gateway_a, gateway_b, host_a, host_b])?;
         Ok(topology)
     }
 
+    /// Adds a second gateway of the right side: on the internet by a provider of its own, on host-b by a second card, and
+    /// beside gw-b by a cable. What gw-b cannot send through a tunnel of its own it sends along that, as routers do that
+    /// tell each other.
+    ///
+    /// ```text
+    ///   internet ══ gw-b ── eth0 host-b eth1 ── gw-c ══ internet
+    ///                 └────────── side ──────────┘
+    /// ```
+    pub(super) fn second_gateway(&self) -> Result<Netns, DemoError> {
+        let second = Netns::new().during("make a network namespace")?;
+        inside(&second, quiet)?;
+        self.cable(&SITE_C, &second, &self.host_b)?;
+        inside(&self.host_b, || {
+            let mut netlink = Netlink::open().during("open netlink")?;
+            let nic = netlink.link_index(SITE_C.nic)?;
+            Ok(netlink.link_up(nic)?)
+        })?;
+        let beside = |last| Ipv4Addr::new(10, 2, 255, last);
+        inside(&self.gateway_b, || {
+            let mut netlink = Netlink::open().during("open netlink")?;
+            netlink.add_veth("side", "far")?;
+            let far_end = netlink.link_index("far")?;
+            netlink.move_to_netns(far_end, second.as_fd())?;
+            plug_in(&mut netlink, "side", beside(1), SIDE_PREFIX)
+        })?;
+        inside(&second, || {
+            let mut netlink = Netlink::open().during("open netlink")?;
+            plug_in(&mut netlink, "far", beside(2), SIDE_PREFIX)
+        })?;
+        inside(&self.gateway_b, || {
+            let mut netlink = Netlink::open().during("open netlink")?;
+            let device = netlink.link_index("side")?;
+            let to = SITE_A.network().into();
+            let route = Route::through(device, to, WORSE_THAN_TUNNELS, RTPROT_STATIC);
+            Ok(netlink.add_route(&Route { gateway: Some(beside(2).into()), ..route })?)
+        })?;
+        Self::until_operational(&[&self.gateway_b, &second, &self.host_b])?;
+        Ok(second)
+    }
+
     /// The kernel takes notice of a cable at its leisure, at most once a second, and loses packets until then.
-    fn until_operational(&self) -> Result<(), DemoError> {
+    fn until_operational(namespaces: &[&Netns]) -> Result<(), DemoError> {
         let started = clock::now();
         // A kernel with tunnel drivers puts devices of theirs into every namespace, which stay off.
-        let ours = |name: &str| ["eth0", "lan", "wan", SITE_A.port, SITE_B.port].contains(&name);
-        let namespaces =
-            [&self.internet, &self.gateway_a, &self.gateway_b, &self.host_a, &self.host_b];
+        let ours = |name: &str| {
+            let known = ["eth0", "eth1", "lan", "wan", "side", "far"];
+            known.contains(&name) || [SITE_A, SITE_B, SITE_C].iter().any(|site| site.port == name)
+        };
         for namespace in namespaces {
             inside(namespace, || {
                 let mut netlink = Netlink::open().during("open netlink")?;
@@ -132,27 +186,32 @@ impl Topology {
         for namespace in [&self.internet, gateway, host] {
             inside(namespace, quiet)?;
         }
+        self.cable(site, gateway, host)?;
+        inside(host, || {
+            let mut netlink = Netlink::open().during("open netlink")?;
+            plug_in(&mut netlink, site.nic, site.host, LAN_PREFIX)?;
+            default_route(&mut netlink, site.nic, site.lan)
+        })
+    }
+
+    /// The two cables, with all addresses but the host's.
+    fn cable(&self, site: &Site, gateway: &Netns, host: &Netns) -> Result<(), DemoError> {
         inside(gateway, || {
             let mut netlink = Netlink::open().during("open netlink")?;
-            netlink.add_veth("lan", "eth0")?;
+            netlink.add_veth("lan", site.nic)?;
             netlink.add_veth("wan", site.port)?;
-            let far_end = netlink.link_index("eth0")?;
+            let far_end = netlink.link_index(site.nic)?;
             netlink.move_to_netns(far_end, host.as_fd())?;
             let far_end = netlink.link_index(site.port)?;
             netlink.move_to_netns(far_end, self.internet.as_fd())?;
             plug_in(&mut netlink, "lan", site.lan, LAN_PREFIX)?;
-            plug_in(&mut netlink, "wan", site.wan, site.wan_prefix)?;
+            plug_in(&mut netlink, "wan", site.wan, WAN_PREFIX)?;
             default_route(&mut netlink, "wan", site.router)?;
             set_forwarding("1")
         })?;
         inside(&self.internet, || {
             let mut netlink = Netlink::open().during("open netlink")?;
-            plug_in(&mut netlink, site.port, site.router, site.wan_prefix)
-        })?;
-        inside(host, || {
-            let mut netlink = Netlink::open().during("open netlink")?;
-            plug_in(&mut netlink, "eth0", site.host, LAN_PREFIX)?;
-            default_route(&mut netlink, "eth0", site.lan)
+            plug_in(&mut netlink, site.port, site.router, WAN_PREFIX)
         })
     }
 }
@@ -200,8 +259,17 @@ fn default_route(netlink: &mut Netlink, device: &str, gateway: Ipv4Addr) -> Resu
     Ok(netlink.add_route(&Route { gateway: Some(gateway.into()), ..route })?)
 }
 
+/// Prefix length of the links between gateways and internet.
+const WAN_PREFIX: u8 = 25;
+
 /// Prefix length of the sites' networks.
 const LAN_PREFIX: u8 = 16;
+
+/// Of the cable between two gateways of one site.
+const SIDE_PREFIX: u8 = 30;
+
+/// A metric above that of our tunnels, below that of the guard which lies under them.
+const WORSE_THAN_TUNNELS: u32 = 1000;
 
 /// For the kernel to notice the cables.
 const PATIENCE: Duration = Duration::from_secs(5);

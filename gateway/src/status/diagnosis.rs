@@ -166,6 +166,12 @@ pub struct Checkup {
     pub verdict: String,
 }
 
+/// The first warning that has a code.
+fn foreboding(findings: &[Finding]) -> Option<String> {
+    let mut warned = findings.iter().filter(|one| one.level == Level::Warned);
+    warned.find(|one| one.code.is_some()).map(Finding::sentence)
+}
+
 /// The name of the JSON form of a [`Checkup`].
 pub const CHECKUP: &str = "s2s-gw/doctor/1";
 
@@ -186,8 +192,9 @@ impl Checkup {
             }
             None if warned == 0 => "nothing is wrong.".to_owned(),
             None => format!(
-                "nothing fails; {warned} {} a look.",
-                if warned == 1 { "finding deserves" } else { "findings deserve" }
+                "nothing fails; {warned} {} a look{}.",
+                if warned == 1 { "finding deserves" } else { "findings deserve" },
+                foreboding(&findings).map_or(String::new(), |what| format!(", first {what}")),
             ),
         };
         let healthy = failed.is_none();
@@ -289,6 +296,11 @@ mod tests {
         let good = Checkup::of(vec![finding(Level::Warned, "host")], true);
         assert!(good.healthy);
         assert_eq!(good.verdict, "nothing fails; 1 finding deserves a look.");
+        let coded = finding(Level::Warned, "negotiation").code("E1011");
+        let good = Checkup::of(vec![finding(Level::Warned, "host"), coded], true);
+        let verdict =
+            "nothing fails; 2 findings deserve a look, first E1011 negotiation is Warned.";
+        assert_eq!(good.verdict, verdict);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -304,6 +305,21 @@ impl Netlink {
         })
     }
 
+    /// From now on this host sends and forwards no IPv4 packet of that IP protocol, and says so to nobody (the `blackhole`
+    /// of ip-rule(8)). What is for this host itself still arrives.
+    ///
+    /// # Errors
+    /// See the module; `EEXIST` if it is so already.
+    pub fn swallow(&mut self, protocol: u8) -> Result<(), NetlinkError> {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.action = RuleAction::Blackhole;
+        message.attributes =
+            vec![RuleAttribute::Priority(AFTER_LOCAL), RuleAttribute::IpProtocol(protocol.into())];
+        let action = || format!("swallow IP protocol {protocol}");
+        self.ask(action, RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
     /// Sends a request for a change and waits for its acknowledgement.
     fn ask(
         &mut self,
@@ -451,6 +467,9 @@ fn kernel_words(error: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text.value()).trim_end_matches(['\0', '.']).to_owned();
     (!text.is_empty()).then_some(text)
 }
+
+/// The priority of a rule that comes after the one for the host's own addresses, which has 0.
+const AFTER_LOCAL: u32 = 10;
 
 /// Octets of a netlink message header (netlink(7)).
 const HEADER_LEN: usize = 16;

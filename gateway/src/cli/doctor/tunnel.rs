@@ -17,6 +17,7 @@ use super::super::client::{Daemon, snapshot};
 use super::super::explain;
 use super::super::ping::source_for;
 use super::in_layer;
+use super::longest::{self, Hole};
 use crate::io::echo::{COOKIE_LEN, Echo, Heard};
 use crate::status::client;
 use crate::status::diagnosis::{Finding, Level};
@@ -39,7 +40,7 @@ pub(super) fn look(
     let mut path = peer(snapshot, connection);
     path.extend(probes(daemon, connection));
     path.extend(esp(connection, trial.as_ref()));
-    path.extend(mtu(snapshot, connection));
+    path.extend(mtu(snapshot, connection, trial.as_ref()));
     let mut traffic = drops(snapshot, connection);
     traffic.extend(samples(daemon, connection, trial.as_ref()));
     traffic.extend(trial.map(|trial| trial.echo()));
@@ -216,8 +217,15 @@ fn esp(connection: &ConnectionStatus, trial: Option<&Trial>) -> Vec<Finding> {
     each.collect()
 }
 
-fn mtu(snapshot: &Snapshot, connection: &ConnectionStatus) -> Option<Finding> {
+fn mtu(
+    snapshot: &Snapshot,
+    connection: &ConnectionStatus,
+    trial: Option<&Trial>,
+) -> Option<Finding> {
     connection.ike.as_ref()?;
+    if let Some(hole) = trial.and_then(|trial| trial.long) {
+        return Some(black_hole(hole));
+    }
     let tun = snapshot.tun.mtu;
     Some(match connection.path_mtu {
         Some(path) => Finding::passed(
@@ -229,6 +237,19 @@ fn mtu(snapshot: &Snapshot, connection: &ConnectionStatus) -> Option<Finding> {
         ),
         None => Finding::passed("mtu", format!("packets of up to {tun} octets")),
     })
+}
+
+/// Long packets vanish, and nobody tells their sender (RFC 2923 §2.1).
+fn black_hole(Hole { passes, vanishes, allowed }: Hole) -> Finding {
+    let message = format!(
+        "packets of {passes} octets come back, those of {vanishes} to {allowed} are lost: a link on the way is narrower, \
+         and nobody says so"
+    );
+    let fix = format!(
+        "set `mtu = {passes}` of the connection on both gateways, or let ICMP \"fragmentation needed\" pass every \
+         firewall on the way"
+    );
+    Finding::failed("mtu", message).code(Code::BlackHole.id()).fix(fix)
 }
 
 /// What was agreed on, or why nothing was.
@@ -393,6 +414,8 @@ struct Trial {
     source: IpAddr,
     target: IpAddr,
     heard: Option<Heard>,
+    /// Where long packets are lost, if the short echo came back.
+    long: Option<Hole>,
     /// By child, whether anything came in since; only where something went out.
     came_back: Vec<(String, bool)>,
 }
@@ -404,7 +427,7 @@ impl Trial {
         let target = sample(&child.remote)?;
         let source = source_for(daemon, before, target).ok()?;
         let echo = Echo::open(source, target).ok()?;
-        let mut heard = None;
+        let (mut heard, mut long) = (None, None);
         for seq in 1..=ECHOES {
             match echo.ask(seq, COOKIE_LEN, Duration::from_secs(1)).ok()? {
                 Heard::Nothing => {}
@@ -413,6 +436,10 @@ impl Trial {
                     break;
                 }
             }
+        }
+        if let Some(Heard::Reply(took)) = heard {
+            let found = longest::search(&echo, target, ECHOES, took, before.tun.mtu.into());
+            long = found.ok().flatten();
         }
         let after = snapshot(&daemon.control).ok()?;
         let after = after.connections.iter().find(|one| one.name == connection.name)?;
@@ -424,7 +451,7 @@ impl Trial {
             let came = answered || after.rx_packets > before.rx_packets;
             (sent || answered).then(|| (before.name.clone(), came))
         });
-        Some(Self { source, target, heard, came_back: came_back.collect() })
+        Some(Self { source, target, heard, long, came_back: came_back.collect() })
     }
 
     fn came_back(&self, child: &str) -> Option<bool> {

@@ -161,3 +161,26 @@ fn broken_datagrams_end_the_loop() {
     let (message, rest) = split_message(&long).unwrap();
     assert_eq!((message.len(), rest.len()), (63, 0));
 }
+
+#[test]
+fn a_protocol_is_swallowed_and_others_are_not() {
+    inside(|netlink| {
+        netlink.add_veth("left", "right").unwrap();
+        for name in ["left", "right"] {
+            let index = netlink.link_index(name).unwrap();
+            netlink.link_up(index).unwrap();
+        }
+        let left = netlink.link_index("left").unwrap();
+        netlink.add_address(left, net("192.0.2.1/24")).unwrap();
+        let send = |protocol: i32| {
+            let protocol = Some(socket2::Protocol::from(protocol));
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, protocol);
+            let to = std::net::SocketAddr::from(([192, 0, 2, 9], 0));
+            socket.unwrap().send_to(b"x", &to.into())
+        };
+        assert!(send(50).is_ok() && send(51).is_ok(), "before");
+        netlink.swallow(50).unwrap();
+        assert!(netlink.swallow(50).unwrap_err().is_exists());
+        assert!(send(50).is_err() && send(51).is_ok(), "after");
+    });
+}
