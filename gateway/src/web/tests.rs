@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
-use crate::config::PresharedKey;
+use crate::config::{HttpListen, PresharedKey};
 use crate::status::Snapshot;
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::show::Table;
@@ -21,6 +23,9 @@ use crate::status::tests::sample;
 /// A page, and somebody who answers in the place of control.
 struct Fixture {
     address: SocketAddr,
+    /// The same page.
+    path: PathBuf,
+    _place: tempfile::TempDir,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -34,13 +39,18 @@ impl Fixture {
             read_token: read.map(key),
             admin_token: admin.map(key),
         };
-        let listener =
-            TcpListener::bind("127.0.0.1:0".parse().expect("an address")).expect("binds");
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("http.sock");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        listener.set_nonblocking(true).expect("sets");
         let address = listener.local_addr().expect("bound");
+        let listener = Listener::Tcp(TcpListener::from_std(listener));
+        let unix = bind(&HttpListen::Unix(path.clone())).expect("binds");
+        let listeners = vec![listener, unix];
         let poll = mio::Poll::new().expect("a poll");
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
         let (server, line) =
-            Server::new(vec![listener], Access::of(&http), Arc::new(waker)).expect("a server");
+            Server::new(listeners, Access::of(&http), Arc::new(waker)).expect("a server");
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let control = thread::spawn(move || {
@@ -53,7 +63,7 @@ impl Fixture {
             }
         });
         let page = thread::spawn(move || server.run());
-        let fixture = Self { address, over, threads: vec![control, page] };
+        let fixture = Self { address, path, _place: place, over, threads: vec![control, page] };
         while !fixture.get("/readyz").starts_with("HTTP/1.1 200") {
             pause(Duration::from_millis(5));
         }
@@ -153,6 +163,32 @@ fn every_page_is_there() {
         assert!(answer.contains("Content-Security-Policy: default-src 'self'"), "{path}");
     }
     assert!(!fixture.get("/?q=paris").contains("c-berlin"));
+}
+
+/// Over its Unix socket it is the same page, with the same tokens; nobody but the owner and the group may open it.
+#[test]
+fn the_page_is_there_over_a_unix_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let fixture = Fixture::new(Some("look-look-look-look"), None);
+    let ask = |authorization: &str| {
+        let mut stream = UnixStream::connect(&fixture.path).expect("connects");
+        let head = format!(
+            "GET /c/berlin HTTP/1.1\r\nHost: localhost\r\n{authorization}Connection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("UTF-8");
+        answer
+    };
+    assert_eq!(status(&ask("")), "401");
+    let answer = ask("Authorization: Bearer look-look-look-look\r\n");
+    assert!(status(&answer) == "200" && answer.contains("AES_GCM_16_256"), "{answer}");
+    let mode = std::fs::metadata(&fixture.path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o007, 0, "{mode:o}");
+    let path = fixture.path.clone();
+    drop(fixture);
+    assert!(!path.exists(), "it goes with the page");
 }
 
 #[test]

@@ -23,14 +23,19 @@ use super::inside::{Check, mount};
 use super::tree::PROGRAM;
 
 pub(super) fn missing() -> Option<String> {
-    let absent = ["/usr/bin/crun", "/usr/sbin/setcap"].into_iter().find(|tool| !Path::new(tool).exists());
+    let absent =
+        ["/usr/bin/crun", "/usr/sbin/setcap"].into_iter().find(|tool| !Path::new(tool).exists());
     absent.map(|tool| format!("no {tool} here")).or_else(|| {
         (!Path::new("/dev/net/tun").exists()).then(|| "no /dev/net/tun here".to_owned())
     })
 }
 
 pub(super) fn checks(place: &Path) -> Vec<Check<'_>> {
-    if missing().is_some() { Vec::new() } else { vec![("package/container", Box::new(|| tunnel(place)))] }
+    if missing().is_some() {
+        Vec::new()
+    } else {
+        vec![("package/container", Box::new(|| tunnel(place)))]
+    }
 }
 
 /// Two containers with a tunnel between them, each with nothing but CAP_NET_ADMIN.
@@ -48,7 +53,10 @@ fn tunnel(place: &Path) -> Result<()> {
     let right = Container::start(&place, &image, Side { name: "b", number: 2 })?;
     left.wait_healthy()?;
     right.wait_healthy()?;
-    let ping = ["netns", "exec", "a", "ping", "-c", "3", "-i", "0.2", "-W", "2", "-I", "10.1.0.1", "10.2.0.1"];
+    let ping = [
+        "netns", "exec", "a", "ping", "-c", "3", "-i", "0.2", "-W", "2", "-I", "10.1.0.1",
+        "10.2.0.1",
+    ];
     said(Command::new("ip").args(ping)).with_context(|| left.output())?;
     left.is_confined()?;
     left.stop()?;
@@ -80,14 +88,20 @@ fn image(place: &Path) -> Result<PathBuf> {
         fs::create_dir_all(to.parent().context("a directory")?)?;
         fs::copy(file, to)?;
     }
-    for dir in ["usr/bin", "etc/s2s-gw", "run/s2s-gw", "var/lib/s2s-gw", "proc", "dev", "sys", "tmp"] {
+    for dir in
+        ["usr/bin", "etc/s2s-gw", "run/s2s-gw", "var/lib/s2s-gw", "proc", "dev", "sys", "tmp"]
+    {
         fs::create_dir_all(root.join(dir))?;
     }
     fs::write(root.join("etc/passwd"), format!("nonroot:x:{USER}:{USER}::/:/sbin/nologin\n"))?;
     let program = root.join(PROGRAM);
     fs::copy(packed, &program)?;
-    let containerfile = fs::read_to_string(crate::step::workspace().join("packaging/Containerfile"))?;
-    ensure!(containerfile.contains(&format!("setcap {CAPABILITIES} ")), "the Containerfile gives other capabilities");
+    let containerfile =
+        fs::read_to_string(crate::step::workspace().join("packaging/Containerfile"))?;
+    ensure!(
+        containerfile.contains(&format!("setcap {CAPABILITIES} ")),
+        "the Containerfile gives other capabilities"
+    );
     said(Command::new("setcap").arg(CAPABILITIES).arg(&program))?;
     Ok(root)
 }
@@ -117,11 +131,17 @@ impl Container {
         fs::write(files.join("site.psk"), "neither a nor b would guess this one: 0123456789\n")?;
         fs::set_permissions(files.join("site.psk"), fs::Permissions::from_mode(0o600))?;
         chown(files.join("site.psk"), Some(USER), Some(USER))?;
-        fs::write(bundle.join("config.json"), serde_json::to_vec_pretty(&bundled(image, &files, side))?)?;
+        fs::write(
+            bundle.join("config.json"),
+            serde_json::to_vec_pretty(&bundled(image, &files, side))?,
+        )?;
         let (runtime, log) = (place.join("runtime"), bundle.join("log"));
         let output = File::create(&log)?;
         let mut crun = Command::new("crun");
-        crun.arg("--root").arg(&runtime).args(["--cgroup-manager=disabled", "run", "--bundle"]).arg(&bundle);
+        crun.arg("--root")
+            .arg(&runtime)
+            .args(["--cgroup-manager=disabled", "run", "--bundle"])
+            .arg(&bundle);
         crun.arg(side.name).stdout(output.try_clone()?).stderr(output);
         let child = crun.spawn().context("cannot run crun")?;
         Ok(Self { side, runtime, log, child })
@@ -129,13 +149,15 @@ impl Container {
 
     /// Until the health check of the image is content.
     fn wait_healthy(&self) -> Result<()> {
+        let mut last = String::new();
         for _ in 0..100 {
-            if self.crun(&["exec", self.side.name, "/usr/bin/s2s-gw", "status", "--quiet", "--all"]).is_ok() {
-                return Ok(());
+            match self.exec(&["status", "--quiet", "--all"]) {
+                Ok(_) => return Ok(()),
+                Err(error) => last = format!("{error:#}"),
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        bail!("{} is not healthy:\n{}", self.side.name, self.output())
+        bail!("{} is not healthy: {last}\n{}", self.side.name, self.output())
     }
 
     /// What the gateway is in there: nobody's user, one capability at most, behind its own filter and Landlock.
@@ -144,16 +166,35 @@ impl Container {
         let pid = state.get("pid").and_then(Value::as_u64).context("no pid")?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let user = format!("Uid:\t{USER}\t{USER}\t{USER}\t{USER}");
-        for line in [user.as_str(), "CapBnd:\t0000000000001000", "CapEff:\t0000000000001000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        for line in [
+            user.as_str(),
+            "CapBnd:\t0000000000001000",
+            "CapEff:\t0000000000001000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
             ensure!(status.lines().any(|there| there == line), "no {line:?} in\n{status}");
         }
         let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:\t"));
-        ensure!(filters.is_some_and(|number| number != "1"), "no filter of its own beside the runtime's:\n{status}");
+        ensure!(
+            filters.is_some_and(|number| number != "1"),
+            "no filter of its own beside the runtime's:\n{status}"
+        );
+        let socket = format!("/proc/{pid}/root/run/s2s-gw/http.sock");
+        let curl = ["--silent", "--fail", "--unix-socket", &socket, "http://localhost/healthz"];
+        ensure!(said(Command::new("curl").args(curl))? == "ok", "its page is not there");
         let log = self.output();
-        let confined = log.lines().find(|line| line.contains("event=confined")).with_context(|| log.clone())?;
+        let confined = log
+            .lines()
+            .find(|line| line.contains("event=confined"))
+            .with_context(|| log.clone())?;
         ensure!(!confined.contains("files=off") && !confined.contains("calls=off"), "{confined}");
-        let written = self.crun(&["exec", self.side.name, "/usr/bin/s2s-gw", "genpsk", "/etc/new"]);
-        ensure!(written.is_err(), "its root can be written");
+        let root = Path::new("/proc").join(pid.to_string()).join("mounts");
+        let mounts = fs::read_to_string(root)?;
+        ensure!(
+            mounts.lines().any(|line| line.contains(" / ") && line.contains(" ro")),
+            "its root can be written:\n{mounts}"
+        );
         Ok(())
     }
 
@@ -165,8 +206,21 @@ impl Container {
         Ok(())
     }
 
+    /// Our program in it, as the engine runs a health check: with the user of the image.
+    fn exec(&self, args: &[&str]) -> Result<String> {
+        let user = format!("{USER}:{USER}");
+        let head = ["exec", "--user", &user, self.side.name, "/usr/bin/s2s-gw"];
+        self.crun(&[&head, args].concat())
+    }
+
     fn crun(&self, args: &[&str]) -> Result<String> {
-        said(Command::new("crun").arg("--root").arg(&self.runtime).arg("--cgroup-manager=disabled").args(args))
+        said(
+            Command::new("crun")
+                .arg("--root")
+                .arg(&self.runtime)
+                .arg("--cgroup-manager=disabled")
+                .args(args),
+        )
     }
 
     fn output(&self) -> String {
@@ -185,7 +239,7 @@ impl Drop for Container {
 fn configuration(Side { name, number }: Side) -> String {
     let other = 3 - number;
     format!(
-        "[gateway]\nname = \"{name}\"\nid = \"192.0.2.{number}\"\n\n[connection.site]\npeer = \"192.0.2.{other}\"\n\
+        "[gateway]\nname = \"{name}\"\nid = \"192.0.2.{number}\"\n\n[http]\nlisten = \"unix:/run/s2s-gw/http.sock\"\n\n[connection.site]\npeer = \"192.0.2.{other}\"\n\
          psk = {{ file = \"site.psk\" }}\nlocal_subnets = [\"10.{number}.0.0/24\"]\nremote_subnets = [\"10.{other}.0.0/24\"]\n"
     )
 }
@@ -235,7 +289,30 @@ const CAPABILITIES: &str = "cap_net_admin,cap_net_bind_service,cap_net_raw=p";
 
 /// What the filters of engines refuse a container without CAP_SYS_ADMIN.
 const FORBIDDEN: &[&str] = &[
-    "mount", "umount2", "pivot_root", "setns", "unshare", "bpf", "perf_event_open", "keyctl", "add_key", "request_key",
-    "init_module", "finit_module", "delete_module", "kexec_load", "open_by_handle_at", "userfaultfd", "io_uring_setup",
-    "io_uring_enter", "io_uring_register", "swapon", "swapoff", "reboot", "settimeofday", "clock_settime", "acct", "quotactl",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "setns",
+    "unshare",
+    "bpf",
+    "perf_event_open",
+    "keyctl",
+    "add_key",
+    "request_key",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "kexec_load",
+    "open_by_handle_at",
+    "userfaultfd",
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    "swapon",
+    "swapoff",
+    "reboot",
+    "settimeofday",
+    "clock_settime",
+    "acct",
+    "quotactl",
 ];

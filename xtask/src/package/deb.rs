@@ -49,14 +49,19 @@ pub(super) fn build(tree: &Tree, wanted: &Wanted, out: &Path) -> Result<PathBuf>
     for script in ["postinst", "prerm", "postrm"] {
         tree.write(&format!("DEBIAN/{script}"), &fs::read(debian(script))?, 0o755)?;
     }
-    let sums = r"find usr etc -type f ! -path etc/s2s-gw/s2s-gw.toml -print0 | sort -z | xargs -0 md5sum";
+    let sums =
+        r"find usr etc -type f ! -path etc/s2s-gw/s2s-gw.toml -print0 | sort -z | xargs -0 md5sum";
     let sums = said(Command::new("sh").args(["-c", sums]).current_dir(&tree.root))?;
     tree.write("DEBIAN/md5sums", format!("{sums}\n").as_bytes(), 0o644)?;
 
     fs::create_dir_all(out)?;
     let package = out.join(format!("s2s-gw_{version}_{architecture}.deb"));
     let mut pack = Command::new("dpkg-deb");
-    pack.args(["--root-owner-group", "--build"]).args(if wanted.quick { ["-Zgzip", "-z1"] } else { ["-Zxz", "-z6"] });
+    pack.args(["--root-owner-group", "--build"]).args(if wanted.quick {
+        ["-Zgzip", "-z1"]
+    } else {
+        ["-Zxz", "-z6"]
+    });
     // The same sources make the same package.
     pack.arg(&tree.root).arg(&package).env("SOURCE_DATE_EPOCH", time);
     said(&mut pack)?;
@@ -77,7 +82,10 @@ pub(super) fn maintainer() -> Result<String> {
 fn depends(program: &Path) -> Result<String> {
     let place = tempfile::tempdir()?;
     fs::create_dir(place.path().join("debian"))?;
-    fs::write(place.path().join("debian/control"), "Source: s2s-gw\n\nPackage: s2s-gw\nArchitecture: any\n")?;
+    fs::write(
+        place.path().join("debian/control"),
+        "Source: s2s-gw\n\nPackage: s2s-gw\nArchitecture: any\n",
+    )?;
     let mut ask = Command::new("dpkg-shlibdeps");
     ask.current_dir(place.path()).arg("-O").arg("-e").arg(program);
     match ask.output() {
@@ -89,7 +97,8 @@ fn depends(program: &Path) -> Result<String> {
         Ok(output) => bail!("dpkg-shlibdeps: {}", String::from_utf8_lossy(&output.stderr)),
         // Without dpkg-dev: what it was built with is new enough.
         Err(_) => {
-            let of = |package| said(Command::new("dpkg-query").args(["-Wf", "${Version}", package]));
+            let of =
+                |package| said(Command::new("dpkg-query").args(["-Wf", "${Version}", package]));
             Ok(format!("libc6 (>= {}), libgcc-s1 (>= {})", of("libc6")?, of("libgcc-s1")?))
         }
     }
@@ -98,12 +107,15 @@ fn depends(program: &Path) -> Result<String> {
 /// When the sources changed last, in seconds since 1970.
 fn last_change() -> String {
     let told = std::env::var("SOURCE_DATE_EPOCH").ok();
-    let log = || said(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace())).ok();
+    let log = || {
+        said(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace())).ok()
+    };
     told.or_else(log).filter(|time| !time.is_empty()).unwrap_or_else(|| "0".to_owned())
 }
 
 fn kibibytes(root: &Path) -> Result<u64> {
-    let said = said(Command::new("du").args(["-sk", "--apparent-size", "--exclude=DEBIAN"]).arg(root))?;
+    let said =
+        said(Command::new("du").args(["-sk", "--apparent-size", "--exclude=DEBIAN"]).arg(root))?;
     Ok(said.split_whitespace().next().unwrap_or_default().parse()?)
 }
 
@@ -115,6 +127,12 @@ fn debian(name: &str) -> PathBuf {
 pub(super) fn said(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let text = |octets: &[u8]| String::from_utf8_lossy(octets).trim_end().to_owned();
-    ensure!(output.status.success(), "{command:?}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     Ok(text(&output.stdout))
 }

@@ -34,7 +34,8 @@ pub(super) fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
     }
-    let tools = ["/usr/bin/dpkg-deb", "/usr/bin/unshare", "/usr/bin/systemd-sysusers", "/usr/bin/strip"];
+    let tools =
+        ["/usr/bin/dpkg-deb", "/usr/bin/unshare", "/usr/bin/systemd-sysusers", "/usr/bin/strip"];
     let absent: Vec<&str> = tools.into_iter().filter(|tool| !there(tool)).collect();
     (!absent.is_empty()).then(|| format!("no {} here", absent.join(", ")))
 }
@@ -95,7 +96,9 @@ impl System {
         let _ = fs::remove_file(system.root.join("usr/sbin/policy-rc.d"));
         for entry in fs::read_dir(place)? {
             let path = entry?.path();
-            if let (Some(name), true) = (path.file_name(), path.extension().is_some_and(|end| end == "deb")) {
+            if let (Some(name), true) =
+                (path.file_name(), path.extension().is_some_and(|end| end == "deb"))
+            {
                 fs::copy(&path, system.root.join("tmp").join(name))?;
             }
         }
@@ -114,7 +117,9 @@ impl System {
     pub(super) fn sh(&self, line: &str) -> Result<String> {
         let mut command = Command::new("chroot");
         command.arg(&self.root).args(["/bin/sh", "-c", line]);
-        command.env("DEBIAN_FRONTEND", "noninteractive").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         said(&mut command)
     }
 

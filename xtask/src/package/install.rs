@@ -31,7 +31,9 @@ fn lintian(place: &Path) -> Result<()> {
     }
     let package = package(place, 1)?;
     let mut command = Command::new("lintian");
-    command.args(["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"]).arg(package);
+    command
+        .args(["--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"])
+        .arg(package);
     said(&mut command).map(drop)
 }
 
@@ -73,7 +75,8 @@ fn install(system: &System) -> Result<()> {
     ensure!(user.ends_with("nologin"), "the user may log in: {user}");
     let group = system.sh("getent group s2s-gw | cut -d: -f3")?;
     let configuration = fs::metadata(system.root.join(CONFIGURATION))?;
-    let seen = (configuration.uid(), configuration.gid().to_string(), configuration.mode() & 0o7777);
+    let seen =
+        (configuration.uid(), configuration.gid().to_string(), configuration.mode() & 0o7777);
     ensure!(seen == (0, group, 0o640), "/{CONFIGURATION} is {seen:?}");
     let asked = system.asked_of_systemd()?;
     ensure!(asked.trim() == "--system daemon-reload", "of systemd it wanted: {asked}");
@@ -92,7 +95,9 @@ fn usable(system: &System) -> Result<()> {
     ensure!(refused.is_err(), "everybody reads the configuration");
     system.sh("bash -n /usr/share/bash-completion/completions/s2s-gw")?;
     if system.root.join("usr/bin/man").exists() {
-        let page = system.sh("man --warnings -E UTF-8 -l -Tutf8 /usr/share/man/man8/s2s-gw.8.gz 2>&1 | head -3")?;
+        let page = system.sh(
+            "man --warnings -E UTF-8 -l -Tutf8 /usr/share/man/man8/s2s-gw.8.gz 2>&1 | head -3",
+        )?;
         ensure!(page.contains("S2S-GW(8)"), "{page}");
     }
     Ok(())
@@ -126,7 +131,9 @@ fn upgrade(system: &System) -> Result<()> {
     ensure!(fs::metadata(&path)?.gid() != 0, "its group changed");
     let asked = system.asked_of_systemd()?;
     ensure!(asked.contains("try-restart s2s-gw.service"), "of systemd it wanted: {asked}");
-    let starts = |line: &str| line.split(' ').any(|word| matches!(word, "start" | "restart" | "enable" | "preset"));
+    let starts = |line: &str| {
+        line.split(' ').any(|word| matches!(word, "start" | "restart" | "enable" | "preset"))
+    };
     ensure!(!asked.lines().any(starts), "of systemd it wanted: {asked}");
     Ok(())
 }

@@ -44,11 +44,19 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let done = if options.check { checked().map(|(counts, note)| format!("{counts}\n{note}")) } else { build(options) };
+    let done = if options.check {
+        checked().map(|(counts, note)| format!("{counts}\n{note}"))
+    } else {
+        build(options)
+    };
     match done {
         Ok(said) => {
             println!("{}", said.trim_end());
-            if said.contains(" 0 failed") || !options.check { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if said.contains(" 0 failed") || !options.check {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             println!("error: {error:#}");
@@ -76,7 +84,8 @@ fn program(profile: &str) -> Result<PathBuf> {
     let args = ["build", "--locked", "-p", "gateway", "--bin", "s2s-gw", "--profile", profile_name];
     let counts = step::cargo(&args, &[], Show::Failures)?;
     ensure!(counts.failed == 0, "the gateway cannot be built");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(target.join(profile).join("s2s-gw"))
 }
 
@@ -103,7 +112,10 @@ pub(crate) fn checked() -> Result<(Counts, String)> {
     let mut counts = Counts::default();
     for line in said.lines() {
         println!("  {line}");
-        match line.split_once("... ").map(|(_, result)| result.split(':').next().unwrap_or_default()) {
+        match line
+            .split_once("... ")
+            .map(|(_, result)| result.split(':').next().unwrap_or_default())
+        {
             Some("ok") => counts.passed += 1,
             Some("skipped") => counts.skipped += 1,
             Some("FAILED") => counts.failed += 1,

@@ -32,9 +32,15 @@ impl Tree {
             tree.copy(&workspace().join(from), to, 0o644)?;
         }
         let unit = fs::read_to_string(workspace().join("packaging/s2s-gw.service"))?;
-        tree.write("usr/lib/systemd/system/s2s-gw.service", for_any_systemd(&unit)?.as_bytes(), 0o644)?;
+        tree.write(
+            "usr/lib/systemd/system/s2s-gw.service",
+            for_any_systemd(&unit)?.as_bytes(),
+            0o644,
+        )?;
         tree.copy(&workspace().join("packaging/s2s-gw.toml"), CONFIGURATION, 0o640)?;
-        for (from, to) in [("docs", "docs"), ("docs/peers", "docs/peers"), ("packaging/examples", "examples")] {
+        for (from, to) in
+            [("docs", "docs"), ("docs/peers", "docs/peers"), ("packaging/examples", "examples")]
+        {
             for entry in fs::read_dir(workspace().join(from))? {
                 let path = entry?.path();
                 let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
@@ -111,9 +117,12 @@ impl Tree {
 
 /// Debian 12 has systemd 252, which does not know `notify-reload`; what replaces it is right for later ones, too.
 fn for_any_systemd(unit: &str) -> Result<String> {
-    let drop_in = fs::read_to_string(workspace().join("packaging/s2s-gw.service.d/before-253.conf"))?;
-    let (_, older) = drop_in.split_once("[Service]\n").context("no [Service] in before-253.conf")?;
-    let (before, after) = unit.split_once("Type=notify-reload\n").context("no Type=notify-reload in the unit")?;
+    let drop_in =
+        fs::read_to_string(workspace().join("packaging/s2s-gw.service.d/before-253.conf"))?;
+    let (_, older) =
+        drop_in.split_once("[Service]\n").context("no [Service] in before-253.conf")?;
+    let (before, after) =
+        unit.split_once("Type=notify-reload\n").context("no Type=notify-reload in the unit")?;
     let (_, before) = before.split_once('\n').context("no first line in the unit")?;
     Ok(format!("# s2s-gw as a service of systemd.\n{before}{older}{after}"))
 }
@@ -132,6 +141,7 @@ const FILES: &[(&str, &str)] = &[
     ("packaging/s2s-gw-ike.socket", "usr/lib/systemd/system/s2s-gw-ike.socket"),
     ("packaging/s2s-gw-nat.socket", "usr/lib/systemd/system/s2s-gw-nat.socket"),
     ("packaging/s2s-gw-control.socket", "usr/lib/systemd/system/s2s-gw-control.socket"),
+    ("packaging/s2s-gw-http.socket", "usr/lib/systemd/system/s2s-gw-http.socket"),
     ("packaging/s2s-gw.sysusers", "usr/lib/sysusers.d/s2s-gw.conf"),
     ("packaging/s2s-gw.sysctl", "usr/lib/sysctl.d/60-s2s-gw.conf"),
     ("packaging/debian/lintian-overrides", "usr/share/lintian/overrides/s2s-gw"),
@@ -150,9 +160,13 @@ mod tests {
 
     #[test]
     fn the_unit_is_one_that_debian_12_reads() {
-        let unit = fs::read_to_string(workspace().join("packaging/s2s-gw.service")).expect("a unit");
+        let unit =
+            fs::read_to_string(workspace().join("packaging/s2s-gw.service")).expect("a unit");
         let changed = for_any_systemd(&unit).expect("can be changed");
-        assert!(changed.contains("\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n"), "{changed}");
+        assert!(
+            changed.contains("\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n"),
+            "{changed}"
+        );
         assert!(!changed.contains("notify-reload"), "{changed}");
         assert!(changed.lines().count() > unit.lines().count(), "nothing is lost");
     }
