@@ -27,6 +27,7 @@ mod http;
 mod hub;
 mod line;
 mod page;
+mod questions;
 mod server;
 mod stream;
 

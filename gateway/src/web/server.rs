@@ -219,12 +219,14 @@ impl Server {
     /// Hands an answer of control on to the client that asked for it.
     fn deliver(&mut self, now: Instant, token: Token, said: protocol::Response) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        let Stage::Waiting { asked, head_only, keeps } = client.stage else { return };
+        let Stage::Waiting { asked, head_only, keeps } = &client.stage else { return };
+        let (asked, head_only, keeps) = (asked.clone(), *head_only, *keeps);
+        let is_button = matches!(asked, Asked::Done { .. });
         let response = api::answered(said, asked, &self.hub, &self.access, now);
         client.answer(now, &response, head_only, keeps);
         self.advance(now, token);
         // Whoever pressed a button wants to see what it does.
-        if matches!(asked, Asked::Done { .. }) {
+        if is_button {
             self.tick_at = now;
         }
     }

@@ -16,6 +16,7 @@ use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
 use crate::config::{HttpListen, PresharedKey};
 use crate::status::Snapshot;
+use crate::status::diagnosis::{Finding, Walk};
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::show::Table;
 use crate::status::tests::sample;
@@ -117,6 +118,24 @@ fn control(request: &Request) -> Response {
         let snapshot = Box::new(Snapshot { time: clock(), ..sample() });
         return Response::Status { snapshot };
     }
+    if let Request::Explain(packet) = request {
+        let walk = Walk {
+            schema: "s2s-gw/explain/1".into(),
+            source: packet.source,
+            destination: packet.destination,
+            protocol: packet.protocol,
+            direction: "out".into(),
+            connection: Some("berlin".into()),
+            child: None,
+            passes: false,
+            steps: vec![Finding::failed("policy", "<b>no rule</b>").fix("s2s-gw up berlin")],
+            verdict: "it would stop there".into(),
+        };
+        return Response::Explained { walk: Box::new(walk) };
+    }
+    if let Request::Export { name, kind, address, .. } = request {
+        return Response::Done { message: format!("<other side> {name} {kind:?} {address:?}") };
+    }
     if matches!(request, Request::Show { .. }) {
         let config = serde_json::json!({ "gateway": { "name": "<fra1>" } });
         let effective = config.clone();
@@ -154,6 +173,15 @@ fn every_page_is_there() {
         ("/api/v1/status?connection=paris", "\"name\":\"paris\""),
         ("/api/v1/events", "\"schema\":\"s2s-gw/events/1\""),
         ("/api/v1/config", "s2s-gw/show-config/1"),
+        ("/c/berlin", "24 h ago"),
+        ("/c/berlin/peer", "&lt;other side&gt; berlin S2sGw None"),
+        (
+            "/c/berlin/peer?kind=strongswan&address=203.0.113.9",
+            "berlin Strongswan Some(&quot;203.0.113.9&quot;)",
+        ),
+        ("/explain", "placeholder=\"10.1.0.5\""),
+        ("/explain?src=10.1.0.5&dst=10.2.0.7&proto=tcp&dport=443", "&lt;b&gt;no rule&lt;/b&gt;"),
+        ("/api/v1/explain?src=10.1.0.5&dst=10.2.0.7", "\"schema\":\"s2s-gw/explain/1\""),
         ("/healthz", "ok"),
         ("/readyz", "ready"),
     ] {
@@ -189,6 +217,37 @@ fn the_page_is_there_over_a_unix_socket() {
     let path = fixture.path.clone();
     drop(fixture);
     assert!(!path.exists(), "it goes with the page");
+}
+
+#[test]
+fn what_is_no_packet_is_answered_with_a_sentence() {
+    let fixture = Fixture::new(None, None);
+    for (query, word) in [
+        ("src=10.1.0.5", "are addresses"),
+        ("src=10.1.0.5&dst=10.2.0.7&dport=443", "choose TCP or UDP"),
+        ("src=10.1.0.5&dst=10.2.0.7&proto=tcp&dport=70000", "from 0 to 65535"),
+        ("src=10.1.0.5&dst=10.2.0.7&proto=http", "or 0 to 255"),
+    ] {
+        for path in ["/explain", "/api/v1/explain"] {
+            let answer = fixture.get(&format!("{path}?{query}"));
+            assert_eq!(status(&answer), "400", "{path} {query}: {answer}");
+            assert!(
+                answer.to_lowercase().contains(&word.to_lowercase()),
+                "{path} {query}: {answer}"
+            );
+        }
+    }
+    let again = fixture.get("/explain?src=%3Cscript%3E&dst=10.2.0.7");
+    assert!(
+        again.contains("value=\"&lt;script&gt;\""),
+        "what was written is there, and no markup: {again}"
+    );
+    for path in
+        ["/c/berlin/peer?kind=routes", "/c/berlin/peer?kind=x", "/c/berlin/peer?address=a%20b"]
+    {
+        assert_eq!(status(&fixture.get(path)), "400", "{path}");
+    }
+    assert_eq!(status(&fixture.get("/c/nobody/peer")), "404");
 }
 
 #[test]
