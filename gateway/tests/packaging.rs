@@ -91,7 +91,12 @@ fn systemd_takes_the_service() {
 fn systemd_takes_the_sockets() {
     let place = tempfile::tempdir().expect("a directory");
     let mut units = Vec::new();
-    for (name, port) in [("ike", ":500\n"), ("nat", ":4500\n"), ("control", "/control.sock\n")] {
+    for (name, port) in [
+        ("ike", ":500\n"),
+        ("nat", ":4500\n"),
+        ("control", "/control.sock\n"),
+        ("http", "/http.sock\n"),
+    ] {
         let file = format!("s2s-gw-{name}.socket");
         let unit = fs::read_to_string(packaging().join(&file)).expect("a unit");
         assert!(unit.lines().any(|line| line == format!("FileDescriptorName={name}")), "{file}");

@@ -1,8 +1,8 @@
 //! Starts a program as a user without rights, with what it could not open itself: sockets and a TUN device (sd_listen_fds(3)).
 //!
 //! ```text
-//!   root: UDP 500, UDP 4500, a queue of a TUN device, a control socket
-//!      └─► descriptors 3, 4, 5, 6  ─► uid, gid  ─► exec PROGRAM    LISTEN_PID=.. LISTEN_FDS=4 LISTEN_FDNAMES=ike:nat:tun:control
+//!   root: UDP 500, UDP 4500, a queue of a TUN device, a control socket, one of the status page
+//!      └─► descriptors 3 to 7  ─► uid, gid  ─► exec PROGRAM    LISTEN_PID=.. LISTEN_FDS=5 LISTEN_FDNAMES=ike:nat:tun:control:http
 //! ```
 
 use std::convert::Infallible;
@@ -31,6 +31,8 @@ pub struct Handover {
     pub address: IpAddr,
     /// Where the control socket listens.
     pub control: PathBuf,
+    /// Where the socket of the status page listens.
+    pub http: PathBuf,
     /// User and group that the program runs as.
     pub user: u32,
 }
@@ -39,12 +41,13 @@ impl Handover {
     /// These as the arguments that [`run`] reads, before those of the program.
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
-        let Self { device, mtu, address, control, user } = self;
+        let Self { device, mtu, address, control, http, user } = self;
         vec![
             device.into(),
             mtu.to_string().into(),
             address.to_string().into(),
             control.into(),
+            http.into(),
             user.to_string().into(),
         ]
     }
@@ -65,6 +68,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<Infallible> 
         mtu: next("MTU")?.parse()?,
         address: next("address")?.parse()?,
         control: next("control socket")?.into(),
+        http: next("socket of the page")?.into(),
         user: next("user")?.parse()?,
     };
     let program = next("program")?;
@@ -81,8 +85,8 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<Infallible> 
 }
 
 /// In the order of [`NAMES`].
-fn open(handover: &Handover) -> Result<[OwnedFd; 4]> {
-    let Handover { device: name, mtu, address, control, user: _ } = handover;
+fn open(handover: &Handover) -> Result<[OwnedFd; 5]> {
+    let Handover { device: name, mtu, address, control, http, user: _ } = handover;
     let ike = UdpSocket::bind((*address, 500)).context("UDP 500")?;
     let nat = UdpSocket::bind((*address, 4500)).context("UDP 4500")?;
     let builder = DeviceBuilder::new().name(name).layer(Layer::L3).offload(true);
@@ -90,11 +94,12 @@ fn open(handover: &Handover) -> Result<[OwnedFd; 4]> {
     let queue = device.as_fd().try_clone_to_owned()?;
     succeed(Command::new("ip").args(["link", "set", "dev", name, "mtu", &mtu.to_string(), "up"]))?;
     let control = UnixListener::bind(control).context("the control socket")?;
-    Ok([ike.into(), nat.into(), queue, control.into()])
+    let http = UnixListener::bind(http).context("the socket of the page")?;
+    Ok([ike.into(), nat.into(), queue, control.into(), http.into()])
 }
 
 /// Moves them to the numbers from 3 on, where the program finds them.
-fn announce(descriptors: [OwnedFd; 4]) -> Result<Vec<OwnedFd>> {
+fn announce(descriptors: [OwnedFd; 5]) -> Result<Vec<OwnedFd>> {
     let aside = descriptors.iter().map(|fd| fcntl_dupfd_cloexec(fd, ASIDE));
     let aside = aside.collect::<Result<Vec<_>, _>>()?;
     drop(descriptors);
@@ -108,7 +113,7 @@ fn announce(descriptors: [OwnedFd; 4]) -> Result<Vec<OwnedFd>> {
     Ok(announced)
 }
 
-const NAMES: [&str; 4] = ["ike", "nat", "tun", "control"];
+const NAMES: [&str; 5] = ["ike", "nat", "tun", "control", "http"];
 
 /// The first number of sd_listen_fds(3).
 const FIRST: i32 = 3;

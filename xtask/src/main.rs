@@ -5,6 +5,7 @@
 //!   conformance ──► docs/conformance.md against the sources and the RFCs
 //!   robust ──► the tests that docs/robustness.md cites ──► what each fault or attack did, beside its bar
 //!   unsafe, supply, miri, mutants ──► what of the code and of what it depends on has to be looked at twice
+//!   package ──► a Debian package; --check: installed, used, upgraded, purged, and a container, where nothing of it stays
 //!   fuzz ──► libFuzzer on every parser, on both roles of IKE and on ESP
 //!   interop ──► the matrix with strongSwan, as a table
 //!   soak ──► two tunnels that are never left alone, and whether anything grows
@@ -18,6 +19,7 @@ mod conformance;
 mod fuzz;
 mod interop;
 mod inventory;
+mod package;
 mod peers;
 mod robust;
 mod soak;
@@ -61,6 +63,11 @@ enum Chore {
     Soak(soak::Options),
     /// The matrix of interoperation with strongSwan: suites, address families, NAT, loss, both roles. Needs root.
     Interop(interop::Options),
+    /// Builds the Debian package; with --check installs, upgrades and purges it in a copy of this system.
+    Package(package::Options),
+    /// The checks of the package, inside the namespaces that `package --check` makes.
+    #[command(hide = true)]
+    PackageInside(package::Inside),
     /// Measures how fast things are.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -81,6 +88,8 @@ fn main() -> ExitCode {
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Soak(options) => soak::run(&options),
         Chore::Interop(options) => interop::run(&options),
+        Chore::Package(options) => package::run(&options),
+        Chore::PackageInside(options) => package::run_inside(&options),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::Relay(relay) => bench::relay(&relay),
     }

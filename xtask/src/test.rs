@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::peers::{self, Missing};
 use crate::step::{self, Counts, Done, Show, cargo, workspace};
-use crate::{conformance, inventory, robust};
+use crate::{conformance, inventory, package, robust};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -39,6 +39,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
     if !options.no_netns {
         steps.push(("peers for the namespace tests", Box::new(peers)));
+    }
+    if word.is_empty() && !options.no_netns {
+        steps.push(("Debian package and container", Box::new(package::checked)));
     }
     steps.push(("namespace tests", Box::new(|| netns(options, &word))));
     let of = steps.len();

@@ -11,7 +11,7 @@ use super::client::{Daemon, answer, strange};
 use super::output::{has_colour, json_line, print};
 use super::{Code, Failure, Outcome, screen};
 use crate::status::diagnosis::Walk;
-use crate::status::protocol::{Packet, Request, Response};
+use crate::status::protocol::{self, Packet, Request, Response};
 use crate::status::text::{Colour, Look};
 
 /// Say which way a packet would take, and where it would stop
@@ -45,7 +45,7 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> Outcome {
         let has_port = self.sport.or(self.dport).is_some();
-        if has_port && !matches!(self.protocol, Some(6 | 17 | 33 | 132 | 136)) {
+        if has_port && !self.protocol.is_some_and(protocol::has_ports) {
             let sentence = "ports belong to a protocol that has some: add `-p tcp` or `-p udp`";
             return Err(Failure::new(Code::Usage, sentence));
         }
@@ -87,14 +87,8 @@ pub(super) fn look() -> Look {
 
 /// The number of a protocol (IANA, Assigned Internet Protocol Numbers).
 pub(super) fn protocol(text: &str) -> Result<u8, String> {
-    let known = [("icmp", 1), ("tcp", 6), ("udp", 17), ("esp", 50), ("icmpv6", 58), ("sctp", 132)];
-    let named = known.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
-    match named {
-        Some((_, number)) => Ok(number),
-        None => {
-            text.parse().map_err(|_| "write tcp, udp, icmp, icmpv6, sctp or 0 to 255".to_owned())
-        }
-    }
+    protocol::number_of(text)
+        .ok_or_else(|| "write tcp, udp, icmp, icmpv6, sctp or 0 to 255".to_owned())
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Init {
             guess: None,
             via: None,
         };
-        let made = export::export(config, connection, &wanted);
+        let made = export::export(&config.gateway, connection, &wanted);
         let made = made.map_err(|why| Failure::new(Code::Failed, why))?;
         if !is_ours {
             let conf = dir.join("swanctl.conf");

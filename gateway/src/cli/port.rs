@@ -295,7 +295,7 @@ impl Export {
             guess: towards(connection),
             via: self.via.clone(),
         };
-        let made = export::export(&config, connection, &wanted)
+        let made = export::export(&config.gateway, connection, &wanted)
             .map_err(|why| Failure::new(Code::Failed, why))?;
         for note in &made.notes {
             say(&format!("note: {note}\n"));

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   listen      = "127.0.0.1:9780"               or a list; without it the page is for this host alone
+//!               = "unix:/run/s2s-gw/http.sock"   for whom the mode of that socket lets in
 //!   names       = ["gw.example.com"]             what the page may be called beside its address
 //!   read_token  = { file = "/etc/s2s-gw/read" }  whoever looks has to show it
 //!   admin_token = { file = "/etc/s2s-gw/admin" } without one the page can do nothing at all
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 use super::codes::Code;
 use super::keys;
 use super::load::Surroundings;
-use super::model::Http;
+use super::model::{Http, HttpListen};
 use super::report::Diagnostic;
 use super::secret::{self, KeySource, Modes, PresharedKey};
 use super::section::{Field, Findings, Section};
@@ -49,12 +50,13 @@ impl RawHttp {
         let names = names(&self.names, findings);
         let mut token = |field: &Field<KeySource>| token(field.given()?, surroundings, findings);
         let (read_token, admin_token) = (token(&self.read_token), token(&self.admin_token));
-        let open = listen.iter().find(|address| !address.ip().is_loopback());
+        let open = listen.iter().find_map(|place| match place {
+            HttpListen::Tcp(address) if !address.ip().is_loopback() => Some(*address),
+            HttpListen::Tcp(_) | HttpListen::Unix(_) => None,
+        });
         if let Some(address) = open.filter(|_| self.read_token.is_absent()) {
-            findings.add(open_to_all(
-                *address,
-                self.listen.given().map_or(&self.place, |at| &at.place),
-            ));
+            findings
+                .add(open_to_all(address, self.listen.given().map_or(&self.place, |at| &at.place)));
         }
         Http { listen, names, read_token, admin_token }
     }
@@ -140,26 +142,44 @@ fn token(
     Some(PresharedKey::new(Zeroizing::new(token.to_vec())))
 }
 
-fn addresses(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
+fn addresses(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<HttpListen> {
+    let mut places = Vec::new();
     for text in field.value().into_iter().flatten() {
-        let alone = || text.value.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
-        match text.value.parse::<SocketAddr>().or_else(|_| alone()) {
-            Ok(address) if address.port() != 0 && !addresses.contains(&address) => {
-                addresses.push(address);
-            }
+        match place_of(&text.value) {
+            Ok(place) if !places.contains(&place) => places.push(place),
             Ok(_) => {}
-            Err(_) => findings.add(
+            Err(label) => findings.add(
                 Diagnostic::at(Code::BadAddress, &text.place, "not an address to listen on")
-                    .label("wants an address and a port")
-                    .fix(format!("write \"127.0.0.1:{PORT}\" or \"[::1]:{PORT}\"")),
+                    .label(label)
+                    .fix(format!(
+                        "write \"127.0.0.1:{PORT}\", \"[::1]:{PORT}\" or \"unix:/run/s2s-gw/http.sock\""
+                    )),
             ),
         }
     }
     if field.is_absent() {
-        addresses.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+        places.push(HttpListen::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT)));
     }
-    addresses
+    places
+}
+
+/// An address with or without a port, or a path.
+fn place_of(text: &str) -> Result<HttpListen, &'static str> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = PathBuf::from(path);
+        return if !path.is_absolute() || path.file_name().is_none() {
+            Err("wants the whole path of a socket, from / on")
+        } else if path.as_os_str().len() > PATH_MAX {
+            Err("the path of a socket has at most 107 octets")
+        } else {
+            Ok(HttpListen::Unix(path))
+        };
+    }
+    let alone = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
+    match text.parse::<SocketAddr>().or_else(|_| alone()) {
+        Ok(address) if address.port() != 0 => Ok(HttpListen::Tcp(address)),
+        Ok(_) | Err(_) => Err("wants an address and a port"),
+    }
 }
 
 fn names(field: &Field<Vec<At<String>>>, findings: &mut Findings) -> Vec<String> {
@@ -193,6 +213,9 @@ const MAKE: &str = "make one: (umask 077; s2s-gw genpsk > FILE)";
 
 /// Characters.
 const TOKEN_MIN: usize = 16;
+
+/// Octets of a path that fit into a `sockaddr_un` with their end (unix(7)).
+const PATH_MAX: usize = 107;
 
 /// The port, where none is given.
 const PORT: u16 = 9780;

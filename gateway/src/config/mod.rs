@@ -50,8 +50,8 @@ pub use genpsk::genpsk;
 pub use load::{Connected, Surroundings};
 pub use model::{
     Child, Config, Connection, Extensions, Failback, Failover, Gateway, Host, HostName, Http,
-    LeakProtection, Limits, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer, Policy, Ppk,
-    Routes, Security,
+    HttpListen, LeakProtection, Limits, Log, LogFormat, Monitor, MonitorKind, MssClamp, Peer,
+    Policy, Ppk, Routes, Security,
 };
 pub(crate) use policy::built_in_policy;
 pub(crate) use report::printable;

@@ -16,6 +16,7 @@
 //! all of one family; every proposal has algorithms that this build supports; `dpd.timeout > dpd.interval`;
 //! `Peer::Hosts` is not empty; `Peer::Any` comes with a `peer_id`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,13 +123,31 @@ pub struct Gateway {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
     /// Where it listens; never empty but after an error. Default `127.0.0.1:9780`.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<HttpListen>,
     /// Names by which it may be called beside its addresses, in lower case.
     pub names: Vec<String>,
     /// What whoever looks has to show. `None`: nothing.
     pub read_token: Option<PresharedKey>,
     /// What whoever acts has to show. `None`: nobody can act.
     pub admin_token: Option<PresharedKey>,
+}
+
+/// A place where the status page is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpListen {
+    /// `"127.0.0.1:9780"`
+    Tcp(SocketAddr),
+    /// `"unix:/run/s2s-gw/http.sock"`: an absolute path. Whoever may open it may look.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for HttpListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// When packets for a remote network go nowhere rather than out in clear.
@@ -420,8 +439,8 @@ pub enum HostName {
     Dns(String),
 }
 
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.name, self.port) {
             (HostName::Address(IpAddr::V6(address)), Some(port)) => write!(f, "[{address}]:{port}"),
             (name, Some(port)) => write!(f, "{name}:{port}"),
@@ -430,8 +449,8 @@ impl std::fmt::Display for Host {
     }
 }
 
-impl std::fmt::Display for HostName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => write!(f, "{address}"),
             Self::Dns(name) => f.write_str(name),

@@ -17,6 +17,7 @@ use super::connection::Phase;
 use super::memory::Decision;
 use super::{Control, ROUND, Run};
 use crate::clock;
+use crate::port::export;
 use crate::status::protocol::{RefusalKind, Request, Response, Target};
 
 impl Control {
@@ -48,6 +49,26 @@ impl Control {
             self.devices.server.reply(client, &response, now);
         }
         self.busy |= self.devices.server.has_requests();
+    }
+
+    /// What `s2s-gw export` prints, of the configuration in force and without keys.
+    ///
+    /// # Errors
+    /// The refusal: no such connection, or what of it is not known.
+    fn export(
+        &self,
+        name: &str,
+        kind: export::Kind,
+        (address, guess): (Option<String>, Option<String>),
+    ) -> Result<Response, Response> {
+        let index = self.whole(name, "export")?;
+        let connection = self.connections.get(index);
+        let connection =
+            connection.ok_or_else(|| refuse(RefusalKind::UnknownName, String::new()))?;
+        let wanted = export::Wanted { kind, with_psk: false, address, guess, via: None };
+        let made = export::export(&self.gateway, &connection.config, &wanted)
+            .map_err(|sentence| refuse(RefusalKind::Other, sentence))?;
+        Ok(Response::Done { message: made.text })
     }
 
     fn answer(&mut self, now: Instant, request: Request) -> Response {
@@ -110,6 +131,9 @@ impl Control {
             }
             Request::Explain(packet) => self.explain(now, packet),
             Request::Show { what } => self.show(now, what),
+            Request::Export { name, kind, address, guess } => {
+                self.export(&name, kind, (address, guess))?
+            }
             Request::Reset { connection } => {
                 let index = connection.map(|name| self.whole(&name, "reset")).transpose()?;
                 self.reset_counters(now, index)

@@ -106,8 +106,8 @@ use crate::sys::notify::Manager;
 use crate::sys::{ending, privileges, wipe};
 use crate::{clock, fault, log};
 
-pub use self::server::SocketError;
 pub use self::start::StartError;
+pub use crate::io::SocketError;
 
 /// Why the gateway is not running any more, or never did.
 #[derive(Debug, thiserror::Error)]

@@ -12,48 +12,20 @@ mod inside;
 mod rights;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use rustix::fs::Mode;
 
 use self::rights::Rights;
+use crate::io::SocketError;
+use crate::io::at_path::{self, SocketFile};
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
 use crate::web::Line;
 
 pub(super) use self::follow::{Follow, retain};
-
-/// The control socket could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// Another daemon answers on it.
-    #[error("another s2s-gw listens on {0}; stop it, or set `control` in [gateway] to another path", .path.display())]
-    Live {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Something else is there.
-    #[error("{0} exists and is not a socket; remove it, or set `control` in [gateway] to another path", .path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The system refused.
-    #[error("cannot {what} {0}: {source}; run as root, or set `control` in [gateway] to a path that you may write", .path.display())]
-    Io {
-        /// What we tried.
-        what: &'static str,
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
 
 /// The listening socket and all its clients. Dropping it removes the socket file.
 #[derive(Debug)]
@@ -111,18 +83,8 @@ impl Server {
         registry: &Registry,
         token: Token,
     ) -> Result<Self, SocketError> {
-        let failed = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
-        clear_the_way(path)?;
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
-        }
-        // Nobody but the owner may open it at first. There is one thread yet, so the mask is ours.
-        let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(mask);
-        let listener = bound.map_err(failed("listen on"))?;
-        rights::open_to_group(path);
-        let file = SocketFile::of(path).map_err(failed("look at"))?;
+        let (listener, file) = at_path::listen(path, KEY)?;
+        let listener = UnixListener::from_std(listener);
         Self::serve(listener, file, registry, token)
     }
 
@@ -136,7 +98,7 @@ impl Server {
         registry: &Registry,
         token: Token,
     ) -> Result<Self, SocketError> {
-        let file = SocketFile { path: path.to_owned(), ours: None };
+        let file = SocketFile::of_another(path);
         Self::serve(UnixListener::from_std(listener), file, registry, token)
     }
 
@@ -146,9 +108,10 @@ impl Server {
         registry: &Registry,
         token: Token,
     ) -> Result<Self, SocketError> {
-        registry
-            .register(&mut listener, token, Interest::READABLE)
-            .map_err(|source| SocketError::Io { what: "watch", path: file.path.clone(), source })?;
+        registry.register(&mut listener, token, Interest::READABLE).map_err(|source| {
+            let path = file.path().to_owned();
+            SocketError::Io { what: "watch", path, key: KEY, source }
+        })?;
         let next_client = token.0 + 1;
         Ok(Self {
             listener,
@@ -164,7 +127,7 @@ impl Server {
 
     /// Where it listens.
     pub(super) fn path(&self) -> &Path {
-        &self.file.path
+        self.file.path()
     }
 
     /// Whether requests wait to be answered.
@@ -335,51 +298,8 @@ impl Client {
     }
 }
 
-/// The socket in the file system; removed on drop if it is still the one that we made.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    /// Device and inode of what we made; `None` if somebody else did.
-    ours: Option<(u64, u64)>,
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), ours: Some((metadata.dev(), metadata.ino())) })
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let Some(ours) = self.ours else { return };
-        let there = fs::symlink_metadata(&self.path).map(|there| (there.dev(), there.ino()));
-        if there.is_ok_and(|there| there == ours) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Removes the socket of a daemon that died; refuses to touch anything else.
-fn clear_the_way(path: &Path) -> Result<(), SocketError> {
-    let path_buf = || path.to_owned();
-    let failed = |what| move |source| SocketError::Io { what, path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed("look at")(source)),
-        Ok(there) if !there.file_type().is_socket() => {
-            return Err(SocketError::NotASocket { path: path_buf() });
-        }
-        Ok(_) => {}
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::Live { path: path_buf() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(failed("remove the stale socket"))
-        }
-        Err(source) => Err(failed("ask")(source)),
-    }
-}
+/// What names the path.
+const KEY: &str = "`control` in [gateway]";
 
 /// Clients at a time; more are turned away at once.
 const MAX_CLIENTS: usize = 64;

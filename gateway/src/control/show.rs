@@ -8,6 +8,7 @@ use super::connection::{Child, Connection, Phase};
 use super::events::hex;
 use super::install::Installed;
 use super::settings;
+use crate::config::HttpListen;
 use crate::status::protocol::{Response, Topic};
 use crate::status::show::{Counted, CounterRow, ListenerRow, PolicyRow, RouteRow, SaRow, Table};
 
@@ -170,7 +171,10 @@ impl Control {
         let mut rows: Vec<ListenerRow> = sockets.collect();
         rows.push(other("control", "unix", control));
         let pages = self.gateway.http.iter().flat_map(|http| &http.listen);
-        rows.extend(pages.map(|address| other("http", "tcp", address.to_string())));
+        rows.extend(pages.map(|place| match place {
+            HttpListen::Tcp(address) => other("http", "tcp", address.to_string()),
+            HttpListen::Unix(path) => other("http", "unix", path.display().to_string()),
+        }));
         rows.push(other("tun", "device", self.gateway.tun.clone()));
         rows
     }

@@ -29,13 +29,13 @@ use super::memory::Memory;
 use super::path_mtu::Listener;
 use super::reload::Reloading;
 use super::resolver::Resolver;
-use super::server::{Server, SocketError};
+use super::server::Server;
 use super::tunnel::{self, Tunnel};
 use super::{Control, Devices, Run};
 use crate::clock;
-use crate::config::{Config, Gateway, HostName, Peer};
+use crate::config::{Config, Gateway, HostName, Http, Peer};
 use crate::dataplane::{Dataplane, Equipment, SlotId, UpcallReceiver, upcalls};
-use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, Tun, UdpSocket, UdpSockets};
+use crate::io::{Handed, Lanes, OpenError, Port, RawEsp, SocketError, Tun, UdpSocket, UdpSockets};
 use crate::route::Routes;
 use crate::sandbox::{ConfineError, Plan};
 use crate::status::{Code, Warning};
@@ -105,7 +105,7 @@ pub(super) fn start(
     let icmp = Listener::open(registry).map_err(failed("watch for ICMP"))?;
     let gateway = config.gateway;
     let mut server = control_socket(&mut handed, &gateway.control, registry)?;
-    let page = gateway.http.as_ref().map(Page::open).transpose()?;
+    let page = page(&mut handed, gateway.http.as_ref())?;
     let Sockets { all: sockets, ike: ike_sockets, nat } = sockets(&mut handed, &gateway, registry)?;
     let raw = raw_sockets(&config.connections, &gateway.listen)?;
 
@@ -181,6 +181,13 @@ fn control_socket(
         Some(listener) => Server::adopt(listener, path, registry, CONTROL_SOCKET)?,
         None => Server::bind(path, registry, CONTROL_SOCKET)?,
     })
+}
+
+/// What the status page listens on.
+fn page(handed: &mut Handed, http: Option<&Http>) -> Result<Option<Page>, StartError> {
+    let listen = http.map(|http| http.listen.as_slice());
+    let given = handed.http(listen).map_err(OpenError::from)?;
+    Ok(http.map(|http| Page::open(http, given)).transpose()?)
 }
 
 /// The threads that carry packets, and what they have to say.

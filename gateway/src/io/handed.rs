@@ -6,6 +6,7 @@
 //!     4  nat       UDP, bound to `nat_port`    the same; with several workers so many for each address (SO_REUSEPORT)
 //!     5  tun       a queue of the TUN device   IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, the device up; one queue for each worker
 //!     6  control   listening Unix socket       at the path of `control`
+//!     7  http      listening socket            TCP or Unix, one for each of `listen` in [http]
 //! ```
 //!
 //! What is not handed over is opened as ever. What is, and is not what it has to be, ends the start with a sentence: a
@@ -15,14 +16,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use mio::net::TcpListener;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use socket2::Socket;
 
+use crate::config::HttpListen;
+use crate::io::at_path::SocketFile;
+use crate::io::stream::Listener;
 use crate::io::{Port, Tun, UdpSocket};
 use crate::sys::device;
 use crate::sys::handed::{self, Descriptor};
@@ -43,7 +48,7 @@ pub enum HandedError {
     },
     /// Nothing of ours is called so.
     #[error(
-        "descriptor {number} is handed over by the name `{name}`, which means nothing here; call it ike, nat, tun or control \
+        "descriptor {number} is handed over by the name `{name}`, which means nothing here; call it ike, nat, tun, control or http \
          (LISTEN_FDNAMES, or FileDescriptorName= in a .socket unit)"
     )]
     Name {
@@ -203,18 +208,7 @@ impl Handed {
             return Err(HandedError::Number { is, mend: "hand over one".to_owned() });
         };
         let unfit = |(is, mend)| HandedError::Unfit { number, name: CONTROL, is, mend };
-        let listens = |at: &str| format!("bind and listen at {at} (ListenStream=)");
-        let family = sockopt::socket_domain(&fd).ok();
-        let kind = sockopt::socket_type(&fd).ok();
-        if family != Some(AddressFamily::UNIX) || kind != Some(SocketType::STREAM) {
-            let is = "is no Unix stream socket".to_owned();
-            return Err(unfit((is, listens(&path.display().to_string()))));
-        }
-        if !sockopt::socket_acceptconn(&fd).unwrap_or_default() {
-            let is = "does not listen".to_owned();
-            return Err(unfit((is, listens(&path.display().to_string()))));
-        }
-        let listener = UnixListener::from(fd);
+        let listener = listening_at(fd, path).map_err(unfit)?;
         let local = listener.local_addr().ok();
         let at = local.as_ref().and_then(|local| local.as_pathname());
         if at != Some(path) {
@@ -223,15 +217,92 @@ impl Handed {
             let mend = "make the two the same: that is where `s2s-gw status` looks".to_owned();
             return Err(unfit((is, mend)));
         }
-        listener.set_nonblocking(true).map_err(|error| {
-            unfit((format!("cannot be prepared: {error}"), "hand over another one".to_owned()))
-        })?;
         Ok(Some(listener))
+    }
+
+    /// The sockets of the status page, one for each of `listen`, which is `None` if there is no such page; `None` if there are
+    /// none.
+    ///
+    /// # Errors
+    /// [`HandedError`].
+    pub(crate) fn http(
+        &mut self,
+        listen: Option<&[HttpListen]>,
+    ) -> Result<Option<Vec<Listener>>, HandedError> {
+        let Some(descriptors) = self.all.remove(HTTP) else { return Ok(None) };
+        let listen = listen.unwrap_or_default();
+        let mut there = Vec::new();
+        for Descriptor { number, fd, .. } in descriptors {
+            let unfit = |(is, mend)| HandedError::Unfit { number, name: HTTP, is, mend };
+            let (at, listener) = page_socket(fd).map_err(unfit)?;
+            if !listen.contains(&at) {
+                let is = format!("listens at {at}, which `listen` in [http] has not");
+                return Err(unfit((is, format!("write `listen = \"{at}\"` in [http]"))));
+            }
+            if there.iter().any(|(other, _)| *other == at) {
+                let is = format!("listens at {at}, as another one does");
+                return Err(unfit((is, "hand it over once".to_owned())));
+            }
+            there.push((at, listener));
+        }
+        let is_there = |place: &&HttpListen| there.iter().any(|(at, _)| at == *place);
+        if let Some(missing) = listen.iter().find(|place| !is_there(place)) {
+            return Err(HandedError::Number {
+                is: format!("no socket for {missing} is handed over as `http`"),
+                mend: "hand one over for each place of `listen` in [http]".to_owned(),
+            });
+        }
+        Ok(Some(there.into_iter().map(|(_, listener)| listener).collect()))
     }
 }
 
 /// What something is, and how to mend it.
 type Complaint = (String, String);
+
+/// What has to be a Unix stream socket that listens; `path` is where it should.
+fn listening_at(fd: OwnedFd, path: &Path) -> Result<UnixListener, Complaint> {
+    let mend = || format!("bind and listen at {} (ListenStream=)", path.display());
+    let family = sockopt::socket_domain(&fd).ok();
+    let kind = sockopt::socket_type(&fd).ok();
+    if family != Some(AddressFamily::UNIX) || kind != Some(SocketType::STREAM) {
+        return Err(("is no Unix stream socket".to_owned(), mend()));
+    }
+    if !sockopt::socket_acceptconn(&fd).unwrap_or_default() {
+        return Err(("does not listen".to_owned(), mend()));
+    }
+    let listener = UnixListener::from(fd);
+    listener.set_nonblocking(true).map_err(not_prepared)?;
+    Ok(listener)
+}
+
+fn not_prepared(error: io::Error) -> Complaint {
+    (format!("cannot be prepared: {error}"), "hand over another one".to_owned())
+}
+
+/// What has to be a socket that listens for the status page, and where it does.
+fn page_socket(fd: OwnedFd) -> Result<(HttpListen, Listener), Complaint> {
+    let listen = || "bind and listen where `listen` in [http] says (ListenStream=)".to_owned();
+    let kind = sockopt::socket_type(&fd).ok();
+    if kind != Some(SocketType::STREAM) {
+        return Err(("is no stream socket".to_owned(), listen()));
+    }
+    if !sockopt::socket_acceptconn(&fd).unwrap_or_default() {
+        return Err(("does not listen".to_owned(), listen()));
+    }
+    let socket = Socket::from(fd);
+    socket.set_nonblocking(true).map_err(not_prepared)?;
+    let local = socket.local_addr().map_err(not_prepared)?;
+    if let Some(address) = local.as_socket() {
+        let listener = TcpListener::from_std(socket.into());
+        return Ok((HttpListen::Tcp(address), Listener::Tcp(listener)));
+    }
+    let Some(path) = local.as_pathname().map(Path::to_owned) else {
+        return Err(("listens neither at an address nor at a path".to_owned(), listen()));
+    };
+    let file = SocketFile::of_another(&path);
+    let listener = mio::net::UnixListener::from_std(OwnedFd::from(socket).into());
+    Ok((HttpListen::Unix(path), Listener::Unix { listener, _file: file }))
+}
 
 /// The address of what has to be a UDP socket of one family.
 fn bound(socket: &Socket) -> Result<SocketAddr, Complaint> {
@@ -321,7 +392,8 @@ const IKE: &str = "ike";
 const NAT: &str = "nat";
 const TUN: &str = "tun";
 const CONTROL: &str = "control";
-const NAMES: [&str; 4] = [IKE, NAT, TUN, CONTROL];
+const HTTP: &str = "http";
+const NAMES: [&str; 5] = [IKE, NAT, TUN, CONTROL, HTTP];
 
 #[cfg(test)]
 mod tests;

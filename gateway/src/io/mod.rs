@@ -7,23 +7,28 @@
 //!   icmp.rs  what routers say about packets that were too big for the path
 //!   echo.rs  echoes of the command line, and what routers say about them
 //!   holder.rs  who has a port that we want
+//!   at_path.rs  Unix sockets that listen
+//!   stream.rs  what the status page listens on
 //!   handed.rs  what our starter has opened for us
 //! ```
 //!
 //! Everything here is non-blocking and implements `mio::event::Source`, edge-triggered: read until `WouldBlock`.
 
+pub(crate) mod at_path;
 pub(crate) mod echo;
 pub mod handed;
 pub(crate) mod holder;
 pub mod icmp;
 pub(crate) mod question;
 pub mod raw;
+pub(crate) mod stream;
 pub mod tun;
 pub mod udp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+pub use at_path::SocketError;
 pub use handed::{Handed, HandedError};
 pub use raw::RawEsp;
 pub use tun::{Lanes, Tun};

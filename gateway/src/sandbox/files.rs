@@ -19,7 +19,7 @@ use landlock::{
     RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 
-use crate::config::Config;
+use crate::config::{Config, HttpListen};
 
 /// What a configuration reaches.
 #[derive(Debug)]
@@ -38,7 +38,12 @@ impl Reach {
         let mut read: Vec<PathBuf> = named.map(|file| around(file)).collect();
         read.extend(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from));
         let gateway = &config.gateway;
-        let write = gateway.state.iter().chain([&gateway.control]);
+        let pages = gateway.http.iter().flat_map(|http| &http.listen);
+        let pages = pages.filter_map(|place| match place {
+            HttpListen::Unix(path) => Some(path),
+            HttpListen::Tcp(_) => None,
+        });
+        let write = gateway.state.iter().chain([&gateway.control]).chain(pages);
         let write: Vec<PathBuf> = write.map(|file| around(file)).collect();
         for list in [&mut read, &mut write.clone()] {
             list.sort_unstable();

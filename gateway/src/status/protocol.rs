@@ -124,6 +124,17 @@ pub enum Request {
         /// Its name.
         connection: String,
     },
+    /// The configuration of the other side of a connection, without secrets. [`Response::Done`] has its text.
+    Export {
+        /// The connection.
+        name: String,
+        /// For what.
+        kind: crate::port::export::Kind,
+        /// Our address as the peer sees it, where the configuration does not say it.
+        address: Option<String>,
+        /// The address that is taken where neither says it.
+        guess: Option<String>,
+    },
     /// Log more, or less, from now on.
     LogLevel {
         /// A level or a list such as `info,ike=debug`.
@@ -149,6 +160,20 @@ pub struct Packet {
     /// Of TCP, UDP and their like.
     #[serde(default)]
     pub destination_port: Option<u16>,
+}
+
+/// The number of a protocol (IANA, Assigned Internet Protocol Numbers) by its word, or as it is.
+#[must_use]
+pub fn number_of(word: &str) -> Option<u8> {
+    let known = [("icmp", 1), ("tcp", 6), ("udp", 17), ("esp", 50), ("icmpv6", 58), ("sctp", 132)];
+    let named = known.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+    named.map(|(_, number)| number).or_else(|| word.parse().ok())
+}
+
+/// Whether a protocol has ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+#[must_use]
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
 }
 
 /// What [`Request::Show`] can show.
@@ -194,7 +219,11 @@ impl Request {
     #[must_use]
     pub const fn only_looks(&self) -> bool {
         match self {
-            Self::Status | Self::Explain(_) | Self::Show { .. } | Self::Events { .. } => true,
+            Self::Status
+            | Self::Explain(_)
+            | Self::Show { .. }
+            | Self::Export { .. }
+            | Self::Events { .. } => true,
             Self::Up { .. }
             | Self::Down { .. }
             | Self::Restart { .. }
@@ -293,7 +322,7 @@ pub enum Response {
     },
     /// It was done, or has begun.
     Done {
-        /// A sentence about it.
+        /// A sentence about it; the text that [`Request::Export`] asks for.
         message: String,
     },
     /// It was not done.
@@ -428,6 +457,12 @@ mod tests {
                 snap: None,
             },
             Request::Keys { connection: name() },
+            Request::Export {
+                name: name(),
+                kind: crate::port::export::Kind::S2sGw,
+                address: None,
+                guess: None,
+            },
         ] {
             let line = serde_json::to_vec(&request).expect("serializes");
             assert_eq!(Request::parse(&line).expect("parses"), request);

@@ -1,6 +1,7 @@
 //! What this process may do once everything is open: as little as it needs.
 //!
 //! ```text
+//!   first             what the file of the program permits is taken (`setcap ..=p`: containers with a user of their own)
 //!   before anything   no core dumps, no ptrace by its own user (it has keys); no new privileges by running a program
 //!   everything open   root becomes `s2s-gw`, with the capabilities that are needed from here on
 //!   control thread    CAP_NET_ADMIN (routes), CAP_NET_RAW (probes), CAP_DAC_READ_SEARCH (a new configuration, its keys)
@@ -32,12 +33,20 @@ const NOBODY: u32 = 65_534;
 /// # Errors
 /// What the system says.
 pub(crate) fn close_up() -> io::Result<()> {
+    take_permitted()?;
     hide()?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // It is the second lock on the same door.
     let _ = setrlimit(Resource::Core, none);
     stay_in_memory();
     Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// What is permitted becomes effective. A program whose file permits capabilities (setcap(8), `=p`) begins without one; with
+/// `=ep` it would not even begin where the container has less (execve(2), EPERM).
+fn take_permitted() -> io::Result<()> {
+    let CapabilitySets { permitted, inheritable, .. } = capabilities(None)?;
+    Ok(set_capabilities(None, CapabilitySets { effective: permitted, permitted, inheritable })?)
 }
 
 fn hide() -> io::Result<()> {
@@ -224,6 +233,19 @@ mod tests {
         assert!(control.inheritable.is_empty());
         assert!(pump.permitted.is_empty() && pump.effective.is_empty());
         assert_eq!(capabilities(None).expect("capget").permitted, before, "only that thread");
+    }
+
+    #[test]
+    fn what_is_permitted_is_taken() {
+        let before = capabilities(None).expect("capget");
+        let taken = std::thread::spawn(move || {
+            set_capabilities(None, CapabilitySets { effective: CapabilitySet::empty(), ..before })
+                .expect("lays down");
+            take_permitted().expect("takes");
+            capabilities(None).expect("capget")
+        });
+        let taken = taken.join().expect("no panic");
+        assert_eq!((taken.effective, taken.permitted), (before.permitted, before.permitted));
     }
 
     #[test]

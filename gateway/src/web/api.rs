@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   /  /c/NAME  /events  /config     pages                          /assets/..   what they need
+//!   /explain  /c/NAME/peer           forms, whose answer comes from control (questions.rs)
 //!   /metrics                         for Prometheus                 /healthz  /readyz
-//!   /api/v1/status  events  config   JSON                           /api/v1/stream   what changes, as it does
+//!   /api/v1/status  events  config  explain   JSON                          /api/v1/stream   what changes, as it does
 //!   POST /api/v1/do                  command=up&name=berlin         with the token of `admin_token`
 //! ```
 
@@ -15,12 +16,13 @@ use super::access::Access;
 use super::http::{HTML, JSON, METRICS, Method, Request, Response, TEXT};
 use super::hub::{self, Hub, View};
 use super::page::{self, Scene};
+use super::questions::{self, Question};
 use crate::log::Record;
 use crate::metrics::{self, Process};
-use crate::status::Snapshot;
 use crate::status::protocol::{self, RefusalKind, Topic};
 use crate::status::reload::Outcome;
 use crate::status::show::Table;
+use crate::status::{ConnectionStatus, Snapshot};
 
 /// What a request leads to.
 #[derive(Debug)]
@@ -34,10 +36,12 @@ pub(super) enum Answer {
 }
 
 /// What is made of the answer of control.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
     ConfigPage,
     ConfigJson,
+    /// What a form asked.
+    Question(Question),
     /// A button was pressed; whether a program pressed it.
     Done {
         json: bool,
@@ -84,6 +88,10 @@ fn try_answer(
         "/config" => return Ok(Answer::Ask(SHOW_CONFIG, Asked::ConfigPage)),
         "/api/v1/config" => return Ok(Answer::Ask(SHOW_CONFIG, Asked::ConfigJson)),
         "/api/v1/events" => return events_json(request, hub).map(Answer::Now),
+        "/explain" | "/api/v1/explain" => {
+            let snapshot = hub.snapshot(now).ok_or_else(not_ready)?;
+            return questions::explain(request, Scene { snapshot, can_act: access.can_act() });
+        }
         _ => {}
     }
     let snapshot = hub.snapshot(now).ok_or_else(not_ready)?;
@@ -97,16 +105,24 @@ fn try_answer(
         }
         "/api/v1/status" => status_json(request, snapshot)?,
         "/api/v1/stream" => return stream(request, hub),
-        _ => match path.strip_prefix("/c/").and_then(|name| hub.connection(name)) {
-            Some(connection) => {
+        _ => match path.strip_prefix("/c/").and_then(|name| named(hub, name)) {
+            Some((connection, true)) => return questions::peer(request, connection),
+            Some((connection, false)) => {
                 let name = &connection.name;
-                let (flow, records) = (hub.history.of(name), hub::records(Some(name), hub::SHOWN));
-                html(page::detail(scene, connection, &flow, &records))
+                let (flow, day) = (hub.history.of(name), hub.history.day_of(name));
+                let records = hub::records(Some(name), hub::SHOWN);
+                html(page::detail(scene, connection, [&flow, &day], &records))
             }
             None => return Err(Response::say(404, "there is no such page; / has all tunnels")),
         },
     };
     Ok(Answer::Now(response))
+}
+
+/// The connection of `NAME` or `NAME/peer`, and whether its peer is meant.
+fn named<'h>(hub: &'h Hub, name: &str) -> Option<(&'h ConnectionStatus, bool)> {
+    let of_peer = name.strip_suffix("/peer");
+    Some((hub.connection(of_peer.unwrap_or(name))?, of_peer.is_some()))
 }
 
 /// What is made of what control says.
@@ -127,6 +143,10 @@ pub(super) fn answered(
         },
         (Asked::ConfigJson, protocol::Response::Shown { table }) => Response::json(&table),
         (Asked::ConfigPage | Asked::ConfigJson, _) => not_ready(),
+        (Asked::Question(question), said) => match scene() {
+            Some(scene) => questions::answered(scene, &question, said),
+            None => not_ready(),
+        },
         (Asked::Done { json }, said) => {
             let (status, message) = outcome(said);
             let went_well = status == 200;
@@ -205,11 +225,11 @@ fn ready(hub: &Hub, now: Instant) -> Response {
     }
 }
 
-fn not_ready() -> Response {
+pub(super) fn not_ready() -> Response {
     Response::say(503, "the gateway does not answer at this moment")
 }
 
-fn html(text: String) -> Response {
+pub(super) fn html(text: String) -> Response {
     Response::new(200, HTML, text)
 }
 

@@ -1,8 +1,11 @@
-//! What each connection carried in the last ten minutes, second by second, and the lines that are drawn of it.
+//! What each connection carried in the last ten minutes, second by second, and in the last day; and the lines drawn of it.
 //!
 //! ```text
 //!   counters, once a second ──► difference / time ──► [ .. 600 .. ] ──► 120 points of 5 s each ──► "M0,24L1,17.3L2,.."
+//!                                     └─► means of 5 minutes ──► [ .. 288 .. ] ──► as they are
 //! ```
+//!
+//! Both rings of a connection are 14 KiB, and grow no further ([`SECONDS`], [`DAY`]); they begin anew with the program.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -18,6 +21,10 @@ pub(crate) struct History(BTreeMap<String, Ring>);
 pub(super) struct Ring {
     /// Octets per second, received and sent; the newest last.
     seconds: VecDeque<[u64; 2]>,
+    /// The same, of five minutes each.
+    day: VecDeque<[u64; 2]>,
+    /// Octets and seconds that are no five minutes yet.
+    begun: ([u64; 2], u64),
     last: Option<(i64, [u64; 2])>,
 }
 
@@ -64,6 +71,11 @@ impl History {
         means.reverse();
         means
     }
+
+    /// The last 24 hours: [`DAY`] points.
+    pub(super) fn day_of(&self, name: &str) -> Flow {
+        self.0.get(name).map(Ring::day).unwrap_or_default()
+    }
 }
 
 /// Octets received and sent, of all children.
@@ -82,6 +94,7 @@ impl Ring {
             };
             // Where control was late the seconds between had the same rate, as far as anybody knows.
             let seconds = (passed + 500) / 1000;
+            self.note_day([rate(0), rate(1)], seconds.max(1));
             for _ in 0..seconds.clamp(1, SECONDS as u64) {
                 if self.seconds.len() >= SECONDS {
                     self.seconds.pop_front();
@@ -90,6 +103,38 @@ impl Ring {
             }
         }
         self.last = Some((millis, total));
+    }
+
+    /// So many seconds at that rate: what fills five minutes becomes a point.
+    fn note_day(&mut self, rate: [u64; 2], seconds: u64) {
+        let mut left = seconds.min(DAY as u64 * FIVE_MINUTES);
+        while left > 0 {
+            let (sum, have) = &mut self.begun;
+            let some = left.min(FIVE_MINUTES - *have);
+            for (sum, rate) in sum.iter_mut().zip(rate) {
+                *sum = sum.saturating_add(rate.saturating_mul(some));
+            }
+            *have += some;
+            left -= some;
+            if *have == FIVE_MINUTES {
+                let point = sum.map(|octets| octets / FIVE_MINUTES);
+                self.begun = ([0; 2], 0);
+                if self.day.len() >= DAY {
+                    self.day.pop_front();
+                }
+                self.day.push_back(point);
+            }
+        }
+    }
+
+    fn day(&self) -> Flow {
+        let of = |place: usize| {
+            let mut points = vec![0; DAY.saturating_sub(self.day.len())];
+            points.extend(self.day.iter().map(|pair| pair.get(place).copied().unwrap_or(0)));
+            points
+        };
+        let now = self.day.back().copied().unwrap_or_default();
+        Flow { received: of(0), sent: of(1), now }
     }
 
     fn flow(&self) -> Flow {
@@ -131,6 +176,10 @@ pub(super) fn line(points: &[u64], top: u64, height: u32, filled: bool) -> Strin
 
 /// Kept for each connection.
 const SECONDS: usize = 600;
+/// Points of a day, of [`FIVE_MINUTES`] each.
+const DAY: usize = 288;
+/// In seconds.
+const FIVE_MINUTES: u64 = 300;
 /// Seconds in one point of a line.
 const EACH: usize = 5;
 /// Points in a line.
@@ -183,6 +232,28 @@ mod tests {
             [[10, 20], [30, 60]],
             "the oldest of one second"
         );
+    }
+
+    #[test]
+    fn a_day_is_kept_and_no_more() {
+        let mut ring = Ring::default();
+        let mut total = 0;
+        for second in 0..2 * 86_400_u64 {
+            // The second day carries twice as much.
+            total += if second < 86_400 { 10 } else { 20 };
+            ring.note(i64::try_from(second * 1000).expect("small"), [total, second]);
+        }
+        let day = ring.day();
+        assert_eq!(
+            (day.received.len(), ring.day.len(), ring.day.capacity() < 1024),
+            (DAY, DAY, true)
+        );
+        // The first second has nothing before it, so that the points are one second late.
+        assert!(day.received.iter().skip(1).all(|rate| *rate == 20), "{day:?}");
+        assert!(day.sent.iter().all(|rate| *rate == 1), "{day:?}");
+        ring.note(10_000_000_000, [total + 5, 0]);
+        assert_eq!(ring.day.len(), DAY, "after a long sleep, too");
+        assert_eq!(Ring::default().day().received, vec![0; DAY]);
     }
 
     #[test]

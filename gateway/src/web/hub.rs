@@ -79,8 +79,9 @@ impl Hub {
             View::Detail(name) => {
                 let found = snapshot.connections.iter().find(|one| one.name == *name);
                 if let Some(connection) = found {
-                    let (flow, records) = (self.history.of(name), records(Some(name), SHOWN));
-                    let parts = page::detail_parts(scene, connection, &flow, &records);
+                    let (flow, day) = (self.history.of(name), self.history.day_of(name));
+                    let records = records(Some(name), SHOWN);
+                    let parts = page::detail_parts(scene, connection, [&flow, &day], &records);
                     board.update(Vec::new(), parts);
                 }
             }

@@ -1,8 +1,8 @@
 //! The status page, its live stream, the metrics and a small API, over HTTP, in a thread of its own.
 //!
 //! ```text
-//!   browser, curl, Prometheus
-//!        │ TCP, loopback by default
+//!   browser, curl, Prometheus, proxy
+//!        │ TCP, loopback by default, or a Unix socket: ../io/stream.rs
 //!        ▼
 //!   server.rs    one thread, one loop: accepts, reads, sends; waits for nobody     http.rs    octets ◄─► request, answer
 //!        │                                                                          access.rs  who may look, who may act
@@ -27,6 +27,7 @@ mod http;
 mod hub;
 mod line;
 mod page;
+mod questions;
 mod server;
 mod stream;
 
@@ -35,44 +36,54 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UnixListener};
 
 pub(crate) use self::access::Access;
 pub(crate) use self::line::{Line, Word};
 
-use crate::config::Http;
+use crate::config::{Http, HttpListen};
+use crate::io::stream::Listener;
+use crate::io::{SocketError, at_path};
 
 /// The page cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on {address} for the status page: {source}; set `listen` in [http] to a free port of an address of this host"
-)]
-pub struct OpenError {
-    address: SocketAddr,
-    source: io::Error,
+pub enum OpenError {
+    /// At an address.
+    #[error(
+        "cannot listen on {address} for the status page: {source}; set `listen` in [http] to a free port of an address of this host"
+    )]
+    Tcp {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// At a path.
+    #[error(transparent)]
+    Unix(#[from] SocketError),
 }
 
 /// The listening sockets, before anybody is served.
 #[derive(Debug)]
 pub(crate) struct Page {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     access: Access,
 }
 
 impl Page {
-    /// Listens where the configuration says.
+    /// Listens where the configuration says, or takes what listens there already.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub(crate) fn open(http: &Http) -> Result<Self, OpenError> {
-        let listen = |address: &SocketAddr| {
-            let failed = |source| OpenError { address: *address, source };
-            let listener = TcpListener::bind(*address).map_err(failed)?;
-            tracing::info!(target: "web", event = "serving", local = %address);
-            Ok(listener)
+    pub(crate) fn open(http: &Http, handed: Option<Vec<Listener>>) -> Result<Self, OpenError> {
+        let listeners = match handed {
+            Some(handed) => handed,
+            None => http.listen.iter().map(bind).collect::<Result<_, _>>()?,
         };
-        let listeners: Result<Vec<_>, _> = http.listen.iter().map(listen).collect();
-        Ok(Self { listeners: listeners?, access: Access::of(http) })
+        for place in &http.listen {
+            tracing::info!(target: "web", event = "serving", local = %place);
+        }
+        Ok(Self { listeners, access: Access::of(http) })
     }
 
     /// Serves it until the line that is returned is dropped. `control` wakes the one who answers.
@@ -83,6 +94,18 @@ impl Page {
         let (server, line) = server::Server::new(self.listeners, self.access, control)?;
         thread::Builder::new().name("web".to_owned()).spawn(move || server.run())?;
         Ok(line)
+    }
+}
+
+fn bind(place: &HttpListen) -> Result<Listener, OpenError> {
+    match place {
+        HttpListen::Tcp(address) => TcpListener::bind(*address)
+            .map(Listener::Tcp)
+            .map_err(|source| OpenError::Tcp { address: *address, source }),
+        HttpListen::Unix(path) => {
+            let (listener, file) = at_path::listen(path, "`listen` in [http]")?;
+            Ok(Listener::Unix { listener: UnixListener::from_std(listener), _file: file })
+        }
     }
 }
 

@@ -17,7 +17,6 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::access::Access;
@@ -27,13 +26,14 @@ use super::hub::{Hub, View};
 use super::line::{Asker, Line, Word, line};
 use super::stream::STILL;
 use crate::clock;
+use crate::io::stream::{Listener, Stream};
 use crate::status::protocol;
 use crate::sys::privileges;
 
 /// Everything that the thread owns.
 pub(super) struct Server {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     clients: BTreeMap<Token, Client>,
     next_client: usize,
     asker: Asker,
@@ -49,7 +49,7 @@ pub(super) struct Server {
 }
 
 struct Client {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Vec<u8>,
     outbox: VecDeque<Arc<[u8]>>,
     /// How much of the first of `outbox` is sent.
@@ -85,7 +85,7 @@ enum Progress {
 
 impl Server {
     pub(super) fn new(
-        mut listeners: Vec<TcpListener>,
+        mut listeners: Vec<Listener>,
         access: Access,
         control: Arc<Waker>,
     ) -> io::Result<(Self, Line)> {
@@ -219,12 +219,14 @@ impl Server {
     /// Hands an answer of control on to the client that asked for it.
     fn deliver(&mut self, now: Instant, token: Token, said: protocol::Response) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        let Stage::Waiting { asked, head_only, keeps } = client.stage else { return };
+        let Stage::Waiting { asked, head_only, keeps } = &client.stage else { return };
+        let (asked, head_only, keeps) = (asked.clone(), *head_only, *keeps);
+        let is_button = matches!(asked, Asked::Done { .. });
         let response = api::answered(said, asked, &self.hub, &self.access, now);
         client.answer(now, &response, head_only, keeps);
         self.advance(now, token);
         // Whoever pressed a button wants to see what it does.
-        if matches!(asked, Asked::Done { .. }) {
+        if is_button {
             self.tick_at = now;
         }
     }
@@ -247,7 +249,7 @@ impl Server {
         for _ in 0..CROWD {
             let Some(listener) = self.listeners.get(index) else { return };
             let mut stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // It went before we came; or there is no descriptor left, then the next second tries again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -263,7 +265,6 @@ impl Server {
             if self.poll.registry().register(&mut stream, token, both).is_err() {
                 continue;
             }
-            let _ = stream.set_nodelay(true);
             let mut client = Client {
                 stream,
                 inbox: Vec::new(),

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +14,9 @@ use zeroize::Zeroizing;
 
 use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
-use crate::config::PresharedKey;
+use crate::config::{HttpListen, PresharedKey};
 use crate::status::Snapshot;
+use crate::status::diagnosis::{Finding, Walk};
 use crate::status::protocol::{RefusalKind, Request, Response};
 use crate::status::show::Table;
 use crate::status::tests::sample;
@@ -21,6 +24,9 @@ use crate::status::tests::sample;
 /// A page, and somebody who answers in the place of control.
 struct Fixture {
     address: SocketAddr,
+    /// The same page.
+    path: PathBuf,
+    _place: tempfile::TempDir,
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -34,13 +40,18 @@ impl Fixture {
             read_token: read.map(key),
             admin_token: admin.map(key),
         };
-        let listener =
-            TcpListener::bind("127.0.0.1:0".parse().expect("an address")).expect("binds");
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("http.sock");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        listener.set_nonblocking(true).expect("sets");
         let address = listener.local_addr().expect("bound");
+        let listener = Listener::Tcp(TcpListener::from_std(listener));
+        let unix = bind(&HttpListen::Unix(path.clone())).expect("binds");
+        let listeners = vec![listener, unix];
         let poll = mio::Poll::new().expect("a poll");
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
         let (server, line) =
-            Server::new(vec![listener], Access::of(&http), Arc::new(waker)).expect("a server");
+            Server::new(listeners, Access::of(&http), Arc::new(waker)).expect("a server");
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let control = thread::spawn(move || {
@@ -53,7 +64,7 @@ impl Fixture {
             }
         });
         let page = thread::spawn(move || server.run());
-        let fixture = Self { address, over, threads: vec![control, page] };
+        let fixture = Self { address, path, _place: place, over, threads: vec![control, page] };
         while !fixture.get("/readyz").starts_with("HTTP/1.1 200") {
             pause(Duration::from_millis(5));
         }
@@ -107,6 +118,24 @@ fn control(request: &Request) -> Response {
         let snapshot = Box::new(Snapshot { time: clock(), ..sample() });
         return Response::Status { snapshot };
     }
+    if let Request::Explain(packet) = request {
+        let walk = Walk {
+            schema: "s2s-gw/explain/1".into(),
+            source: packet.source,
+            destination: packet.destination,
+            protocol: packet.protocol,
+            direction: "out".into(),
+            connection: Some("berlin".into()),
+            child: None,
+            passes: false,
+            steps: vec![Finding::failed("policy", "<b>no rule</b>").fix("s2s-gw up berlin")],
+            verdict: "it would stop there".into(),
+        };
+        return Response::Explained { walk: Box::new(walk) };
+    }
+    if let Request::Export { name, kind, address, .. } = request {
+        return Response::Done { message: format!("<other side> {name} {kind:?} {address:?}") };
+    }
     if matches!(request, Request::Show { .. }) {
         let config = serde_json::json!({ "gateway": { "name": "<fra1>" } });
         let effective = config.clone();
@@ -144,6 +173,15 @@ fn every_page_is_there() {
         ("/api/v1/status?connection=paris", "\"name\":\"paris\""),
         ("/api/v1/events", "\"schema\":\"s2s-gw/events/1\""),
         ("/api/v1/config", "s2s-gw/show-config/1"),
+        ("/c/berlin", "24 h ago"),
+        ("/c/berlin/peer", "&lt;other side&gt; berlin S2sGw None"),
+        (
+            "/c/berlin/peer?kind=strongswan&address=203.0.113.9",
+            "berlin Strongswan Some(&quot;203.0.113.9&quot;)",
+        ),
+        ("/explain", "placeholder=\"10.1.0.5\""),
+        ("/explain?src=10.1.0.5&dst=10.2.0.7&proto=tcp&dport=443", "&lt;b&gt;no rule&lt;/b&gt;"),
+        ("/api/v1/explain?src=10.1.0.5&dst=10.2.0.7", "\"schema\":\"s2s-gw/explain/1\""),
         ("/healthz", "ok"),
         ("/readyz", "ready"),
     ] {
@@ -153,6 +191,63 @@ fn every_page_is_there() {
         assert!(answer.contains("Content-Security-Policy: default-src 'self'"), "{path}");
     }
     assert!(!fixture.get("/?q=paris").contains("c-berlin"));
+}
+
+/// Over its Unix socket it is the same page, with the same tokens; nobody but the owner and the group may open it.
+#[test]
+fn the_page_is_there_over_a_unix_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let fixture = Fixture::new(Some("look-look-look-look"), None);
+    let ask = |authorization: &str| {
+        let mut stream = UnixStream::connect(&fixture.path).expect("connects");
+        let head = format!(
+            "GET /c/berlin HTTP/1.1\r\nHost: localhost\r\n{authorization}Connection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sends");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("UTF-8");
+        answer
+    };
+    assert_eq!(status(&ask("")), "401");
+    let answer = ask("Authorization: Bearer look-look-look-look\r\n");
+    assert!(status(&answer) == "200" && answer.contains("AES_GCM_16_256"), "{answer}");
+    let mode = std::fs::metadata(&fixture.path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o007, 0, "{mode:o}");
+    let path = fixture.path.clone();
+    drop(fixture);
+    assert!(!path.exists(), "it goes with the page");
+}
+
+#[test]
+fn what_is_no_packet_is_answered_with_a_sentence() {
+    let fixture = Fixture::new(None, None);
+    for (query, word) in [
+        ("src=10.1.0.5", "are addresses"),
+        ("src=10.1.0.5&dst=10.2.0.7&dport=443", "choose TCP or UDP"),
+        ("src=10.1.0.5&dst=10.2.0.7&proto=tcp&dport=70000", "from 0 to 65535"),
+        ("src=10.1.0.5&dst=10.2.0.7&proto=http", "or 0 to 255"),
+    ] {
+        for path in ["/explain", "/api/v1/explain"] {
+            let answer = fixture.get(&format!("{path}?{query}"));
+            assert_eq!(status(&answer), "400", "{path} {query}: {answer}");
+            assert!(
+                answer.to_lowercase().contains(&word.to_lowercase()),
+                "{path} {query}: {answer}"
+            );
+        }
+    }
+    let again = fixture.get("/explain?src=%3Cscript%3E&dst=10.2.0.7");
+    assert!(
+        again.contains("value=\"&lt;script&gt;\""),
+        "what was written is there, and no markup: {again}"
+    );
+    for path in
+        ["/c/berlin/peer?kind=routes", "/c/berlin/peer?kind=x", "/c/berlin/peer?address=a%20b"]
+    {
+        assert_eq!(status(&fixture.get(path)), "400", "{path}");
+    }
+    assert_eq!(status(&fixture.get("/c/nobody/peer")), "404");
 }
 
 #[test]

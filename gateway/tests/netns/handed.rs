@@ -5,7 +5,9 @@
 //! ```
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::chown;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +64,7 @@ fn unprivileged(case: &mut Case) -> Result<()> {
     case.wait_ping(Duration::from_secs(2))?;
     case.ping_all()?;
     case.exchange()?;
+    ensure!(page(&handover)?.ends_with("\r\n\r\nready"), "{}", page(&handover)?);
     let ours = case.left.as_ours().context("the left one is ours")?;
     ours.tell(&["restart", "site"])?;
     case.wait_up(Duration::from_secs(5))?;
@@ -70,6 +73,15 @@ fn unprivileged(case: &mut Case) -> Result<()> {
     ensure!(status.success(), "{status}\n{}", daemon.output());
     ensure!(handover.control.exists(), "the control socket was not its own");
     Ok(())
+}
+
+/// What the page says over the socket that it was given.
+fn page(handover: &Handover) -> Result<String> {
+    let mut stream = UnixStream::connect(&handover.http)?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// What does not fit ends the start with a sentence, and nothing is opened in its place.
@@ -100,8 +112,12 @@ fn start(case: &Case, device: &str) -> Result<(Daemon, Handover)> {
         mtu: 1400,
         address: case.sites.left.outer(Family::V4).parse()?,
         control: in_dir(case, "left.sock"),
+        http: in_dir(case, "http.sock"),
         user: NOBODY,
     };
+    let configuration = in_dir(case, "left.toml");
+    let page = format!("\n[http]\nlisten = \"unix:{}\"\n", handover.http.display());
+    fs::write(&configuration, fs::read_to_string(&configuration)? + &page)?;
     let mut command = std::process::Command::new("ip");
     command.args(["netns", "exec", case.sites.left.gateway.name()]);
     command.arg(std::env::current_exe()?).arg(STARTER).args(handover.arguments());

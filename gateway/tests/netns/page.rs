@@ -66,6 +66,7 @@ fn up_and_killed(case: &mut Case) -> Result<()> {
         Ok((browser.eval(sent)? != "0").then_some(()))
     })?;
 
+    forms(&browser)?;
     case.right.daemon().kill()?;
     wait_for("the gateway to notice", Duration::from_secs(15), || {
         Ok((!case.left.facts("site")?.up).then_some(()))
@@ -89,6 +90,54 @@ fn up_and_killed(case: &mut Case) -> Result<()> {
     let state = browser.text("#c-site .pill")?;
     ensure!(["down", "connecting"].contains(&state.trim()), "without a script: {state}");
     ensure!(!browser.picture()?.is_empty(), "no picture");
+    Ok(())
+}
+
+/// What a packet would do, and what the other side needs, by forms without a script; the day beside the ten minutes.
+fn forms(browser: &Browser<'_>) -> Result<()> {
+    browser.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }))?;
+    browser.go(&format!("{PAGE}explain?src=10.1.0.9&dst=10.2.0.9&proto=tcp&dport=443"))?;
+    let way = browser.text("#walk")?;
+    ensure!(way.contains("site") && way.contains("policy"), "the way of a packet: {way}");
+    browser.go(&format!("{PAGE}c/site/peer?kind=strongswan"))?;
+    let text = browser.text("#text")?;
+    ensure!(text.contains("connections {") && text.contains("remote_addrs"), "{text}");
+    browser.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": false }))?;
+    browser.go(&format!("{PAGE}explain"))?;
+    let fill = "const f = document.querySelector('#explain'); f.src.value = '10.1.0.9'; f.dst.value = '10.9.9.9'; f.querySelector('button').click()";
+    browser.eval(fill)?;
+    wait_for("the answer to the form", Duration::from_secs(3), || {
+        Ok(browser.text("#walk").is_ok_and(|way| way.contains("10.9.9.9")).then_some(()))
+    })?;
+    browser.go(&format!("{PAGE}c/site"))?;
+    ensure!(browser.text("#day")?.contains("24 h ago"), "no day");
+    if let Some(place) = std::env::var_os("PAGE_PICTURES") {
+        pictures(browser, std::path::Path::new(&place))?;
+    }
+    browser.go(PAGE)
+}
+
+/// For whoever wants to look: each page wide and narrow, light and dark.
+fn pictures(browser: &Browser<'_>, place: &std::path::Path) -> Result<()> {
+    for (name, path) in [
+        ("detail", "c/site"),
+        ("explain", "explain?src=10.1.0.9&dst=10.2.0.9&proto=tcp&dport=443"),
+        ("stopped", "explain?src=10.1.0.9&dst=10.9.9.9"),
+        ("peer", "c/site/peer?kind=strongswan"),
+    ] {
+        for (look, width, scheme) in
+            [("light", 1200, "light"), ("dark", 1200, "dark"), ("narrow", 390, "light")]
+        {
+            let feature =
+                json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+            browser.devtools("Emulation.setEmulatedMedia", &feature)?;
+            let metrics = json!({ "width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": width < 500 });
+            browser.devtools("Emulation.setDeviceMetricsOverride", &metrics)?;
+            browser.go(&format!("{PAGE}{path}"))?;
+            std::fs::write(place.join(format!("{name}-{look}.png")), browser.picture()?)?;
+        }
+    }
+    browser.devtools("Emulation.clearDeviceMetricsOverride", &json!({}))?;
     Ok(())
 }
 

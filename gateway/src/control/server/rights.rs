@@ -6,13 +6,7 @@
 //!   everybody else                     cannot open the socket                   mode 0600 without
 //! ```
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
-
 use mio::net::UnixStream;
-use nix::unistd::Group;
 
 use crate::status::protocol::{GROUP, RefusalKind, Request, Response};
 
@@ -54,36 +48,10 @@ impl Rights {
     }
 }
 
-/// Lets the members of [`GROUP`] open the socket. Without such a group it stays as it was made: the owner's alone.
-pub(super) fn open_to_group(path: &Path) {
-    let group = match Group::from_name(GROUP) {
-        Ok(Some(group)) => group.gid.as_raw(),
-        Ok(None) => return,
-        Err(error) => {
-            tracing::debug!(target: "status", event = "no-group", group = GROUP, %error);
-            return;
-        }
-    };
-    if let Err(error) = open_to(path, group) {
-        tracing::warn!(
-            target: "status", event = "no-group", group = GROUP, %error,
-            fix = "let the daemon's user be a member of the group, or members of it cannot see the status"
-        );
-    }
-}
-
-/// The group first: a file that is open to the wrong group is worse than one that is open to none.
-fn open_to(path: &Path, group: u32) -> io::Result<()> {
-    chown(path, None, Some(group))?;
-    fs::set_permissions(path, Permissions::from_mode(0o660))
-}
-
 const ROOT: u32 = 0;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
     use crate::status::capture::{Filter, Side};
 
@@ -134,18 +102,5 @@ mod tests {
             assert!(message.contains("`s2s-gw`"), "{message}");
             assert_eq!(Rights::All.check(request.clone()), Ok(request));
         }
-    }
-
-    #[test]
-    fn a_group_may_open_it_and_nobody_else() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("control.sock");
-        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("binds");
-        // Everybody may give a file to a group of their own; root to any.
-        let own = rustix::process::getegid().as_raw();
-        let group = if rustix::process::geteuid().is_root() { 12_345 } else { own };
-        open_to(&path, group).expect("opens it");
-        let there = fs::metadata(&path).expect("there");
-        assert_eq!((there.mode() & 0o777, there.gid()), (0o660, group));
     }
 }

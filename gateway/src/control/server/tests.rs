@@ -1,6 +1,8 @@
 //! Clients of every temper: fast, slow, greedy, silent, gone.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream as Std;
 
 use super::*;

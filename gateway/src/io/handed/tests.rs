@@ -44,7 +44,10 @@ fn says(sentence: &str, words: &[&str]) {
 fn a_name_that_means_nothing_is_refused() {
     let descriptor = Descriptor { number: 5, name: "unknown".to_owned(), fd: file() };
     let error = Handed::of(vec![descriptor]).expect_err("no such name").to_string();
-    says(&error, &["descriptor 5", "`unknown`", "ike, nat, tun or control", "FileDescriptorName="]);
+    says(
+        &error,
+        &["descriptor 5", "`unknown`", "ike, nat, tun, control or http", "FileDescriptorName="],
+    );
 }
 
 #[test]
@@ -226,4 +229,37 @@ fn inside(test: impl FnOnce() + Send) {
         Ok(netns) => netns.run(test).unwrap(),
         Err(_) => println!("skipped: no right to make a network namespace"),
     }
+}
+
+/// Each place of `listen` is handed over once, and nothing else is.
+#[test]
+fn the_sockets_of_the_page_are_those_that_are_configured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("http.sock");
+    let unix = || OwnedFd::from(UnixListener::bind(&path).expect("binds"));
+    let at_path = HttpListen::Unix(path.clone());
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let at_address = HttpListen::Tcp(tcp.local_addr().expect("bound"));
+    let both = [at_path.clone(), at_address.clone()];
+
+    assert!(Handed::default().http(Some(&both)).expect("nothing is wrong").is_none());
+    let again = || OwnedFd::from(tcp.try_clone().expect("clones"));
+    let error = |fds: Vec<OwnedFd>, listen: Option<&[HttpListen]>| {
+        let fds = fds.into_iter().map(|fd| ("http", fd)).collect();
+        handed(fds).http(listen).expect_err("it does not fit").to_string()
+    };
+    says(&error(vec![again()], Some(&both)), &["no socket for unix:", "http.sock", "each place"]);
+    says(&error(vec![again(), again()], Some(&both)), &["descriptor 4", "as another one does"]);
+    says(
+        &error(vec![again()], None),
+        &["descriptor 3", "`listen` in [http] has not", "write `listen = \"127"],
+    );
+    says(&error(vec![file()], Some(&both)), &["is no stream socket", "ListenStream="]);
+    let (talks, _other) = UnixStream::pair().expect("a pair");
+    says(&error(vec![talks.into()], Some(&both)), &["does not listen"]);
+    let mut right = handed(vec![("http", again()), ("http", unix())]);
+    let taken = right.http(Some(&both)).expect("they fit").expect("some");
+    assert_eq!(taken.len(), 2);
+    drop(taken);
+    assert!(path.exists(), "it is not ours to remove");
 }

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Wanted;
-use crate::config::{Config, Connection, HostName, OurProof, Peer, Policy, TheirProof};
+use crate::config::{Connection, Gateway, HostName, OurProof, Peer, Policy, TheirProof};
 
 /// Everything that an exporter needs.
 #[derive(Debug)]
@@ -59,13 +59,13 @@ pub(super) struct Child<'c> {
 
 impl<'c> Mirror<'c> {
     pub(super) fn new(
-        config: &'c Config,
+        gateway: &'c Gateway,
         connection: &'c Connection,
         wanted: &Wanted,
     ) -> Result<Self, String> {
         let mut notes = Vec::new();
         let own = hosts(connection);
-        let remote = our_address(config, connection, wanted, &mut notes)?;
+        let remote = our_address(gateway, connection, wanted, &mut notes)?;
         let id = |identity: Option<&Identity>, otherwise: Option<&String>| {
             identity.map(Identity::to_string).or_else(|| otherwise.cloned())
         };
@@ -82,12 +82,12 @@ impl<'c> Mirror<'c> {
         };
         let encoded = |octets: &[u8]| Zeroizing::new(format!("0s{}", STANDARD.encode(octets)));
         Ok(Self {
-            name: plain_name(&config.gateway.name),
+            name: plain_name(&gateway.name),
             peer_name: &connection.name,
-            gateway: &config.gateway.name,
+            gateway: &gateway.name,
             own,
             remote,
-            remote_port: config.gateway.ike_port,
+            remote_port: gateway.ike_port,
             own_id,
             remote_id,
             own_proof: connection.auth.their_word(),
@@ -144,7 +144,7 @@ fn hosts(connection: &Connection) -> Vec<String> {
 
 /// What the peer calls us at.
 fn our_address(
-    config: &Config,
+    gateway: &Gateway,
     connection: &Connection,
     wanted: &Wanted,
     notes: &mut Vec<String>,
@@ -160,7 +160,6 @@ fn our_address(
         Peer::Any => None,
     };
     let fits = |ours: &&IpAddr| peer.is_none_or(|peer| peer.is_ipv4() == ours.is_ipv4());
-    let gateway = &config.gateway;
     if let Some(public) = gateway.public_addresses.iter().chain(&gateway.listen).find(fits) {
         return Ok(public.to_string());
     }

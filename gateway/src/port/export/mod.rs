@@ -20,11 +20,13 @@ mod toml;
 mod vpnaas;
 
 use mirror::Mirror;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Connection};
+use crate::config::{Connection, Gateway};
 
 /// For what a configuration is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// swanctl.conf of strongSwan
     Strongswan,
@@ -68,11 +70,11 @@ pub struct Made {
 ///
 /// # Errors
 /// What is not known and has to be said, as a sentence.
-pub fn export(config: &Config, connection: &Connection, wanted: &Wanted) -> Result<Made, String> {
+pub fn export(gateway: &Gateway, connection: &Connection, wanted: &Wanted) -> Result<Made, String> {
     if wanted.kind == Kind::Routes {
         return Ok(routes::text(connection, wanted.via.as_deref()));
     }
-    let mirror = Mirror::new(config, connection, wanted)?;
+    let mirror = Mirror::new(gateway, connection, wanted)?;
     let (text, mut notes) = match wanted.kind {
         Kind::Strongswan => strongswan::text(&mirror),
         Kind::Ipsec => ipsec::text(&mirror),

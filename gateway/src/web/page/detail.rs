@@ -8,23 +8,29 @@ use crate::log::Record;
 use crate::status::{
     CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, SaStatus, words,
 };
-use crate::web::history::{Flow, POINTS, line};
+use crate::web::history::{Flow, line};
 
 /// The page.
 pub(in crate::web) fn detail(
     scene: Scene<'_>,
     connection: &ConnectionStatus,
-    flow: &Flow,
+    flows: [&Flow; 2],
     records: &[Record],
 ) -> String {
     let title =
         format!("{}: {} is {}", scene.snapshot.gateway, connection.name, connection.state.word());
     let stream = format!("/api/v1/stream?connection={}", connection.name);
+    let [flow, day] = flows;
     let main = html! {
         p .back { a href="/" { "All tunnels" } }
         (state(scene, connection))
         @if scene.can_act { (actions(connection)) }
-        (chart(flow))
+        p .links {
+            a href={ "/c/" (connection.name) "/peer" } { "The peer's configuration" }
+            a href="/explain" { "Explain a packet" }
+        }
+        (chart(flow, &TEN_MINUTES))
+        (chart(day, &DAY))
         (children(connection))
         div .columns { (peer(scene, connection)) (drops(connection)) }
         (proofs(connection))
@@ -38,7 +44,7 @@ pub(in crate::web) fn detail(
 pub(in crate::web) fn detail_parts(
     scene: Scene<'_>,
     connection: &ConnectionStatus,
-    flow: &Flow,
+    [flow, day]: [&Flow; 2],
     records: &[Record],
 ) -> Vec<Part> {
     let title =
@@ -47,7 +53,8 @@ pub(in crate::web) fn detail_parts(
         ("title".to_owned(), title),
         part("head", head(scene)),
         part("state", state(scene, connection)),
-        part("chart", chart(flow)),
+        part("chart", chart(flow, &TEN_MINUTES)),
+        part("day", chart(day, &DAY)),
         part("children", children(connection)),
         part("peer", peer(scene, connection)),
         part("drops", drops(connection)),
@@ -99,20 +106,43 @@ fn actions(connection: &ConnectionStatus) -> Markup {
     }
 }
 
-fn chart(flow: &Flow) -> Markup {
+/// How a chart is called.
+struct Axis {
+    id: &'static str,
+    title: &'static str,
+    span: &'static str,
+    ticks: [&'static str; 3],
+}
+
+const TEN_MINUTES: Axis = Axis {
+    id: "chart",
+    title: "Throughput",
+    span: "the last ten minutes",
+    ticks: ["10 min ago", "5 min", "now"],
+};
+
+const DAY: Axis = Axis {
+    id: "day",
+    title: "The last 24 hours",
+    span: "the last 24 hours",
+    ticks: ["24 h ago", "12 h", "now"],
+};
+
+fn chart(flow: &Flow, axis: &Axis) -> Markup {
     let scale = top(flow);
-    let (width, height) = (POINTS - 1, 60);
+    let (width, height) = (flow.received.len().saturating_sub(1), 60);
     let now = |place: usize| words::rate(flow.now.get(place).copied().unwrap_or(0));
     let label = format!(
-        "the last ten minutes, up to {}; now {} received and {} sent",
+        "{}, up to {}; now {} received and {} sent",
+        axis.span,
         words::rate(scale),
         now(0),
         now(1)
     );
     html! {
-        section #chart .card {
+        section id=(axis.id) .card .chart {
             div .legend {
-                h2 { "Throughput" }
+                h2 { (axis.title) }
                 p .received { "received " strong { (now(0)) } }
                 p .sent { "sent " strong { (now(1)) } }
             }
@@ -125,7 +155,7 @@ fn chart(flow: &Flow) -> Markup {
                     }
                     g .sent { path .line d=(line(&flow.sent, scale, height, false)) vector-effect="non-scaling-stroke" {} }
                 }
-                p .axis aria-hidden="true" { span { "10 min ago" } span { "5 min" } span { "now" } }
+                p .axis aria-hidden="true" { @for tick in axis.ticks { span { (tick) } } }
             }
         }
     }

@@ -3,12 +3,14 @@
 //! ```text
 //!   overview.rs   every tunnel, the worst first            \
 //!   detail.rs     everything about one                      ├─ parts, each an element with an id ──► stream.rs
+//!   ask.rs        forms: explain a packet, the other side  │
 //!   tables.rs     what happened, the configuration         /   and put together by `shell` ──► a page that needs no script
 //! ```
 //!
 //! `maud` writes the HTML: what is not markup in these files is escaped, whoever it comes from. No element has a style or a
 //! script of its own, so that the browser can be told to take none but ours.
 
+mod ask;
 mod detail;
 mod overview;
 mod tables;
@@ -20,6 +22,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::history::{Flow, POINTS, line};
 use crate::status::{Code, Reason, Snapshot, State, Warning, words};
 
+pub(super) use ask::{Written, explain, exported};
 pub(super) use detail::{detail, detail_parts};
 pub(super) use overview::{order, overview, overview_parts};
 pub(super) use tables::{configuration, events, said};
@@ -44,6 +47,7 @@ pub(super) struct Scene<'s> {
 pub(super) enum Here {
     Tunnels,
     Events,
+    Explain,
     Configuration,
     Elsewhere,
 }
@@ -85,6 +89,7 @@ fn shell(scene: Scene<'_>, here: Here, title: &str, stream: Option<&str>, main: 
                     nav aria-label="Pages" {
                         (link("/", Here::Tunnels, "Tunnels"))
                         (link("/events", Here::Events, "Events"))
+                        (link("/explain", Here::Explain, "Explain"))
                         (link("/config", Here::Configuration, "Configuration"))
                         a href="/metrics" { "Metrics" }
                     }

@@ -58,7 +58,7 @@ fn a_row_says_why_and_what_to_do() {
 fn everything_about_one_is_on_its_page() {
     let snapshot = sample();
     let scene = Scene { snapshot: &snapshot, can_act: true };
-    let page = detail(scene, &snapshot.connections[0], &Flow::default(), &[]);
+    let page = detail(scene, &snapshot.connections[0], [&Flow::default(); 2], &[]);
     for text in [
         "AES_GCM_16_256/PRF_HMAC_SHA2_384/ECP_384",
         "c1a20001",
@@ -83,7 +83,10 @@ fn every_part_is_an_element_of_its_page() {
     let connection = &snapshot.connections[0];
     let pages = [
         (page(&snapshot, false), overview_parts(scene, &history)),
-        (detail(scene, connection, &flow, &[]), detail_parts(scene, connection, &flow, &[])),
+        (
+            detail(scene, connection, [&flow; 2], &[]),
+            detail_parts(scene, connection, [&flow; 2], &[]),
+        ),
     ];
     for (page, parts) in pages {
         for (id, html) in parts.iter().filter(|(id, _)| id != "title") {
@@ -152,8 +155,8 @@ fn what_others_say_is_text() {
     let pages = [
         overview(scene, &History::default(), Some(EVIL)),
         overview(scene, &History::default(), None),
-        detail(scene, &snapshot.connections[0], &Flow::default(), &records),
-        detail(scene, &snapshot.connections[1], &Flow::default(), &records),
+        detail(scene, &snapshot.connections[0], [&Flow::default(); 2], &records),
+        detail(scene, &snapshot.connections[1], [&Flow::default(); 2], &records),
         events(scene, &records),
         configuration(scene, &config, &config),
         said(scene, false, EVIL),
@@ -169,8 +172,8 @@ fn what_others_say_is_text() {
 fn nothing_is_loaded_from_elsewhere_and_nothing_is_inline() {
     let snapshot = sample();
     let scene = Scene { snapshot: &snapshot, can_act: true };
-    let page =
-        page(&snapshot, true) + &detail(scene, &snapshot.connections[0], &Flow::default(), &[]);
+    let page = page(&snapshot, true)
+        + &detail(scene, &snapshot.connections[0], [&Flow::default(); 2], &[]);
     for word in ["http://", "https://", " style=", "<style", " onclick", "javascript:", "url("] {
         assert!(!page.contains(word), "{word}");
         let css = ASSETS.iter().find(|(path, ..)| path.ends_with("css")).expect("a style").2;
