@@ -29,6 +29,7 @@ pub(crate) fn list(list: &mut List) {
     };
     add("subnet-added-and-removed", networks::subnets);
     add("subnet-added-by-the-caller-first", networks::caller_first);
+    add("other-side-just-after", networks::other_just_after);
     add("other-connection-changed", networks::other_changed);
     add("broken-file", refused::broken);
     add("needs-restart", refused::needs_restart);
@@ -77,7 +78,7 @@ fn reload(ours: &Ours, args: &[&str]) -> Result<Output> {
 }
 
 /// Rewrites and reloads; what the command printed.
-fn change(ours: &Ours, edit: Edit<'_>) -> Result<String> {
+pub(crate) fn change(ours: &Ours, edit: Edit<'_>) -> Result<String> {
     rewrite(ours, edit)?;
     let output = reload(ours, &[])?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 use testkit::flood::{Pour, spoof};
 use testkit::gateway::Ours;
@@ -29,10 +30,16 @@ const LATE: &str = "site-11";
 const FLOOD: (u64, Pour) = (100_000, Pour { rate: 20_000, duration: Duration::from_secs(20) });
 
 pub(crate) fn list(list: &mut List) {
-    list.add("strangers/flood", false, || flood().map_err(|error| format!("{error:#}")));
+    list.add("strangers/flood", false, || flood(None).map_err(|error| format!("{error:#}")));
+    list.add("strangers/flood-in-little-memory", false, || {
+        flood(Some(SPARE)).map_err(|error| format!("{error:#}"))
+    });
 }
 
-fn flood() -> Result<()> {
+/// Octets of memory beyond what ten tunnels take that the flooded gateway may have (T40): what T01 lets it grow by.
+const SPARE: u64 = 16 << 20;
+
+fn flood(spare: Option<u64>) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("s2st").tempdir()?;
     let sites = Sites::new(Between::Wire)?;
     for site in [&sites.left, &sites.right] {
@@ -54,7 +61,7 @@ fn flood() -> Result<()> {
         late.initiate = false;
     }
     let mut right = Ours::new(program(), &sites.right.gateway, spec, dir.path())?.quiet();
-    run(&sites, &mut left, &mut right).map_err(|error| {
+    run(&sites, &mut left, &mut right, spare).map_err(|error| {
         let said = [left.status(), right.status(), left.log(), error.to_string()].join("\n==\n");
         let kept = std::fs::write(dir.path().join("report.txt"), said)
             .map_err(anyhow::Error::from)
@@ -67,7 +74,7 @@ fn few(spec: &mut GatewaySpec) {
     spec.connections.truncate(usize::from(TUNNELS) + 1);
 }
 
-fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
+fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> Result<()> {
     left.start()?;
     right.start()?;
     let all = usize::from(TUNNELS);
@@ -75,6 +82,9 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
         Ok((left.sas()?.len() >= all && right.sas()?.len() >= all).then_some(()))
     })?;
     pause(Duration::from_secs(1));
+    if let Some(spare) = spare {
+        confine(left, spare)?;
+    }
     let before = (memory(left)?, octets(&sites.left.gateway)?, left.sas()?);
     let stop = AtomicBool::new(false);
     let (sent, answered, late, most) = std::thread::scope(|scope| {
@@ -150,11 +160,32 @@ fn pings(sites: &Sites) -> Result<(u16, u16)> {
     Ok((answered, sent))
 }
 
+/// From now on memory that it writes to (RLIMIT_DATA, setrlimit(2)) may grow by so many octets: an allocation beyond fails, and
+/// ends the process.
+fn confine(gateway: &mut Ours, spare: u64) -> Result<()> {
+    let limit = (in_kib(gateway, "VmData:")? << 10) + spare;
+    let pid = i32::try_from(gateway.daemon().pid().context("not running")?)?;
+    let limits = Rlimit { current: Some(limit), maximum: Some(limit) };
+    prlimit(Pid::from_raw(pid), Resource::Data, limits)?;
+    measured(
+        "T40",
+        "memory that a flooded gateway may still take",
+        format!("{spare} octets"),
+        "enough",
+    );
+    Ok(())
+}
+
 /// Resident memory in KiB.
 fn memory(gateway: &mut Ours) -> Result<u64> {
+    in_kib(gateway, "VmRSS:")
+}
+
+/// A line of /proc/PID/status in KiB.
+fn in_kib(gateway: &mut Ours, what: &str) -> Result<u64> {
     let pid = gateway.daemon().pid().context("not running")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with(what)).context("no such line")?;
     Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
 }
 

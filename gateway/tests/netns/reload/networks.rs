@@ -78,6 +78,40 @@ pub(super) fn caller_first(case: &mut Case) -> Result<()> {
     })
 }
 
+/// The other side knows it a moment later, at any moment of what the first one does: nothing is left half done.
+/// `S2S_RELOADS` rounds, each with another pause.
+pub(super) fn other_just_after(case: &mut Case) -> Result<()> {
+    two(case)?;
+    let rounds = std::env::var("S2S_RELOADS").ok().and_then(|text| text.parse().ok());
+    let rounds: u64 = rounds.unwrap_or(4);
+    for round in 0..rounds {
+        let moment = Duration::from_millis(round * 37 % 400);
+        let whole = |case: &Case, what: &str| {
+            wait_for(&format!("{what} to be whole, {moment:?} apart"), PATIENCE, || {
+                let mut all = true;
+                for left in [true, false] {
+                    let told = ours(case, left)?.json()?;
+                    all &= at(&told, "/connections/0/state") == "up";
+                }
+                Ok(all.then_some(()))
+            })
+        };
+        change(ours(case, true)?, &more(case, true))?;
+        pause(moment);
+        change(ours(case, false)?, &more(case, false))?;
+        whole(case, "what was widened")?;
+        ensure!(answers(case, 1)?, "the new network does not answer");
+        change(ours(case, true)?, &less(case, true))?;
+        pause(moment);
+        change(ours(case, false)?, &less(case, false))?;
+        whole(case, "what was narrowed")?;
+    }
+    case.ping_all()
+}
+
+/// How long after a refusal the caller asks again, and a little.
+const PATIENCE: Duration = Duration::from_secs(75);
+
 /// Whatever happens to one connection, the other keeps its SPIs and loses nothing.
 pub(super) fn other_changed(case: &mut Case) -> Result<()> {
     two(case)?;
