@@ -8,17 +8,18 @@
 //! ```
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::Signal;
 use serde_json::Value;
 use testkit::flood::{Pour, spoof};
 use testkit::gateway::Ours;
 use testkit::measured::measured;
 use testkit::netns::{Between, Netns, Sites};
-use testkit::peer::{GatewaySpec, Peer, now, pause, wait_for};
+use testkit::peer::{Daemon, GatewaySpec, Peer, now, pause, wait_for};
 
 use crate::List;
 use crate::case::{keep, program};
@@ -77,15 +78,15 @@ fn few(spec: &mut GatewaySpec) {
 fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> Result<()> {
     left.start()?;
     right.start()?;
-    let all = usize::from(TUNNELS);
-    wait_for("ten tunnels", Duration::from_secs(20), || {
-        Ok((left.sas()?.len() >= all && right.sas()?.len() >= all).then_some(()))
-    })?;
-    pause(Duration::from_secs(1));
+    all_up(left, right)?;
+    let mut confined = Daemon::new(left.config().with_extension("confined.out"));
     if let Some(spare) = spare {
-        confine(left, spare)?;
+        confine(sites, left, spare, &mut confined)?;
+        all_up(left, right).with_context(|| confined.output())?;
     }
-    let before = (memory(left)?, octets(&sites.left.gateway)?, left.sas()?);
+    let pid = confined.pid().or_else(|| left.daemon().pid()).context("not running")?;
+    pause(Duration::from_secs(1));
+    let before = (memory(pid)?, octets(&sites.left.gateway)?, left.sas()?);
     let stop = AtomicBool::new(false);
     let (sent, answered, late, most) = std::thread::scope(|scope| {
         let flood =
@@ -95,7 +96,7 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> 
         let late = come_up(left, right);
         let mut most = before.0;
         while !flood.is_finished() {
-            most = most.max(memory(left)?);
+            most = most.max(memory(pid)?);
             pause(Duration::from_millis(100));
         }
         let panicked = |_| anyhow::anyhow!("a thread panicked");
@@ -103,7 +104,7 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> 
         let answered = pings.join().map_err(panicked)??;
         Ok::<_, anyhow::Error>((sent, answered, late?, most))
     })?;
-    let grown = (most.max(memory(left)?)).saturating_sub(before.0);
+    let grown = (most.max(memory(pid)?)).saturating_sub(before.0);
     let (heard, said) = octets(&sites.left.gateway)?;
     let ratio = ratio(said - before.1.1, heard - before.1.0);
     let asked = left.drops()?.get("cookie-asked").copied().unwrap_or(0);
@@ -127,11 +128,25 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> 
     ensure!(late <= Duration::from_secs(3), "a new peer took {late:?}");
     ensure!(answered.0 == answered.1, "{answered:?} pings");
     ensure!(ratio <= 1.2, "{ratio} octets out for each in");
+    if let Some(spare) = spare {
+        ensure!(confined.ended()?.is_none(), "it ended: {}", confined.output());
+        measured("T40", "octets it may take beyond those of ten tunnels", spare, "enough");
+    }
     for sa in &before.2 {
         let after = left.sas()?;
         ensure!(after.iter().any(|one| one.spis == sa.spis), "{} was lost", sa.connection);
     }
     Ok(())
+}
+
+/// Waits for the ten.
+fn all_up(left: &Ours, right: &Ours) -> Result<()> {
+    let all = usize::from(TUNNELS);
+    wait_for("ten tunnels", Duration::from_secs(20), || {
+        // The left one may be about to start.
+        let up = left.sas().is_ok_and(|sas| sas.len() >= all) && right.sas()?.len() >= all;
+        Ok(up.then_some(()))
+    })
 }
 
 /// Brings the late one up and says how long it took.
@@ -160,30 +175,25 @@ fn pings(sites: &Sites) -> Result<(u16, u16)> {
     Ok((answered, sent))
 }
 
-/// From now on memory that it writes to (RLIMIT_DATA, setrlimit(2)) may grow by so many octets: an allocation beyond fails, and
-/// ends the process.
-fn confine(gateway: &mut Ours, spare: u64) -> Result<()> {
-    let limit = (in_kib(gateway, "VmData:")? << 10) + spare;
-    let pid = i32::try_from(gateway.daemon().pid().context("not running")?)?;
-    let limits = Rlimit { current: Some(limit), maximum: Some(limit) };
-    prlimit(Pid::from_raw(pid), Resource::Data, limits)?;
-    measured(
-        "T40",
-        "memory that a flooded gateway may still take",
-        format!("{spare} octets"),
-        "enough",
-    );
-    Ok(())
+/// Starts it again with so many octets of memory to write to (RLIMIT_DATA, setrlimit(2)) more than it has now: an allocation
+/// beyond fails, and ends the process.
+fn confine(sites: &Sites, left: &mut Ours, spare: u64, confined: &mut Daemon) -> Result<()> {
+    let pid = left.daemon().pid().context("not running")?;
+    let limit = format!("--data={}", (in_kib(pid, "VmData:")? << 10) + spare);
+    left.daemon().stop(Signal::TERM)?;
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", sites.left.gateway.name(), "prlimit", &limit]);
+    command.arg(program()).args(["run", "--log", "info", "-c"]).arg(left.config());
+    confined.spawn(command)
 }
 
 /// Resident memory in KiB.
-fn memory(gateway: &mut Ours) -> Result<u64> {
-    in_kib(gateway, "VmRSS:")
+fn memory(pid: u32) -> Result<u64> {
+    in_kib(pid, "VmRSS:")
 }
 
 /// A line of /proc/PID/status in KiB.
-fn in_kib(gateway: &mut Ours, what: &str) -> Result<u64> {
-    let pid = gateway.daemon().pid().context("not running")?;
+fn in_kib(pid: u32, what: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with(what)).context("no such line")?;
     Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)

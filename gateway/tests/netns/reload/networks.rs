@@ -79,10 +79,10 @@ pub(super) fn caller_first(case: &mut Case) -> Result<()> {
 }
 
 /// The other side knows it a moment later, at any moment of what the first one does: nothing is left half done.
-/// `S2S_RELOADS` rounds, each with another pause.
+/// `S2S_MOMENTS` rounds, each with another pause.
 pub(super) fn other_just_after(case: &mut Case) -> Result<()> {
     two(case)?;
-    let rounds = std::env::var("S2S_RELOADS").ok().and_then(|text| text.parse().ok());
+    let rounds = std::env::var("S2S_MOMENTS").ok().and_then(|text| text.parse().ok());
     let rounds: u64 = rounds.unwrap_or(4);
     for round in 0..rounds {
         let moment = Duration::from_millis(round * 37 % 400);
@@ -109,8 +109,8 @@ pub(super) fn other_just_after(case: &mut Case) -> Result<()> {
     case.ping_all()
 }
 
-/// How long after a refusal the caller asks again, and a little.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// The called side waits for five seconds for the caller to ask.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Whatever happens to one connection, the other keeps its SPIs and loses nothing.
 pub(super) fn other_changed(case: &mut Case) -> Result<()> {
