@@ -132,7 +132,7 @@ pub(crate) fn is_root() -> bool {
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Where one of the files is (any of those separated by a space), and the package that brings it.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("/usr/sbin/swanctl", "strongswan-swanctl"),
     ("/usr/sbin/charon-systemd", "charon-systemd"),
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
@@ -146,6 +146,7 @@ const PACKAGES: [(&str, &str); 17] = [
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/promtool", "prometheus"),
     ("/usr/bin/tshark", "tshark"),
+    ("/usr/bin/tmux", "tmux"),
     ("/usr/bin/dpkg-shlibdeps", "dpkg-dev"),
     ("/usr/bin/crun", "crun"),
     ("/usr/bin/chromium", "chromium"),

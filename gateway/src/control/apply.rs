@@ -9,7 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::certificates;
 use super::connection::{Connection, Departure, Leaving, Phase, Superseding};
@@ -208,11 +208,14 @@ impl Control {
         // What is missed of it may depend on the routes.
         connection.children.iter_mut().for_each(|child| child.narrowing.changed(now));
         let mut gone = Vec::new();
+        // Those of an earlier change wait for successors that are new, too.
+        connection.leaving.iter_mut().for_each(|one| one.ask_at = Some(now + PATIENCE));
         for (config, child) in old.into_iter().flatten() {
             let new = |place: &usize| connection.config.children.get(*place);
             let replaced = added.iter().filter_map(new).any(|new| diff::overlap(&config, new));
             if replaced && !child.live.is_empty() {
-                connection.leaving.push(Leaving { config, child, stage: Departure::InUse });
+                let (stage, ask_at) = (Departure::InUse, Some(now + PATIENCE));
+                connection.leaving.push(Leaving { config, child, stage, ask_at });
             } else {
                 gone.push(child);
             }
@@ -302,6 +305,9 @@ impl Control {
         }
     }
 }
+
+/// How long the peer has to ask for a child that was changed here: it may be told of the change a moment later.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn place((index, connection): (usize, &Connection)) -> Option<(ikev2::PeerId, usize)> {
     Some((connection.peer?, index))

@@ -112,6 +112,8 @@ pub(super) struct Leaving {
     pub(super) config: config::Child,
     pub(super) child: Child,
     pub(super) stage: Departure,
+    /// When what takes its place is asked for by us, though it is the peer's to ask; once.
+    pub(super) ask_at: Option<Instant>,
 }
 
 /// How far it is on its way out. Each look at it, once a second, is a step: what is in flight arrives between two.

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!   child   InUse ─── successors carry all of it ──► Succeeded ──1 s──► Unused ──1 s──► DELETE     never a moment without
-//!             └────── the peer deleted it, or the IKE SA ended ───────────────────────► gone
+//!             ├────── the peer deleted it, or the IKE SA ended ───────────────────────► gone
+//!             └────── 5 s without a successor: asked for, though it was the peer's to ask
 //!   IKE SA  supersede ──► up: done     not: W0601, again in a minute
 //! ```
 //!
 //! The steps are a second apart: the peer has its half of a new SA when we begin to send on it, and what we sent on the
 //! old one has arrived when we delete that.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ikev2::pki::AuthProblem;
@@ -46,7 +48,30 @@ impl Control {
             if unused {
                 self.dismiss(now, index);
             }
+            self.ask_instead(now, index);
             self.publish_policy();
+        }
+    }
+
+    /// Asks for what the peer was to ask for and did not: it may have asked before we knew of the change, and been given
+    /// less than it wanted.
+    fn ask_instead(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(peer) = connection.peer else { return };
+        let all = || connection.config.children.iter().zip(&connection.children);
+        let mut wanted = BTreeSet::new();
+        for leaving in &mut connection.leaving {
+            if leaving.stage == Departure::InUse && leaving.ask_at.is_some_and(|at| at <= now) {
+                leaving.ask_at = None;
+                let successors = all().filter(|(config, _)| diff::overlap(config, &leaving.config));
+                let missing = successors.filter(|(_, child)| child.live.is_empty());
+                wanted.extend(missing.filter_map(|(_, child)| child.index));
+            }
+        }
+        for number in wanted {
+            // The peer is known, and so are its children.
+            let _ = self.endpoint.ask_for_child(now, peer, number);
+            self.drain(now);
         }
     }
 

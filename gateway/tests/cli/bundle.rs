@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{FakeDaemon, Place, program, run, stderr, stdout, text};
+use super::fake::FakeDaemon;
+use super::{Place, program, run, stderr, stdout, text};
 
 /// The files of a bundle, by their paths.
 fn unpacked(bundle: &Path) -> BTreeMap<String, String> {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::{FakeDaemon, Place, program, stderr, stdout, text};
+use super::fake::FakeDaemon;
+use super::{Place, program, stderr, stdout, text};
 
 /// The whole screen, on a terminal of tmux: keys, another size, a daemon that goes and comes, and the terminal as it was.
 #[test]

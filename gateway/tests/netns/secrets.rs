@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +21,20 @@ use crate::traffic::gcm;
 
 pub(crate) fn list(list: &mut List) {
     list.tunnel("secrets/memory-gcm", gcm(Pair::OursToSwan), memory);
-    list.tunnel("secrets/memory-cbc", Tunnel::new(Pair::OursToSwan), memory);
+    list.tunnel("secrets/memory-cbc", Tunnel::new(Pair::OursToSwan), memory_inline);
+}
+
+/// With the pre-shared key in the configuration itself. The keys of this suite are in types that wipe themselves, every one of
+/// them; what the parser makes of the file is not, and is the allocator's to wipe.
+fn memory_inline(case: &mut Case) -> Result<()> {
+    let ours = case.left.as_ours().context("the left one is ours")?;
+    let inline = format!("psk = {{ inline = {KEY:?} }}");
+    crate::reload::rewrite(ours, &|text| {
+        let psk = text.lines().find(|line| line.starts_with("psk = ")).unwrap_or_default();
+        text.replace(psk, &inline)
+    })?;
+    fs::set_permissions(ours.config(), fs::Permissions::from_mode(0o600))?;
+    memory(case)
 }
 
 /// T46.
@@ -55,6 +68,15 @@ fn memory(case: &mut Case) -> Result<()> {
     measured("T46", "copies of a pre-shared key in use", of_psk, "<= 4, in their buffers");
     ensure!(hits == 0, "live {live:?}\nleft {left:?}");
     ensure!(of_psk <= 4 && astray == 0, "{of_psk} copies of the PSK, {astray} on a stack");
+
+    crate::reload::change(ours, &|text| {
+        text.split("\n[connection.site]").next().unwrap_or_default().to_owned()
+    })?;
+    pause(Duration::from_secs(1));
+    let of_psk = search(pid, &psk)?;
+    let copies = of_psk.values().sum::<usize>();
+    measured("T46", "copies of a pre-shared key whose connection was taken out", copies, "0");
+    ensure!(copies == 0, "{of_psk:?}");
     Ok(())
 }
 

@@ -8,16 +8,18 @@
 //! ```
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 use testkit::flood::{Pour, spoof};
 use testkit::gateway::Ours;
 use testkit::measured::measured;
 use testkit::netns::{Between, Netns, Sites};
-use testkit::peer::{GatewaySpec, Peer, now, pause, wait_for};
+use testkit::peer::{Daemon, GatewaySpec, Peer, now, pause, wait_for};
 
 use crate::List;
 use crate::case::{keep, program};
@@ -29,10 +31,16 @@ const LATE: &str = "site-11";
 const FLOOD: (u64, Pour) = (100_000, Pour { rate: 20_000, duration: Duration::from_secs(20) });
 
 pub(crate) fn list(list: &mut List) {
-    list.add("strangers/flood", false, || flood().map_err(|error| format!("{error:#}")));
+    list.add("strangers/flood", false, || flood(None).map_err(|error| format!("{error:#}")));
+    list.add("strangers/flood-in-little-memory", false, || {
+        flood(Some(SPARE)).map_err(|error| format!("{error:#}"))
+    });
 }
 
-fn flood() -> Result<()> {
+/// Octets of memory beyond what ten tunnels take that the flooded gateway may have (T40): what T01 lets it grow by.
+const SPARE: u64 = 16 << 20;
+
+fn flood(spare: Option<u64>) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("s2st").tempdir()?;
     let sites = Sites::new(Between::Wire)?;
     for site in [&sites.left, &sites.right] {
@@ -54,7 +62,7 @@ fn flood() -> Result<()> {
         late.initiate = false;
     }
     let mut right = Ours::new(program(), &sites.right.gateway, spec, dir.path())?.quiet();
-    run(&sites, &mut left, &mut right).map_err(|error| {
+    run(&sites, &mut left, &mut right, spare).map_err(|error| {
         let said = [left.status(), right.status(), left.log(), error.to_string()].join("\n==\n");
         let kept = std::fs::write(dir.path().join("report.txt"), said)
             .map_err(anyhow::Error::from)
@@ -67,15 +75,18 @@ fn few(spec: &mut GatewaySpec) {
     spec.connections.truncate(usize::from(TUNNELS) + 1);
 }
 
-fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
+fn run(sites: &Sites, left: &mut Ours, right: &mut Ours, spare: Option<u64>) -> Result<()> {
     left.start()?;
     right.start()?;
-    let all = usize::from(TUNNELS);
-    wait_for("ten tunnels", Duration::from_secs(20), || {
-        Ok((left.sas()?.len() >= all && right.sas()?.len() >= all).then_some(()))
-    })?;
+    all_up(left, right)?;
+    let mut confined = Daemon::new(left.config().with_extension("confined.out"));
+    if let Some(spare) = spare {
+        confine(sites, left, spare, &mut confined)?;
+        all_up(left, right).with_context(|| confined.output())?;
+    }
+    let pid = confined.pid().or_else(|| left.daemon().pid()).context("not running")?;
     pause(Duration::from_secs(1));
-    let before = (memory(left)?, octets(&sites.left.gateway)?, left.sas()?);
+    let before = (memory(pid)?, octets(&sites.left.gateway)?, left.sas()?);
     let stop = AtomicBool::new(false);
     let (sent, answered, late, most) = std::thread::scope(|scope| {
         let flood =
@@ -85,7 +96,7 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
         let late = come_up(left, right);
         let mut most = before.0;
         while !flood.is_finished() {
-            most = most.max(memory(left)?);
+            most = most.max(memory(pid)?);
             pause(Duration::from_millis(100));
         }
         let panicked = |_| anyhow::anyhow!("a thread panicked");
@@ -93,7 +104,7 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
         let answered = pings.join().map_err(panicked)??;
         Ok::<_, anyhow::Error>((sent, answered, late?, most))
     })?;
-    let grown = (most.max(memory(left)?)).saturating_sub(before.0);
+    let grown = (most.max(memory(pid)?)).saturating_sub(before.0);
     let (heard, said) = octets(&sites.left.gateway)?;
     let ratio = ratio(said - before.1.1, heard - before.1.0);
     let asked = left.drops()?.get("cookie-asked").copied().unwrap_or(0);
@@ -117,11 +128,25 @@ fn run(sites: &Sites, left: &mut Ours, right: &mut Ours) -> Result<()> {
     ensure!(late <= Duration::from_secs(3), "a new peer took {late:?}");
     ensure!(answered.0 == answered.1, "{answered:?} pings");
     ensure!(ratio <= 1.2, "{ratio} octets out for each in");
+    if let Some(spare) = spare {
+        ensure!(confined.ended()?.is_none(), "it ended: {}", confined.output());
+        measured("T40", "octets it may take beyond those of ten tunnels", spare, "enough");
+    }
     for sa in &before.2 {
         let after = left.sas()?;
         ensure!(after.iter().any(|one| one.spis == sa.spis), "{} was lost", sa.connection);
     }
     Ok(())
+}
+
+/// Waits for the ten.
+fn all_up(left: &Ours, right: &Ours) -> Result<()> {
+    let all = usize::from(TUNNELS);
+    wait_for("ten tunnels", Duration::from_secs(20), || {
+        // The left one may be about to start.
+        let up = left.sas().is_ok_and(|sas| sas.len() >= all) && right.sas()?.len() >= all;
+        Ok(up.then_some(()))
+    })
 }
 
 /// Brings the late one up and says how long it took.
@@ -150,11 +175,27 @@ fn pings(sites: &Sites) -> Result<(u16, u16)> {
     Ok((answered, sent))
 }
 
+/// Starts it again with so many octets of memory to write to (RLIMIT_DATA, setrlimit(2)) more than it has now: an allocation
+/// beyond fails, and ends the process.
+fn confine(sites: &Sites, left: &mut Ours, spare: u64, confined: &mut Daemon) -> Result<()> {
+    let pid = left.daemon().pid().context("not running")?;
+    let limit = format!("--data={}", (in_kib(pid, "VmData:")? << 10) + spare);
+    left.daemon().stop(Signal::TERM)?;
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", sites.left.gateway.name(), "prlimit", &limit]);
+    command.arg(program()).args(["run", "--log", "info", "-c"]).arg(left.config());
+    confined.spawn(command)
+}
+
 /// Resident memory in KiB.
-fn memory(gateway: &mut Ours) -> Result<u64> {
-    let pid = gateway.daemon().pid().context("not running")?;
+fn memory(pid: u32) -> Result<u64> {
+    in_kib(pid, "VmRSS:")
+}
+
+/// A line of /proc/PID/status in KiB.
+fn in_kib(pid: u32, what: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with(what)).context("no such line")?;
     Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
 }
 

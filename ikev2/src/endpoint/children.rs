@@ -40,6 +40,25 @@ impl Endpoint {
         Ok(index)
     }
 
+    /// Asks for a child of a peer that is up, if the child is not, even where it is the peer's to ask
+    /// ([`add_child`](Self::add_child)): for when the peer was waited for long enough.
+    ///
+    /// # Errors
+    /// `Unknown` if there is no such peer, or no such child any more.
+    pub fn ask_for_child(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        index: usize,
+    ) -> Result<(), Unknown> {
+        self.change(peer, |config| {
+            let child = config.children.get(index).filter(|child| !child.removed);
+            child.map(drop).ok_or(Unknown)
+        })?;
+        self.each_up(now, peer, |sa, cx| sa.ask_for_child(index, cx));
+        Ok(())
+    }
+
     /// Removes a child of a peer. Its SAs end at once ([`CloseReason::Local`](crate::CloseReason::Local)) and the peer is
     /// told by DELETE; from then on it is refused with TS_UNACCEPTABLE. The index stays taken.
     ///

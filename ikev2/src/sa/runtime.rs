@@ -29,6 +29,14 @@ impl IkeSa {
         }
     }
 
+    /// Asks for a child that is not up, whoever's it is to ask.
+    pub(crate) fn ask_for_child(&mut self, config: usize, cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.want_missing(config, cx);
+            state.ask(cx);
+        }
+    }
+
     /// A child was taken out of the configuration of the peer.
     pub(crate) fn remove_child(&mut self, config: usize, cx: &mut Cx<'_>) {
         if let Ok(state) = self.established() {

@@ -4,10 +4,12 @@
 //! ```text
 //!   certified(left, right)    psk_pair() with a certificate for left.test and right.test each, and the other's CA as anchor
 //!   chains.rs                 certificates that are not good           hostile.rs   peers that are not
+//!   clock.rs                  the time of day jumps
 //!   quantum.rs                beside further key exchanges and post-quantum keys
 //! ```
 
 mod chains;
+mod clock;
 mod hostile;
 mod quantum;
 

@@ -14,7 +14,7 @@ fn slots_that_are_free_are_used_again() {
     let mut leaving = with(3);
     let child = Child::new(SlotId(1), None, now, clock::wall());
     let config = leaving.config.children[0].clone();
-    leaving.leaving.push(Leaving { config, child, stage: Departure::InUse });
+    leaving.leaving.push(Leaving { config, child, stage: Departure::InUse, ask_at: None });
     let slots: Vec<u32> =
         Slots::beside([&with(0), &leaving].into_iter()).take(3).map(|slot| slot.0).collect();
     assert_eq!(slots, [2, 4, 5]);
