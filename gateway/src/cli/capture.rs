@@ -44,7 +44,7 @@ pub(super) struct Capture {
         value_delimiter = ',',
         default_value = "lan",
         hide_possible_values = true,
-        help = "lan: clear, at the TUN device; tunnel: clear, inside the\ntunnel; wire: ESP and IKE; several with commas between"
+        help = "lan: clear, at the TUN device;\ntunnel: clear, inside the tunnel; wire: ESP and IKE;\nseveral with commas"
     )]
     side: Vec<Side>,
     #[command(flatten)]
@@ -80,7 +80,7 @@ struct Which {
     /// Only with this source or destination port
     #[arg(long)]
     port: Option<u16>,
-    /// Only of this protocol: tcp, udp, icmp, icmpv6, esp, sctp or a number
+    /// Only this: tcp, udp, icmp, icmpv6, esp, or a number
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     proto: Option<u8>,
 }

@@ -200,6 +200,10 @@ pub(super) const PPK_OTHER: &[Key] = &[key("file"), key("credential"), key("inli
 /// Whether a key of this name, or what may be a misspelling of one, holds a secret, so that its value is never shown.
 pub(super) fn may_hold_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
+    if lower == "allow_key_export" {
+        // A word of yes or no about keys.
+        return false;
+    }
     let words = lower.split(['_', '-']).map(without_talk_of_keys);
     let name = words.collect::<Vec<_>>().join("_");
     let parts = ["psk", "key", "secret", "pass", "inline", "preshared", "pre_shared", "token"];
