@@ -39,8 +39,8 @@ fn a_bundle_has_everything_but_secrets_and_names_only_if_wanted() {
         let output = run(&[&fixed, options].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(stderr(&output), "", "no progress without a terminal");
-        let mode = fs::metadata(&file).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let rights = fs::metadata(&file).expect("a file").permissions().mode();
+        assert_eq!(rights & 0o777, 0o600);
         let files = unpacked(&file);
         for path in [
             "README.txt",
