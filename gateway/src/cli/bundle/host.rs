@@ -127,13 +127,13 @@ const OF_DEVICES: [(&str, &str); 7] = [
 /// What a program says; a host need not have it.
 fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
-    let output =
-        command.args(arguments).stdin(Stdio::null()).output().map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::NotFound => format!("there is no program `{program}` here"),
-                _ => format!("`{program}` does not run: {error}"),
-            }
-        })?;
+    let output = command.args(arguments).stdin(Stdio::null()).output().map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            format!("there is no program `{program}` here")
+        } else {
+            format!("`{program}` does not run: {error}")
+        }
+    })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -72,7 +72,7 @@ impl Masks {
     /// A sentence; then there must be no bundle.
     pub(super) fn put_on(mut self, entries: &mut [Entry]) -> Result<(), String> {
         let mut is_toml = true;
-        for entry in entries.iter_mut().filter(|entry| entry.path.ends_with(".toml")) {
+        for entry in entries.iter_mut().filter(|entry| entry.path.starts_with("config/file-")) {
             if let Ok(text) = &entry.text {
                 entry.text = without_comments(text);
                 is_toml &= entry.text.is_ok();

@@ -32,7 +32,7 @@ use masks::Masks;
 /// Pack what is needed to help you into one file, without secrets
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  s2s-gw bundle\n  s2s-gw bundle --anonymize -o case-4711.tar.gz\n\nLook into it before you send it: tar -xzf FILE. Takes some seconds, since it asks\npeers as `s2s-gw doctor` does. Works without a daemon, too, and says what is\nmissing then."
+    after_help = "Examples:\n  s2s-gw bundle\n  s2s-gw bundle --anonymize -o case-4711.tar.gz\n\nLook into it before you send it: tar -xzf FILE. Takes some seconds, since it\nasks peers as `s2s-gw doctor` does. Works without a daemon, too, and says what\nis missing then."
 )]
 pub(super) struct Bundle {
     /// Other names, addresses and identities, alike everywhere

@@ -7,6 +7,8 @@
 //!
 //! Nothing that is asked tells secrets: this is the second lock.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -32,7 +34,10 @@ pub(super) fn of(config: &Config) -> Vec<Zeroizing<String>> {
 }
 
 fn notations(octets: &[u8]) -> Vec<Zeroizing<String>> {
-    let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mut hex = String::with_capacity(2 * octets.len());
+    for octet in octets {
+        let _ = write!(hex, "{octet:02x}");
+    }
     let mut all = vec![
         Zeroizing::new(hex.to_uppercase()),
         Zeroizing::new(hex),

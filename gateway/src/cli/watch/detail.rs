@@ -82,10 +82,13 @@ fn heading(text: &str) -> Line<'static> {
     Line::styled(text.to_owned(), Style::new().add_modifier(Modifier::DIM))
 }
 
+/// Its title, how wide it is, and what stands in it.
+type Column<'f> = (&'static str, usize, &'f dyn Fn(&ChildStatus) -> String);
+
 /// A row for each child; what does not fit is left out from the right but for the rates.
 fn children(connection: &ConnectionStatus, room: usize) -> Vec<Line<'static>> {
     let name = connection.children.iter().map(|one| length(&one.name)).max().unwrap_or(0).max(5);
-    let columns: Vec<(&str, usize, &dyn Fn(&ChildStatus) -> String)> = vec![
+    let columns: Vec<Column<'_>> = vec![
         ("CHILD", name, &|child| child.name.clone()),
         ("STATE", 12, &|child| format!("{} {}", glyph(child.state), child.state.word())),
         ("IN", 9, &|child| words::rate(child.rx_bytes_per_second)),
@@ -103,7 +106,7 @@ fn children(connection: &ConnectionStatus, room: usize) -> Vec<Line<'static>> {
         used <= room + 1
     });
     let fitting: Vec<_> = fitting.collect();
-    let cells = |of: &dyn Fn(&(&str, usize, &dyn Fn(&ChildStatus) -> String)) -> String| {
+    let cells = |of: &dyn Fn(&Column<'_>) -> String| {
         fitting.iter().map(|column| fit(&of(column), column.1)).collect::<Vec<_>>().join(" ")
     };
     let mut lines = vec![heading(&cells(&|(title, _, _)| (*title).to_owned()))];
