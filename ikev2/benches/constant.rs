@@ -163,7 +163,7 @@ fn welch_of(samples: usize, classes: [&[u8]; 2], run: &dyn Fn(&[u8])) -> f64 {
 }
 
 /// The t of Welch for what takes its time in two classes.
-fn difference(samples: usize, mut timed: impl FnMut(bool) -> Duration) -> f64 {
+fn difference(samples: usize, mut measure: impl FnMut(bool) -> Duration) -> f64 {
     let mut coin = 0x9e37_79b9_7f4a_7c15_u64;
     let mut times: Vec<(bool, u64)> = Vec::with_capacity(samples);
     for _ in 0..samples + samples / 20 {
@@ -171,7 +171,7 @@ fn difference(samples: usize, mut timed: impl FnMut(bool) -> Duration) -> f64 {
         coin ^= coin >> 7;
         coin ^= coin << 17;
         let class = coin >> 63 == 1;
-        times.push((class, u64::try_from(timed(class).as_nanos()).unwrap()));
+        times.push((class, u64::try_from(measure(class).as_nanos()).unwrap()));
     }
     // The first are those of cold caches.
     times.drain(..samples / 20);
