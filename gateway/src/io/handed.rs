@@ -275,6 +275,7 @@ fn listening_at(fd: OwnedFd, path: &Path) -> Result<UnixListener, Complaint> {
     Ok(listener)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls")]
 fn not_prepared(error: io::Error) -> Complaint {
     (format!("cannot be prepared: {error}"), "hand over another one".to_owned())
 }

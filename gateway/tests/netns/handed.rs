@@ -64,7 +64,8 @@ fn unprivileged(case: &mut Case) -> Result<()> {
     case.wait_ping(Duration::from_secs(2))?;
     case.ping_all()?;
     case.exchange()?;
-    ensure!(page(&handover)?.ends_with("\r\n\r\nready"), "{}", page(&handover)?);
+    let answer = page(&handover)?;
+    ensure!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nready\n"), "{answer}");
     let ours = case.left.as_ours().context("the left one is ours")?;
     ours.tell(&["restart", "site"])?;
     case.wait_up(Duration::from_secs(5))?;

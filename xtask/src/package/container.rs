@@ -155,7 +155,7 @@ impl Container {
                 Ok(_) => return Ok(()),
                 Err(error) => last = format!("{error:#}"),
             }
-            std::thread::sleep(Duration::from_millis(200));
+            testkit::peer::pause(Duration::from_millis(200));
         }
         bail!("{} is not healthy: {last}\n{}", self.side.name, self.output())
     }

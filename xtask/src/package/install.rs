@@ -38,11 +38,11 @@ fn lintian(place: &Path) -> Result<()> {
 }
 
 fn package(place: &Path, revision: u32) -> Result<std::path::PathBuf> {
-    let end = format!("-{revision}_");
+    let revision = format!("-{revision}_");
     let mut packages = fs::read_dir(place)?.filter_map(Result::ok).map(|entry| entry.path());
     let found = packages.find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.ends_with(".deb") && name.contains(&end)
+        path.extension().is_some_and(|end| end == "deb") && name.contains(&revision)
     });
     found.context("no such package")
 }

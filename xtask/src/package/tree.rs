@@ -50,7 +50,7 @@ impl Tree {
             }
         }
         tree.zipped(&format!("{DOC}/changelog.gz"), &fs::read(workspace().join("CHANGELOG.md"))?)?;
-        tree.from_the_program(program)?;
+        tree.generated(program)?;
         Ok(tree)
     }
 
@@ -66,7 +66,7 @@ impl Tree {
     }
 
     /// Manual pages and completions.
-    fn from_the_program(&self, program: &Path) -> Result<()> {
+    fn generated(&self, program: &Path) -> Result<()> {
         let ask = |args: &[&str]| -> Result<Vec<u8>> {
             let output = Command::new(program).args(args).output();
             let output = output.with_context(|| format!("cannot run {}", program.display()))?;
@@ -102,10 +102,10 @@ impl Tree {
     /// A file with this mode, and the directories above it.
     pub(super) fn write(&self, to: &str, octets: &[u8], mode: u32) -> Result<()> {
         let path = self.root.join(to);
-        let mut made = Vec::new();
+        let mut missing = Vec::new();
         let above = path.ancestors().skip(1).take_while(|dir| !dir.exists());
-        made.extend(above.map(Path::to_owned));
-        for dir in made.iter().rev() {
+        missing.extend(above.map(Path::to_owned));
+        for dir in missing.iter().rev() {
             fs::create_dir(dir)?;
             fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
         }
