@@ -229,4 +229,11 @@ mod tests {
             assert_eq!(flags.response, octet & 0x20 != 0);
         }
     }
+    #[test]
+    fn an_spi_is_its_eight_octets() {
+        assert_eq!(
+            IkeSpi(0x6c09_526f_6f40_fb04).octets()[..],
+            hex::decode(&REQUEST[..16]).unwrap()
+        );
+    }
 }
