@@ -215,6 +215,8 @@ fn what_may_occur_once_must_not_occur_twice() {
     assert_eq!((body.notifies.len(), body.deletes.len()), (2, 2));
     assert_eq!(body.deletes[1].spis, [5, 6]);
     assert_eq!(body.error_notify().unwrap().kind, NotifyType(1));
+    assert_eq!(body.notify(NotifyType(2)).map(|notify| notify.kind), Some(NotifyType(2)));
+    assert_eq!(body.notify(NotifyType(3)), None);
 }
 
 #[test]
