@@ -220,6 +220,18 @@ fn what_may_occur_once_must_not_occur_twice() {
 }
 
 #[test]
+fn a_request_for_certificates_names_encoding_and_authorities() {
+    let mut chain = Chain::new();
+    chain.cert_request(CertEncoding::X509_SIGNATURE, &[[7; 20], [8; 20]]);
+    let body = Body::parse(chain.first(), chain.octets()).unwrap();
+    let [request] = body.cert_requests[..] else { panic!("{:?}", body.cert_requests) };
+    assert_eq!(request.encoding, CertEncoding::X509_SIGNATURE);
+    assert_eq!(request.authorities, [[7; 20], [8; 20]].as_flattened());
+    let copy = Chain::of_octets(chain.first(), chain.octets());
+    assert_eq!((copy.first(), copy.octets()), (chain.first(), chain.octets()));
+}
+
+#[test]
 fn unknown_payloads_matter_only_with_the_critical_bit() {
     let unknown = |kind: u8, flags: u8| {
         let octets = [0, flags, 0, 5, 0xaa];
