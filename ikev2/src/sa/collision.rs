@@ -30,4 +30,9 @@ mod tests {
         assert!(ours_goes(&[1, 255], &[2, 0]));
         assert!(ours_goes(&[1], &[1, 0]));
     }
+
+    #[test]
+    fn a_peer_that_repeats_our_nonces_takes_nothing_away() {
+        assert!(!ours_goes(&[7; 32], &[7; 32]));
+    }
 }

@@ -229,4 +229,12 @@ mod tests {
             assert_eq!(flags.response, octet & 0x20 != 0);
         }
     }
+    #[test]
+    fn an_spi_is_its_eight_octets_and_a_message_id_a_number() {
+        assert_eq!(MessageId(4711).to_string(), "4711");
+        assert_eq!(
+            IkeSpi(0x6c09_526f_6f40_fb04).octets()[..],
+            hex::decode(&REQUEST[..16]).unwrap()
+        );
+    }
 }

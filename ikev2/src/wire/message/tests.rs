@@ -215,6 +215,20 @@ fn what_may_occur_once_must_not_occur_twice() {
     assert_eq!((body.notifies.len(), body.deletes.len()), (2, 2));
     assert_eq!(body.deletes[1].spis, [5, 6]);
     assert_eq!(body.error_notify().unwrap().kind, NotifyType(1));
+    assert_eq!(body.notify(NotifyType(2)).map(|notify| notify.kind), Some(NotifyType(2)));
+    assert_eq!(body.notify(NotifyType(3)), None);
+}
+
+#[test]
+fn a_request_for_certificates_names_encoding_and_authorities() {
+    let mut chain = Chain::new();
+    chain.cert_request(CertEncoding::X509_SIGNATURE, &[[7; 20], [8; 20]]);
+    let body = Body::parse(chain.first(), chain.octets()).unwrap();
+    let [request] = body.cert_requests[..] else { panic!("{:?}", body.cert_requests) };
+    assert_eq!(request.encoding, CertEncoding::X509_SIGNATURE);
+    assert_eq!(request.authorities, [[7; 20], [8; 20]].as_flattened());
+    let copy = Chain::of_octets(chain.first(), chain.octets());
+    assert_eq!((copy.first(), copy.octets()), (chain.first(), chain.octets()));
 }
 
 #[test]
