@@ -47,8 +47,13 @@ fn is_within(found: &Diagnostic, text: &str) {
 pub(crate) fn import(data: &[u8]) {
     let [kind, flags, text @ ..] = data else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
-    let kinds = [Kind::Swanctl, Kind::Ipsec, Kind::Vpnaas, Kind::Cloudstack, Kind::Aws];
-    let kind = kinds[usize::from(*kind) % kinds.len()];
+    let kind = match kind % 5 {
+        0 => Kind::Swanctl,
+        1 => Kind::Ipsec,
+        2 => Kind::Vpnaas,
+        3 => Kind::Cloudstack,
+        _ => Kind::Aws,
+    };
     let is_set = |bit: u8| flags & bit != 0;
     let local = if is_set(4) { vec!["10.1.0.0/16".to_owned()] } else { Vec::new() };
     let options = Options {

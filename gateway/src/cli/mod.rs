@@ -30,8 +30,8 @@
 //! A new command is a file with a struct of its options, whose `run` does it, and one line in `commands!` below.
 //! Data goes to stdout, everything else to stderr. Colour only on a terminal, and not if NO_COLOR is set.
 
-mod capture;
 mod bundle;
+mod capture;
 mod client;
 mod completions;
 mod doctor;

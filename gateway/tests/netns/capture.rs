@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -44,10 +45,10 @@ pub(crate) fn list(list: &mut List) {
         }
     }
     let pair = Pair::OursToOurs;
-    if !Path::new(TSHARK).exists() {
-        list.missing("capture/sides", "tshark");
-    } else {
+    if Path::new(TSHARK).exists() {
         list.tunnel("capture/sides", gcm(pair), sides);
+    } else {
+        list.missing("capture/sides", "tshark");
     }
     list.tunnel("capture/keys-forbidden", gcm(pair), forbidden);
     list.tunnel("capture/full-disk", gcm(pair), full_disk);
@@ -219,7 +220,6 @@ fn sides(case: &mut Case) -> Result<()> {
     ensure!(code == 0 && said.starts_with("20 packets"), "{code}: {said}");
     let all = tshark(case.dir.path(), &file, &[])?;
     ensure!(count(&all, "ICMP") == 20 && all.lines().count() == 20, "{all}");
-    use std::os::unix::fs::PermissionsExt as _;
     ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600, "open to others");
 
     // To where no connection leads: it is seen, with the reason why it goes no further.
