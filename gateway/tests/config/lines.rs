@@ -182,11 +182,11 @@ const OF_CONNECTION: &[Line] = &[
     ),
     Line(
         "ppk = { file = \"good.psk\", id = \"a\", others = [{ inline = \"hunter2\", id = \"b\" }] }",
-        &[("E0144", 60, &["too short"])],
+        &[("E0144", 59, &["too short"])],
     ),
     Line(
         "ppk = { file = \"good.psk\", id = \"a\", others = [{ file = \"good.psk\", id = \"a\" }] }",
-        &[("E0109", 77, &["the name of another"])],
+        &[("E0109", 74, &["the name of another"])],
     ),
     Line(
         "ppk = { file = \"good.psk\", id = \"a\", others = [{ id = \"b\" }] }",
