@@ -17,7 +17,7 @@ use super::{Code, Failure, Outcome};
 use crate::status::client;
 use crate::status::protocol::{Request, Response};
 
-/// Write the keys of a connection for Wireshark, if the configuration allows it
+/// Write the keys of a connection for Wireshark, if allowed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  s2s-gw keys berlin -o keys\n  WIRESHARK_CONFIG_DIR=keys tshark -o esp.enable_encryption_decode:TRUE \\\n    -r berlin.pcapng\n\nWants `allow_key_export = true` in [gateway]. Keys are of the SAs that are\nthere now; run it once more after a rekey, into the same directory."

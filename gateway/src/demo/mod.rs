@@ -73,29 +73,21 @@ pub use self::launch::{run, run_inner};
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct DemoArgs {
     /// Break psk, proposal, subnet, pfs, mtu or blackhole
-    ///
-    /// See how status and doctor name it, and how it is mended.
     #[arg(long = "break", value_name = "FAULT", conflicts_with_all = ["failover", "against"], hide_possible_values = true)]
     pub fault: Option<Fault>,
     /// Kill the other site's gateway; a second one follows
     #[arg(long, conflicts_with = "against")]
     pub failover: bool,
     /// Have another program on the other side: strongswan
-    ///
-    /// It has to be installed on this machine.
     #[arg(long, value_name = "PROGRAM", hide_possible_values = true)]
     pub against: Option<Against>,
     /// Stay, with the page of gw-a for a local browser
-    ///
-    /// Until Ctrl-C, or for as long as `--seconds` says.
     #[arg(long, conflicts_with = "json")]
     pub web: bool,
     /// Stay for so long only
     #[arg(long, value_name = "N", requires = "web")]
     pub seconds: Option<u64>,
-    /// Keep files of the gateways, and captures, there
-    ///
-    /// Configurations, keys, logs and recorded packets; the directory has to be new or empty.
+    /// Keep configurations, logs and captures there
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
     /// Print one JSON object at the end instead of the story
