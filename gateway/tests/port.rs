@@ -226,7 +226,7 @@ fn exports_have_the_key_only_when_asked() {
     let dir = tempfile::tempdir().unwrap();
     configured(dir.path());
     let encoded = "YSBrZXkgdGhhdCBoYXMgbW9yZSB0aGFuIDMyIGNoYXJhY3RlcnM=";
-    for kind in ["strongswan", "ipsec", "vpnaas", "sheet", "routes", "s2s-gw"] {
+    for kind in ["strongswan", "ipsec", "vpnaas", "aws", "sheet", "routes", "s2s-gw"] {
         let (output, stdout, stderr) =
             run(dir.path(), &["export", kind, "berlin", "-c", "s2s-gw.toml"]);
         assert!(output.status.success(), "{kind}: {stderr}");
@@ -247,6 +247,54 @@ fn exports_have_the_key_only_when_asked() {
     assert!(stdout.contains("PSK='a key that has more than 32 characters'\n"), "{stdout}");
     let (output, _, stderr) = run(dir.path(), &["export", "sheet", "paris", "-c", "s2s-gw.toml"]);
     assert!(output.status.code() == Some(4) && stderr.contains("berlin"), "{stderr}");
+}
+
+/// Commands for AWS: options that the EC2 API has, two tunnels, a route for each of our networks, a key only if asked for.
+#[test]
+fn aws_gets_commands_with_the_options_of_both_tunnels() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = configured(dir.path());
+    let export = |more: &[&str]| {
+        let args = [&["export", "aws", "berlin", "-c", "s2s-gw.toml"], more].concat();
+        run(dir.path(), &args)
+    };
+    let (_, stdout, stderr) = export(&[]);
+    assert!(stdout.contains("create-customer-gateway --type ipsec.1 --ip-address 203.0.113.10 "), "{stdout}");
+    for network in ["10.1.0.0/16", "10.9.0.0/24"] {
+        assert!(stdout.contains(&format!("--destination-cidr-block {network}\n")), "{stdout}");
+    }
+    assert!(!stdout.contains("--destination-cidr-block 10.2"), "theirs is no route of theirs: {stdout}");
+    assert!(stderr.contains("VGW") && stderr.contains("import aws vpn.json"), "{stderr}");
+    let options = |stdout: &str| -> serde_json::Value {
+        let json = stdout.split_once("--options '").unwrap().1.split_once('\'').unwrap().0;
+        serde_json::from_str(json).unwrap()
+    };
+    let tunnels = options(&stdout)["TunnelOptions"].as_array().unwrap().clone();
+    assert_eq!(tunnels.len(), 2);
+    for tunnel in &tunnels {
+        assert_eq!(tunnel["IKEVersions"][0]["Value"], "ikev2");
+        assert_eq!(tunnel["Phase1LifetimeSeconds"], 21_600);
+        assert_eq!(tunnel["Phase2LifetimeSeconds"], 3_000);
+        assert_eq!(tunnel["DPDTimeoutSeconds"], 40);
+        assert_eq!(tunnel["Phase1EncryptionAlgorithms"], serde_json::json!([{ "Value": "AES256-GCM-16" }, { "Value": "AES256" }]));
+        assert_eq!(tunnel["Phase1IntegrityAlgorithms"], serde_json::json!([{ "Value": "SHA2-384" }, { "Value": "SHA2-256" }]));
+        assert_eq!(tunnel["Phase1DHGroupNumbers"], serde_json::json!([{ "Value": 20 }, { "Value": 14 }]));
+        assert_eq!(tunnel["Phase2DHGroupNumbers"], serde_json::json!([{ "Value": 20 }]));
+        assert_eq!(tunnel["StartupAction"], "add");
+        assert!(tunnel.get("PreSharedKey").is_none(), "AWS makes it");
+    }
+    // Blanks are not for AWS.
+    let (output, _, stderr) = export(&["--with-psk"]);
+    assert!(output.status.code() == Some(1) && stderr.contains("8 to 64 letters"), "{stderr}");
+    std::fs::write(dir.path().join("berlin.psk"), "one_that.AWS.takes_1234567890abcdef\n").unwrap();
+    let stdout = export(&["--with-psk"]).1;
+    assert_eq!(options(&stdout)["TunnelOptions"][1]["PreSharedKey"], "one_that.AWS.takes_1234567890abcdef");
+    // A lifetime that AWS has not is brought into its range, and said.
+    let text = std::fs::read_to_string(&config).unwrap().replace("\"50m\"", "\"2h\"");
+    std::fs::write(&config, text).unwrap();
+    let (_, stdout, stderr) = export(&[]);
+    assert_eq!(options(&stdout)["TunnelOptions"][0]["Phase2LifetimeSeconds"], 3_600);
+    assert!(stderr.contains("900 to 3600 seconds for the lifetime of ESP"), "{stderr}");
 }
 
 #[test]

@@ -249,7 +249,7 @@ impl Files for Disk {
     after_help = "Examples:\n  s2s-gw export strongswan berlin > swanctl.conf\n  s2s-gw export sheet berlin                a page to mail to the peer's admin\n  s2s-gw export routes berlin --via 10.1.0.1"
 )]
 pub(super) struct Export {
-    /// strongswan, ipsec, vpnaas, s2s-gw, sheet or routes
+    /// strongswan, ipsec, vpnaas, aws, s2s-gw, sheet or routes
     #[arg(hide_possible_values = true)]
     kind: export::Kind,
     /// The connection

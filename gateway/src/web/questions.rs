@@ -89,7 +89,7 @@ pub(super) fn peer(request: &Request, connection: &ConnectionStatus) -> Result<A
     let kind = request.asked("kind").unwrap_or("s2s-gw");
     let kind = Kind::from_str(kind, false).ok().filter(|kind| *kind != Kind::Routes);
     let kind = kind.ok_or_else(|| {
-        Response::say(400, "`kind` is one of strongswan, ipsec, vpnaas, s2s-gw and sheet")
+        Response::say(400, "`kind` is one of strongswan, ipsec, vpnaas, aws, s2s-gw and sheet")
     })?;
     let written = request.asked("address").map(str::trim).filter(|text| !text.is_empty());
     if written.is_some_and(|text| !crate::config::is_host(text)) {

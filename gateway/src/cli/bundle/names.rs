@@ -3,7 +3,7 @@
 //! ```text
 //!   configuration: names of tables, and each text that is no word of the language ─┐
 //!   status: name, ids, subjects, peers ..                                          ├─► (kind, word) ─► conn-1, id-2, host-3 ..
-//!   any text: what looks like a host or an e-mail address                          ─┘
+//!   any text: what looks like a host or an e-mail address, and identities of peers  ─┘
 //! ```
 //!
 //! When in doubt a word is somebody's: a bundle that reads badly is better than one that tells.
@@ -96,7 +96,11 @@ impl Names {
         } else if text.contains('/') {
             self.add("file", text);
             if let Some((_, file)) = text.rsplit_once('/') {
-                self.add("file", file);
+                // `berlin.psk` of the connection `berlin` is masked by that name, and is also what TOML calls a key.
+                let stem = file.split('.').next().unwrap_or_default();
+                if !self.known.contains(&stem.to_lowercase()) {
+                    self.add("file", file);
+                }
             }
         } else if let Some((first, rest)) = host.trim_start_matches("*.").split_once('.')
             && !host.contains(' ')
@@ -111,11 +115,16 @@ impl Names {
         }
     }
 
-    /// Takes what looks like a host or an e-mail address anywhere in a text.
+    /// Takes what looks like a host or an e-mail address anywhere in a text, and what is called an identity there.
     pub(super) fn scan(&mut self, text: &str) {
         for place in hosts(text) {
             if let Some(host) = text.get(place) {
                 self.add(if host.contains('@') { "id" } else { "host" }, host);
+            }
+        }
+        for claimed in claimed(text) {
+            if !is_address(claimed) {
+                self.add("id", claimed);
             }
         }
     }
@@ -167,6 +176,28 @@ fn hosts(text: &str) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// What messages and events call an identity: `eve (FQDN)`, `remote_id=eve`. A peer may claim to be anybody.
+fn claimed(text: &str) -> impl Iterator<Item = &str> {
+    let named = IDENTITY_TYPES.iter().flat_map(|ending| {
+        let before = text.match_indices(ending).filter_map(|(at, _)| text.get(..at));
+        before.filter_map(|before| before.rsplit([' ', '"', '`', '\'', '\n', '=']).next())
+    });
+    let fields = IDENTITY_FIELDS.iter().flat_map(|field| {
+        let after = text.match_indices(field).filter_map(|(at, _)| text.get(at + field.len()..));
+        after.filter_map(|after| {
+            let (is_json, value) = match after.strip_prefix("\":") {
+                Some(value) => (true, value.trim_start()),
+                None => (false, after.strip_prefix('=')?),
+            };
+            match value.strip_prefix('"') {
+                Some(quoted) => quoted.split('"').next(),
+                None => value.split([' ', '\n']).next().filter(|_| !is_json),
+            }
+        })
+    });
+    named.chain(fields)
 }
 
 fn is_host(text: &str) -> bool {
@@ -242,6 +273,13 @@ const PLACES: [&str; 13] = [
     "configured",
     "redirected_to",
 ];
+
+/// What follows an identity in messages (`status::words::identity_type`).
+const IDENTITY_TYPES: [&str; 5] =
+    [" (FQDN)", " (e-mail)", " (key id)", " (distinguished name)", " (other type)"];
+
+/// What stands before one in lines of the log, and in JSON.
+const IDENTITY_FIELDS: [&str; 2] = ["local_id", "remote_id"];
 
 /// Words that anybody's configuration has.
 const USUAL: [&str; 24] = [
@@ -324,6 +362,26 @@ mod tests {
         let map = names.replacements();
         assert_eq!(map.get("the \\\"old\\\" office"), map.get("the \"old\" office"));
         assert_eq!(map.get("s2s-gw").map(String::as_str), Some("s2s-gw"));
+    }
+
+    #[test]
+    fn a_key_file_called_like_its_connection_is_masked_by_that_name() {
+        let mut names = Names::default();
+        names.configured(&serde_json::json!({ "connection": {
+            "berlin": { "psk": { "file": "/keys/berlin.psk" } },
+            "paris": { "psk": { "file": "/keys/secret.psk" } },
+        } }));
+        assert!(!words(&names).contains(&"berlin.psk"), "{names:?}");
+        assert!(words(&names).contains(&"secret.psk"), "{names:?}");
+    }
+
+    #[test]
+    fn identities_that_strangers_claim_are_somebodys() {
+        let mut names = Names::default();
+        names.scan("the peer is eve (FQDN), not `mallory (key id)` or 10.0.0.1 (IPv4 address)\n");
+        names.scan("event=up remote_id=trent suite=x local_id=\"CN=Walter W\" and\n");
+        names.scan(r#"{"remote_id":"peggy","local_id": null,"remote_id":"192.0.2.1"}"#);
+        assert_eq!(words(&names), ["eve", "mallory", "cn=walter w", "trent", "peggy"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   Config, connection ─► Mirror ─┬─► strongswan   swanctl.conf
 //!                                 ├─► ipsec        ipsec.conf and ipsec.secrets, in one text
 //!                                 ├─► vpnaas       openstack vpn .. commands
+//!                                 ├─► aws         aws ec2 .. commands
 //!                                 ├─► toml         s2s-gw.toml (what `init --pair` writes)
 //!                                 ├─► sheet        a page of Markdown to mail to somebody
 //!                                 └─► routes       ip route lines for a router on our LAN
@@ -11,6 +12,7 @@
 //!
 //! A key is in it only if that was asked for.
 
+mod aws;
 mod ipsec;
 mod mirror;
 mod routes;
@@ -34,6 +36,8 @@ pub enum Kind {
     Ipsec,
     /// Commands of the OpenStack client for VPNaaS
     Vpnaas,
+    /// Commands of the AWS client for a site-to-site VPN
+    Aws,
     /// s2s-gw.toml for another s2s-gw
     S2sGw,
     /// A page of parameters, in Markdown, for people
@@ -79,6 +83,7 @@ pub fn export(gateway: &Gateway, connection: &Connection, wanted: &Wanted) -> Re
         Kind::Strongswan => strongswan::text(&mirror),
         Kind::Ipsec => ipsec::text(&mirror),
         Kind::Vpnaas => vpnaas::text(&mirror)?,
+        Kind::Aws => aws::text(&mirror)?,
         Kind::S2sGw => toml::text(&mirror),
         Kind::Sheet | Kind::Routes => sheet::text(&mirror),
     };

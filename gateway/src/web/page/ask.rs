@@ -128,6 +128,7 @@ pub(in crate::web) fn word(kind: Kind) -> &'static str {
         Kind::Strongswan => "strongswan",
         Kind::Ipsec => "ipsec",
         Kind::Vpnaas => "vpnaas",
+        Kind::Aws => "aws",
         Kind::S2sGw => "s2s-gw",
         Kind::Sheet => "sheet",
         Kind::Routes => "routes",
@@ -140,6 +141,7 @@ pub(in crate::web) const KINDS: &[(Kind, &str)] = &[
     (Kind::Strongswan, "strongSwan (swanctl.conf)"),
     (Kind::Ipsec, "strongSwan or Libreswan (ipsec.conf)"),
     (Kind::Vpnaas, "OpenStack VPNaaS"),
+    (Kind::Aws, "AWS"),
     (Kind::Sheet, "people (a sheet to mail)"),
 ];
 
