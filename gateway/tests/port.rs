@@ -259,11 +259,17 @@ fn aws_gets_commands_with_the_options_of_both_tunnels() {
         run(dir.path(), &args)
     };
     let (_, stdout, stderr) = export(&[]);
-    assert!(stdout.contains("create-customer-gateway --type ipsec.1 --ip-address 203.0.113.10 "), "{stdout}");
+    assert!(
+        stdout.contains("create-customer-gateway --type ipsec.1 --ip-address 203.0.113.10 "),
+        "{stdout}"
+    );
     for network in ["10.1.0.0/16", "10.9.0.0/24"] {
         assert!(stdout.contains(&format!("--destination-cidr-block {network}\n")), "{stdout}");
     }
-    assert!(!stdout.contains("--destination-cidr-block 10.2"), "theirs is no route of theirs: {stdout}");
+    assert!(
+        !stdout.contains("--destination-cidr-block 10.2"),
+        "theirs is no route of theirs: {stdout}"
+    );
     assert!(stderr.contains("VGW") && stderr.contains("import aws vpn.json"), "{stderr}");
     let options = |stdout: &str| -> serde_json::Value {
         let json = stdout.split_once("--options '").unwrap().1.split_once('\'').unwrap().0;
@@ -276,9 +282,18 @@ fn aws_gets_commands_with_the_options_of_both_tunnels() {
         assert_eq!(tunnel["Phase1LifetimeSeconds"], 21_600);
         assert_eq!(tunnel["Phase2LifetimeSeconds"], 3_000);
         assert_eq!(tunnel["DPDTimeoutSeconds"], 40);
-        assert_eq!(tunnel["Phase1EncryptionAlgorithms"], serde_json::json!([{ "Value": "AES256-GCM-16" }, { "Value": "AES256" }]));
-        assert_eq!(tunnel["Phase1IntegrityAlgorithms"], serde_json::json!([{ "Value": "SHA2-384" }, { "Value": "SHA2-256" }]));
-        assert_eq!(tunnel["Phase1DHGroupNumbers"], serde_json::json!([{ "Value": 20 }, { "Value": 14 }]));
+        assert_eq!(
+            tunnel["Phase1EncryptionAlgorithms"],
+            serde_json::json!([{ "Value": "AES256-GCM-16" }, { "Value": "AES256" }])
+        );
+        assert_eq!(
+            tunnel["Phase1IntegrityAlgorithms"],
+            serde_json::json!([{ "Value": "SHA2-384" }, { "Value": "SHA2-256" }])
+        );
+        assert_eq!(
+            tunnel["Phase1DHGroupNumbers"],
+            serde_json::json!([{ "Value": 20 }, { "Value": 14 }])
+        );
         assert_eq!(tunnel["Phase2DHGroupNumbers"], serde_json::json!([{ "Value": 20 }]));
         assert_eq!(tunnel["StartupAction"], "add");
         assert!(tunnel.get("PreSharedKey").is_none(), "AWS makes it");
@@ -288,7 +303,10 @@ fn aws_gets_commands_with_the_options_of_both_tunnels() {
     assert!(output.status.code() == Some(1) && stderr.contains("8 to 64 letters"), "{stderr}");
     std::fs::write(dir.path().join("berlin.psk"), "one_that.AWS.takes_1234567890abcdef\n").unwrap();
     let stdout = export(&["--with-psk"]).1;
-    assert_eq!(options(&stdout)["TunnelOptions"][1]["PreSharedKey"], "one_that.AWS.takes_1234567890abcdef");
+    assert_eq!(
+        options(&stdout)["TunnelOptions"][1]["PreSharedKey"],
+        "one_that.AWS.takes_1234567890abcdef"
+    );
     // A lifetime that AWS has not is brought into its range, and said.
     let text = std::fs::read_to_string(&config).unwrap().replace("\"50m\"", "\"2h\"");
     std::fs::write(&config, text).unwrap();

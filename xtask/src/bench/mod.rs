@@ -7,7 +7,8 @@
 //!   peers   us next to others and to our ceiling       peers.rs, load.rs, report.rs, table.rs, chart.rs
 //!   scale   one tunnel next to thousands               scale.rs ┐
 //!   flood   garbage while a TCP stream runs            flood.rs ├─► figures.rs: measured beside goal
-//!   rekey   a rekey each second under full load        rekey.rs ┘
+//!   rekey   a rekey each second under full load        rekey.rs ┤
+//!   watch   viewers of the page, and a capture         watch.rs ┘
 //!
 //!   all of them ──► keep.rs: samples in a file, and what got worse against an earlier one
 //! ```
@@ -27,6 +28,7 @@ mod scale;
 mod table;
 mod traffic;
 mod tunnel;
+mod watch;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -53,6 +55,8 @@ pub(crate) enum Bench {
     Flood(flood::Options),
     /// What a TCP stream at full speed notices of a rekey each second. Needs root.
     Rekey(rekey::Options),
+    /// What a TCP stream at full speed notices of 200 viewers of the page, and of a capture. Needs root.
+    Watch(watch::Options),
 }
 
 /// The relay's end, which the measurement starts inside the gateways.
@@ -69,6 +73,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
         Bench::Scale(options) => scale::run(options),
         Bench::Flood(options) => flood::run(options),
         Bench::Rekey(options) => rekey::run(options),
+        Bench::Watch(options) => watch::run(options),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -7,6 +7,7 @@
 //!          (none for plain forwarding: two routes)
 //! ```
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +35,16 @@ enum End {
 impl Tunnel {
     /// Starts both ends; whether packets cross has to be tried.
     pub(crate) fn start(product: Product, sites: &Sites, directory: &Path) -> Result<Self> {
+        Self::start_with(product, sites, directory, "")
+    }
+
+    /// The same, with more in the configuration of gateways that are ours.
+    pub(crate) fn start_with(
+        product: Product,
+        sites: &Sites,
+        directory: &Path,
+        more: &str,
+    ) -> Result<Self> {
         let ends = match product {
             Product::Forward => forward(sites)?,
             Product::Relay => relay(sites, directory)?,
@@ -43,7 +54,7 @@ impl Tunnel {
             | Product::GatewayCbc
             | Product::StrongSwan
             | Product::StrongSwanChacha
-            | Product::StrongSwanCbc => negotiated(product, sites, directory)?,
+            | Product::StrongSwanCbc => negotiated(product, sites, directory, more)?,
             Product::WireguardGo | Product::Gotatun | Product::Boringtun => {
                 wireguard(product, sites, directory)?
             }
@@ -120,7 +131,7 @@ fn route_when_up(daemon: &mut Daemon, netns: &Netns, to: &str) -> Result<()> {
     })
 }
 
-fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<End>> {
+fn negotiated(product: Product, sites: &Sites, directory: &Path, more: &str) -> Result<Vec<End>> {
     let (left, right) = (&sites.left, &sites.right);
     let encap = if product == Product::GatewayRaw { "auto" } else { "force" };
     let connection = ConnectionSpec {
@@ -158,7 +169,10 @@ fn negotiated(product: Product, sites: &Sites, directory: &Path) -> Result<Vec<E
             Box::new(StrongSwan::new(&site.gateway, spec, directory)?)
         } else {
             let program = product.program();
-            Box::new(Ours::new(Path::new(&program), &site.gateway, spec, directory)?.quiet())
+            let ours = Ours::new(Path::new(&program), &site.gateway, spec, directory)?.quiet();
+            let mut file = std::fs::OpenOptions::new().append(true).open(ours.config())?;
+            file.write_all(more.as_bytes())?;
+            Box::new(ours)
         };
         peer.start()?;
         ends.push(End::Peer(peer));
