@@ -126,6 +126,43 @@ fn weak_algorithms_are_kept_only_where_that_is_allowed() {
     assert!(!toml.contains("[policy."), "the strong ones of AWS, not those of the file: {toml}");
 }
 
+/// A connection with certificates is complete but for its files: they are named as its program finds them.
+#[test]
+fn certificates_are_named_where_their_program_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, _, stderr) = run(
+        dir.path(),
+        &["pki", "pki", "--site", "fra1.example.com", "--site", "berlin.example.com"],
+    );
+    assert!(made.status.success(), "{stderr}");
+    let (code, toml, stderr) = import(dir.path(), "swanctl", &["certificates.conf"], &[]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("delete the `#`"), "{stderr}");
+    for line in [
+        "# cert = \"/etc/swanctl/x509/fra1.example.com.pem\"",
+        "# key = \"/etc/swanctl/private/fra1.example.com.pem\"",
+        "# ca = \"/etc/swanctl/x509ca/ca.pem\"",
+        "# peer_cert = \"/etc/swanctl/x509/berlin.example.com.pem\"",
+        "# peer_key = \"/etc/swanctl/pubkey/paris.pub\"",
+    ] {
+        assert!(toml.lines().any(|it| it == line), "{line}\n{toml}");
+    }
+    // The files copied, the `#` deleted.
+    let of_berlin = toml.lines().skip_while(|line| *line != "# [connection.by-authority]");
+    let table: Vec<&str> = of_berlin
+        .take_while(|line| !line.is_empty())
+        .filter_map(|it| it.strip_prefix("# "))
+        .collect();
+    let table = table
+        .join("\n")
+        .replace("/etc/swanctl/x509/", "pki/")
+        .replace("/etc/swanctl/x509ca/", "pki/")
+        .replace("/etc/swanctl/private/fra1.example.com.pem", "pki/fra1.example.com.key");
+    std::fs::write(dir.path().join("mine.toml"), table + "\n").unwrap();
+    let (checked, stdout, stderr) = run(dir.path(), &["check", "mine.toml"]);
+    assert!(checked.status.success() && stdout.contains("1 connection"), "{stdout}{stderr}");
+}
+
 #[test]
 fn damaged_files_are_refused_with_a_caret_and_nothing_is_written() {
     let damaged = [

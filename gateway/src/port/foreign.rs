@@ -61,8 +61,58 @@ pub struct Side {
     pub addresses: Vec<String>,
     /// The identity, as the source writes it.
     pub id: String,
-    /// Whether it proves its identity by a certificate, and which files the source names for that.
-    pub certificates: Option<Vec<String>>,
+    /// How it proves its identity, if by a certificate or a public key.
+    pub proof: Option<Proof>,
+}
+
+/// The files that the source names for a proof by certificates, with their directories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Where the source keeps such files.
+    pub store: Store,
+    /// Certificates of this side.
+    pub certificates: Vec<String>,
+    /// Those of authorities that this side's is issued by.
+    pub authorities: Vec<String>,
+    /// Public keys of this side, without certificates.
+    pub keys: Vec<String>,
+}
+
+/// Directories of a program for certificates and keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Store {
+    /// /etc/swanctl
+    #[default]
+    Swanctl,
+    /// /etc/ipsec.d
+    Ipsec,
+}
+
+impl Store {
+    /// The path of a file that the source names: relative ones are below its own directories.
+    pub(super) fn certificate(self, name: &str) -> String {
+        self.below("x509", "certs", name)
+    }
+
+    pub(super) fn authority(self, name: &str) -> String {
+        self.below("x509ca", "cacerts", name)
+    }
+
+    pub(super) fn public_key(self, name: &str) -> String {
+        self.below("pubkey", "certs", name)
+    }
+
+    pub(super) fn private_key(self, name: &str) -> String {
+        self.below("private", "private", name)
+    }
+
+    fn below(self, swanctl: &str, ipsec: &str, name: &str) -> String {
+        match self {
+            _ if name.starts_with('/') => name.to_owned(),
+            Self::Swanctl => format!("/etc/swanctl/{swanctl}/{name}"),
+            Self::Ipsec => format!("/etc/ipsec.d/{ipsec}/{name}"),
+        }
+    }
 }
 
 /// Networks of us and of the peer that may talk to each other.

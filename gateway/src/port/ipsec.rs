@@ -6,7 +6,7 @@
 //!   conn a, conn b to one peer   ─► one connection with the networks of both
 //! ```
 
-use super::foreign::{Foreign, Offer, Pair, Side};
+use super::foreign::{Foreign, Offer, Pair, Proof, Side, Store};
 use super::note::Note;
 use super::secrets::{self, Key, find};
 use super::stanza::{self, Conn, Line};
@@ -110,7 +110,7 @@ fn side(conn: &Conn, which: &str) -> Side {
     let nobody = ["%any", "%defaultroute", "%any6", "%group", "%opportunistic", "0.0.0.0", "::"];
     let addresses = addresses.into_iter().filter(|one| !nobody.contains(&one.as_str())).collect();
     let id = get("id").unwrap_or_default();
-    Side { addresses, id, certificates: None }
+    Side { addresses, id, proof: None }
 }
 
 fn version(conn: &Conn, one: &mut Foreign) {
@@ -141,12 +141,23 @@ fn auth(conn: &Conn, one: &mut Foreign) {
                 "it has logins for people (EAP, XAUTH): use a key or certificates".into(),
             );
         } else if !["psk", "secret"].contains(&said) {
-            let files =
-                ["cert", "ca", "sigkey", "rsasigkey"].map(|key| word(&format!("{which}{key}")));
-            let files =
-                files.into_iter().filter(|file| !file.is_empty() && !file.starts_with("0s"));
+            let store = Store::Ipsec;
+            // `%cert` and names of authorities are no files, and keys may stand there themselves.
+            let files = |key: &str| {
+                let file = word(&format!("{which}{key}"));
+                let no_file = ["", "%same"].contains(&file)
+                    || file.starts_with("0s")
+                    || file.starts_with('%')
+                    || file.contains('=');
+                (!no_file).then(|| file.to_owned())
+            };
             if let Some(side) = one.sides.get_mut(at) {
-                side.certificates = Some(files.map(str::to_owned).collect());
+                side.proof = Some(Proof {
+                    store,
+                    certificates: files("cert").iter().map(|one| store.certificate(one)).collect(),
+                    authorities: files("ca").iter().map(|one| store.authority(one)).collect(),
+                    keys: files("sigkey").iter().map(|one| store.public_key(one)).collect(),
+                });
             }
         }
     }

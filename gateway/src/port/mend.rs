@@ -74,8 +74,8 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
                 .grave(),
         );
     }
-    let impossible = if one.sides.iter().any(|side| side.certificates.is_some()) {
-        Some(certificates(&one))
+    let impossible = if one.sides.iter().any(|side| side.proof.is_some()) {
+        Some(CERTIFICATES.into())
     } else if peers.is_empty() && peer_id.is_none() {
         Some("a peer without an address has to have an identity: write `peer_id`, and delete the `#`".into())
     } else if local.is_empty() || remote.is_empty() {
@@ -102,20 +102,6 @@ fn mend_one(mut one: Foreign, names: &mut BTreeSet<String>) -> Mended {
         metric,
         foreign: one,
     }
-}
-
-fn certificates(one: &Foreign) -> String {
-    let files: Vec<&str> = one
-        .sides
-        .iter()
-        .filter_map(|side| side.certificates.as_ref())
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    let named = if files.is_empty() { String::new() } else { format!(" ({})", files.join(", ")) };
-    format!(
-        "it proves identities by certificates{named}: copy the files, name them in `cert`, `key` and `ca` (docs/certificates.md), and delete the `#`"
-    )
 }
 
 fn same_on_both(local: &[IpNet], remote: &[IpNet]) -> Option<String> {
@@ -303,7 +289,7 @@ fn network(text: &str, place: Option<&Place>, notes: &mut Vec<Note>) -> Option<I
 
 /// The key, or a new one where the old one cannot be used.
 fn key(one: &mut Foreign) -> Option<Secret> {
-    if one.sides.iter().all(|side| side.certificates.is_some()) {
+    if one.sides.iter().all(|side| side.proof.is_some()) {
         return None;
     }
     if one.impossible.is_some() {
@@ -333,5 +319,8 @@ fn key(one: &mut Foreign) -> Option<Secret> {
     }
 }
 
+/// What is left to do where files prove identities.
+const CERTIFICATES: &str = "it proves identities by certificates: copy the files that `cert`, `key` and `ca` name to where \
+     this gateway may read them, see that they are the right ones (docs/certificates.md), and delete the `#`";
 /// As the configuration wants it.
 const KEY_MIN: usize = 16;

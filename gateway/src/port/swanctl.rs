@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::foreign::{Foreign, Offer, Pair, Side};
+use super::foreign::{Foreign, Offer, Pair, Proof, Side, Store};
 use super::note::Note;
 use super::secrets::{Key, decode, find};
 use super::settings::{self, Section, Setting};
@@ -129,7 +129,7 @@ fn side(section: &Section, which: &str) -> Side {
     // There may be several rounds: `local`, `local-1`, `local2`.
     let round = section.sections.iter().find(|one| one.name.starts_with(which));
     let id = round.and_then(|round| round.get("id")).map(|id| id.value.clone()).unwrap_or_default();
-    Side { addresses, id, certificates: None }
+    Side { addresses, id, proof: None }
 }
 
 fn auth(section: &Section, one: &mut Foreign) {
@@ -146,16 +146,23 @@ fn auth(section: &Section, one: &mut Foreign) {
             let why = format!("`auth = {word}` is for people: use a key or certificates");
             one.impossible.get_or_insert(why);
         } else if word != "psk" {
-            let files = round
-                .into_iter()
-                .flat_map(|round| ["certs", "cacerts", "pubkeys"].map(|key| round.get(key)));
-            let files = files.flatten().flat_map(|one| words(&one.value)).collect();
+            let store = Store::Swanctl;
+            let files = |key: &str, path: fn(Store, &str) -> String| -> Vec<String> {
+                let setting = round.and_then(|round| round.get(key));
+                let names = setting.map(|one| words(&one.value)).unwrap_or_default();
+                names.iter().map(|name| path(store, name)).collect()
+            };
             if let Some(side) = one.sides.get_mut(at) {
-                side.certificates = Some(files);
+                side.proof = Some(Proof {
+                    store,
+                    certificates: files("certs", Store::certificate),
+                    authorities: files("cacerts", Store::authority),
+                    keys: files("pubkeys", Store::public_key),
+                });
             }
         }
     }
-    let without_id = one.sides[1].id.is_empty() && one.sides[1].certificates.is_none();
+    let without_id = one.sides[1].id.is_empty() && one.sides[1].proof.is_none();
     if without_id && !one.sides[1].addresses.is_empty() {
         let what = "`remote.id` is not said: the address of the peer is expected as its identity";
         one.note(

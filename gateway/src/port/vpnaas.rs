@@ -76,12 +76,12 @@ fn ours(site: &Object, service: Option<&Object>) -> Side {
     let key = if v6 { "external_v6_ip" } else { "external_v4_ip" };
     let address = service.map(|service| service.text(key)).filter(|text| !text.is_empty());
     let id = site.text("local_id");
-    Side { addresses: address.into_iter().collect(), id, certificates: None }
+    Side { addresses: address.into_iter().collect(), id, proof: None }
 }
 
 fn theirs(site: &Object) -> Side {
     let id = site.text("peer_id");
-    Side { addresses: vec![site.text("peer_address")], id, certificates: None }
+    Side { addresses: vec![site.text("peer_address")], id, proof: None }
 }
 
 fn local(

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use ikev2::Identity;
 use zeroize::Zeroizing;
 
-use super::foreign::{Death, Foreign, Secret};
+use super::foreign::{Death, Foreign, Secret, Side};
 use super::mend::{Mended, mend};
 use super::note::{Note, one_line};
 use super::proposal::{For, translate};
@@ -128,6 +128,37 @@ fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", items.join(", "))
 }
 
+/// How both prove who they are, where it is not by a key that both have. What the source leaves to a search is guessed: a
+/// private key is called like its certificate, and the authority is the only one.
+fn proofs([ours, theirs]: &[Side; 2]) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(proof) = &ours.proof {
+        let certificate = proof.certificates.first();
+        let file = certificate.or(proof.keys.first()).map_or("gateway.pem", String::as_str);
+        let name = file.rsplit('/').next().unwrap_or(file);
+        if proof.keys.is_empty() || certificate.is_some() {
+            lines.push(("cert", quoted(&proof.store.certificate(file))));
+        }
+        lines.push(("key", quoted(&proof.store.private_key(name))));
+    }
+    if let Some(proof) = &theirs.proof {
+        lines.push(match (&*proof.authorities, &*proof.certificates, &*proof.keys) {
+            ([], [], []) => ("ca", quoted(&proof.store.authority("ca.pem"))),
+            ([], [], [key, ..]) => ("peer_key", quoted(key)),
+            ([], certificates, _) => ("peer_cert", one_or_list(certificates)),
+            (authorities, ..) => ("ca", one_or_list(authorities)),
+        });
+    }
+    lines
+}
+
+fn one_or_list(items: &[String]) -> String {
+    match items {
+        [one] => quoted(one),
+        several => list(several),
+    }
+}
+
 /// An identity as a configuration reads it.
 fn identity(id: &Identity) -> String {
     quoted(&id.to_string())
@@ -174,6 +205,9 @@ impl Writer<'_> {
                     self.keys.push((file, text));
                 }
             }
+        }
+        for (key, value) in proofs(&one.foreign.sides) {
+            line(key, value);
         }
         if !policy.is_empty() {
             line("policy", quoted(&policy));
