@@ -77,26 +77,7 @@ const FITS: [Fit; 12] = [
             with_file(side, "x509crl", "crl.pem");
         }
     }),
-    fit("bare-key", ("ECDSA", "ECDSA"), |l, r| {
-        for (side, name, peer) in [(l, "left", "right"), (r, "right", "left")] {
-            let file = |what: String| files().file(&what);
-            let (key, theirs) =
-                (file(format!("{name}-ec256.key")), file(format!("{peer}-ec256.pub")));
-            side.proofs = Some(Proofs {
-                ours: format!("key = {}\npeer_key = {}", quoted(&key), quoted(&theirs)),
-                swan: (
-                    format!("auth = pubkey\npubkeys = {name}-ec256.pub"),
-                    format!("auth = pubkey\npubkeys = {peer}-ec256.pub"),
-                ),
-                swan_files: vec![
-                    ("private", key),
-                    ("pubkey", file(format!("{name}-ec256.pub"))),
-                    ("pubkey", theirs),
-                ],
-                ..Proofs::default()
-            });
-        }
-    }),
+    fit("bare-key", ("ECDSA", "ECDSA"), bare_keys),
     fit("pinned", ("ECDSA", "ECDSA"), |l, r| {
         certified(l, r, "ec256");
         for (side, peer) in [(l, "right"), (r, "left")] {
@@ -141,7 +122,7 @@ impl Misfit {
 const BY_OURS: &[Pair] = &[Pair::SwanToOurs, Pair::OursToOurs];
 
 /// It is the left one, which begins, that has what does not fit.
-const MISFITS: [Misfit; 10] = [
+const MISFITS: [Misfit; 11] = [
     Misfit {
         name: "authority",
         edit: |l, r| {
@@ -208,7 +189,7 @@ const MISFITS: [Misfit; 10] = [
             more(r, &format!("crl = {}\ncrl_policy = \"require\"", quoted(&list)));
         },
         code: "E1035",
-        words: "CN=mid",
+        words: "or one above it",
         pairs: BY_OURS,
         ..Misfit::TOLD
     },
@@ -219,7 +200,7 @@ const MISFITS: [Misfit; 10] = [
             ours_is(r, "right", "ec256");
         },
         code: "E1036",
-        words: "pre-shared key",
+        words: "SHARED_KEY",
         ..Misfit::TOLD
     },
     Misfit {
@@ -235,10 +216,23 @@ const MISFITS: [Misfit; 10] = [
         ..Misfit::TOLD
     },
     Misfit {
-        name: "another-key",
+        name: "another-certificate",
         edit: |l, r| {
             certified(l, r, "ec256");
             expects_certificate_alone(r, "left-next.pem");
+        },
+        code: "E1032",
+        words: "CN=left",
+        pairs: BY_OURS,
+        ..Misfit::TOLD
+    },
+    Misfit {
+        name: "another-key",
+        edit: |l, r| {
+            bare_keys(l, r);
+            if let Some(proofs) = &mut r.proofs {
+                proofs.ours = proofs.ours.replace("left-ec256.pub", "right-ec256.pub");
+            }
         },
         code: "E1038",
         words: "signature",
@@ -346,6 +340,27 @@ fn quoted(path: &Path) -> String {
 fn more(side: &mut ConnectionSpec, lines: &str) {
     if let Some(proofs) = &mut side.proofs {
         proofs.ours = format!("{}\n{lines}", proofs.ours);
+    }
+}
+
+/// Each by a key without a certificate (RFC 7670).
+fn bare_keys(l: &mut ConnectionSpec, r: &mut ConnectionSpec) {
+    for (side, name, peer) in [(l, "left", "right"), (r, "right", "left")] {
+        let file = |what: String| files().file(&what);
+        let (key, theirs) = (file(format!("{name}-ec256.key")), file(format!("{peer}-ec256.pub")));
+        side.proofs = Some(Proofs {
+            ours: format!("key = {}\npeer_key = {}", quoted(&key), quoted(&theirs)),
+            swan: (
+                format!("auth = pubkey\npubkeys = {name}-ec256.pub"),
+                format!("auth = pubkey\npubkeys = {peer}-ec256.pub"),
+            ),
+            swan_files: vec![
+                ("private", key),
+                ("pubkey", file(format!("{name}-ec256.pub"))),
+                ("pubkey", theirs),
+            ],
+            ..Proofs::default()
+        });
     }
 }
 

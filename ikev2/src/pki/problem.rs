@@ -140,7 +140,7 @@ pub enum AuthProblem {
         now: u64,
     },
     /// No CA that is configured for this peer issued the certificate.
-    #[error("the certificate of {subject} was issued by {issuer}; trusted for this peer: {}", list(.trusted))]
+    #[error("the certificate of {subject} was issued by {issuer}; trusted for this peer: {}", authorities(.trusted))]
     UnknownIssuer {
         /// Whose certificate.
         subject: DistinguishedName,
@@ -157,7 +157,7 @@ pub enum AuthProblem {
     },
     /// [`CrlPolicy::Require`](super::CrlPolicy::Require) and no list tells.
     #[error(
-        "no revocation list tells about the certificate of {subject} or one above it, and `Require` wants that"
+        "no revocation list tells about the certificate of {subject} or one above it, and one that does is required"
     )]
     RevocationUnknown {
         /// Whose certificate.
@@ -193,6 +193,11 @@ pub enum AuthProblem {
 fn list<T: std::fmt::Display>(all: &[T]) -> String {
     let all: Vec<_> = all.iter().map(ToString::to_string).collect();
     if all.is_empty() { "nobody".into() } else { all.join(" or ") }
+}
+
+fn authorities(all: &[DistinguishedName]) -> String {
+    // Then it is trusted by its certificate or key alone, which the one that was shown is not.
+    if all.is_empty() { "no authority".into() } else { list(all) }
 }
 
 /// A moment as people write it, in UTC.
