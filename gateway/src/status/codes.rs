@@ -124,8 +124,37 @@ impl Code {
                 "load nf_tables with its fib expression, or sysctl -w net.ipv4.conf.all.rp_filter=1",
             ),
             (Self::MtuTooLarge, "leave `mtu` out, or write what the log line `mtu-too-large` says"),
+            (
+                Self::OldCredentials,
+                "make the same change on the peer; then s2s-gw restart the connection",
+            ),
+            (Self::FileNewer, "s2s-gw reload --dry-run shows what would change; s2s-gw reload"),
+            (Self::ReloadFailed, "s2s-gw check says what is wrong in the file"),
+            (
+                Self::NoState,
+                "see that `state` of [gateway] is a directory that this user may write, with room in it",
+            ),
+            (
+                Self::OnStandby,
+                "see why the endpoint before it does not answer; s2s-gw failover goes back by hand",
+            ),
         ];
         let known = all.into_iter().find(|(code, _)| *code == self);
-        known.map_or("see `s2s-gw error CODE`", |(_, fix)| fix)
+        known.map_or(LOOK_IT_UP, |(_, fix)| fix)
+    }
+}
+
+/// For reasons, which bring a fix of their own.
+const LOOK_IT_UP: &str = "see docs/errors.md";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_warning_says_what_to_do() {
+        for code in Code::ALL.iter().filter(|code| code.id().starts_with('W')) {
+            assert!(code.fix() != LOOK_IT_UP && !code.fix().ends_with('.'), "{}", code.id());
+        }
     }
 }

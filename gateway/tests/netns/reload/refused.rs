@@ -90,6 +90,7 @@ pub(super) fn again_and_again(case: &mut Case) -> Result<()> {
     ];
     let rounds = std::env::var("S2S_RELOADS").ok().and_then(|text| text.parse().ok());
     let rounds: usize = rounds.unwrap_or(120);
+    ensure!(rounds > 30, "S2S_RELOADS={rounds}: memory is compared with that after 30");
     // What the first ones fill stays filled.
     let mut memory = 0;
     for round in 0..rounds {
