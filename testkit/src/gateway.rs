@@ -83,14 +83,20 @@ impl Ours {
         command
     }
 
+    /// A command to the running daemon, not yet run.
+    #[must_use]
+    pub fn asking(&self, args: &[&str]) -> Command {
+        let mut command = self.command(args);
+        command.arg("--control").arg(self.file("sock"));
+        command
+    }
+
     /// A command to the running daemon; returns what it printed.
     ///
     /// # Errors
     /// If it does not exit with 0; the message has its words.
     pub fn tell(&self, args: &[&str]) -> Result<String> {
-        let mut command = self.command(args);
-        command.arg("--control").arg(self.file("sock"));
-        let output = succeed(&mut command)?;
+        let output = succeed(&mut self.asking(args))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 

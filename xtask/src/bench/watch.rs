@@ -3,10 +3,10 @@
 //! ```text
 //!   host ──► gateway A ══ one TCP stream through the tunnel ══► gateway B ──► host
 //!               ▲  ▲
-//!               │  └ capture    s2s-gw capture of every clear packet, to /dev/null
+//!               │  └ capture    s2s-gw capture of every clear packet, whole or its headers, to /dev/null
 //!               └─── viewers    200 browsers that watch A's page by server-sent events
 //!
-//!   none ── viewers ── capture ── both          each a share of none
+//!   none ── viewers ── headers ── capture ── both          each a share of none
 //! ```
 //!
 //! Viewers and capture run on the same processors as the gateways, so that what they take themselves counts, too.
@@ -73,15 +73,21 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     };
     for round in 1..=rounds {
         eprint!("round {round}/{rounds}");
-        let mut order = [(false, false), (true, false), (false, true), (true, true)];
+        let mut order = [
+            ("none", false, None),
+            ("viewers", true, None),
+            ("headers", false, Some(&HEADERS[..])),
+            ("capture", false, Some(&WHOLE[..])),
+            ("both", true, Some(&WHOLE[..])),
+        ];
         // The other way round every second time, against drift.
         if round % 2 == 0 {
             order.reverse();
         }
-        for (viewers, capture) in order {
-            scene.measure(viewers, capture, &mut figures)?;
+        for (name, viewers, capture) in order {
+            scene.measure(name, viewers, capture, &mut figures)?;
         }
-        for name in ["viewers", "capture", "both"] {
+        for name in ["viewers", "headers", "capture", "both"] {
             let pair = figures.last(&format!("tcp_{name}")).zip(figures.last("tcp_none"));
             if let Some((with, without)) = pair {
                 figures.note(&format!("{name}_share"), 100.0 * with / without);
@@ -102,6 +108,8 @@ fn all_figures() -> Vec<Figure> {
         figure("tcp_viewers", "TCP, viewers of the page", "Gbit/s", more),
         share("viewers").goal(Goal::AtLeast(90.0)),
         figure("events", "  news that viewers got", "1/s", neither),
+        figure("tcp_headers", "TCP, a capture of headers", "Gbit/s", more),
+        share("headers"),
         figure("tcp_capture", "TCP, a capture of everything", "Gbit/s", more),
         share("capture"),
         figure("captured", "  packets captured", "1000/s", neither),
@@ -121,10 +129,16 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     /// One stream, and who looks on.
-    fn measure(&self, viewers: bool, capture: bool, figures: &mut Figures) -> Result<()> {
+    fn measure(
+        &self,
+        name: &str,
+        viewers: bool,
+        capture: Option<&[&str]>,
+        figures: &mut Figures,
+    ) -> Result<()> {
         let over = AtomicBool::new(false);
         let crowd = if viewers { self.crowd()? } else { Vec::new() };
-        let camera = capture.then(|| Camera::begin(self.watched)).transpose()?;
+        let camera = capture.map(|how| Camera::begin(self.watched, how)).transpose()?;
         let (transfer, news) = std::thread::scope(|scope| {
             let crowd = scope.spawn(|| look(crowd, &over));
             let transfer = self.traffic.tcp(1, Way::Out);
@@ -132,12 +146,6 @@ impl Scene<'_> {
             let news = crowd.join().map_err(|_| anyhow!("the crowd panicked"))??;
             anyhow::Ok((transfer?, news))
         })?;
-        let name = match (viewers, capture) {
-            (false, false) => "none",
-            (true, false) => "viewers",
-            (false, true) => "capture",
-            (true, true) => "both",
-        };
         figures.note(&format!("tcp_{name}"), transfer.rate * 1e-9);
         let seconds = f64::from(self.traffic.load.seconds);
         if name == "viewers" {
@@ -194,11 +202,11 @@ fn look(mut crowd: Vec<TcpStream>, over: &AtomicBool) -> Result<u32> {
 struct Camera(Child);
 
 impl Camera {
-    fn begin(gateway: &Ours) -> Result<Self> {
+    fn begin(gateway: &Ours, how: &[&str]) -> Result<Self> {
         let begun =
             || -> Result<usize> { Ok(gateway.tell(&["events"])?.matches("capture-began").count()) };
         let before = begun()?;
-        let mut command = gateway.command(&["capture"]);
+        let mut command = gateway.asking(how);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let child = Self(command.spawn().context("cannot start a capture")?);
         wait_for("the capture to begin", Duration::from_secs(5), || {
@@ -228,5 +236,8 @@ impl Drop for Camera {
 }
 
 const BENCH: &str = "watch";
+const WHOLE: [&str; 1] = ["capture"];
+/// Enough for IPv6, TCP and all its options.
+const HEADERS: [&str; 3] = ["capture", "--snaplen", "128"];
 const PORT: u16 = 9780;
 const WATCH: &str = "GET /api/v1/stream HTTP/1.1\r\nHost: 127.0.0.1:9780\r\n\r\n";
