@@ -1,4 +1,5 @@
-//! The ceiling of the speed table: a tunnel that does everything that a fast one does, except cryptography.
+//! The ceilings of the speed table: a tunnel that does everything that a fast one does, except cryptography; or with the
+//! cipher as all that is added.
 //!
 //! ```text
 //!   TUN (IFF_VNET_HDR, TSO, USO)                                             UDP (UDP_SEGMENT 1472, UDP_GRO)
@@ -6,15 +7,18 @@
 //!   write: the same octets                        ◄── frame ◄── message ◄── one readv, put together by the kernel
 //!
 //!   message   0          4        6        8
-//!             | sequence | length | finish | piece of frames, `length` octets ..
+//!             | sequence | length | finish | piece of frames, `length` octets ..                  (seals.rs: | tags ..)
 //!   frame     | length (4) | virtio_net_hdr (10) | packet |          a frame that does not fit one message takes two
 //! ```
 //!
-//! One system call reads what one writes: nothing is copied here, and no packet is looked into. Packets that are no
+//! One system call reads what one writes: nothing is copied here, and no packet is looked into. With `sealed` each 1448
+//! octets of a piece are sealed and opened where they are: what any tunnel with this cipher has to do at least. Packets that are no
 //! super-packets are read until there is none, and share a message. A message whose length is not the one that it
 //! names has lost a piece, and is dropped with all that waited for it; inner TCP sends it again.
 //!
 //! Not a product: whoever reaches the port may write to the device. It lives in namespaces that a measurement made.
+
+mod seals;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -28,17 +32,21 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_bu
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-/// Relays between a new TUN device and a peer until an error or a signal ends the process, or its parent ends.
+use self::seals::{Seals, tags_of};
+
+/// Relays between a new TUN device and a peer until an error or a signal ends the process, or its parent ends; `sealed` by
+/// AES-256-GCM if both ends say so.
 ///
 /// # Errors
 /// If the device or the socket cannot be made, or one of them is gone.
-pub fn run(device: &str, local: SocketAddr, peer: SocketAddr) -> Result<()> {
+pub fn run(device: &str, local: SocketAddr, peer: SocketAddr, sealed: bool) -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let device = open_device(device)?;
     let socket = open_socket(local, peer)?;
+    let seals = sealed.then(|| Seals::new(local < peer)).transpose()?;
     thread::scope(|scope| {
-        let out = scope.spawn(|| outbound(device.as_fd(), socket.as_fd()));
-        let inward = scope.spawn(|| inbound(device.as_fd(), socket.as_fd()));
+        let out = scope.spawn(|| outbound(device.as_fd(), socket.as_fd(), seals.as_ref()));
+        let inward = scope.spawn(|| inbound(device.as_fd(), socket.as_fd(), seals.as_ref()));
         // Neither ends but by an error; the other one ends with the process.
         inward.join().map_err(|_| anyhow!("the receiving thread panicked"))??;
         out.join().map_err(|_| anyhow!("the sending thread panicked"))?
@@ -64,9 +72,9 @@ fn open_socket(local: SocketAddr, peer: SocketAddr) -> Result<UdpSocket> {
 }
 
 /// TUN to UDP.
-fn outbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
+fn outbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>, seals: Option<&Seals>) -> Result<()> {
     let mut buffer = vec![0; BUFFER];
-    let mut sequence = 0;
+    let mut sender = Sender { socket, seals, tags: Vec::new(), sequence: 0 };
     let mut filled = 0;
     loop {
         // None: nothing more to come at once.
@@ -74,7 +82,7 @@ fn outbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
         let whole = filled + fresh;
         if filled > 0 && whole > MAX_PAYLOAD {
             // It would not fit in with those before it, and alone it may: they go first.
-            send(socket, &mut sequence, buffer.get(..filled).unwrap_or_default())?;
+            sender.send(buffer.get_mut(..filled).unwrap_or_default())?;
             buffer.copy_within(filled..whole, 0);
             filled = fresh;
         } else {
@@ -82,7 +90,7 @@ fn outbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
         }
         let drained = fresh == 0;
         if drained || fresh > SMALL || filled > ENOUGH {
-            send(socket, &mut sequence, buffer.get(..filled).unwrap_or_default())?;
+            sender.send(buffer.get_mut(..filled).unwrap_or_default())?;
             filled = 0;
         }
     }
@@ -109,31 +117,44 @@ fn read_frame(device: BorrowedFd<'_>, buffer: &mut [u8], at: usize) -> Result<Op
     }
 }
 
-/// Sends frames as one message, or as several.
-fn send(socket: BorrowedFd<'_>, sequence: &mut u32, frames: &[u8]) -> Result<()> {
-    let mut rest = frames;
-    while !rest.is_empty() {
-        // Cut where a datagram ends, so that the second message begins with a full one.
-        let (piece, after) =
-            if rest.len() > MAX_PAYLOAD { rest.split_at(CUT) } else { (rest, &[][..]) };
-        let header = Header {
-            sequence: *sequence,
-            length: u16::try_from(piece.len())?,
-            last: after.is_empty(),
-        };
-        match writev(socket, &[IoSlice::new(&header.emit()), IoSlice::new(piece)]) {
-            // Lost: the peer is not there yet, or a queue is full. The receiver sees it by the sequence.
-            Ok(_) | Err(Errno::CONNREFUSED | Errno::NOBUFS | Errno::INTR) => {}
-            Err(error) => return Err(error).context("cannot send"),
+/// The way to the peer.
+struct Sender<'s> {
+    socket: BorrowedFd<'s>,
+    seals: Option<&'s Seals>,
+    /// Of the message that is being sent.
+    tags: Vec<u8>,
+    sequence: u32,
+}
+
+impl Sender<'_> {
+    /// Sends frames as one message, or as several.
+    fn send(&mut self, frames: &mut [u8]) -> Result<()> {
+        let mut rest = frames;
+        while !rest.is_empty() {
+            // Cut where a datagram ends, so that the second message begins with a full one.
+            let at = if rest.len() > MAX_PAYLOAD { CUT } else { rest.len() };
+            let (piece, after) = rest.split_at_mut(at);
+            let sequence = self.sequence;
+            let length = u16::try_from(piece.len())?;
+            let header = Header { sequence, length, last: after.is_empty() }.emit();
+            if let Some(seals) = self.seals {
+                seals.seal(sequence, piece, &mut self.tags)?;
+            }
+            let message = [IoSlice::new(&header), IoSlice::new(piece), IoSlice::new(&self.tags)];
+            match writev(self.socket, &message) {
+                // Lost: the peer is not there yet, or a queue is full. The receiver sees it by the sequence.
+                Ok(_) | Err(Errno::CONNREFUSED | Errno::NOBUFS | Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot send"),
+            }
+            self.sequence = sequence.wrapping_add(1);
+            rest = after;
         }
-        *sequence = sequence.wrapping_add(1);
-        rest = after;
+        Ok(())
     }
-    Ok(())
 }
 
 /// UDP to TUN.
-fn inbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
+fn inbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>, seals: Option<&Seals>) -> Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut pieces = Pieces::default();
     loop {
@@ -145,7 +166,17 @@ fn inbound(device: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<()> {
             Err(Errno::CONNREFUSED | Errno::INTR) => continue,
             Err(error) => return Err(error).context("cannot receive"),
         };
-        match pieces.add(Header::parse(header), octets) {
+        let header = Header::parse(header);
+        let octets = match seals {
+            None => octets,
+            Some(seals) => {
+                let came = place.get_mut(..octets.saturating_sub(HEADER)).unwrap_or_default();
+                let length = usize::from(header.length);
+                // What does not open is as good as lost.
+                seals.open(header.sequence, length, came).map_or(0, |()| HEADER + length)
+            }
+        };
+        match pieces.add(header, octets) {
             Added::Part => {}
             Added::Whole(length) => deliver(device, buffer.get(..length).unwrap_or_default())?,
             Added::Damaged => pieces = Pieces::default(),
@@ -174,7 +205,7 @@ fn deliver(device: BorrowedFd<'_>, mut frames: &[u8]) -> Result<()> {
 struct Header {
     /// One more with each message.
     sequence: u32,
-    /// Octets that follow, up to 65499.
+    /// Octets that follow, up to 64763.
     length: u16,
     /// Whether the frames end here.
     last: bool,
@@ -239,10 +270,10 @@ const CHUNK: i32 = 1472;
 const MTU: u16 = 1438;
 const HEADER: usize = 8;
 const LENGTH: usize = 4;
-/// The largest UDP payload over IPv4 (65507) without our header.
-const MAX_PAYLOAD: usize = 65507 - HEADER;
-/// 44 full datagrams without our header.
-const CUT: usize = 44 * 1472 - HEADER;
+/// The largest UDP payload over IPv4 (65507) without our header and all the tags that there may be.
+const MAX_PAYLOAD: usize = 65507 - HEADER - tags_of(65507);
+/// 43 full datagrams without our header.
+const CUT: usize = 43 * 1472 - HEADER;
 /// A frame of one ordinary packet at most.
 const SMALL: usize = 2048;
 /// Small packets wait for each other up to here: a message of one large read.
@@ -262,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_header_is_read_as_it_was_written() {
-        let header = header(0x0102_0304, 65499, true);
+        let header = header(0x0102_0304, 64763, true);
         assert_eq!(Header::parse(header.emit()), header);
     }
 
@@ -289,7 +320,7 @@ mod tests {
     #[test]
     fn the_limits_of_udp_segment_are_kept() {
         assert_eq!((CUT + HEADER) % usize::try_from(CHUNK).unwrap(), 0);
-        const { assert!(CUT <= MAX_PAYLOAD && MAX_PAYLOAD + HEADER <= 65507) };
+        const { assert!(CUT <= MAX_PAYLOAD && HEADER + MAX_PAYLOAD + tags_of(MAX_PAYLOAD) <= 65507) };
         let largest = LENGTH + 10 + 65536;
         assert!(largest - CUT <= MAX_PAYLOAD, "one cut is enough");
         assert!(ENOUGH + SMALL + largest <= BUFFER, "small ones and a large one fit");

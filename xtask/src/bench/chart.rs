@@ -39,7 +39,7 @@ pub(crate) fn svg(report: &Report) -> String {
     for (row, y) in rows.iter().zip((TOP..).step_by(ROW)) {
         let (colour, weight) = if row.product.ours() {
             (OURS, "font-weight=\"700\"")
-        } else if matches!(row.product, Product::Forward | Product::Relay) {
+        } else if matches!(row.product, Product::Forward | Product::Relay | Product::RelaySealed) {
             (CEILING, "")
         } else {
             (OTHERS, "")
@@ -63,7 +63,7 @@ pub(crate) fn svg(report: &Report) -> String {
         &mut svg,
         (10, below + 22),
         "font-size=\"11\"",
-        "forward: no tunnel. relay: the same tunnel without cryptography, the ceiling.",
+        "forward: no tunnel. relay: the same tunnel without cryptography; relay-sealed: with the cipher and nothing else.",
     );
     text(&mut svg, (10, below + 38), "font-size=\"11\"", &about);
     svg.push_str("</svg>\n");

@@ -65,6 +65,9 @@ pub(crate) struct Relay {
     device: String,
     local: SocketAddr,
     peer: SocketAddr,
+    /// With AES-256-GCM.
+    #[arg(long)]
+    sealed: bool,
 }
 
 pub(crate) fn run(bench: &Bench) -> ExitCode {
@@ -82,7 +85,7 @@ pub(crate) fn run(bench: &Bench) -> ExitCode {
 }
 
 pub(crate) fn relay(relay: &Relay) -> ExitCode {
-    match testkit::relay::run(&relay.device, relay.local, relay.peer) {
+    match testkit::relay::run(&relay.device, relay.local, relay.peer, relay.sealed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -3,6 +3,7 @@
 //! ```text
 //!   forward      the kernel forwards, no tunnel: what the cables can do
 //!   relay        a tunnel in user space with every offload and no cryptography: the ceiling
+//!   relay-sealed the same with the cipher alone: the ceiling of whoever encrypts
 //!   s2s-gw       ours, built from this checkout; -raw: ESP without UDP; -chacha, -cbc: with other suites
 //!   strongswan   kernel-libipsec                 Debian packages; -chacha, -cbc as ours
 //!   gotatun, boringtun                           cargo install, into target/bench-peers
@@ -25,6 +26,9 @@ use crate::step::workspace;
 pub(crate) enum Product {
     Forward,
     Relay,
+    #[value(name = "relay-sealed")]
+    #[serde(rename = "relay-sealed")]
+    RelaySealed,
     #[value(name = "s2s-gw")]
     #[serde(rename = "s2s-gw")]
     Gateway,
@@ -61,6 +65,7 @@ impl Product {
         match self {
             Self::Forward => "forward",
             Self::Relay => "relay",
+            Self::RelaySealed => "relay-sealed",
             Self::Gateway => "s2s-gw",
             Self::GatewayRaw => "s2s-gw-raw",
             Self::GatewayChacha => "s2s-gw-chacha",
@@ -79,6 +84,9 @@ impl Product {
         match self {
             Self::Forward => "the kernel forwards, no tunnel",
             Self::Relay => "a tunnel with every offload, without cryptography: the ceiling",
+            Self::RelaySealed => {
+                "the same, each 1448 octets sealed and opened by AES-256-GCM, and nothing else"
+            }
             Self::Gateway => "ESP in UDP, AES-256-GCM",
             Self::GatewayRaw => "ESP without UDP, AES-256-GCM",
             Self::GatewayChacha => "ESP in UDP, ChaCha20-Poly1305",
@@ -96,9 +104,12 @@ impl Product {
             Self::Gateway | Self::GatewayRaw | Self::StrongSwan => Some("aes256gcm16"),
             Self::GatewayChacha | Self::StrongSwanChacha => Some("chacha20poly1305"),
             Self::GatewayCbc | Self::StrongSwanCbc => Some("aes256-sha256"),
-            Self::Forward | Self::Relay | Self::WireguardGo | Self::Gotatun | Self::Boringtun => {
-                None
-            }
+            Self::Forward
+            | Self::Relay
+            | Self::RelaySealed
+            | Self::WireguardGo
+            | Self::Gotatun
+            | Self::Boringtun => None,
         }
     }
 
@@ -125,6 +136,7 @@ impl Product {
         match self {
             Self::Forward
             | Self::Relay
+            | Self::RelaySealed
             | Self::Gateway
             | Self::GatewayRaw
             | Self::GatewayChacha
@@ -144,6 +156,7 @@ impl Product {
             Self::Boringtun => Some("boringtun-cli"),
             Self::Forward
             | Self::Relay
+            | Self::RelaySealed
             | Self::Gateway
             | Self::GatewayRaw
             | Self::GatewayChacha
@@ -171,6 +184,7 @@ impl Product {
         match self {
             Self::Forward
             | Self::Relay
+            | Self::RelaySealed
             | Self::StrongSwan
             | Self::StrongSwanChacha
             | Self::StrongSwanCbc => String::new(),
@@ -190,7 +204,7 @@ impl Product {
             version_in(&String::from_utf8_lossy(&output.stdout))
         };
         match self {
-            Self::Forward | Self::Relay => None,
+            Self::Forward | Self::Relay | Self::RelaySealed => None,
             // charon-systemd knows no --version, and would run.
             Self::StrongSwan | Self::StrongSwanChacha | Self::StrongSwanCbc => {
                 first_number("dpkg-query", &["-W", "-f", "${Version}", "charon-systemd"])

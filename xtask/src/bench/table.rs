@@ -135,7 +135,8 @@ const COLUMNS: [Column; 12] = [
     column("peak", "MB", 5, Metric::MemoryMb),
 ];
 
-const ANCHORS: [Product; 3] = [Product::Relay, Product::Gotatun, Product::StrongSwan];
+const ANCHORS: [Product; 4] =
+    [Product::Relay, Product::RelaySealed, Product::Gotatun, Product::StrongSwan];
 /// Columns for a name.
 const NAME: usize = 17;
 /// Columns for a name with its version.

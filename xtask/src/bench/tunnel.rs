@@ -47,7 +47,8 @@ impl Tunnel {
     ) -> Result<Self> {
         let ends = match product {
             Product::Forward => forward(sites)?,
-            Product::Relay => relay(sites, directory)?,
+            Product::Relay => relay(sites, directory, &[])?,
+            Product::RelaySealed => relay(sites, directory, &["--sealed"])?,
             Product::Gateway
             | Product::GatewayRaw
             | Product::GatewayChacha
@@ -107,12 +108,12 @@ fn forward(sites: &Sites) -> Result<Vec<End>> {
     Ok(Vec::new())
 }
 
-fn relay(sites: &Sites, directory: &Path) -> Result<Vec<End>> {
+fn relay(sites: &Sites, directory: &Path, more: &[&str]) -> Result<Vec<End>> {
     let mut ends = Vec::new();
     for (here, there) in [(&sites.left, &sites.right), (&sites.right, &sites.left)] {
         let [own, peer] = [here, there].map(|site| format!("{}:4510", site.outer(Family::V4)));
         let mut command = here.gateway.command(std::env::current_exe()?);
-        command.args(["relay", RELAY_DEVICE, &own, &peer]);
+        command.args(["relay", RELAY_DEVICE, &own, &peer]).args(more);
         let mut daemon = Daemon::new(directory.join(format!("relay-{}.out", here.gateway.name())));
         daemon.spawn(command)?;
         route_when_up(&mut daemon, &here.gateway, &lan(there))?;
