@@ -73,6 +73,12 @@ impl Train {
         fits && !self.closed && (self.packets == 0 || len <= self.stride)
     }
 
+    /// The same, its packets moved to where they begin `start` octets into the buffer.
+    #[must_use]
+    pub const fn moved_to(self, start: usize) -> Self {
+        Self { start, end: start + self.end - self.start, ..self }
+    }
+
     const fn push(&mut self, len: usize, inner_len: usize) {
         if self.packets == 0 {
             self.stride = len;
@@ -187,6 +193,8 @@ mod tests {
         assert!(!train.admits(100, LIMITS), "after a shorter one");
         assert_eq!((train.range(), train.stride()), (7..707, 300));
         assert_eq!((train.packets(), train.inner_octets()), (3, 580));
+        let moved = train.moved_to(2);
+        assert_eq!((moved.range(), moved.stride(), moved.packets()), (2..702, 300, 3));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!   2 classify    inner addresses ─► slot                                    policy.rs, once per super-packet
 //!   3 translate   MSS of a SYN
 //!   4 encap       slot ─► SA; split and sealed in the outbox     | SPI seq IV | segment, pad | ICV | SPI seq IV | ..
-//!   5 send        all that waits in one call                     outbox.rs, when it is much or the device is drained
+//!   5 send        all that waits in one call                     outbox.rs, drained: all; much: full trains
 //! ```
 //!
 //! A packet that no SA protects is dropped and counted: no path leads from the device to a socket but through
@@ -117,22 +117,29 @@ impl Egress {
     /// `WATCHED` if a capture runs: otherwise nothing of it is even in the code.
     fn batch<const WATCHED: bool>(&mut self) -> Result<Batch, Broken> {
         self.sealer.begin();
-        let mut result = Batch::Empty;
+        let (mut result, mut was_sent) = (Batch::Empty, true);
         for _ in 0..READS {
             // What is urgent comes before what has not been read yet.
-            if self.sealer.outbox.is_empty() && self.read_urgent::<WATCHED>()? > 0 {
+            if (was_sent || self.sealer.outbox.is_empty()) && self.read_urgent::<WATCHED>()? > 0 {
                 result = Batch::Drained;
             }
             let Self { tun, urgent, buffer, sealer, .. } = self;
             let Some(len) = read(tun, buffer)? else {
+                // While full trains are sent, which takes long, more may come for the last one.
+                if sealer.outbox.has_full() {
+                    sealer.send_full();
+                    was_sent = true;
+                    continue;
+                }
                 sealer.send();
                 return Ok(result);
             };
             result = Batch::Drained;
             let kind = urgent.is_some().then_some(Kind::Bulk);
             sealer.protect::<WATCHED>(buffer.get_mut(..len).unwrap_or_default(), kind);
-            if sealer.outbox.octets() >= ENOUGH {
-                sealer.send();
+            was_sent = sealer.outbox.octets() >= ENOUGH;
+            if was_sent {
+                sealer.send_full();
             }
         }
         self.sealer.send();
@@ -232,6 +239,10 @@ impl Sealer {
 
     fn send(&mut self) {
         self.outbox.send(&self.slots, &self.counters);
+    }
+
+    fn send_full(&mut self) {
+        self.outbox.send_full(&self.slots, &self.counters);
     }
 
     /// Steps 2 to 4 for one packet or super-packet, and the header before it. `kind` if the queue tells.

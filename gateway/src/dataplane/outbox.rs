@@ -4,6 +4,7 @@
 //!   lane    | train | train | train |  room  |        bulk, and apart from it what is urgent, acknowledgments of TCP
 //!           ^ message                 ^ end            above all: between packets of 1400 octets each would end a train
 //!
+//!   send_full   all but a last train that still has room: what is read next begins there, not with a message of its own
 //!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
 //!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
 //!             EIO       the way out cannot cut: the packets go one by one
@@ -155,6 +156,32 @@ impl Outbox {
         }
     }
 
+    /// Whether more of bulk waits than one train.
+    pub(super) fn has_full(&self) -> bool {
+        let [bulk, _] = &self.lanes;
+        bulk.waiting.len() > 1
+    }
+
+    /// Sends what waits but for the last train of bulk, if that is not alone and not full: 47 packets of a super-packet, of which
+    /// a message takes 44, would otherwise leave three for a message of their own. Only where more is likely to be read at
+    /// once, and [`send`](Self::send) follows.
+    pub(super) fn send_full(&mut self, slots: &Slots, counters: &Counters) {
+        let kept = self.take_open(slots);
+        self.send(slots, counters);
+        if let Some(kept) = kept {
+            self.lane(Kind::Bulk).keep(kept);
+        }
+    }
+
+    /// Takes the last train of bulk away from those that wait, if it is to be kept.
+    fn take_open(&mut self, slots: &Slots) -> Option<Waiting> {
+        let [bulk, _] = &self.lanes;
+        let [_, .., last] = bulk.waiting.as_slice() else { return None };
+        let limits = self.limits(&slots.get(last.slot, last.position)?.way);
+        let is_open = last.train.admits(last.train.stride(), limits);
+        is_open.then(|| self.lane(Kind::Bulk).waiting.pop()).flatten()
+    }
+
     fn lane(&mut self, kind: Kind) -> &mut Lane {
         let [bulk, acks] = &mut self.lanes;
         match kind {
@@ -186,6 +213,12 @@ impl Lane {
 
     fn end(&self) -> usize {
         self.waiting.last().map_or(0, |last| last.train.range().end)
+    }
+
+    /// Puts a train that was taken away back, as the first one.
+    fn keep(&mut self, one: Waiting) {
+        self.buffer.copy_within(one.train.range(), 0);
+        self.waiting.push(Waiting { train: one.train.moved_to(0), ..one });
     }
 
     fn packets(&self) -> usize {
@@ -461,6 +494,52 @@ mod tests {
         let mut slots = Slots::default();
         slots.install(SLOT, out);
         (outbox, slots, peer)
+    }
+
+    /// Ten packets; one message of them and three more; another message.
+    #[test]
+    fn a_train_that_has_room_waits_for_more_and_nothing_changes_its_order() {
+        let (mut outbox, mut slots, peer) = outbox();
+        let counters = Counters::new();
+        let seal = |outbox: &mut Outbox, slots: &mut Slots, many: usize| {
+            let mut packet = vec![0; 1000];
+            packet[..4].copy_from_slice(&[0x45, 0, 3, 232]);
+            packet[8..10].copy_from_slice(&[64, 17]);
+            for _ in 0..many {
+                let mut segments = Segments::new(&VnetHeader::default(), &packet).unwrap();
+                let mark = (Kind::Bulk, 0);
+                outbox.seal((slots, SLOT, 0), &mut segments, mark, &counters).unwrap();
+            }
+        };
+        let come = || {
+            let mut datagram = [0; 2048];
+            let len = peer.recv(&mut datagram).unwrap();
+            (len, u32::from_be_bytes(*datagram[4..].first_chunk().unwrap()))
+        };
+        outbox.begin();
+        seal(&mut outbox, &mut slots, 10);
+        outbox.send_full(&slots, &counters);
+        assert!(outbox.is_empty(), "one alone does not wait");
+        let full = outbox.limits(&slots.get(SLOT, 0).unwrap().way).octets / come().0;
+        (2..=10).for_each(|number| assert_eq!(come().1, number));
+
+        seal(&mut outbox, &mut slots, full + 3);
+        outbox.send_full(&slots, &counters);
+        let (octets, packets) = (outbox.octets(), outbox.lane(Kind::Bulk).packets());
+        assert_eq!((packets, octets > 0), (3, true));
+        let sent = u32::try_from(10 + full).unwrap();
+        (11..=sent).for_each(|number| assert_eq!(come().1, number));
+        seal(&mut outbox, &mut slots, full);
+        assert_eq!(
+            outbox.lane(Kind::Bulk).waiting.len(),
+            2,
+            "what is new went on where there was room"
+        );
+        outbox.send(&slots, &counters);
+        assert!(outbox.is_empty());
+        let all = u32::try_from(10 + full + 3 + full).unwrap();
+        (sent + 1..=all).for_each(|number| assert_eq!(come().1, number));
+        assert_eq!(slots.get(SLOT, 0).unwrap().counters.packets_out(), u64::from(all));
     }
 
     /// What the pump may read in one batch: short packets of several lengths, and acknowledgments among them.
