@@ -244,7 +244,8 @@ impl Channel {
             && let Some(request) = self.outstanding.take()
         {
             self.rtt = smoothed(self.rtt, &request, cx.now);
-            if request.narrowed {
+            // After the second time either size may have brought the answer.
+            if request.narrowed && request.tries == 1 {
                 self.fragments.stay_narrow();
             }
         }
@@ -438,7 +439,7 @@ impl Channel {
     }
 
     /// Sends the outstanding request again if it is due: the same octets, but after a few tries in smaller fragments, unless
-    /// more and more of the answer comes (RFC 7383 §2.5.2).
+    /// more and more of the answer comes (RFC 7383 §2.5.2). If these are not answered either, both go.
     pub(super) fn retransmit(&mut self, cx: &mut Cx<'_>) {
         self.retransmit_by(self.path, cx);
     }
@@ -464,6 +465,9 @@ impl Channel {
         request.tries = request.tries.saturating_add(1);
         cx.shared.out.retransmits += 1;
         request.parcel.transmit(path, cx);
+        if request.tries > 1 {
+            request.parcel.transmit_earlier(path, cx);
+        }
     }
 
     /// Whether the outstanding request is due again.

@@ -3,7 +3,8 @@
 //! ```text
 //!   out:  chain ─► fits into `room`?  yes ─► SK                                     Parcel: sent and repeated as it is,
 //!                                     no  ─► SKF 1/n, SKF 2/n, ... SKF n/n                  until it is cut smaller
-//!         a request without answer after three tries ─► cut anew for the smallest size (§2.5.2), tries begin again
+//!         a request without answer after three tries ─► cut anew for the smallest size (§2.5.2), tries begin again; from the
+//!                                                        second of them on beside the pieces of before
 //!         an answer whose request comes again in smaller fragments ─► cut to their size
 //!
 //!   in:   SKF ─► collect: numbers (§2.6) ─► ICV ─► Incoming ─► whole? ─► the message, as if it had come in one piece
@@ -80,6 +81,8 @@ pub(super) struct Parcel {
     datagram: Arc<[u8]>,
     /// The fragments after the first.
     rest: Vec<Arc<[u8]>>,
+    /// What it was before it was cut smaller.
+    earlier: Vec<Arc<[u8]>>,
     /// What may have to be cut smaller; `None` if it cannot, or passes everywhere as it is.
     content: Option<Box<Content>>,
 }
@@ -294,10 +297,11 @@ impl Parcel {
                 vec![Arc::from(protection.seal(header, first, plain, rng))]
             };
             let content = (least < usual).then(|| Box::new(content));
-            return Self { datagram: pieces.remove(0), rest: pieces, content };
+            let datagram = pieces.remove(0);
+            return Self { datagram, rest: pieces, earlier: Vec::new(), content };
         }
         let datagram = Arc::from(protection.seal(header, first, plain, rng));
-        Self { datagram, rest: Vec::new(), content: None }
+        Self { datagram, rest: Vec::new(), earlier: Vec::new(), content: None }
     }
 
     /// Sends it.
@@ -307,10 +311,18 @@ impl Parcel {
         }
     }
 
+    /// Sends it as it was before it was cut smaller, if it was. A peer that has answered may take only the octets that it knows
+    /// for a repeat (strongSwan), and its answer may be what was lost.
+    pub(super) fn transmit_earlier(&self, path: Path, cx: &mut Cx<'_>) {
+        for datagram in &self.earlier {
+            cx.transmit(path, Arc::clone(datagram));
+        }
+    }
+
     /// An answer of these octets.
     #[cfg(test)]
     pub(super) fn of(octets: &[u8]) -> Self {
-        Self { datagram: Arc::from(octets), rest: Vec::new(), content: None }
+        Self { datagram: Arc::from(octets), rest: Vec::new(), earlier: Vec::new(), content: None }
     }
 
     /// Its datagrams, in order.
@@ -334,8 +346,9 @@ impl Parcel {
         }
         content.room = room;
         let mut pieces = content.cut(protection, rng);
-        self.datagram = pieces.remove(0);
-        self.rest = pieces;
+        let first = std::mem::replace(&mut self.datagram, pieces.remove(0));
+        let rest = std::mem::replace(&mut self.rest, pieces);
+        self.earlier = std::iter::once(first).chain(rest).collect();
         true
     }
 }
