@@ -73,6 +73,12 @@ impl Train {
         fits && !self.closed && (self.packets == 0 || len <= self.stride)
     }
 
+    /// Whether it ends where its call does, and not with a shorter packet.
+    #[must_use]
+    pub const fn is_full(&self, limits: TrainLimits) -> bool {
+        !self.closed && self.packets > 0 && !self.admits(self.stride, limits)
+    }
+
     /// The same, its packets moved to where they begin `start` octets into the buffer.
     #[must_use]
     pub const fn moved_to(self, start: usize) -> Self {
@@ -189,8 +195,9 @@ mod tests {
         }
         assert!(!train.admits(301, LIMITS), "a longer one");
         assert!(train.admits(100, LIMITS));
+        assert!(!train.is_full(LIMITS), "one more fits");
         train.push(100, 60);
-        assert!(!train.admits(100, LIMITS), "after a shorter one");
+        assert!(!train.admits(100, LIMITS) && !train.is_full(LIMITS), "after a shorter one");
         assert_eq!((train.range(), train.stride()), (7..707, 300));
         assert_eq!((train.packets(), train.inner_octets()), (3, 580));
         let moved = train.moved_to(2);
@@ -204,7 +211,7 @@ mod tests {
             assert!(train.admits(100, LIMITS));
             train.push(100, 60);
         }
-        assert!(!train.admits(100, LIMITS), "packets");
+        assert!(!train.admits(100, LIMITS) && train.is_full(LIMITS), "packets");
         let mut train = Train::at(0);
         train.push(600, 500);
         assert!(!train.admits(401, LIMITS), "octets");

@@ -125,8 +125,8 @@ impl Egress {
             }
             let Self { tun, urgent, buffer, sealer, .. } = self;
             let Some(len) = read(tun, buffer)? else {
-                // While full trains are sent, which takes long, more may come for the last one.
-                if sealer.outbox.has_full() {
+                // While full trains are sent, which takes long, more may come for what they left over.
+                if sealer.outbox.leaves_over(&sealer.slots) {
                     sealer.send_full();
                     was_sent = true;
                     continue;

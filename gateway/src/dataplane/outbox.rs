@@ -4,7 +4,7 @@
 //!   lane    | train | train | train |  room  |        bulk, and apart from it what is urgent, acknowledgments of TCP
 //!           ^ message                 ^ end            above all: between packets of 1400 octets each would end a train
 //!
-//!   send_full   all but a last train that still has room: what is read next begins there, not with a message of its own
+//!   send_full   all but what a full train left over: it waits for what is read next
 //!   send    message by message in one sendmmsg; UDP_SEGMENT cuts a message into the packets of its train
 //!             EAGAIN    wait once for room: the device's queue fills meanwhile, and that is the back-pressure
 //!             EIO       the way out cannot cut: the packets go one by one
@@ -156,30 +156,27 @@ impl Outbox {
         }
     }
 
-    /// Whether more of bulk waits than one train.
-    pub(super) fn has_full(&self) -> bool {
+    /// Whether the last train of bulk is what a full one before it left over, and takes more: of the 47 packets of a super-packet a
+    /// message takes 44, and three would go in a message of their own.
+    pub(super) fn leaves_over(&self, slots: &Slots) -> bool {
         let [bulk, _] = &self.lanes;
-        bulk.waiting.len() > 1
+        let [.., before, last] = bulk.waiting.as_slice() else { return false };
+        let Some(out) = slots.get(last.slot, last.position) else { return false };
+        let limits = self.limits(&out.way);
+        (before.slot, before.position) == (last.slot, last.position)
+            && before.train.is_full(limits)
+            && last.train.admits(last.train.stride(), limits)
     }
 
-    /// Sends what waits but for the last train of bulk, if that is not alone and not full: 47 packets of a super-packet, of which
-    /// a message takes 44, would otherwise leave three for a message of their own. Only where more is likely to be read at
-    /// once, and [`send`](Self::send) follows.
+    /// Sends what waits but for what is [left over](Self::leaves_over): that waits for what is read next. Only where
+    /// [`send`](Self::send) follows in the same batch.
     pub(super) fn send_full(&mut self, slots: &Slots, counters: &Counters) {
-        let kept = self.take_open(slots);
+        let leaves_over = self.leaves_over(slots);
+        let kept = leaves_over.then(|| self.lane(Kind::Bulk).waiting.pop()).flatten();
         self.send(slots, counters);
         if let Some(kept) = kept {
             self.lane(Kind::Bulk).keep(kept);
         }
-    }
-
-    /// Takes the last train of bulk away from those that wait, if it is to be kept.
-    fn take_open(&mut self, slots: &Slots) -> Option<Waiting> {
-        let [bulk, _] = &self.lanes;
-        let [_, .., last] = bulk.waiting.as_slice() else { return None };
-        let limits = self.limits(&slots.get(last.slot, last.position)?.way);
-        let is_open = last.train.admits(last.train.stride(), limits);
-        is_open.then(|| self.lane(Kind::Bulk).waiting.pop()).flatten()
     }
 
     fn lane(&mut self, kind: Kind) -> &mut Lane {
@@ -496,50 +493,84 @@ mod tests {
         (outbox, slots, peer)
     }
 
-    /// Ten packets; one message of them and three more; another message.
-    #[test]
-    fn a_train_that_has_room_waits_for_more_and_nothing_changes_its_order() {
+    /// Seals so many packets of 1000 octets.
+    fn seal(outbox: &mut Outbox, slots: &mut Slots, many: usize, kind: Kind) {
+        let mut packet = vec![0; 1000];
+        packet[..4].copy_from_slice(&[0x45, 0, 3, 232]);
+        packet[8..10].copy_from_slice(&[64, 17]);
+        for _ in 0..many {
+            let mut segments = Segments::new(&VnetHeader::default(), &packet).unwrap();
+            outbox.seal((slots, SLOT, 0), &mut segments, (kind, 0), &Counters::new()).unwrap();
+        }
+    }
+
+    /// The sequence number of the next packet, and its length.
+    fn come(peer: &Plain) -> (u32, usize) {
+        let mut datagram = [0; 2048];
+        let len = peer.recv(&mut datagram).unwrap();
+        (u32::from_be_bytes(*datagram[4..].first_chunk().unwrap()), len)
+    }
+
+    /// Ten packets, to learn how long they are; then as many as a message takes, and three more.
+    fn with_leftover() -> (Outbox, Slots, Plain, usize) {
         let (mut outbox, mut slots, peer) = outbox();
         let counters = Counters::new();
-        let seal = |outbox: &mut Outbox, slots: &mut Slots, many: usize| {
-            let mut packet = vec![0; 1000];
-            packet[..4].copy_from_slice(&[0x45, 0, 3, 232]);
-            packet[8..10].copy_from_slice(&[64, 17]);
-            for _ in 0..many {
-                let mut segments = Segments::new(&VnetHeader::default(), &packet).unwrap();
-                let mark = (Kind::Bulk, 0);
-                outbox.seal((slots, SLOT, 0), &mut segments, mark, &counters).unwrap();
-            }
-        };
-        let come = || {
-            let mut datagram = [0; 2048];
-            let len = peer.recv(&mut datagram).unwrap();
-            (len, u32::from_be_bytes(*datagram[4..].first_chunk().unwrap()))
-        };
         outbox.begin();
-        seal(&mut outbox, &mut slots, 10);
+        seal(&mut outbox, &mut slots, 10, Kind::Bulk);
+        assert!(!outbox.leaves_over(&slots));
         outbox.send_full(&slots, &counters);
-        assert!(outbox.is_empty(), "one alone does not wait");
-        let full = outbox.limits(&slots.get(SLOT, 0).unwrap().way).octets / come().0;
-        (2..=10).for_each(|number| assert_eq!(come().1, number));
+        assert!(outbox.is_empty(), "one train alone does not wait");
+        let full = outbox.limits(&slots.get(SLOT, 0).unwrap().way).octets / come(&peer).1;
+        (2..=10).for_each(|number| assert_eq!(come(&peer).0, number));
+        seal(&mut outbox, &mut slots, full + 3, Kind::Bulk);
+        assert!(outbox.leaves_over(&slots));
+        outbox.send_full(&slots, &counters);
+        let sent = 10 + u32::try_from(full).unwrap();
+        (11..=sent).for_each(|number| assert_eq!(come(&peer).0, number));
+        assert_eq!(outbox.lane(Kind::Bulk).packets(), 3);
+        (outbox, slots, peer, full)
+    }
 
-        seal(&mut outbox, &mut slots, full + 3);
-        outbox.send_full(&slots, &counters);
-        let (octets, packets) = (outbox.octets(), outbox.lane(Kind::Bulk).packets());
-        assert_eq!((packets, octets > 0), (3, true));
-        let sent = u32::try_from(10 + full).unwrap();
-        (11..=sent).for_each(|number| assert_eq!(come().1, number));
-        seal(&mut outbox, &mut slots, full);
-        assert_eq!(
-            outbox.lane(Kind::Bulk).waiting.len(),
-            2,
-            "what is new went on where there was room"
-        );
-        outbox.send(&slots, &counters);
+    #[test]
+    fn what_a_full_train_leaves_over_goes_with_what_is_read_next() {
+        let (mut outbox, mut slots, peer, full) = with_leftover();
+        seal(&mut outbox, &mut slots, full, Kind::Bulk);
+        assert_eq!(outbox.lane(Kind::Bulk).waiting.len(), 2, "it went on where there was room");
+        outbox.send(&slots, &Counters::new());
         assert!(outbox.is_empty());
+        let first = u32::try_from(11 + full).unwrap();
         let all = u32::try_from(10 + full + 3 + full).unwrap();
-        (sent + 1..=all).for_each(|number| assert_eq!(come().1, number));
+        (first..=all).for_each(|number| assert_eq!(come(&peer).0, number));
         assert_eq!(slots.get(SLOT, 0).unwrap().counters.packets_out(), u64::from(all));
+    }
+
+    #[test]
+    fn what_is_left_over_is_not_overtaken_by_more_than_the_narrowest_window() {
+        let (mut outbox, mut slots, peer, full) = with_leftover();
+        seal(&mut outbox, &mut slots, 40, Kind::Urgent);
+        outbox.send(&slots, &Counters::new());
+        let first = u32::try_from(11 + full).unwrap();
+        let came: Vec<u32> = (0..43).map(|_| come(&peer).0).collect();
+        let late = came.iter().position(|number| *number == first).unwrap();
+        assert!((1..=OVERTAKEN_MAX).contains(&late), "{came:?}");
+    }
+
+    /// Short packets of several lengths make a train each, and a second call would gain nothing.
+    #[test]
+    fn a_train_that_none_overflowed_into_does_not_wait() {
+        let (mut outbox, mut slots, _peer) = outbox();
+        let counters = Counters::new();
+        outbox.begin();
+        for len in [40_u8, 80, 120] {
+            let mut packet = vec![0; usize::from(len)];
+            packet[..4].copy_from_slice(&[0x45, 0, 0, len]);
+            packet[8..10].copy_from_slice(&[64, 17]);
+            let mut segments = Segments::new(&VnetHeader::default(), &packet).unwrap();
+            outbox.seal((&mut slots, SLOT, 0), &mut segments, (Kind::Bulk, 0), &counters).unwrap();
+        }
+        assert!(outbox.lane(Kind::Bulk).waiting.len() > 1 && !outbox.leaves_over(&slots));
+        outbox.send_full(&slots, &counters);
+        assert!(outbox.is_empty());
     }
 
     /// What the pump may read in one batch: short packets of several lengths, and acknowledgments among them.
