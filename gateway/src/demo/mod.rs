@@ -10,8 +10,8 @@
 //!          └─ eyes on the wire: what crosses the internet, and is any of it readable?     wire.rs
 //! ```
 //!
-//! The order of the story is in `story.rs`, what it proves in `evidence.rs`, how it looks in `stage.rs`. Other stories in
-//! the same network: one fault and its end (`broken.rs`, `faults.rs`), a gateway that is killed (`failover.rs`), strongSwan
+//! The story is in `sound.rs`, what it proves in `evidence.rs`, its frame in `story.rs`, how it looks in `stage.rs`. Other stories
+//! in the same frame: one fault and its end (`broken.rs`, `faults.rs`), a gateway that is killed (`failover.rs`), strongSwan
 //! on the other side (`swan.rs`). Beside each: the status page in a browser (`page.rs`) and what is kept (`keep.rs`). Every process
 //! dies with its parent, every namespace with its last process, so there is nothing to clean up but the directory.
 //!
@@ -51,6 +51,7 @@ mod launch;
 mod page;
 mod ping;
 mod shell;
+mod sound;
 mod speed;
 mod stage;
 mod story;
