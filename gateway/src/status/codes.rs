@@ -67,7 +67,7 @@ crate::codes::codes! {
     Protocol "E1015" "the peer broke the protocol"
         "A message was authentic and yet not what RFC 7296 allows at that point. It is a defect of one of the two programs: please report it, with a capture of UDP 500 and 4500 and the log from `s2s-gw run --log debug`. Neither has a key in it.";
     OneWay "E1016" "packets leave and none comes back"
-        "The tunnel is up and carries our packets, but nothing has come through it in the other direction. Often the hosts behind the peer have no route back to our networks, a firewall drops UDP 4500 or ESP, or the hosts that we send to do not answer. Look at the peer's packet counters: if they grow, the fault is behind it.";
+        "The tunnel is up and carries our packets, but nothing has come through it in the other direction. Often the hosts behind the peer have no route back to our networks, a firewall drops UDP 4500 or, without NAT traversal, IP protocol 50, or the hosts that we send to do not answer. Look at the peer's packet counters: if they grow, the fault is behind it.";
     Install "E1017" "the tunnel could not be installed"
         "IKE agreed on something that the data plane of this gateway refuses. That is a defect of this program: please report it, with the message and the algorithms in it.";
     Redirected "E1018" "the peer sent us to another gateway"

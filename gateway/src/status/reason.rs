@@ -426,7 +426,7 @@ pub fn no_return_traffic(sent: u64, silence: Duration) -> Reason {
         code: Code::OneWay.id().into(),
         alert: "no-return-traffic".into(),
         message: format!("{sent} packets sent, none received for {silence}; the peer or a firewall drops ESP, or nobody answers"),
-        fix: "check the peer's packet counters, its firewall for UDP 4500, and the route back on its hosts".into(),
+        fix: "check the peer's packet counters, its firewall for UDP 4500 or IP protocol 50, and the route back on its hosts".into(),
         detail: Vec::new(),
     }
 }
