@@ -17,8 +17,9 @@ use std::sync::Arc;
 use esp::ip::View;
 use esp::{Coalescer, DropReason, Gathered, Mergeable, Segments, VNET_HEADER_LEN, VnetHeader};
 
+use crate::dataplane::pump::Broken;
 use crate::dataplane::sad::InboundTable;
-use crate::dataplane::{Broken, Counters, IoLoss};
+use crate::dataplane::{Counters, IoLoss};
 use crate::io::tun::Offloads;
 use crate::io::{Tun, is_device_gone, is_transient};
 

@@ -26,11 +26,10 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock;
 use crate::dataplane::command::{Abandoned, Mailbox, MailboxSender, mailbox};
 use crate::dataplane::outbox::{Kind, Outbox};
+use crate::dataplane::pump::{Batch, Broken, Rest};
 use crate::dataplane::sad::{Outbound, Slots};
 use crate::dataplane::tap::{Seen, Whose};
-use crate::dataplane::{
-    Answers, Batch, Broken, Counters, Policy, Rest, SlotId, TxCommand, Upcall, UpcallSender,
-};
+use crate::dataplane::{Answers, Counters, Policy, SlotId, TxCommand, Upcall, UpcallSender};
 use crate::io::{RawEsp, Tun, UdpSockets, is_device_gone};
 use crate::status::capture::{Direction, Side};
 use crate::sys::wipe;

@@ -5,8 +5,11 @@
 //!           ── rx(RxCommand) ──► rx pump   ingress.rs   receive ─► demux ─► decap ─► translate ─► write
 //!           ◄──── Upcall ─────── both      command.rs
 //!
+//!   pump.rs      how a pump's thread lives: its place among others, its rest, its end
 //!   policy.rs    which configured child an inner packet belongs to (SPD, RFC 4301 §4.4.1)
 //!   sad.rs       the SAs of each pump, by slot and by SPI (SAD, RFC 4301 §4.4.2)
+//!   outbox.rs    what is sealed and not sent yet, as trains
+//!   deliver.rs   what was opened, on its way to the TUN device
 //!   counters.rs  numbers that control reads
 //!   answers.rs   what hosts are told of packets that no tunnel takes
 //!   tap.rs       copies of packets for captures; nothing of it runs without one
@@ -28,6 +31,7 @@ mod egress;
 mod ingress;
 mod outbox;
 pub mod policy;
+mod pump;
 mod sad;
 pub mod tap;
 #[cfg(test)]
@@ -36,26 +40,21 @@ mod tests;
 use std::io;
 use std::iter::once;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use answers::Answers;
 pub use command::{RxCommand, TxCommand, Upcall, UpcallReceiver, UpcallSender, upcalls};
 pub use counters::{ChildCounters, Counters, IoLoss, SaUsage};
 pub use policy::{Policy, Rank, Rule, Standing};
 
-use crate::clock;
 use crate::dataplane::command::MailboxSender;
 use crate::dataplane::egress::Egress;
 use crate::dataplane::ingress::Ingress;
+use crate::dataplane::pump::{Pump, Role};
 use crate::dataplane::tap::Taps;
 use crate::io::{Lanes, OpenError, RawEsp, UdpSocket, UdpSockets};
-use crate::sandbox;
-use crate::sys::privileges;
-use crate::sys::schedule::take_turns;
 
 /// One configured (connection, child); stable over rekeys. Small numbers from zero: tables are indexed by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -179,8 +178,7 @@ impl Dataplane {
         let (rx_sender, mut ingress) =
             Ingress::new(bulk, udp, raw, upcall.clone(), Arc::clone(&self.counters))?;
         let number = self.tx.len();
-        let tx = Role { name: "tx", number, nice: TX_NICE, slice: TX_SLICE };
-        let rx = Role { name: "rx", number, nice: RX_NICE, slice: RX_SLICE };
+        let (tx, rx) = (Role::tx(number), Role::rx(number));
         self.tx.push(Pump::spawn(tx, tx_sender, upcall.clone(), move || egress.run())?);
         self.rx.push(Pump::spawn(rx, rx_sender, upcall.clone(), move || ingress.run())?);
         Ok(())
@@ -286,175 +284,6 @@ fn wait_for(receipt: &Receiver<()>) {
         tracing::error!(target: "dataplane", event = "stuck");
     }
 }
-
-/// What a pump is for.
-#[derive(Debug, Clone, Copy)]
-struct Role {
-    name: &'static str,
-    number: usize,
-    /// How willingly it lets others run (nice(2)).
-    nice: i32,
-    /// How long it wants to run at a time.
-    slice: Duration,
-}
-
-impl Role {
-    /// Takes its place among the threads of this machine. Without the right to a better one (CAP_SYS_NICE) it takes its turn
-    /// as all do, and soon all the same.
-    fn begin(self) {
-        let Self { name, number, nice, slice } = self;
-        if let Err(error) = take_turns(nice, slice).or_else(|_| take_turns(0, slice)) {
-            tracing::debug!(target: "gateway", event = "no-priority", name, number, %error);
-        }
-        // Its descriptors are open; packets give it nothing to ask the system for.
-        if let Err(error) = privileges::drop_all() {
-            tracing::warn!(target: "gateway", event = "privileges-kept", %error);
-        }
-        if let Err(error) = sandbox::confine_pump() {
-            tracing::warn!(target: "gateway", event = "privileges-kept", error);
-        }
-    }
-}
-
-/// A pump's thread and the way to its mailbox.
-struct Pump<C> {
-    commands: MailboxSender<C>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl<C> Pump<C> {
-    /// Runs `body` on a thread of its own; an error or a panic of it becomes [`Upcall::Broken`].
-    fn spawn(
-        role: Role,
-        commands: MailboxSender<C>,
-        upcall: UpcallSender,
-        body: impl FnOnce() -> Result<(), Broken> + Send + 'static,
-    ) -> io::Result<Self> {
-        let Role { name, number, .. } = role;
-        let thread = std::thread::Builder::new().name(format!("s2s-{name}{number}"));
-        let begun = move || {
-            role.begin();
-            body()
-        };
-        let guarded = move || match catch_unwind(AssertUnwindSafe(begun)) {
-            Ok(Ok(())) => {}
-            Ok(Err(Broken { what, cause })) => {
-                upcall.broken(format!("the {name} pump ended: cannot {what}: {cause}"));
-            }
-            Err(panic) => {
-                let words = panic_words(panic.as_ref());
-                upcall.broken(format!(
-                    "the {name} pump ended by a bug of ours, please report it: {words}"
-                ));
-            }
-        };
-        Ok(Self { commands, thread: Some(thread.spawn(guarded)?) })
-    }
-
-    fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // The thread catches its own panics, so that there is nothing to learn from the result.
-            drop(thread.join());
-        }
-    }
-}
-
-impl<C> std::fmt::Debug for Pump<C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Pump")
-    }
-}
-
-/// Why a pump cannot go on.
-#[derive(Debug)]
-struct Broken {
-    /// What it tried.
-    what: &'static str,
-    /// What the system said.
-    cause: io::Error,
-}
-
-/// What became of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Batch {
-    /// There was nothing: time to sleep.
-    Empty,
-    /// There was something, and nothing more behind it.
-    Drained,
-    /// The budget was used up; there may be more.
-    Full,
-}
-
-/// What a pump does before it sleeps: after something came it lets others run and looks again first.
-///
-/// Where there are more threads to run than cores, those others bring the next packets: what has gathered meanwhile is handled
-/// at once, without a sleep of the pump and a wake-up by each of them. Where there are none it is a system call a sleep. But
-/// where others only compute, who lets them run gets no core for a tick of the kernel, and the queue of the device overflows:
-/// so a pump that waited long sleeps at once for a while. Who is woken goes before them.
-#[derive(Debug, Default)]
-struct Rest {
-    wary_until: Option<Instant>,
-}
-
-impl Rest {
-    /// Says whether to sleep now.
-    fn is_due(&mut self, batch: Batch) -> bool {
-        match batch {
-            Batch::Full => false,
-            Batch::Empty => true,
-            Batch::Drained => {
-                let began = clock::now();
-                if self.is_wary(began) {
-                    return true;
-                }
-                std::thread::yield_now();
-                self.note(began, clock::now());
-                false
-            }
-        }
-    }
-
-    fn is_wary(&self, now: Instant) -> bool {
-        self.wary_until.is_some_and(|until| now < until)
-    }
-
-    /// Others ran for so long.
-    fn note(&mut self, began: Instant, ended: Instant) {
-        if ended.saturating_duration_since(began) > LONG {
-            self.wary_until = Some(ended + WARY);
-        }
-    }
-}
-
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no words")
-}
-
-/// A kernel forwards packets before any thread runs; a gateway in user space has to be let run to do as well. What came over the
-/// network goes first: it was let in already, and it waits in a long queue, in which what is urgent waits, too. What has not been
-/// sent yet waits in a short one, and whoever sends it slows down.
-const RX_NICE: i32 = -15;
-const TX_NICE: i32 = -10;
-
-/// A pump wants its turn soon rather than long: with this, one that let others run is back in time for what is urgent (pings
-/// beside eight streams: 2.1 ms, and 3.6 ms with the slices of all other threads).
-const RX_SLICE: Duration = Duration::from_micros(100);
-
-/// Who is woken goes before whoever has a longer slice, here the program that sends: a tx pump with a short one would be there for
-/// each datagram by itself, at four switches each, instead of for what has gathered. A millisecond costs the pings nothing and
-/// carries a sixth more datagrams; the slices of all other threads carry half as many again, and pings wait two milliseconds more.
-const TX_SLICE: Duration = Duration::from_millis(1);
-
-/// How long others may run while a pump waits for its core, before it becomes wary: at 100 000 packets a second the queue of the
-/// device holds 2.5 ms.
-const LONG: Duration = Duration::from_micros(1500);
-
-/// For how long it is.
-const WARY: Duration = Duration::from_millis(50);
 
 /// How long one pump is waited for.
 const SETTLE_WAIT: Duration = Duration::from_millis(500);

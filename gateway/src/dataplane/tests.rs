@@ -324,16 +324,3 @@ fn a_device_that_goes_is_waited_for_and_another_takes_its_place() {
         left.settles(1, |side| side.dataplane().counters().drops().map(|(_, count)| count).sum());
     });
 }
-
-#[test]
-fn a_pump_that_waited_long_for_its_core_sleeps_at_once_for_a_while() {
-    let start = clock::now();
-    let at = |micros| start + Duration::from_micros(micros);
-    let mut rest = Rest::default();
-    rest.note(at(0), at(1_000));
-    assert!(!rest.is_wary(at(1_000)), "that was short");
-    rest.note(at(2_000), at(4_000));
-    assert!(rest.is_wary(at(4_000)) && rest.is_wary(at(53_999)));
-    assert!(!rest.is_wary(at(54_000)), "for ever");
-    assert!(rest.is_due(Batch::Empty) && !rest.is_due(Batch::Full));
-}

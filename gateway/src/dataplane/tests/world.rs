@@ -11,6 +11,7 @@ use ikev2::Limits;
 use ipnet::IpNet;
 
 use super::super::*;
+use crate::clock;
 use crate::io::{Port, Tun};
 use crate::sys::netlink::{Netlink, Route};
 use crate::sys::netns::{Netns, set_sysctl};
