@@ -47,8 +47,6 @@ enum What {
     Algorithms,
     /// Sockets
     Listeners,
-    /// Translation of addresses
-    Nat,
 }
 
 impl Show {
@@ -64,7 +62,6 @@ impl Show {
             What::Config => Topic::Config,
             What::Listeners => Topic::Listeners,
             What::Algorithms => return self.print(&algorithms()),
-            What::Nat => return Err(Failure::new(Code::Failed, "NAT is not supported yet")),
         };
         match answer(&self.daemon.control, &Request::Show { what })? {
             Response::Shown { table } => self.print(&table),

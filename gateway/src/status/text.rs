@@ -15,8 +15,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 pub use detail::detail;
 pub(crate) use fold::hanging;
 pub use overview::overview;
@@ -25,7 +23,7 @@ pub(crate) use overview::{counts, glyph, peer, sentence};
 pub use plain::plain;
 pub use table::{table, toml};
 
-use super::{State, Warning, words};
+use super::{State, Warning};
 
 /// What the text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,15 +56,6 @@ const fn painted(state: State, colour: Colour) -> Option<&'static str> {
 /// Every character that we print is one column wide.
 fn width(text: &str) -> usize {
     text.chars().count()
-}
-
-/// A number from JSON may be anything.
-fn span(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
-}
-
-fn ago(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "never".to_owned(), |s| format!("{} ago", words::duration(span(s))))
 }
 
 /// `W0501 this host does not forward packets. Fix: ..`

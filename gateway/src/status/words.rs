@@ -155,6 +155,18 @@ pub const fn identity_type(identity: &Identity) -> &'static str {
     }
 }
 
+/// Seconds as JSON has them, where a number may be anything.
+#[must_use]
+pub fn span(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
+}
+
+/// How long ago something was: `4m ago`, `never`.
+#[must_use]
+pub fn ago(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "never".to_owned(), |s| format!("{} ago", duration(span(s))))
+}
+
 /// A duration with two units at most: `0.2s`, `12s`, `4m`, `3h41m`, `1d02h`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {

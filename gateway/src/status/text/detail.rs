@@ -14,7 +14,7 @@ use super::super::{
     AuthStatus, CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus,
     Reason, SaStatus, Snapshot, State, WorkerSaStatus,
 };
-use super::{Colour, Look, ago, fold, painted, span, warning};
+use super::{Colour, Look, fold, painted, warning};
 
 /// Everything about one connection.
 #[must_use]
@@ -124,7 +124,7 @@ fn ike(text: &mut String, connection: &ConnectionStatus) {
             ike.spi_r
         );
         if let Some(rtt) = connection.peer.rtt_seconds {
-            let _ = writeln!(text, "  rtt:       {}", words::round_trip(span(rtt)));
+            let _ = writeln!(text, "  rtt:       {}", words::round_trip(words::span(rtt)));
         }
         if !ike.extensions.is_empty() {
             let _ = writeln!(text, "  agreed on: {}", ike.extensions.join(", "));
@@ -158,11 +158,11 @@ fn certificates(text: &mut String, connection: &ConnectionStatus) {
 
 /// ` (probe ok 3s ago, 18 ms)`, if it was ever asked.
 fn probed(endpoint: &EndpointStatus) -> String {
-    let ago = endpoint.last_answer_seconds.map(|seconds| words::duration(span(seconds)));
+    let ago = endpoint.last_answer_seconds.map(|seconds| words::duration(words::span(seconds)));
     match (endpoint.probe.as_deref(), ago, endpoint.rtt_seconds) {
         (None, _, _) => String::new(),
         (Some("ok"), Some(ago), Some(rtt)) => {
-            format!(" (probe ok {ago} ago, {})", words::round_trip(span(rtt)))
+            format!(" (probe ok {ago} ago, {})", words::round_trip(words::span(rtt)))
         }
         (Some(word), Some(ago), _) => format!(" (probe {word}, last answer {ago} ago)"),
         (Some(word), None, _) => format!(" (probe {word}, no answer yet)"),
@@ -205,8 +205,8 @@ fn child(text: &mut String, child: &ChildStatus) {
         child.rx_packets,
         words::octets(child.tx_bytes),
         child.tx_packets,
-        ago(child.last_rx_seconds),
-        ago(child.last_tx_seconds),
+        words::ago(child.last_rx_seconds),
+        words::ago(child.last_tx_seconds),
     );
     if dropped > 0 {
         let each: Vec<String> = child.drops.iter().map(|(word, n)| format!("{word} {n}")).collect();

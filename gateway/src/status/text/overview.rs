@@ -17,7 +17,7 @@ use ipnet::IpNet;
 
 use super::super::words;
 use super::super::{ConnectionStatus, Drops, PeerStatus, Reason, Refusal, Snapshot, State};
-use super::{Look, fold, painted, span, warning, width};
+use super::{Look, fold, painted, warning, width};
 
 /// The table of all connections.
 #[must_use]
@@ -253,7 +253,7 @@ fn cell(connection: &ConnectionStatus, column: Column, detail: Detail) -> String
         Since => words::seconds(connection.since_seconds),
         LastRx => {
             let latest = children.iter().filter_map(|child| child.last_rx_seconds);
-            let latest = latest.reduce(f64::min).map(span);
+            let latest = latest.reduce(f64::min).map(words::span);
             latest.map_or_else(|| "-".to_owned(), words::duration)
         }
         Rx => rate(children.iter().map(|child| child.rx_bytes_per_second).sum()),

@@ -1,5 +1,7 @@
 //! What people see, letter by letter.
 
+use std::time::Duration;
+
 use super::super::tests::sample;
 use super::super::*;
 use super::*;

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::tables::event_table;
-use super::{Here, Part, Scene, ago, button, head, moment, part, pill, shell, top, warning, why};
+use super::{Here, Part, Scene, button, head, moment, part, pill, shell, top, warning, why};
 use crate::log::Record;
 use crate::status::{
     CertificateStatus, ChildStatus, ConnectionStatus, EndpointStatus, PairStatus, SaStatus, words,
@@ -199,7 +199,7 @@ fn child_row(child: &ChildStatus) -> Markup {
             td { (both(&child.local, &child.remote)) }
             td { (words::octets(child.rx_bytes)) small { (child.rx_packets) " packets" } }
             td { (words::octets(child.tx_bytes)) small { (child.tx_packets) " packets" } }
-            td { (ago(child.last_rx_seconds)) }
+            td { (words::ago(child.last_rx_seconds)) }
             (sa(child.sa.as_ref()))
         }
         @if let Some(reason) = &child.reason { tr .more { td colspan="8" { (why(reason)) } } }
@@ -251,7 +251,7 @@ fn peer(scene: Scene<'_>, connection: &ConnectionStatus) -> Markup {
                     dt { "Path" } dd { code { (peer.local.as_deref().unwrap_or("-")) } " ⇄ " code { (active) } }
                     dt { "NAT" } dd { (nat) }
                 }
-                @if let Some(rtt) = peer.rtt_seconds { dt { "Round trip" } dd { (words::round_trip(super::span(rtt))) } }
+                @if let Some(rtt) = peer.rtt_seconds { dt { "Round trip" } dd { (words::round_trip(words::span(rtt))) } }
                 @if let Some(to) = &peer.redirected_to { dt { "Redirected to" } dd { (to) } }
                 dt { "Largest packet" }
                 dd {
@@ -288,7 +288,7 @@ fn endpoint(_: Scene<'_>, _: &ConnectionStatus, endpoint: &EndpointStatus) -> Ma
             @match endpoint.probe.as_deref() {
                 Some("ok") => {
                     " answers"
-                    @if let Some(rtt) = endpoint.rtt_seconds { ", " (words::round_trip(super::span(rtt))) }
+                    @if let Some(rtt) = endpoint.rtt_seconds { ", " (words::round_trip(words::span(rtt))) }
                 }
                 Some(_) => { " " span .bad { "no answer" } }
                 None => {}

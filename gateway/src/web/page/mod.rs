@@ -15,8 +15,6 @@ mod detail;
 mod overview;
 mod tables;
 
-use std::time::Duration;
-
 use maud::{DOCTYPE, Markup, html};
 
 use super::history::{Flow, POINTS, line};
@@ -191,14 +189,6 @@ fn upper(sentence: &str) -> String {
     let mut rest = sentence.chars();
     rest.next()
         .map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + rest.as_str())
-}
-
-fn span(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
-}
-
-fn ago(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "never".to_owned(), |s| format!("{} ago", words::duration(span(s))))
 }
 
 /// The small picture of ten minutes in one direction.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use maud::{Markup, html};
 
 use super::{
-    Here, Part, Scene, ago, button, head, is_standby, part, pill, shell, spark, top, warning, why,
+    Here, Part, Scene, button, head, is_standby, part, pill, shell, spark, top, warning, why,
 };
 use crate::status::{ConnectionStatus, Refusal, Snapshot, State, words};
 use crate::web::history::History;
@@ -173,7 +173,7 @@ fn row(scene: Scene<'_>, connection: &ConnectionStatus, history: &History) -> Ma
                 }
                 td data-label="Peer" { (peer(connection)) }
                 td data-label="Networks" { (networks(connection)) }
-                td .last data-label="Last packet" { (ago(silent.reduce(f64::min))) }
+                td .last data-label="Last packet" { (words::ago(silent.reduce(f64::min))) }
                 td .flow.received data-label="Received" {
                     span .rate { (words::rate(flow.now[0])) }
                     (spark(&flow.received, scale, "received"))
@@ -221,7 +221,7 @@ fn peer(connection: &ConnectionStatus) -> Markup {
             @if is_standby(&connection.warnings) { span { "standby" } }
             @if peer.nat { span { "NAT" } }
             @if let Some(to) = &peer.redirected_to { span { "redirected to " (to) } }
-            @if let Some(rtt) = peer.rtt_seconds { span { (words::round_trip(super::span(rtt))) } }
+            @if let Some(rtt) = peer.rtt_seconds { span { (words::round_trip(words::span(rtt))) } }
         }
     }
 }
