@@ -434,7 +434,8 @@ pub enum Childless {
 /// Dead peer detection (RFC 7296 §2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dpd {
-    /// After this long without an authenticated message or packet from the peer, ask whether it lives.
+    /// After this long without an authenticated message or packet from the peer, ask whether it lives. Less than half a second
+    /// counts as half a second.
     pub interval: Duration,
     /// After this long without one it is dead. Larger than `interval`; if not, half a second larger is meant.
     pub timeout: Duration,
@@ -532,7 +533,7 @@ pub enum DpdAction {
 #[non_exhaustive]
 pub struct Lifetime {
     /// Age at which it is replaced at the latest; the true moment is up to 10 % earlier, at random. More than a century
-    /// counts as a century.
+    /// counts as a century, less than 5 s as 5 s.
     pub time: Duration,
     /// Octets (children only), summed over both directions. Replaced between 80 and 90 % of it, at random.
     pub octets: Option<u64>,

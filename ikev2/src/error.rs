@@ -1,6 +1,6 @@
 //! Why something was dropped, refused or closed. Three families that never mix:
 //!
-//! - [`DropReason`]: noise from the network. Counted, never an error, changes nothing.
+//! - [`DropReason`]: noise from the network. To be counted, never an error; no SA changes by it.
 //! - [`CloseReason`]: why an SA or an attempt at one ended. Carries what an operator needs to know.
 //! - [`Unknown`]: the caller named something that does not exist.
 

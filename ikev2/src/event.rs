@@ -106,7 +106,8 @@ pub struct Deadline {
 pub enum Disposition {
     /// It belonged to an SA, or began one.
     Accepted,
-    /// It was noise; nothing changed but a counter.
+    /// It was noise, or a repeat; no SA changed. There may be something to transmit all the same (a cookie, the answer to a
+    /// repeat, a refusal), so drain as after any other. Counting is the caller's.
     Dropped(DropReason),
 }
 
@@ -355,7 +356,8 @@ impl Limits {
 
 /// Keying material of one ESP SA (RFC 7296 §2.17).
 pub struct ChildKeys {
-    /// Cipher key; for AES-GCM followed by the 4-octet salt (RFC 4106 §8.1).
+    /// Cipher key, followed by the salt where the cipher has one: 4 octets with AES-GCM (RFC 4106 §8.1), AES-GMAC (RFC 4543 §5.4),
+    /// ChaCha20-Poly1305 (RFC 7634 §2) and AES-CTR (RFC 3686 §5.1), 3 with AES-CCM (RFC 4309 §7.1).
     pub encr: Zeroizing<Vec<u8>>,
     /// Integrity key; empty for AEAD ciphers.
     pub integ: Zeroizing<Vec<u8>>,

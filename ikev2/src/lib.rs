@@ -7,13 +7,14 @@
 //! ```
 //!
 //! The crate opens no socket, reads no clock and spawns nothing. Time (`now`) and randomness (a seed) are arguments,
-//! so the same inputs give the same bytes. No input makes it panic; what is not authentic changes nothing but a counter.
+//! so the same inputs give the same bytes. No input makes it panic; what is not authentic changes no SA that is up.
 //!
 //! # The drain contract
 //!
 //! After every `handle_*` call or command, call [`Endpoint::poll_event`] until it returns `None`, then
 //! [`Endpoint::poll_transmit`] until `None`, then read [`Endpoint::poll_timeout`]. Events come before transmits because
-//! a responder must be able to receive on a new SA before its answer leaves (RFC 7296 §2.8). `now` never goes back.
+//! a responder must be able to receive on a new SA before its answer leaves (RFC 7296 §2.8). Drain after a datagram that was
+//! [dropped](Disposition::Dropped), too: a cookie or a repeated answer may wait to be sent. `now` never goes back.
 //!
 //! # Two endpoints in a dozen lines
 //!
@@ -63,6 +64,8 @@
 //!
 //! - **Datagrams.** On the NAT port (4500) it adds and removes the four zero octets of the non-ESP marker (RFC 3948 §2.2) and
 //!   hands ESP to its data plane. [`Transmit::path`] names both ends; the local address matters on a host with several.
+//! - **NAT.** While [`IkeSaInfo::nat_local`] is true it sends an octet 0xff from the NAT port to the peer every 20 s, so that the
+//!   NAT keeps its mapping (RFC 3948 §2.3, §4).
 //! - **SAs.** [`Event::ChildUp`] and [`Event::ChildDown`] install and remove ESP SAs; [`SendWhen`] says when the outbound half
 //!   may be used; [`Event::PeerMoved`] takes children elsewhere.
 //! - **Usage.** [`Endpoint::report_usage`] drives lifetimes in octets and packets, and liveness; [`Endpoint::heard_from`]
@@ -70,13 +73,14 @@
 //! - **Certificates.** [`pki`] takes DER and reads no file; [`Endpoint::set_wall_clock`] says what time of day it is, which
 //!   nothing but their validity depends on. [`IkeSaInfo`] has the certificate that a peer showed.
 //! - **Operators.** [`Event::PeerDown`], [`Event::Refused`] and [`Event::ChildFailed`] carry a [`CloseReason`], with what
-//!   was offered and what would have been accepted; [`DropReason`]s are counted.
+//!   was offered and what would have been accepted; it counts the [`DropReason`]s.
 //!
 //! # Versions
 //!
 //! What will grow is `#[non_exhaustive]`: configurations are made by their constructors and changed field by field, events and
-//! drop reasons are matched with a wildcard. [`CloseReason`] alone is exhaustive: whoever explains these to people has to
-//! explain each, so a new one is a new major version.
+//! drop reasons are matched with a wildcard. [`CloseReason`] is exhaustive on purpose: whoever explains these to people has to
+//! explain each, so a new one is a new major version. So are the small choices of a configuration ([`Start`], [`Encap`] and their
+//! like), and what an event brings ([`ChildSa`], [`IkeSaInfo`]) is read field by field.
 #![forbid(unsafe_code)]
 
 mod admission;
