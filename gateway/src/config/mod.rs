@@ -8,6 +8,18 @@
 //!                     └─────────┴──────────┴─────────────┴────► Report   report.rs, codes.rs
 //! ```
 //!
+//! ```text
+//!   files       load, source, document        which, where in them a thing stands, and TOML with its secrets masked
+//!   form        section, keys, foreign        a table and its keys, those that exist, and what others call them
+//!               raw, raw_connection, raw_auth value, address     the tables; text to value
+//!   meaning     validate                      names to what they name, everything compared with everything
+//!               connection, policy, monitor, relay, http, security      a table each
+//!               auth, identities, credentials who both sides are, and what proves it
+//!               secret, pem, validity         the files that this needs, and how long certificates last
+//!               overlap                       who gets a packet, and who a caller is
+//!   beside      schema, genpsk                for editors; a new key
+//! ```
+//!
 //! No stage stops at its first error, so one run shows everything that is wrong. Unknown keys are errors, planned keys
 //! that this version does not support are errors of their own kind, and no message contains a key.
 

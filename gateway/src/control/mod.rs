@@ -8,23 +8,25 @@
 //!             ── routes changed ─► upkeep            ── ICMP "too big" ─► path MTU
 //!             ── signals ─► shutdown, reload
 //!
-//!   start.rs      opens everything           connection.rs  where each connection stands
-//!   paths.rs      configuration ─► ikev2     install.rs     ikev2 ─► esp
-//!   resolver.rs   names of peers             tunnel.rs      kernel routes
-//!   commands.rs   up, down, rekey ..         server.rs      the control socket
-//!   logs.rs       events, levels of the log         one_child.rs   up, down, restart of a single child
-//!   upkeep.rs     once a second              snapshot.rs    what status shows
-//!   show.rs       what `show` shows              settings.rs     the configuration in force
-//!   host.rs       what of this host is in the way  pfs.rs        whether the two sides agree on PFS
-//!   failover.rs   the endpoints of a peer          monitors.rs     hosts behind it that have to answer
-//!   diff.rs       old and new configuration      reload.rs       reads it again
-//!   apply.rs      puts the difference in force   replace.rs      what takes time of that
-//!   memory.rs     what outlives the daemon           narrowing.rs    what the peer left of what we asked for
-//!   tally.rs      what is counted for metrics
-//!   path_mtu.rs   how large packets may be         competition.rs  who carries what several want
-//!   device.rs     the TUN device, when others lay hands on it     sending.rs  peers that cannot be sent to
-//!   sleep.rs      what was slept through         capture.rs     packets for whoever looks on
-//!   keys.rs       keys for Wireshark, if allowed
+//!   opening      start         opens everything               paths        configuration ─► ikev2
+//!                resolver      names of peers
+//!   events       events        what of ikev2's takes effect   install      ikev2 ─► esp
+//!                connection    where each stands              retiring     inbound SAs that are replaced
+//!                tunnel        kernel routes                  competition  who carries what several want
+//!                narrowing     what the peer left of a child  folding      what is said once, then rarely
+//!   commands     server        the control socket             commands     up, down, rekey ..
+//!                one_child     the same for one child         explain      the way of one packet
+//!                show          tables                         snapshot     the state of everything
+//!                settings      the configuration in force     logs         events, levels of the log
+//!                capture       packets for whoever looks on   keys         for Wireshark, if allowed
+//!   reload       reload        reads again                    diff         old and new
+//!                apply         puts it in force               replace      what takes time of that
+//!   each second  upkeep        usage, rates, keepalives       tally        what is counted for metrics
+//!                failover      the endpoints of a peer        monitors     hosts behind it that answer
+//!                path_mtu      how large packets may be       pfs          do both sides agree on PFS
+//!                certificates  those that end                 memory       what outlives the daemon
+//!   the host     host          what of it is in the way       device       others lay hands on the TUN
+//!                sending       peers that cannot be sent to   sleep        what was slept through
 //! ```
 //!
 //! The order "events before transmits" is the contract of `ikev2`: a responder must be able to receive on a new SA before

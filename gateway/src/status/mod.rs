@@ -5,6 +5,13 @@
 //!                                                                           └──► --json (programs)
 //! ```
 //!
+//! ```text
+//!   the socket       protocol, client
+//!   what it brings   show, totals, certificate, capture, diagnosis, reload    beside the snapshot, which is here
+//!   in words         text, words       tables, and how sizes, times and proposals are spelled
+//!                    reason, codes     why a connection is not up, and each code at length
+//! ```
+//!
 //! The JSON only ever grows: fields are added, never renamed or removed ("schema": [`SCHEMA`]). Times are RFC 3339 and
 //! their distances are `_seconds`; numbers are numbers.
 

@@ -10,6 +10,22 @@
 //!
 //! A protected message passes three gates: `window` (message ID), `sk::open` (integrity), then [`State::handle`]. The
 //! first two change nothing if they refuse. A handler consumes the state and returns the next one.
+//!
+//! ```text
+//!   coming up     initiate, respond, intermediate, authenticate, proof     an exchange, or what IKE_AUTH rests on, each
+//!                 early, ppk      a post-quantum pre-shared key, before IKE_AUTH or in it
+//!                 extensions      what both can do beyond RFC 7296
+//!   up            established     what it is and does with each message;  upkeep  what it does when its time has come
+//!                 inform, create_child, rekey_ike, followup       an exchange each, both roles
+//!                 reauth, redirect, mobike, nat, sync             authentication that ends, other gateways, other addresses, clusters
+//!                 runtime, reconfigure                            what the caller changes while it stands
+//!   going         closing
+//!   all the time  channel         keys, message IDs, path, the one request that is outstanding
+//!                 window, fragments, tasks, pace    message IDs, long messages, what is asked next, how much a peer may ask
+//!   children      child, draft    negotiated, and not yet complete;  slot, wanted, resources  which, which are missing, how many alike
+//!   as functions  negotiate, choice, collision      which proposal, which selectors, whose SA stays
+//!   in tests      forge           whatever a peer that has the keys may send
+//! ```
 
 mod authenticate;
 mod channel;
@@ -23,6 +39,8 @@ mod early;
 mod established;
 mod extensions;
 mod followup;
+#[cfg(any(test, feature = "fuzz"))]
+mod forge;
 mod fragments;
 mod inform;
 mod initiate;
@@ -49,8 +67,6 @@ mod window;
 
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(any(test, feature = "fuzz"))]
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::authenticate::AuthSent;
@@ -63,19 +79,13 @@ use self::respond::AuthAwaited;
 use self::tasks::Task;
 use self::window::Ticket;
 use crate::crypto::sk::Authentic;
-#[cfg(any(test, feature = "fuzz"))]
-use crate::crypto::sk::Fragment;
 use crate::endpoint::exposed::ExposedKeys;
 use crate::error::{CloseReason, DropReason, Unknown};
 use crate::event::{ChildId, ChildUsage, Deadline, Disposition, IkeSaInfo, Path, PeerId};
 use crate::registry::ExchangeType;
-#[cfg(any(test, feature = "fuzz"))]
-use crate::registry::PayloadType;
 use crate::shared::Cx;
 use crate::wire::header::{Header, IkeSpi, MessageId};
 use crate::wire::message::Body;
-#[cfg(any(test, feature = "fuzz"))]
-use crate::wire::message::Chain;
 
 pub(crate) use self::respond::{Declined, InitRequest, respond_to_init};
 
@@ -480,59 +490,6 @@ impl IkeSa {
         if let Ok(state) = self.established() {
             state.expire_child(child, cx);
         }
-    }
-
-    /// Any message at all, sealed with our keys: what a peer that has them may send.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn forge(
-        &mut self,
-        exchange: ExchangeType,
-        id: MessageId,
-        response: bool,
-        chain: &Chain,
-        cx: &mut Cx<'_>,
-    ) -> Arc<[u8]> {
-        let channel = self.state.channel().expect("an SA that has keys");
-        channel.seal(exchange, id, response, chain, cx)
-    }
-
-    /// A fragment of any message at all.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn forge_fragment(
-        &mut self,
-        what: (ExchangeType, MessageId, bool),
-        fragment: Fragment,
-        first: PayloadType,
-        piece: &[u8],
-        cx: &mut Cx<'_>,
-    ) -> Vec<u8> {
-        let channel = self.state.channel().expect("an SA that has keys");
-        channel.seal_fragment(what, fragment, first, piece, cx)
-    }
-
-    /// Whether it has keys to protect messages with.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn has_keys(&mut self) -> bool {
-        self.state.channel().is_some()
-    }
-
-    /// Opens a message to us without taking it, if it is one.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn glance<'m>(&mut self, datagram: &'m mut [u8]) -> Option<Authentic<'m>> {
-        self.state.channel()?.peek(datagram).ok()
-    }
-
-    /// Octets of incomplete messages that it holds.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn held(&mut self) -> usize {
-        self.state.channel().map_or(0, |channel| channel.fragments.held())
-    }
-
-    /// Opens a message to us without taking it.
-    #[cfg(test)]
-    pub(crate) fn peek<'m>(&mut self, datagram: &'m mut [u8]) -> Authentic<'m> {
-        let channel = self.state.channel().expect("an SA that has keys");
-        channel.peek(datagram).expect("an authentic message")
     }
 
     fn established(&mut self) -> Result<&mut Established, Unknown> {
