@@ -67,18 +67,9 @@ pub(crate) fn step() -> Result<(Counts, String)> {
 
 /// The problems of a checkout, and a sentence about it.
 fn check(root: &Path, write: bool) -> Result<(Vec<String>, String)> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(root)? {
-        let path = entry?.path();
-        // Crates, not what cargo and git keep.
-        if path.join("Cargo.toml").exists() {
-            sources(&path, &mut files)?;
-        }
-    }
-    files.sort();
     let mut all: BTreeMap<String, Vec<Place>> = BTreeMap::new();
     let mut problems = Vec::new();
-    for file in files {
+    for file in sources(root)? {
         let text = std::fs::read_to_string(&file)?;
         let name = file.strip_prefix(root)?.display().to_string();
         let places = places(&text);
@@ -98,12 +89,26 @@ fn check(root: &Path, write: bool) -> Result<(Vec<String>, String)> {
     Ok((problems, format!("{count} places with unsafe in {} files", all.len())))
 }
 
-fn sources(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+/// Every source file of every crate, in order.
+pub(crate) fn sources(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let path = entry?.path();
+        // Crates, not what cargo and git keep.
+        if path.join("Cargo.toml").exists() {
+            sources_in(&path, &mut files)?;
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn sources_in(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
             if path.file_name().is_none_or(|name| name != "target") {
-                sources(&path, files)?;
+                sources_in(&path, files)?;
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);

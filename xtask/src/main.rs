@@ -17,6 +17,7 @@ mod bench;
 mod cited;
 mod conformance;
 mod fuzz;
+mod house;
 mod interop;
 mod inventory;
 mod package;

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::peers::{self, Missing};
 use crate::step::{self, Counts, Done, Show, cargo, workspace};
-use crate::{conformance, inventory, package, robust};
+use crate::{conformance, house, inventory, package, robust};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -36,6 +36,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         steps.push(("conformance table", Box::new(conformance::step)));
         steps.push(("robustness page", Box::new(robust::step)));
         steps.push(("list of unsafe code", Box::new(inventory::step)));
+        steps.push(("rules of the house", Box::new(house::step)));
     }
     if !options.no_netns {
         steps.push(("peers for the namespace tests", Box::new(peers)));

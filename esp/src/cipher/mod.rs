@@ -10,7 +10,7 @@
 //!                                          by HMAC, CMAC or XCBC                                       mac.rs, xcbc.rs
 //! ```
 //!
-//! Keys are scheduled once, when the SA is made. The enums are matched once for a [`Run`] of packets.
+//! Keys are scheduled once, when the SA is made. The enums are matched once for a [`Run`] of packets (run.rs).
 //! Everything is encrypt-then-authenticate; opening verifies first.
 
 mod aead;

@@ -18,6 +18,7 @@
 //!   explain.rs   explain                    the way that a packet would take
 //!   doctor.rs    doctor                     what is wrong, lowest layer first
 //!   capture.rs   capture                    packets, as a file for Wireshark
+//!   pki.rs       pki                        certificates for a first try, and what is in others
 //!   keys.rs      keys                       what Wireshark needs to decrypt them
 //!   bundle/      bundle                     all of it in one file, for those who help
 //!   ping.rs      ping, traceroute           through a tunnel

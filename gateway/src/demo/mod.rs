@@ -6,13 +6,13 @@
 //!          ├─ namespaces              host-a ── gw-a ══ internet ══ gw-b ── host-b        topology.rs
 //!          ├─ s2s-gw demo-enter ► s2s-gw run     the real daemon, in gw-b                 gateways.rs
 //!          ├─ s2s-gw demo-enter ► s2s-gw run     the real daemon, in gw-a
-//!          ├─ pings and TCP from host-a to host-b                                         ping.rs, speed.rs
+//!          ├─ pings and TCP from host-a to host-b, commands as users type them            ping.rs, speed.rs, shell.rs
 //!          └─ eyes on the wire: what crosses the internet, and is any of it readable?     wire.rs
 //! ```
 //!
-//! The story is in `sound.rs`, what it proves in `evidence.rs`, its frame in `story.rs`, how it looks in `stage.rs`. Other stories
+//! Who starts whom, and how all end, is in `launch.rs`. The story is in `sound.rs`, what it proves in `evidence.rs`, its frame in `story.rs`, how it looks in `stage.rs` and `hexview.rs`. Other stories
 //! in the same frame: one fault and its end (`broken.rs`, `faults.rs`), a gateway that is killed (`failover.rs`), strongSwan
-//! on the other side (`swan.rs`). Beside each: the status page in a browser (`page.rs`) and what is kept (`keep.rs`). Every process
+//! on the other side (`swan.rs`). Beside each: the status page in a browser (`page.rs`) and what is kept (`keep.rs`, `capture.rs`). Every process
 //! dies with its parent, every namespace with its last process, so there is nothing to clean up but the directory.
 //!
 //! A `main` function uses it like this:

@@ -6,6 +6,7 @@
 //!   raw.rs   IP protocol 50: ESP without UDP                                 many packets a call
 //!   icmp.rs  what routers say about packets that were too big for the path
 //!   echo.rs  echoes of the command line, and what routers say about them
+//!   question.rs  one echo or TCP connection to a host that is watched
 //!   holder.rs  who has a port that we want
 //!   at_path.rs  Unix sockets that listen
 //!   stream.rs  what the status page listens on

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tracing::info!(target: "ike", event = "up", conn = %name, peer = %path.remote)
-//!     ──► record.rs ──┬── the filter takes it ──► line.rs     stderr, logfmt or JSON
+//!     ──► record.rs ──┬── the filter takes it ──► line.rs     logfmt or JSON, to stderr by outlet.rs, which never waits
 //!                     │                       └─► journal.rs  under systemd: fields of its own
 //!                     └── info or louder, always ──► ring.rs  the last few, for `s2s-gw events` and `logs`
 //!

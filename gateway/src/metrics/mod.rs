@@ -5,7 +5,7 @@
 //!                                └─► s2s-gw metrics        a file for node_exporter
 //! ```
 //!
-//! Labels are names that the operator chose, and words of fixed lists: no SPI, no address of a packet, nothing that a peer
+//! `exposition.rs` has the format, `process.rs` what the system knows of the daemon. Labels are names that the operator chose, and words of fixed lists: no SPI, no address of a packet, nothing that a peer
 //! can make up. So the number of series is known from the configuration, and none goes when a tunnel does. docs/monitoring.md
 //! lists them.
 

@@ -3,9 +3,11 @@
 //! ```text
 //!   swanctl.conf ────► settings ─► swanctl ─┐
 //!   ipsec.conf ──────► stanza ───► ipsec ───┤
-//!   VPNaaS JSON ─────► json ─────► vpnaas ──┼─► Foreign ─► mend ─► write ─► s2s-gw.toml, NAME.psk, notes
+//!   VPNaaS JSON ─────► json ─────► vpnaas ──┼─► foreign ─► mend ─► together ─► write ─► s2s-gw.toml, NAME.psk, notes
 //!   CloudStack JSON ─► json ─────► cloudstack
 //!   AWS XML ─────────► aws ─────────────────┘
+//!
+//!   beside them: proposal, algorithms by the words of others; secrets, keys by the identities that they are for
 //!
 //!   Config, connection ─► export ─► swanctl.conf | ipsec.conf | openstack vpn .. | a sheet | routes   for the other side
 //! ```

@@ -1,3 +1,5 @@
+//! Routes in namespaces of their own: added, changed, left over by a crash, taken away.
+
 use super::*;
 use crate::sys::netns::Netns;
 

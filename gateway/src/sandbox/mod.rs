@@ -7,8 +7,8 @@
 //!                                        └─► control ► confine_control  files: configuration, keys, state; not /etc
 //! ```
 //!
-//! What a thread gives up, the threads that it starts never had. `calls.rs` has the lists of system calls, `files.rs` the
-//! directories. With `sandbox = "off"` in `[gateway]` only the user changes.
+//! What a thread gives up, the threads that it starts never had. `calls.rs` has the lists of system calls, `trap.rs` what
+//! becomes of one that is on none, `files.rs` the directories. With `sandbox = "off"` in `[gateway]` only the user changes.
 
 mod calls;
 mod files;

@@ -7,6 +7,7 @@
 //!   device.rs    TUN devices, and what a link has (ioctl)
 //!   ending.rs    the end after a panic or a refused system call
 //!   handed.rs    descriptors that our starter opened
+//!   inbound.rs   what comes in clear from the other end of a tunnel stays out (nf_tables)
 //!   label.rs     control messages: addresses, traffic class, segments, losses
 //!   message.rs   sendmsg with a source address, recvmsg with the address that was asked  (IP_PKTINFO, IPV6_PKTINFO)
 //!   netlink.rs   links, addresses and routes

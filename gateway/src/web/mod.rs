@@ -10,7 +10,8 @@
 //!   api.rs       path ─► answer                                    page/     the snapshot as HTML
 //!        │                                                         stream.rs what of it changed since the last second
 //!        ▼                                                         history.rs what was carried in the last ten minutes
-//!   line.rs      Request ─► control thread ─► Response             assets/   style, script, icon
+//!   line.rs      Request ─► control thread ─► Response             hub.rs    the newest snapshot, and what of it is watched
+//!   questions.rs what forms ask of control                         assets/   style, script, icon
 //! ```
 //!
 //! Nothing here is near a packet: control is asked for one snapshot a second, however many watch, and counts as it does anyway.

@@ -5,7 +5,8 @@
 //!     │
 //!     ├── ke        our key pair + the peer's public value ──► g^ir
 //!     │    ├─ modp    groups 2, 5, 14 to 18                     │
-//!     │    └─ kem     ML-KEM                                    │
+//!     │    ├─ kem     ML-KEM                                    │
+//!     │    └─ additional   further exchanges (RFC 9370)         │
 //!     ├── prf       HMAC, AES-CMAC, prf+                        │
 //!     │    ├─ xcbc    AES-XCBC                                  │
 //!     │    └─ integ   the same, truncated                       ▼
@@ -18,7 +19,7 @@
 //!     └── auth      AUTH of a pre-shared key, or signed ◄────────┘   maker of `PeerAuthenticated`
 //!          └─ signature  RSA, ECDSA, Ed25519
 //!
-//!   natd     NAT detection hashes          rng     SPIs and nonces
+//!   natd     NAT detection hashes          rng     SPIs and nonces          timing   for benches/constant.rs
 //! ```
 //!
 //! Everything random is drawn from a generator that the caller passes in, so a seed decides every octet. That is why

@@ -1,11 +1,11 @@
 //! Keys and certificates: what the AUTH payload of RFC 7296 §2.15 is signed with, and what a peer's signature is held against.
 //!
 //! ```text
-//!   ours    Credential  = private key + chain of Certificates (leaf first), or the bare key        ─► crypto/signature.rs signs
-//!   theirs  CertificateTrust = CAs + pinned leaves + Crls + CrlPolicy,  or one PublicKey           ─► crypto/signature.rs verifies
+//!   ours    credential.rs: private key + chain of Certificates (leaf first), or the bare key           ─► crypto/signature.rs signs
+//!   theirs  trust.rs: CAs + pinned leaves + lists (crl.rs) + CrlPolicy, or one PublicKey               ─► crypto/signature.rs verifies
 //!
 //!   CERT payloads ─► chain.rs: readable, names the identity, may sign, valid now, issued by a CA of ours, not revoked
-//!                    else AuthProblem, which says what is wrong in a sentence
+//!                    else AuthProblem, which says what is wrong in a sentence (problem.rs)
 //! ```
 //!
 //! Everything comes in as DER octets: no file is read and nothing is fetched, whatever a certificate names (AIA, CRL

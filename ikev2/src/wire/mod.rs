@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   datagram ──► header::Header ──► message::Payloads ──► message::Body { sa, ke, nonce, ... }
-//!                28 octets          one per payload       proposal, identity, selector, payload
+//!                28 octets          one per payload       proposal, identity (name), selector (traffic), certificate,
+//!   octet by octet: cursor                                redirect, ppk, and payload for all others
 //!
 //!   message::Chain ──► message::message (in the clear) or the cryptography (inside SK) ──► datagram
 //! ```

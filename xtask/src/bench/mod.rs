@@ -4,7 +4,7 @@
 //!   client ───── gateway A ══ 1500 ══ gateway B ───── server          four namespaces, made anew for each measurement
 //!                    └── product ──┘
 //!
-//!   peers   us next to others and to our ceiling       peers.rs, load.rs, report.rs, table.rs, chart.rs
+//!   peers   us next to others and to our ceiling       peers.rs, load.rs (traffic, iperf), report.rs, table.rs, chart.rs
 //!   scale   one tunnel next to thousands               scale.rs ┐
 //!   flood   garbage while a TCP stream runs            flood.rs ├─► figures.rs: measured beside goal
 //!   rekey   a rekey each second under full load        rekey.rs ┤

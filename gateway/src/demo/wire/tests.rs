@@ -1,3 +1,5 @@
+//! Packets of every kind on the wire of the demo, and what the eye makes of them.
+
 use etherparse::PacketBuilder;
 
 use super::super::ping::Pinger;

@@ -1,7 +1,7 @@
 //! The configuration of the other side: everything of a connection with the sides exchanged.
 //!
 //! ```text
-//!   Config, connection ─► Mirror ─┬─► strongswan   swanctl.conf
+//!   Config, connection ─► mirror ─┬─► strongswan   swanctl.conf
 //!                                 ├─► ipsec        ipsec.conf and ipsec.secrets, in one text
 //!                                 ├─► vpnaas       openstack vpn .. commands
 //!                                 ├─► aws         aws ec2 .. commands

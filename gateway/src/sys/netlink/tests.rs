@@ -1,3 +1,5 @@
+//! Links, addresses, routes and rules, asked of a real kernel in namespaces of their own.
+
 use std::net::Ipv4Addr;
 
 use super::*;
