@@ -37,8 +37,8 @@ pub struct EndpointConfig {
     /// The most octets of a first IKE_SA_INIT request, which is kept for AUTH; a longer one is dropped. Default 8192, where
     /// proposals with every algorithm and the longest public value have less than half of it.
     pub max_init_octets: usize,
-    /// The most octets of an incomplete IKE_AUTH request in fragments that a half-open SA holds (RFC 7383 §5). Default
-    /// 16 384.
+    /// The most octets of an incomplete request in fragments that a half-open SA holds (RFC 7383 §5). Default 16 384; more than
+    /// 65 531 counts as that, the most that an Encrypted payload has (RFC 9242 §3.3.2).
     pub max_half_open_octets: usize,
     /// The same for an established SA, for a request and for a response. Default 65 536: no IKE message is longer.
     pub max_message_octets: usize,

@@ -94,7 +94,8 @@ impl Associated {
 
 fn chained(prf: Prf, sk_p: &[u8], before: &[u8], a: &Associated, p: &[u8]) -> Zeroizing<Vec<u8>> {
     let adjusted = a.adjusted(p.len());
-    let adjusted = adjusted.expect("invariant: what we send or take is shorter than 64 KiB");
+    let adjusted =
+        adjusted.expect("invariant: what we send or take fits into an Encrypted payload");
     prf.compute(sk_p, &[before, &adjusted, p])
 }
 

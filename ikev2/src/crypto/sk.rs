@@ -236,7 +236,7 @@ struct Found {
     fragment: Option<Fragment>,
 }
 
-/// `None` unless the message is as long as its header says and its last payload is SK or SKF.
+/// `None` unless the message is as long as its header says, its last payload is SK or SKF, and little stands before that.
 fn find_encrypted(message: &[u8]) -> Option<Found> {
     let mut kind = Header::parse(message).ok()?.next_payload;
     let mut reader = Reader::new("payload chain", message.get(Header::LEN..)?);
@@ -247,6 +247,10 @@ fn find_encrypted(message: &[u8]) -> Option<Found> {
         let body_len = usize::from(reader.u16().ok()?).checked_sub(GENERIC_HEADER_LEN)?;
         if kind == PayloadType::SK || kind == PayloadType::SKF {
             if body_len != reader.len() {
+                return None;
+            }
+            let clear = message.len() - reader.len() - GENERIC_HEADER_LEN - Header::LEN;
+            if clear > CLEAR_MAX {
                 return None;
             }
             let fragment = match kind {
@@ -277,6 +281,10 @@ fn padding(len: usize, block_len: usize) -> u8 {
 
 /// Next payload, critical bit, length (RFC 7296 §3.2).
 const GENERIC_HEADER_LEN: usize = 4;
+
+/// The most octets of payloads in clear before the encrypted one. No RFC puts any there; those of IKE_INTERMEDIATE are kept for AUTH
+/// (RFC 9242 §3.3.2), and a stranger may send them.
+const CLEAR_MAX: usize = 256;
 
 /// [`Header::LEN`] as the length field counts it.
 const HEADER_LEN: u32 = 28;

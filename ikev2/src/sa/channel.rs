@@ -209,7 +209,8 @@ impl Channel {
         let mut ticket = match self.window.admit(header, datagram) {
             Admit::Fresh(ticket) => ticket,
             Admit::Retransmit => {
-                if let Some(answer) = self.window.last_answer() {
+                let most = self.most_repeats(path);
+                if let Some(answer) = self.window.last_answer(most) {
                     answer.transmit(path, cx);
                 }
                 return Ok(Passed::Repeat);
@@ -268,16 +269,28 @@ impl Channel {
             return Err(DropReason::Fragment);
         }
         let len = datagram.len();
+        let (room, most) = (self.fragments.room(path, cx.shared), self.most_repeats(path));
         let protection = self.before.as_mut().unwrap_or(&mut self.protection);
         let _same_request = protection.open_fragment(datagram)?;
-        let room = self.fragments.room(path, cx.shared);
-        let Some(answer) = self.window.last_answer() else { return Err(DropReason::Fragment) };
+        let Some(answer) = self.window.last_answer(most) else { return Ok(Passed::Repeat) };
         if let Some(room) = room {
             let room = room.for_answer(Some(len)).usual();
             answer.shrink(room, protection, &mut cx.shared.rng);
         }
         answer.transmit(path, cx);
         Ok(Passed::Repeat)
+    }
+
+    /// How often an answer may be sent again on `path`. Until the peer has proved who it is anybody may be behind a half-open SA: it
+    /// has the keys, and may forge senders. So only the address that began it hears an answer again, and not for ever.
+    fn most_repeats(&self, path: Path) -> u32 {
+        if self.fragments.are_trusted() {
+            u32::MAX
+        } else if path.remote.ip() == self.path.remote.ip() {
+            REPEATS_MAX
+        } else {
+            0
+        }
     }
 
     /// Whether a request of ours waits for its answer.
@@ -541,6 +554,9 @@ fn smoothed(before: Option<Duration>, request: &Outstanding, now: Instant) -> Op
         Some(before) => Some((before * 7 + sample) / 8),
     }
 }
+
+/// Repeats of one answer to a peer that is not authenticated, as of one to IKE_SA_INIT: honest ones ask some six times.
+const REPEATS_MAX: u32 = 16;
 
 /// How long to wait after the `sent`-th repetition: 0.5 s, doubling to 4 s, 10 % either way so that peers that were cut
 /// off together do not come back in step. Four seconds at most, so that a peer that returns is found within five.

@@ -162,9 +162,19 @@ impl Fragments {
     }
 
     /// The most octets of an incomplete message that are held. Before the peer is authenticated whoever knows no more than
-    /// how to begin can make us hold this much for each half-open SA (RFC 7383 §5); long chains of certificates fit.
-    pub(super) const fn cap(&self, config: &EndpointConfig) -> usize {
-        if self.authenticated { config.max_message_octets } else { config.max_half_open_octets }
+    /// how to begin can make us hold this much for each half-open SA (RFC 7383 §5); long chains of certificates fit. Never more
+    /// then than an Encrypted payload can have, since AUTH covers its length as if the message had come whole (RFC 9242 §3.3.2).
+    pub(super) fn cap(&self, config: &EndpointConfig) -> usize {
+        if self.authenticated {
+            config.max_message_octets
+        } else {
+            config.max_half_open_octets.min(ENCRYPTED_MAX)
+        }
+    }
+
+    /// Whether the peer has proved who it is.
+    pub(super) const fn are_trusted(&self) -> bool {
+        self.authenticated
     }
 
     /// A request of ours passed only after it was cut smaller: what follows begins so (RFC 7383 §2.5.2).
@@ -376,6 +386,9 @@ impl Content {
 }
 
 const UDP_HEADER: usize = 8;
+
+/// Octets in an Encrypted payload, whose length has 16 bits and counts its own header (RFC 7296 §3.14).
+const ENCRYPTED_MAX: usize = 65_535 - 4;
 
 #[cfg(test)]
 mod tests;

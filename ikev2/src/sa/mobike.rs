@@ -16,6 +16,7 @@
 //! comes is taken.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use subtle::ConstantTimeEq;
 
@@ -371,7 +372,8 @@ impl Established {
         cx: &mut Cx<'_>,
     ) {
         let body = &message.body;
-        if let Some(cookie) = body.notify(NotifyType::COOKIE2) {
+        let cookie = body.notify(NotifyType::COOKIE2);
+        if let Some(cookie) = cookie.filter(|cookie| COOKIE2_LEN.contains(&cookie.data.len())) {
             chain.notify(NotifyType::COOKIE2, cookie.data);
         }
         if self.extensions.mobility.is_none() {
@@ -540,5 +542,8 @@ fn better_way(current: Path, ways: &[Path]) -> Option<Path> {
     let ours = ways.iter().any(|way| way.local.ip() == current.local.ip());
     ways.first().filter(|_| !ours).copied()
 }
+
+/// Octets of a COOKIE2 (RFC 4555 §4.2.5).
+const COOKIE2_LEN: RangeInclusive<usize> = 8..=64;
 
 const OTHER_COOKIE: &str = "the peer answered with another COOKIE2 than it was sent";

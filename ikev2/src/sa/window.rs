@@ -28,6 +28,8 @@ pub(super) struct Window {
 struct Answered {
     digest: Option<[u8; 32]>,
     answer: Parcel,
+    /// How often it was sent again.
+    repeats: u32,
 }
 
 /// What gate 1 says of a message.
@@ -115,15 +117,14 @@ impl Window {
 
     /// Keeps the answer to the request that `ticket` admitted.
     pub(super) fn answered(&mut self, ticket: &Ticket, answer: Parcel) {
-        self.answered = Some(Answered { digest: ticket.digest, answer });
+        self.answered = Some(Answered { digest: ticket.digest, answer, repeats: 0 });
     }
 
-    /// The answer to the last request, if it is still known.
-    pub(super) const fn last_answer(&mut self) -> Option<&mut Parcel> {
-        match &mut self.answered {
-            Some(last) => Some(&mut last.answer),
-            None => None,
-        }
+    /// The answer to the last request, to be sent again: if it is still known, and was not sent again `most` times.
+    pub(super) fn last_answer(&mut self, most: u32) -> Option<&mut Parcel> {
+        let last = self.answered.as_mut().filter(|last| last.repeats < most)?;
+        last.repeats += 1;
+        Some(&mut last.answer)
     }
 
     /// Takes the ID of the next request of ours. There must be none outstanding.
@@ -197,8 +198,9 @@ mod tests {
         window.commit(&ticket);
         window.answered(&ticket, Parcel::of(b"answer"));
         assert_eq!(window.admit(&header(1, false), b"request"), Admit::Retransmit);
-        let answer = window.last_answer().map(|answer| answer.datagrams().concat());
+        let answer = window.last_answer(1).map(|answer| answer.datagrams().concat());
         assert_eq!(answer.as_deref(), Some(&b"answer"[..]));
+        assert!(window.last_answer(1).is_none(), "more often than that");
     }
 
     #[test]

@@ -252,3 +252,25 @@ fn esp_goes_to_another_address_of_the_peer_only_after_the_cookie_came_from_there
         assert_eq!(moved, with_cookie);
     }
 }
+
+/// RFC 4555 §4.2.5: 8 to 64 octets. What a peer makes us repeat must not outgrow a datagram, where nothing can be cut.
+#[test]
+fn a_cookie_of_another_length_is_not_sent_back() {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut config = config(end);
+        config.fragmentation = crate::config::Fragmentation::Off;
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.drain();
+    pair.settle();
+    for (id, len, sent_back) in [(2, 7, 0), (3, 8, 1), (4, 64, 1), (5, 65, 0), (6, 65_450, 0)] {
+        let mut chain = Chain::new();
+        chain.notify(NotifyType::NAT_DETECTION_SOURCE_IP, &[]);
+        chain.notify(NotifyType::COOKIE2, &vec![7; len]);
+        let kinds = pair.ask(A, ExchangeType::INFORMATIONAL, id, &chain);
+        let back = kinds.iter().filter(|kind| **kind == NotifyType::COOKIE2).count();
+        assert_eq!(back, sent_back, "{len} octets");
+    }
+    assert_eq!(pair.ends[B].children.len(), 1);
+}

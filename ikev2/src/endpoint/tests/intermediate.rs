@@ -2,6 +2,7 @@
 //! not agreed on ends the attempt, after it a broken key exchange ends the SA.
 
 use super::*;
+use crate::crypto::sk::Fragment;
 use crate::registry::KeMethod;
 
 const HYBRID: &str = "aes256gcm16-prfsha256-curve25519-ke1_mlkem768";
@@ -131,6 +132,116 @@ fn strangers_cost_no_more_than_before() {
     assert_eq!(pair.ends[B].shared.key_exchanges, made, "a repeat is not computed again");
     let (sa, _) = pair.sa(B);
     assert_eq!(sa.held(), 0);
+}
+
+/// What stands in clear before an encrypted payload would be kept for AUTH (RFC 9242 §3.3.2), beside what fragments may hold: more
+/// than a little is dropped before its ICV is looked at.
+#[test]
+fn long_payloads_in_clear_before_a_fragment_are_not_taken() {
+    let mut pair = begun();
+    pair.wire.clear();
+    let (sa, mut cx) = pair.sa(A);
+    let what = (ExchangeType::IKE_INTERMEDIATE, MessageId(1), false);
+    let fragment = Fragment { number: 1, total: 2 };
+    let whole = sa.forge_fragment(what, fragment, PayloadType::KE, &[0], &mut cx);
+    let header = Header::parse(&whole).unwrap();
+    for (clear, reason) in [
+        (4_u16, DropReason::BadIcv),
+        (256, DropReason::BadIcv),
+        (257, DropReason::Malformed),
+        (65_000, DropReason::Malformed),
+    ] {
+        let len = header.len + u32::from(clear);
+        let mut behind = Header { next_payload: PayloadType(200), len, ..header }.emit().to_vec();
+        behind.extend_from_slice(&[header.next_payload.0, 0]);
+        behind.extend_from_slice(&clear.to_be_bytes());
+        behind.resize(Header::LEN + usize::from(clear), 7);
+        behind.extend_from_slice(&whole[Header::LEN..]);
+        assert_eq!(pair.deliver(A, &behind), Disposition::Dropped(reason), "{clear}");
+    }
+}
+
+/// The lengths that AUTH covers have 16 bits (RFC 9242 §3.3.2): whatever the configuration allows, no more is taken.
+#[test]
+fn a_request_longer_than_an_encrypted_payload_can_be_is_refused() {
+    for len in [65_531, 65_532, 65_536] {
+        let mut pair = Pair::empty();
+        let settings =
+            EndpointConfig { max_half_open_octets: 1 << 20, ..EndpointConfig::default() };
+        pair.ends[B] = Endpoint::new(settings, [2; 32]);
+        for end in [B, A] {
+            let mut config = config(end);
+            config.proposals = vec![Proposal::ike_from_keywords(HYBRID).unwrap()];
+            pair.ends[end].add_peer(pair.now, config);
+        }
+        pair.drain();
+        assert_eq!([pair.pass(), pair.pass()], [Disposition::Accepted; 2]);
+        pair.wire.clear();
+        let mut chain = ke(KeMethod::ML_KEM_768, 1184);
+        while chain.octets().len() < len {
+            let left = len - chain.octets().len();
+            let piece = if left < 2008 { left - 8 } else { 1000 };
+            chain.notify(NotifyType(40_000), &vec![7; piece]);
+        }
+        assert_eq!(chain.octets().len(), len);
+        let (first, total) = (chain.first(), 64);
+        let what = (ExchangeType::IKE_INTERMEDIATE, MessageId(1), false);
+        for (number, piece) in (1..).zip(chain.octets().chunks(len.div_ceil(64))) {
+            let (sa, mut cx) = pair.sa(A);
+            let first = if number == 1 { first } else { PayloadType::NONE };
+            let fragment = Fragment { number, total };
+            let fragment = sa.forge_fragment(what, fragment, first, piece, &mut cx);
+            pair.deliver(A, &fragment);
+        }
+        assert_eq!(refused(&pair), usize::from(len > 65_531), "{len}");
+    }
+}
+
+/// Robustness T43: whoever begins an SA has the keys of its first exchanges, and can forge senders. Only the address that began it
+/// hears an answer again, and not for ever.
+#[test]
+fn an_answer_before_authentication_is_repeated_sixteen_times_to_who_began() {
+    let mut pair = begun();
+    let request: Vec<_> = pair.wire.drain(..).map(|(_, transmit)| transmit.payload).collect();
+    for fragment in &request {
+        assert_eq!(pair.deliver(A, fragment), Disposition::Accepted);
+    }
+    pair.wire.clear();
+    let repeat = Disposition::Dropped(DropReason::Retransmit);
+    let elsewhere = Path { local: address(B), remote: "203.0.113.9:500".parse().unwrap() };
+    for _ in 0..100 {
+        let mut datagram = request[0].to_vec();
+        let disposition = pair.ends[B].handle_datagram(pair.now, elsewhere, &mut datagram);
+        assert_eq!(disposition, repeat);
+    }
+    pair.drain();
+    assert_eq!(pair.wire.len(), 0, "to somebody who asked for nothing");
+    for _ in 0..100 {
+        assert_eq!(pair.deliver(A, &request[0]), repeat);
+    }
+    assert_eq!(pair.wire.len(), 16);
+    // Cut anew, in octets that were not seen before.
+    pair.wire.clear();
+    let mut pair = begun();
+    pair.wire.clear();
+    let chain = ke(KeMethod::ML_KEM_768, 1184);
+    let cut = |pair: &mut Pair, number| {
+        let (sa, mut cx) = pair.sa(A);
+        let piece = chain.octets().chunks(600).nth(usize::from(number) - 1).unwrap();
+        let first = if number == 1 { chain.first() } else { PayloadType::NONE };
+        let what = (ExchangeType::IKE_INTERMEDIATE, MessageId(1), false);
+        sa.forge_fragment(what, Fragment { number, total: 2 }, first, piece, &mut cx)
+    };
+    for number in [1, 2] {
+        let fragment = cut(&mut pair, number);
+        pair.deliver(A, &fragment);
+    }
+    pair.wire.clear();
+    for _ in 0..100 {
+        let anew = cut(&mut pair, 1);
+        pair.deliver(A, &anew);
+    }
+    assert!(pair.wire.len() <= 16 * 4, "{}", pair.wire.len());
 }
 
 /// Both are up, and A has asked B to replace the child: B has its draft.
