@@ -148,6 +148,10 @@ impl Endpoint {
         let Ok(header) = Header::parse(payload) else {
             return Disposition::Dropped(DropReason::Malformed);
         };
+        if path.remote.port() == 0 {
+            // Whoever names no port hears no answer (RFC 768), and the attempt to send one would look like a fault of the host.
+            return Disposition::Dropped(DropReason::Malformed);
+        }
         if header.major() != 2 {
             self.on_other_version(now, &header, path);
             return Disposition::Dropped(DropReason::Version);

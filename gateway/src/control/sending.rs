@@ -29,8 +29,11 @@ impl Unsendable {
         self.note(to, plain(error), now);
     }
 
+    /// Strangers' addresses are among them, so there is an end to how many are kept.
     fn note(&mut self, to: IpAddr, why: String, now: Instant) {
-        self.0.insert(to, (why, now));
+        if self.0.len() < ADDRESSES_MAX || self.0.contains_key(&to) {
+            self.0.insert(to, (why, now));
+        }
     }
 
     /// Forgets what is over.
@@ -85,6 +88,9 @@ impl Connection {
 /// How long after the last refusal it counts: two looks.
 const MEMORY: Duration = Duration::from_secs(2);
 
+/// Addresses that are remembered at the same time.
+const ADDRESSES_MAX: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +110,19 @@ mod tests {
         assert!(unsendable.why(peer).is_some());
         unsendable.forget(at(3));
         assert_eq!(unsendable.why(peer), None);
+    }
+
+    #[test]
+    fn strangers_fill_no_memory() {
+        let (now, mut unsendable) = (clock::now(), Unsendable::default());
+        let refused = io::Error::from_raw_os_error(libc::EAGAIN);
+        for stranger in 0..10_000_u32 {
+            unsendable.refused(IpAddr::from(stranger.to_be_bytes()), &refused, now);
+        }
+        assert_eq!(unsendable.0.len(), ADDRESSES_MAX);
+        let known = IpAddr::from([0; 4]);
+        unsendable.refused(known, &refused, now + Duration::from_secs(1));
+        unsendable.forget(now + MEMORY);
+        assert_eq!(unsendable.0.len(), 1, "one that goes on being refused stays");
     }
 }

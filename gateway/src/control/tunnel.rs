@@ -40,6 +40,8 @@ pub(super) struct Tunnel {
     tried: BTreeMap<(IpNet, u32), Result<Tried, ()>>,
     /// Guards that the kernel refused.
     unguarded: BTreeSet<IpNet>,
+    /// Somebody removed a route of ours, and the kernel refused it when it was added again.
+    lacks: bool,
 }
 
 /// What may change of a route.
@@ -60,6 +62,7 @@ impl Tunnel {
             mtu,
             tried: BTreeMap::new(),
             unguarded: BTreeSet::new(),
+            lacks: false,
         }
     }
 
@@ -117,8 +120,20 @@ impl Tunnel {
 
     /// Adds again what somebody removed.
     pub(super) fn restore(&mut self) {
-        if let Err(error) = self.routes.restore() {
+        let restored = self.routes.restore();
+        self.lacks = restored.is_err();
+        if let Err(error) = restored {
             tracing::debug!(target: "gateway", event = "route-failed", %error);
+        }
+    }
+
+    /// Tries again what the kernel refused: whatever was in the way may be gone.
+    pub(super) fn complete(&mut self, connections: &[Connection], protection: LeakProtection) {
+        if !self.unguarded.is_empty() {
+            self.guard(connections, protection);
+        }
+        if self.lacks {
+            self.restore();
         }
     }
 

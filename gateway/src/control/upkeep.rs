@@ -75,7 +75,10 @@ impl Control {
 
     /// Looks at routes and addresses again. What changes while it looks is looked at later.
     pub(super) fn upkeep(&mut self, now: Instant) {
-        let _counted = self.devices.changes.drain();
+        if self.devices.changes.drain().is_some_and(|news| news.lost_ours) {
+            self.tunnel.restore();
+        }
+        self.tunnel.complete(&self.connections, self.gateway.leak_protection);
         self.upkeep_at = now + UPKEEP;
         self.upkept_at = now;
         self.reloading.look(now);

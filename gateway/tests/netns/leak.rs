@@ -33,6 +33,7 @@ pub(crate) fn list(list: &mut List) {
     list.tunnel("leak/running", both(Pair::OursToOurs), running);
     list.tunnel("leak/everything", gcm(Pair::OursToOurs), everything);
     list.tunnel("leak/inbound", both(Pair::OursToOurs), inbound);
+    list.tunnel("leak/place-taken", gcm(Pair::OursToOurs), place_taken);
 }
 
 /// Both families, since a leak of the one is easily overlooked (CVE-2020-1749).
@@ -421,6 +422,19 @@ fn set_protection(case: &Case, word: &str) -> Result<()> {
     rewrite(ours, &|text| {
         text.replacen("[gateway]\n", &format!("[gateway]\nleak_protection = {word:?}\n"), 1)
     })
+}
+
+/// Somebody else has the place of a guard: it is there as soon as that one is gone.
+fn place_taken(case: &mut Case) -> Result<()> {
+    let network = case.sites.right.subnet(Family::V4, 0);
+    let route = format!("blackhole {network} metric 4294967295");
+    case.sites.left.gateway.ip(&format!("route add {route}\n"))?;
+    case.up()?;
+    let gateway = &case.sites.left.gateway;
+    ensure!(!guards(gateway)?.contains(&network), "two in one place");
+    gateway.ip(&format!("route del {route}\n"))?;
+    wait_for("the guard", 2 * PATIENCE, || Ok(guards(gateway)?.contains(&network).then_some(())))?;
+    case.ping_all()
 }
 
 fn tell(case: &Case, args: &[&str]) -> Result<()> {

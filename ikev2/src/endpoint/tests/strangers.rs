@@ -36,6 +36,21 @@ fn a_request_that_is_longer_than_any_honest_one_is_not_kept() {
     }
 }
 
+/// RFC 768: port 0 is none, and nobody there hears an answer. None is made, so that none fails to be sent.
+#[test]
+fn who_has_no_port_is_not_answered() {
+    let mut forger = Forger::new();
+    for (port, taken) in [(0, false), (1, true)] {
+        let mut crowd = Crowd::new(EndpointConfig::default());
+        let from = SocketAddr::new(home().ip(), port);
+        let newer = Header { version: 0x30, ..Header::parse(&forger.request()).unwrap() };
+        crowd.say(from, &message(newer, &Chain::new()));
+        assert_eq!(crowd.received.is_empty(), !taken, "port {port}");
+        crowd.say(from, &forger.request());
+        assert_eq!(crowd.hub.sas.len() == 1, taken, "port {port}");
+    }
+}
+
 /// T43: a request that is repeated for ever is answered as often as an honest initiator would ask, whatever the answer weighs.
 #[test]
 fn a_repeated_request_is_not_answered_for_ever() {
