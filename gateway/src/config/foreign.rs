@@ -169,8 +169,11 @@ fn impossible(name: &str, value: &DeValue<'_>, place: &Place) -> Option<Diagnost
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::keys::CONNECTION;
     use super::*;
+    use crate::config::{Config, Surroundings};
 
     #[test]
     fn foreign_keys_are_not_ours_and_lead_to_ours() {
@@ -180,6 +183,18 @@ mod tests {
             assert!(one.ours.is_none_or(leads), "{} leads nowhere", one.name);
             let same = FOREIGN.iter().filter(|other| other.name == one.name).count();
             assert_eq!(same, 1, "{}", one.name);
+        }
+    }
+
+    #[test]
+    fn every_foreign_key_gets_its_own_help() {
+        for one in FOREIGN {
+            let text = format!("[connection.berlin]\n{} = 'x'\n", one.name);
+            let report = Config::load_text_in(Path::new("f"), &text, &Surroundings::default());
+            let found = report.unwrap_err().diagnostics;
+            let said = found.iter().find(|said| said.line_column() == Some((2, 1))).unwrap();
+            let is_refused = said.code == Code::NotEspTunnel;
+            assert!(is_refused || said.help.as_deref() == Some(one.help), "{}: {said:?}", one.name);
         }
     }
 }

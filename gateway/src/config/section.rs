@@ -155,8 +155,9 @@ impl<'t> Section<'t> {
         if !self.title.starts_with("[connection.") && !self.title.starts_with("[policy.") {
             return false;
         }
-        // A slip of the finger is likelier than a word from elsewhere.
-        if !nearest(name, keys.iter().map(|key| key.name)).is_empty() {
+        // Libreswan's `ikelifetime` in a policy is our `ike_lifetime` here, in the right place already.
+        let is_policy = self.title.starts_with("[policy.");
+        if is_policy && !nearest(name, keys.iter().map(|key| key.name)).is_empty() {
             return false;
         }
         let Some(value) = self.table.get(name) else { return false };

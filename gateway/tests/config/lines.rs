@@ -63,6 +63,8 @@ const OF_CONNECTION: &[Line] = &[
         &[("E0101", 1, &["a key of another program", "that is `local_subnets` here"])],
     ),
     Line("right = \"198.51.100.20\"", &[("E0101", 1, &["that is `peer` here"])]),
+    Line("local_ts = \"10.1.0.0/16\"", &[("E0101", 1, &["that is `local_subnets` here"])]),
+    Line("peer_cidrs = \"10.2.0.0/16\"", &[("E0101", 1, &["that is `remote_subnets` here"])]),
     Line("keyingtries = 3", &[("E0101", 1, &["always tries again"])]),
     Line("rekey_time = \"1h\"", &[("E0101", 1, &["`ike_lifetime` or `esp_lifetime` of a policy"])]),
     Line("ikelifetime = \"8h\"", &[("E0101", 1, &["`ike_lifetime` of a policy"])]),
