@@ -204,13 +204,13 @@ const OF_CONNECTION: &[Line] = &[
     Line("psk = { inline = \"hunter2\" }", &[("E0144", 18, &["too short", "s2s-gw genpsk"])]),
     Line(
         "psk = { file = \"none.psk\" }",
-        &[("E0142", 16, &["no such file", "s2s-gw genpsk > none.psk"])],
+        &[("E0142", 16, &["no such file", "s2s-gw genpsk > /", "/none.psk)"])],
     ),
     Line("psk = { file = \"conf.d\" }", &[("E0142", 16, &["not a regular file"])]),
     Line("psk = { file = \"huge.psk\" }", &[("E0142", 16, &["too large"])]),
     Line(
         "psk = { file = \"open.psk\" }",
-        &[("E0104", 16, &["mode is 0644", "impersonate", "chmod 600 open.psk"])],
+        &[("E0104", 16, &["mode is 0644", "impersonate", "chmod 600 /", "/open.psk"])],
     ),
     Line(
         "psk = { file = \"empty.psk\" }",
