@@ -3,7 +3,7 @@
 //! ```text
 //!   text ─► toml parser ─► DeTable (values with spans) ─► sections
 //!                │
-//!                ├─► E0100, E0109 for every syntax error
+//!                ├─► E0100, E0109 for every syntax error; for the first, if the file is another program's
 //!                └─► spans of inline keys ─► Source (masked)
 //! ```
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::codes::Code;
+use super::foreign;
 use super::keys::{PATHS_OF_KEYS, may_hold_secret, names_a_file};
 use super::report::Diagnostic;
 use super::section::Findings;
@@ -37,10 +38,20 @@ impl<'t> Document<'t> {
             suspect_secrets(text, &mut secrets);
         }
         let source = Arc::new(Source::new(path, text, &secrets));
+        let is_syntax = |error: &&toml::de::Error| !is_duplicate(error);
+        let remedy = || foreign::remedy(text, source.path());
+        if let Some(first) = errors.iter().find(is_syntax)
+            && let Some(remedy) = remedy()
+        {
+            // What is wrong with the rest of a file of another program tells nobody anything.
+            let place = Place { source: Arc::clone(&source), span: shown_span(text, first.span()) };
+            findings.add(syntax_error(&place, first.message()).fix(remedy));
+            return Self { table, source, readable: false };
+        }
         let mut readable = true;
         for error in &errors {
             let place = Place { source: Arc::clone(&source), span: shown_span(text, error.span()) };
-            let duplicate = error.message().contains("duplicate key");
+            let duplicate = is_duplicate(error);
             readable &= duplicate;
             findings.add(if duplicate {
                 duplicate_key(&place)
@@ -69,6 +80,10 @@ pub(crate) fn without_secrets(text: &str) -> String {
         was_masked = is_masked;
     }
     result
+}
+
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate key")
 }
 
 fn duplicate_key(place: &Place) -> Diagnostic {

@@ -21,7 +21,9 @@ use super::model::{LeakProtection, LogFormat};
 use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
-use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
+use super::section::{
+    Field, Findings, Section, WHOLE_FILE, match_word, text_of, texts_of, wrong_type,
+};
 use super::source::{At, Place};
 use super::value::{duration, size};
 
@@ -144,7 +146,7 @@ impl Raw {
     /// Adds one file. `version` and `include` belong into the main file only.
     pub(super) fn read(&mut self, document: &Document<'_>, is_main: bool, findings: &mut Findings) {
         let start = Place { source: document.source.clone(), span: 0..0 };
-        let file = Section::open(&document.table, "this file".into(), start, keys::FILE, findings);
+        let file = Section::open(&document.table, WHOLE_FILE.into(), start, keys::FILE, findings);
         read_version(&file, findings);
         if let Field::Given(patterns) = file.texts("include", findings) {
             if is_main {

@@ -94,6 +94,9 @@ impl<T> Field<T> {
     }
 }
 
+/// What messages call the table around all others.
+pub(super) const WHOLE_FILE: &str = "this file";
+
 /// One table with its keys checked.
 pub(super) struct Section<'t> {
     table: &'t DeTable<'t>,
@@ -152,9 +155,6 @@ impl<'t> Section<'t> {
         place: &Place,
         findings: &mut Findings,
     ) -> bool {
-        if !self.title.starts_with("[connection.") && !self.title.starts_with("[policy.") {
-            return false;
-        }
         // Libreswan's `ikelifetime` in a policy is our `ike_lifetime` here, in the right place already.
         let is_policy = self.title.starts_with("[policy.");
         if is_policy && !nearest(name, keys.iter().map(|key| key.name)).is_empty() {

@@ -92,3 +92,57 @@ fn a_path_from_home_has_to_be_written_out() {
     let said = said_of("psk = { credential = \"none\" }");
     has(&said, "E0142 2:22", &["LoadCredential=none:"]);
 }
+
+#[test]
+fn words_of_wireguard_lead_to_ours_wherever_they_stand() {
+    for (line, phrase) in [
+        ("PublicKey = \"x\"", "that is `peer_key`"),
+        ("PrivateKey = \"x\"", "that is `key`"),
+        ("Endpoint = \"x\"", "that is `peer`"),
+        ("AllowedIPs = \"10.2.0.0/16\"", "that is `remote_subnets`"),
+        ("Address = \"10.9.0.1/24\"", "needs no address"),
+        ("ListenPort = 51820", "`ike_port`"),
+        ("DNS = \"10.1.0.1\"", "name servers"),
+        ("Table = \"off\"", "`routes`"),
+    ] {
+        for table in ["connection.berlin", "gateway"] {
+            let all = said(&format!("[{table}]\n{line}\n"));
+            let found = all.iter().find(|(head, _)| head == "E0101 2:1").unwrap();
+            has(found, "E0101 2:1", &["a key of another program", phrase]);
+        }
+    }
+    let all = said("[Interface]\nListenPort = 51820\n[Peer]\nEndpoint = \"198.51.100.20:51820\"\n");
+    assert_eq!(all.len(), 2, "{all:#?}");
+    has(&all[0], "E0101 1:2", &["WireGuard", "[gateway]", "docs/peers/wireguard.md"]);
+    has(&all[1], "E0101 3:2", &["WireGuard", "[connection.NAME]", "docs/peers/wireguard.md"]);
+}
+
+#[test]
+fn a_file_of_another_program_is_known_by_its_lines() {
+    let ipsec = "config setup\n    charondebug=\"all\"\n\nconn berlin\n    left=%any\n    right=198.51.100.20\n";
+    has(
+        &only(ipsec),
+        "E0100 1:8",
+        &["ipsec.conf", "s2s-gw import ipsec /etc/ipsec.conf -o s2s-gw.toml"],
+    );
+    has(
+        &only("conn berlin\n  right=198.51.100.20\n  auto=start\n"),
+        "E0100 1:6",
+        &["import ipsec"],
+    );
+    let swanctl = "connections {\n  berlin {\n    remote_addrs = 198.51.100.20\n  }\n}\nsecrets {\n  ike-1 {\n    secret = hunter2\n  }\n}\n";
+    let phrase = "s2s-gw import swanctl /etc/swanctl/swanctl.conf -o s2s-gw.toml";
+    has(&only(swanctl), "E0100 1:13", &["swanctl.conf", phrase]);
+    let wireguard = "[Interface]\nPrivateKey = hunter2hunter2=\nListenPort = 51820\n\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.2.0.0/16\n";
+    let all = said(wireguard);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    has(&all[0], "E0100 2:28", &["WireGuard", "docs/peers/wireguard.md", "s2s-gw init"]);
+    // One that was given by its own name is what to import.
+    let fixture = Fixture::new();
+    fixture.write("my ipsec.conf", ipsec, 0o600);
+    let found = diagnostics(fixture.load_path(&fixture.path("my ipsec.conf")));
+    let file = format!("import ipsec '{}' -o", fixture.path("my ipsec.conf").display());
+    assert!(words(&found[0]).contains(&file), "{}", words(&found[0]));
+    // A file of ours with two mistakes has both reported.
+    assert_eq!(said("a = = 1\nb = = 2\n[connection.x]\ndpd = { interval = \"x\" }\n").len(), 4);
+}
