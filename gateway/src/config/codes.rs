@@ -51,7 +51,7 @@ crate::codes::codes! {
     BadNetwork "E0121" "not a network"
         "A network is an address and a prefix length: `10.1.0.0/16`, `2001:db8::/32`. A single host is `10.1.0.5/32` or `2001:db8::5/128`. A word without dots and colons is the name of a group in [networks].";
     PrefixLength "E0122" "impossible prefix length"
-        "IPv4 addresses have 32 bits, IPv6 addresses 128, so the prefix length after the `/` cannot be larger. Some implementations quietly use another length; this one asks.";
+        "IPv4 addresses have 32 bits, IPv6 addresses 128, so the prefix length after the `/` cannot be larger. A netmask is written as its length: `255.255.0.0` as `/16`. Some implementations quietly use another length; this one asks.";
     HostBits "E0123" "network has host bits set"
         "The address has bits beyond its prefix length: `10.1.0.5/16` may mean the network `10.1.0.0/16` or the host `10.1.0.5/32`. Both gateways have to agree exactly, so write the one that is meant.";
     UnknownNetwork "E0124" "unknown network name"

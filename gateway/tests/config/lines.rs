@@ -235,11 +235,11 @@ const OF_CONNECTION: &[Line] = &[
     ),
     Line(
         "remote_subnets = [\"10.2.0.0/160\"]",
-        &[("E0122", 19, &["prefix length 160", "0..=32", "did you mean /16?"])],
+        &[("E0122", 19, &["prefix length 160", "0 to 32", "did you mean /16?"])],
     ),
     Line(
         "remote_subnets = [\"2001:db8::/129\"]",
-        &[("E0122", 19, &["0..=128", "did you mean /12?"])],
+        &[("E0122", 19, &["0 to 128", "did you mean /12?"])],
     ),
     Line("remote_subnets = [\"10.2.0.0/+16\"]", &[("E0122", 19, &["prefix length +16"])]),
     Line("remote_subnets = [\"10.2.0.0\"]", &[("E0121", 19, &["no prefix length", "10.2.0.0/32"])]),

@@ -146,3 +146,32 @@ fn a_file_of_another_program_is_known_by_its_lines() {
     // A file of ours with two mistakes has both reported.
     assert_eq!(said("a = = 1\nb = = 2\n[connection.x]\ndpd = { interval = \"x\" }\n").len(), 4);
 }
+
+#[test]
+fn networks_of_other_notations_are_turned_into_ours() {
+    for (text, code, phrases) in [
+        ("10.2.0.0/255.255.0.0", "E0122", &["write 10.2.0.0/16"][..]),
+        ("10.2.0.0/0.0.255.255", "E0122", &["write 10.2.0.0/16"]),
+        ("10.2.0.5/255.255.255.0", "E0122", &["write 10.2.0.0/24", "10.2.0.5/32"]),
+        ("10.2.0.0/255.0.255.0", "E0122", &["is no netmask", "0 to 32"]),
+        ("10.2.0.0/160", "E0122", &["0 to 32", "did you mean /16?"]),
+        (
+            "10.2.0.0/16,10.3.0.0/16",
+            "E0121",
+            &["one network in each text", "[\"10.2.0.0/16\", \"10.3.0.0/16\"]"],
+        ),
+        ("10.2.0.0/16 10.3.0.0/16", "E0121", &["[\"10.2.0.0/16\", \"10.3.0.0/16\"]"]),
+        ("10.2.0.0/16; 10.3.0.1", "E0121", &["[\"10.2.0.0/16\", \"10.3.0.1\"]"]),
+        (" 10.2.0.0/16", "E0121", &["white space", "write \"10.2.0.0/16\""]),
+        ("10.2.0.0/16,", "E0121", &["write \"10.2.0.0/16\""]),
+    ] {
+        let said = said_of(&format!("remote_subnets = [\"{text}\"]"));
+        has(&said, &format!("{code} 2:19"), phrases);
+        assert!(!said.1.contains("..="), "{}", said.1);
+    }
+    let said = said_of("routes = [\"10.2.0.0/16 via 198.51.100.1\"]");
+    has(&said, "E0121 2:11", &["next hop", "write \"10.2.0.0/16\""]);
+    let said = said_of("routes = [\"10.2.0.0/16 dev s2s0 metric 50\"]");
+    has(&said, "E0121 2:11", &["write \"10.2.0.0/16\""]);
+    has(&said_of("remote_subnets = [\"2001:db8::/129\"]"), "E0122 2:19", &["0 to 128"]);
+}
