@@ -175,3 +175,34 @@ fn networks_of_other_notations_are_turned_into_ours() {
     has(&said, "E0121 2:11", &["write \"10.2.0.0/16\""]);
     has(&said_of("remote_subnets = [\"2001:db8::/129\"]"), "E0122 2:19", &["0 to 128"]);
 }
+
+#[test]
+fn words_of_other_programs_for_algorithms_lead_to_ours() {
+    let of = |ike: &str| {
+        let text = format!("[policy.strong]\nike = \"{ike}\"\n");
+        only(
+            &(text
+                + "[connection.berlin]\npeer = '198.51.100.20'\npolicy = 'strong'\npsk = { file = 'good.psk' }\nlocal_subnets = ['10.1.0.0/16']\nremote_subnets = ['10.2.0.0/16']\n"),
+        )
+    };
+    for (word, ours) in [
+        ("dh14", "modp2048"),
+        ("group14", "modp2048"),
+        ("GROUP19", "ecp256"),
+        ("modp14", "modp2048"),
+        ("dh_group_20", "ecp384"),
+        ("dhgroup31", "curve25519"),
+    ] {
+        let said = of(&format!("aes256-sha256-{word}"));
+        has(&said, "E0131 2:22", &[&format!("that is `{ours}` here")]);
+        assert!(!said.1.contains("algorithms: "), "{}", said.1);
+    }
+    has(&of("aes_gcm256-prfsha256-ecp256"), "E0131 2:8", &["that is `aes256gcm16` here"]);
+    has(&of("aes256-hmac_sha2_256-ecp256"), "E0131 2:15", &["that is `sha256` here"]);
+    let strict = of("aes256-sha256-modp2048!");
+    has(&strict, "E0131 2:22", &["delete `!`", "only what is listed is offered anyway"]);
+    let both = of("aes256-sha256-dh14!");
+    has(&both, "E0131 2:22", &["that is `modp2048` here", "delete `!`"]);
+    // Groups that there are not.
+    has(&of("aes256-sha256-dh99"), "E0131 2:22", &["algorithms: "]);
+}
