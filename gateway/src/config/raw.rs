@@ -8,6 +8,7 @@
 //!
 //! Every value keeps its place, because what is wrong with it may only turn out when it meets the others.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ikev2::DpdAction;
@@ -21,9 +22,7 @@ use super::model::{LeakProtection, LogFormat};
 use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
-use super::section::{
-    Field, Findings, Section, WHOLE_FILE, match_word, text_of, texts_of, wrong_type,
-};
+use super::section::{Field, Findings, Section, WHOLE_FILE, texts_of, word_of, wrong_type};
 use super::source::{At, Place};
 use super::value::{duration, size};
 
@@ -432,13 +431,22 @@ pub(super) fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<
 const DPD_MIN: Duration = Duration::from_secs(1);
 const DPD_MAX: Duration = Duration::from_hours(24);
 
+/// From what every IPv4 host takes (RFC 791 §3.1) to the longest packet, octets.
+const MTU: RangeInclusive<u64> = 576..=65535;
+
+/// What a key wants that takes a number of octets.
+pub(super) fn octets(range: &RangeInclusive<u64>) -> String {
+    format!("a number of octets without quotes, {} to {}", range.start(), range.end())
+}
+
 /// `"auto"` (None) or octets.
 pub(super) fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>> {
     section.raw("mtu").and_then(|at| {
-        if at.value.is_str() {
-            return match_word("mtu", text_of("mtu", &at, findings)?, &[("auto", None)], findings);
+        if at.value.as_integer().is_none() {
+            let wanted = format!("\"auto\" or {}", octets(&MTU));
+            return word_of("mtu", &at, &[("auto", None)], &wanted, findings);
         }
-        match section.integer("mtu", 576..=65535, findings) {
+        match section.integer("mtu", MTU, findings) {
             Field::Given(octets) => Some(octets.map(Some)),
             Field::Absent | Field::Wrong => None,
         }

@@ -128,7 +128,7 @@ const OF_CONNECTION: &[Line] = &[
         "start = \"allways\"",
         &[("E0114", 9, &["unknown start `allways`", "\"respond-only\"", "did you mean `always`?"])],
     ),
-    Line("encap = \"never\"", &[("E0114", 9, &["\"force\", \"auto\""])]),
+    Line("encap = \"never\"", &[("E0114", 9, &["\"force\" or \"auto\""])]),
     Line("selectors = \"spilt\"", &[("E0114", 13, &["did you mean `split`?"])]),
     Line("routes = \"non\"", &[("E0114", 10, &["did you mean `none`?"])]),
     Line(
@@ -376,7 +376,7 @@ const OF_FILE: &[Line] = &[
         "log = { level = \"lout\" }",
         &[("E0114", 17, &["says not what to log", "\"info,ike=debug\""])],
     ),
-    Line("log = { format = \"xml\" }", &[("E0114", 18, &["\"text\", \"json\""])]),
+    Line("log = { format = \"xml\" }", &[("E0114", 18, &["\"text\" or \"json\""])]),
     Line("log = \"info\"", &[("E0106", 7, &["[log]"])]),
     Line("security = { forbit = [\"sha1\"] }", &[("E0101", 14, &["did you mean `forbid`?"])]),
     Line(

@@ -206,3 +206,36 @@ fn words_of_other_programs_for_algorithms_lead_to_ours() {
     // Groups that there are not.
     has(&of("aes256-sha256-dh99"), "E0131 2:22", &["algorithms: "]);
 }
+
+#[test]
+fn a_value_of_the_wrong_type_is_told_everything_that_the_key_takes() {
+    let mtu = &["\"auto\"", "a number of octets without quotes, 576 to 65535"][..];
+    let mss = &["\"auto\", \"off\"", "a number of octets without quotes, 536 to 65495"][..];
+    let routes = &["\"auto\", \"none\"", "a list of networks"][..];
+    let failback = &["\"auto\", \"manual\"", "a duration such as \"10m\""][..];
+    for (line, head, phrases) in [
+        ("mtu = \"x\"", "E0114 2:7", mtu),
+        ("mtu = true", "E0106 2:7", mtu),
+        ("mss_clamp = true", "E0106 2:13", mss),
+        ("mss_clamp = \"on\"", "E0114 2:13", mss),
+        ("routes = \"none \"", "E0114 2:10", routes),
+        ("routes = \"10.2.0.0/16\"", "E0114 2:10", routes),
+        ("routes = 5", "E0106 2:10", routes),
+        ("failover = { failback = true }", "E0106 2:25", failback),
+        ("failover = { failback = \"on\" }", "E0114 2:25", failback),
+        (
+            "encap = true",
+            "E0106 2:9",
+            &["`encap` wants \"force\" or \"auto\"", "write \"force\" or \"auto\""],
+        ),
+        ("start = true", "E0106 2:9", &["one of \"always\", \"on-demand\""]),
+        ("remote_subnets = 7", "E0106 2:18", &["text in quotes or a list of texts"]),
+    ] {
+        has(&said_of(line), head, phrases);
+    }
+    has(
+        &only("[gateway]\nsandbox = false\n"),
+        "E0106 2:11",
+        &["write \"on\" or \"off\"", "this is `true` or `false`"],
+    );
+}
