@@ -79,7 +79,7 @@ crate::codes::codes! {
     DpdTimes "E0135" "timeout is not longer than interval"
         "Dead peer detection asks after `interval` of silence and gives up after `timeout` of silence. With a timeout that is not longer than the interval the peer would be declared dead before it is asked.";
     BadIdentity "E0136" "not an identity"
-        "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
+        "An identity is an address, a DNS name, a mail address, octets as in `keyid:...`, or the subject of a certificate (`C=DE, O=Example, CN=berlin`). None stands for everybody, as `%any` does elsewhere. The peer compares it octet by octet with what it has been told.";
     Forbidden "E0137" "forbidden algorithm"
         "`forbid` in [security] names an algorithm that no proposal of this gateway may have, so that nobody puts it into a policy by mistake. Take it out of the proposal. A built-in policy that has it cannot be used: list `ike` and `esp` in a policy of your own.";
     LegacyAlgorithm "E0138" "legacy algorithm"

@@ -239,3 +239,26 @@ fn a_value_of_the_wrong_type_is_told_everything_that_the_key_takes() {
         &["write \"on\" or \"off\"", "this is `true` or `false`"],
     );
 }
+
+#[test]
+fn the_identity_of_everybody_is_none() {
+    for any in ["%any", "*", "%any6"] {
+        let said = said_of(&format!("peer_id = \"{any}\""));
+        has(&said, "E0136 2:11", &["one identity", "the one that it sends", "s2s-gw status"]);
+        assert!(!said.1.contains("keyid:"), "{}", said.1);
+        let said = said_of(&format!("local_id = \"{any}\""));
+        has(&said, "E0136 2:12", &["one identity", "the one that the peer expects"]);
+    }
+    has(&said_of("peer_id = \"two words\""), "E0136 2:11", &["the subject of a certificate"]);
+    assert_eq!(said_of_none("peer_id = \"*.example.com\""), 0);
+    assert_eq!(said_of_none("peer_id = \"C=DE, O=Example, CN=berlin\""), 0);
+}
+
+/// How much is reported of one line in a good connection.
+fn said_of_none(line: &str) -> usize {
+    said(&format!(
+        "[connection.berlin]\n{line}\npeer = '198.51.100.20'\npsk = {{ file = 'good.psk' }}\n\
+         local_subnets = ['10.1.0.0/16']\nremote_subnets = ['10.2.0.0/16']\n"
+    ))
+    .len()
+}
