@@ -17,7 +17,7 @@ crate::codes::codes! {
     UnknownKey "E0101" "unknown key"
         "No key of this name exists in this table. An unknown key is always an error, because a setting that is silently ignored is a setting that somebody believes in. Most are misspelled, and the nearest known name is offered; some stand in the wrong table.";
     FileUnreadable "E0102" "configuration file cannot be read"
-        "The operating system refused to give the file, it is no regular file, it is not text in UTF-8, or it is larger than 4 MiB. Relative paths in `include` start at the directory of the file that includes.";
+        "The operating system refused to give the file, it is no regular file, it is not text in UTF-8, or it is larger than 4 MiB. If there is none yet, `s2s-gw init` makes one from five answers. Commands look for /etc/s2s-gw/s2s-gw.toml; `-c FILE` names another one, and `s2s-gw check FILE` does. Relative paths in `include` start at the directory of the file that includes.";
     NotSupported "E0103" "not supported yet"
         "The key is part of the design of this file, but this version cannot do what it asks for. It is refused rather than ignored: a rule that looks as if it were in force is worse than none. Take it out, or use a version that knows it.";
     FileMode "E0104" "secret is readable by others"

@@ -262,3 +262,17 @@ fn said_of_none(line: &str) -> usize {
     ))
     .len()
 }
+
+#[test]
+fn who_has_no_file_yet_is_told_how_to_make_one() {
+    let fixture = Fixture::new();
+    let of = |name: &str| {
+        let found = diagnostics(fixture.load_path(&fixture.path(name)));
+        (head(&found[0]), words(&found[0]))
+    };
+    has(&of("none.toml"), "E0102 -", &["no such file", "`s2s-gw init`", "with -c"]);
+    // What is there and cannot be read is not to be made anew.
+    let directory = of("root");
+    has(&directory, "E0102 -", &["is a directory"]);
+    assert!(!directory.1.contains("s2s-gw init"), "{}", directory.1);
+}
