@@ -22,6 +22,9 @@ pub(super) struct Check {
     /// The configuration file, or `-`
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
     file: PathBuf,
+    /// The same, as other commands take it
+    #[arg(short, long, value_name = "FILE", hide = true, conflicts_with = "file")]
+    config: Option<PathBuf>,
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
@@ -32,7 +35,8 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Outcome {
-        let loaded = self.load()?;
+        let file = self.config.as_deref().unwrap_or(&self.file);
+        let loaded = load(file)?;
         let colour = has_colour(&io::stderr());
         let is_good = loaded.as_ref().is_ok_and(|c| !self.strict || c.warnings.is_empty());
         let printed = match &loaded {
@@ -40,7 +44,7 @@ impl Check {
             Err(report) if self.json => print(&format!("{}\n", report.to_json())),
             Ok(config) => {
                 say(&config.render_warnings(colour));
-                if is_good { print(&summary(&self.file, config)) } else { DONE }
+                if is_good { print(&summary(file, config)) } else { DONE }
             }
             Err(report) => {
                 say(&report.render(colour));
@@ -49,16 +53,16 @@ impl Check {
         };
         if is_good { printed } else { printed.and(Err(Failure::silent(Code::Usage))) }
     }
+}
 
-    fn load(&self) -> Result<Result<Config, Report>, Failure> {
-        if self.file != Path::new("-") {
-            return Ok(Config::load(&self.file));
-        }
-        let mut text = Zeroizing::new(String::new());
-        let read = io::stdin().lock().take(STDIN_MAX).read_to_string(&mut text);
-        read.map_err(|error| Failure::new(Code::Failed, format!("cannot read stdin: {error}")))?;
-        Ok(Config::load_text(Path::new("-"), &text))
+fn load(file: &Path) -> Result<Result<Config, Report>, Failure> {
+    if file != Path::new("-") {
+        return Ok(Config::load(file));
     }
+    let mut text = Zeroizing::new(String::new());
+    let read = io::stdin().lock().take(STDIN_MAX).read_to_string(&mut text);
+    read.map_err(|error| Failure::new(Code::Failed, format!("cannot read stdin: {error}")))?;
+    Ok(Config::load_text(Path::new("-"), &text))
 }
 
 /// As long as a configuration file may be, octets.

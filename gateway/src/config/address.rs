@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   10.1.0.0/16              network            10.1.0.5/16   E0123, 10.1.0.0/16 or 10.1.0.5/32
-//!   198.51.100.20[:4500]     endpoint           10.1.0.0/160  E0122, 0..=32
+//!   198.51.100.20[:4500]     endpoint           10.1.0.0/160  E0122, 0 to 32; a netmask: its length
 //!   [2001:db8::10]:4500      endpoint           10.1.0.0      E0121, prefix length missing
 //!   ber-a.example.com:4500   endpoint           300.1.1.1     E0128, not a name either
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::codes::Code;
 use super::model::{Host, HostName};
@@ -29,6 +29,9 @@ pub(super) fn network(at: &At<String>, findings: &mut Findings) -> Option<At<IpN
 }
 
 fn parse_network(text: &str, place: &Place) -> Result<IpNet, Box<Diagnostic>> {
+    if let Some(diagnostic) = not_alone(text, place) {
+        return Err(Box::new(diagnostic));
+    }
     let (address_text, prefix_text) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
@@ -50,6 +53,9 @@ fn parse_network(text: &str, place: &Place) -> Result<IpNet, Box<Diagnostic>> {
                 ));
         return Err(Box::new(diagnostic));
     };
+    if let (IpAddr::V4(address), Ok(mask)) = (address, prefix_text.parse::<Ipv4Addr>()) {
+        return Err(Box::new(netmask(address, mask, place)));
+    }
     let prefix = prefix_of(address, prefix_text, place)?;
     let network =
         IpNet::new(address, prefix).map_err(|_| prefix_error(address, prefix_text, place))?;
@@ -57,6 +63,63 @@ fn parse_network(text: &str, place: &Place) -> Result<IpNet, Box<Diagnostic>> {
         return Err(Box::new(host_bits(network, place)));
     }
     Ok(network)
+}
+
+/// E0121 if there is more than one network in the text, or more than a network.
+fn not_alone(text: &str, place: &Place) -> Option<Diagnostic> {
+    let between = |c: char| c.is_whitespace() || matches!(c, ',' | ';');
+    if !text.contains(between) {
+        return None;
+    }
+    let words: Vec<_> = text.split(between).filter(|word| !word.is_empty()).collect();
+    let is_network = |word: &str| {
+        word.split('/').next().is_some_and(|address| address.parse::<IpAddr>().is_ok())
+    };
+    let said = |label: &str, fix: String| {
+        Diagnostic::at(Code::BadNetwork, place, format!("`{text}` is not a network"))
+            .label(label)
+            .fix(fix)
+    };
+    match words.as_slice() {
+        &[network] => {
+            Some(said("white space or a comma beside the network", format!("write \"{network}\"")))
+        }
+        all if text.contains([',', ';']) || all.iter().all(|word| is_network(word)) => {
+            let list: Vec<_> = all.iter().map(|word| format!("\"{word}\"")).collect();
+            Some(said("one network in each text", format!("write [{}]", list.join(", "))))
+        }
+        &[network, word, ..] if is_network(network) => {
+            let label = match word {
+                "via" => "a tunnel has no next hop",
+                _ => "only the network stands here",
+            };
+            Some(said(label, format!("write \"{network}\"")))
+        }
+        _ => None,
+    }
+}
+
+/// E0122 with the prefix length that a netmask stands for, or the mask of access lists (`0.0.255.255`).
+fn netmask(address: Ipv4Addr, mask: Ipv4Addr, place: &Place) -> Diagnostic {
+    let said = |message: String| Diagnostic::at(Code::PrefixLength, place, message);
+    let bits = [u32::from(mask), !u32::from(mask)];
+    let bits = bits.into_iter().find(|bits| bits.leading_ones() == bits.count_ones());
+    let prefix = bits.and_then(|bits| u8::try_from(bits.leading_ones()).ok());
+    let network = prefix.and_then(|prefix| Ipv4Net::new(address, prefix).ok());
+    let Some(network) = network else {
+        return said(format!("`{mask}` is no netmask"))
+            .label("its ones are not all on one side")
+            .fix("write a prefix length of 0 to 32");
+    };
+    let meant = network.trunc();
+    let fix = if meant.addr() == address {
+        format!("write {meant}")
+    } else {
+        format!("write {meant}, or {address}/32 for this one host")
+    };
+    said(format!("`{mask}` is a netmask"))
+        .label("networks are written with a prefix length here")
+        .fix(fix)
 }
 
 fn prefix_of(address: IpAddr, text: &str, place: &Place) -> Result<u8, Box<Diagnostic>> {
@@ -67,9 +130,9 @@ fn prefix_of(address: IpAddr, text: &str, place: &Place) -> Result<u8, Box<Diagn
 
 fn prefix_error(address: IpAddr, text: &str, place: &Place) -> Box<Diagnostic> {
     let (family, bits) = if address.is_ipv4() { ("IPv4", 32) } else { ("IPv6", 128) };
-    // A digit too many is the usual slip: 160 for 16, 644 for 64.
+    // A digit too many is the usual slip: 160 for 16, 644 for 64; few mean a network as large as /3.
     let shorter = text.get(..text.len().saturating_sub(1)).unwrap_or("");
-    let meant = shorter.parse::<u8>().ok().filter(|&prefix| prefix > 0 && prefix <= bits);
+    let meant = shorter.parse::<u8>().ok().filter(|&prefix| prefix >= 8 && prefix <= bits);
     Box::new(
         Diagnostic::at(
             Code::PrefixLength,
@@ -77,7 +140,7 @@ fn prefix_error(address: IpAddr, text: &str, place: &Place) -> Box<Diagnostic> {
             format!("prefix length {text} is impossible for {family}"),
         )
         .label(format!("{family} addresses have {bits} bits"))
-        .fix(format!("write a prefix length of 0..={bits}"))
+        .fix(format!("write a prefix length of 0 to {bits}"))
         .help(meant.map(|prefix| format!("did you mean /{prefix}?"))),
     )
 }

@@ -17,7 +17,7 @@ crate::codes::codes! {
     UnknownKey "E0101" "unknown key"
         "No key of this name exists in this table. An unknown key is always an error, because a setting that is silently ignored is a setting that somebody believes in. Most are misspelled, and the nearest known name is offered; some stand in the wrong table.";
     FileUnreadable "E0102" "configuration file cannot be read"
-        "The operating system refused to give the file, it is no regular file, it is not text in UTF-8, or it is larger than 4 MiB. Relative paths in `include` start at the directory of the file that includes.";
+        "The operating system refused to give the file, it is no regular file, it is not text in UTF-8, or it is larger than 4 MiB. If there is none yet, `s2s-gw init` makes one from five answers. Commands look for /etc/s2s-gw/s2s-gw.toml; `-c FILE` names another one, and `s2s-gw check FILE` does. Relative paths in `include` start at the directory of the file that includes.";
     NotSupported "E0103" "not supported yet"
         "The key is part of the design of this file, but this version cannot do what it asks for. It is refused rather than ignored: a rule that looks as if it were in force is worse than none. Take it out, or use a version that knows it.";
     FileMode "E0104" "secret is readable by others"
@@ -51,7 +51,7 @@ crate::codes::codes! {
     BadNetwork "E0121" "not a network"
         "A network is an address and a prefix length: `10.1.0.0/16`, `2001:db8::/32`. A single host is `10.1.0.5/32` or `2001:db8::5/128`. A word without dots and colons is the name of a group in [networks].";
     PrefixLength "E0122" "impossible prefix length"
-        "IPv4 addresses have 32 bits, IPv6 addresses 128, so the prefix length after the `/` cannot be larger. Some implementations quietly use another length; this one asks.";
+        "IPv4 addresses have 32 bits, IPv6 addresses 128, so the prefix length after the `/` cannot be larger. A netmask is written as its length: `255.255.0.0` as `/16`. Some implementations quietly use another length; this one asks.";
     HostBits "E0123" "network has host bits set"
         "The address has bits beyond its prefix length: `10.1.0.5/16` may mean the network `10.1.0.0/16` or the host `10.1.0.5/32`. Both gateways have to agree exactly, so write the one that is meant.";
     UnknownNetwork "E0124" "unknown network name"
@@ -79,7 +79,7 @@ crate::codes::codes! {
     DpdTimes "E0135" "timeout is not longer than interval"
         "Dead peer detection asks after `interval` of silence and gives up after `timeout` of silence. With a timeout that is not longer than the interval the peer would be declared dead before it is asked.";
     BadIdentity "E0136" "not an identity"
-        "An identity is an address, a DNS name, a mail address, or octets as in `keyid:...`. The peer compares it octet by octet with what it has been told.";
+        "An identity is an address, a DNS name, a mail address, octets as in `keyid:...`, or the subject of a certificate (`C=DE, O=Example, CN=berlin`). None stands for everybody, as `%any` does elsewhere. The peer compares it octet by octet with what it has been told.";
     Forbidden "E0137" "forbidden algorithm"
         "`forbid` in [security] names an algorithm that no proposal of this gateway may have, so that nobody puts it into a policy by mistake. Take it out of the proposal. A built-in policy that has it cannot be used: list `ike` and `esp` in a policy of your own.";
     LegacyAlgorithm "E0138" "legacy algorithm"

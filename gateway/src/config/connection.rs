@@ -26,7 +26,7 @@ use super::address::{host, network};
 use super::auth::{Auth, TheirProof};
 use super::codes::Code;
 use super::credentials::{self, Defaults};
-use super::identities::{self, identity, local_id};
+use super::identities::{self, local_id, peer_identity};
 use super::keys::did_you_mean;
 use super::load::{Connected, Surroundings};
 use super::model::{
@@ -127,7 +127,7 @@ impl Draft {
         }
         let auth = read_auth(raw, context, findings);
         let local_id = local_id(raw, context.gateway, auth.as_ref(), findings);
-        let peer_id = identity(&raw.peer_id, findings);
+        let peer_id = peer_identity(&raw.peer_id, findings);
         let monitors = monitors(raw, remote_complete.then_some(&remote), findings);
         let mut draft = Self {
             name: raw.name.clone(),

@@ -3,7 +3,7 @@
 //! ```text
 //!   text ─► toml parser ─► DeTable (values with spans) ─► sections
 //!                │
-//!                ├─► E0100, E0109 for every syntax error
+//!                ├─► E0100, E0109 for every syntax error; for the first, if the file is another program's
 //!                └─► spans of inline keys ─► Source (masked)
 //! ```
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::codes::Code;
+use super::foreign;
 use super::keys::{PATHS_OF_KEYS, may_hold_secret, names_a_file};
 use super::report::Diagnostic;
 use super::section::Findings;
@@ -37,10 +38,20 @@ impl<'t> Document<'t> {
             suspect_secrets(text, &mut secrets);
         }
         let source = Arc::new(Source::new(path, text, &secrets));
+        let is_syntax = |error: &&toml::de::Error| !is_duplicate(error);
+        let remedy = || foreign::remedy(text, source.path());
+        if let Some(first) = errors.iter().find(is_syntax)
+            && let Some(remedy) = remedy()
+        {
+            // What is wrong with the rest of a file of another program tells nobody anything.
+            let place = Place { source: Arc::clone(&source), span: shown_span(text, first.span()) };
+            findings.add(syntax_error(&place, first.message()).fix(remedy));
+            return Self { table, source, readable: false };
+        }
         let mut readable = true;
         for error in &errors {
             let place = Place { source: Arc::clone(&source), span: shown_span(text, error.span()) };
-            let duplicate = error.message().contains("duplicate key");
+            let duplicate = is_duplicate(error);
             readable &= duplicate;
             findings.add(if duplicate {
                 duplicate_key(&place)
@@ -69,6 +80,10 @@ pub(crate) fn without_secrets(text: &str) -> String {
         was_masked = is_masked;
     }
     result
+}
+
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message().contains("duplicate key")
 }
 
 fn duplicate_key(place: &Place) -> Diagnostic {
@@ -107,8 +122,10 @@ fn collect_secrets(table: &DeTable<'_>, secrets: &mut Vec<Range<usize>>) {
         if named {
             continue;
         }
-        if may_hold_secret(key.get_ref()) {
-            collect_scalars(value, secrets);
+        if key.get_ref() == "ppk" {
+            collect_scalars(value, OPEN_OF_PPK, secrets);
+        } else if may_hold_secret(key.get_ref()) {
+            collect_scalars(value, &[], secrets);
         } else {
             each_table(value.get_ref(), &mut |inner| collect_secrets(inner, secrets));
         }
@@ -124,15 +141,31 @@ fn each_table(value: &DeValue<'_>, visit: &mut impl FnMut(&DeTable<'_>)) {
     }
 }
 
-fn collect_scalars(value: &toml::Spanned<DeValue<'_>>, secrets: &mut Vec<Range<usize>>) {
+/// What is said about a key in the tables of `ppk`, whose name is near to `psk`.
+const OPEN_OF_PPK: &[&str] = &["id", "required", "mix"];
+
+fn is_scalar(value: &DeValue<'_>) -> bool {
+    !value.is_table() && !value.is_array()
+}
+
+/// `open`: keys of tables whose values are shown besides the names of files and credentials.
+fn collect_scalars(
+    value: &toml::Spanned<DeValue<'_>>,
+    open: &[&str],
+    secrets: &mut Vec<Range<usize>>,
+) {
     let inner = value.get_ref();
     if let Some(table) = inner.as_table() {
-        let secret = |key: &str| !matches!(key, "file" | "credential");
-        for (_, item) in table.iter().filter(|(key, _)| secret(key.get_ref())) {
-            collect_scalars(item, secrets);
+        for (key, item) in table {
+            let (key, is_scalar) = (key.get_ref().as_ref(), is_scalar(item.get_ref()));
+            let is_open = matches!(key, "file" | "credential") || is_scalar && open.contains(&key);
+            if !is_open {
+                let open = if key == "others" { open } else { &[] };
+                collect_scalars(item, open, secrets);
+            }
         }
     } else if let Some(array) = inner.as_array() {
-        array.iter().for_each(|item| collect_scalars(item, secrets));
+        array.iter().for_each(|item| collect_scalars(item, open, secrets));
     } else {
         secrets.push(value.span());
     }
@@ -211,6 +244,24 @@ mod tests {
             let shown = shown(text);
             assert!(!shown.contains(secret), "{text} is shown as {shown}");
             assert_eq!(shown.len(), text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_said_about_a_post_quantum_key_stays_visible() {
+        for text in [
+            "ppk = { inline = 'hunter2', id = 'visible', mix = 'visible', required = 'visible' }\n",
+            "ppk = { file = 'a', id = 'visible', others = [{ id = 'visible', inline = 'hunter2' }] }\n",
+            "[connection.a.ppk]\nid = 'visible'\ninline = 'hunter2'\nmixx = 'hunter2'\n",
+            "[[connection.a.ppk.others]]\nid = 'visible'\nsecret = 'hunter2'\nmix = ['hunter2']\n",
+            "[connection.a]\nppk = { id = { inline = 'hunter2' }, others = 'hunter2' }\n",
+            "[connection.a]\npsk = { id = 'hunter2', mix = 'hunter2', required = 'hunter2' }\n",
+            "[connection.a]\npks = { id = 'hunter2' }\nppk.secret = { id = 'hunter2' }\n",
+        ] {
+            let shown = shown(text);
+            assert!(!shown.contains("hunter2"), "{text} is shown as {shown}");
+            let count = |text: &str| text.matches("visible").count();
+            assert_eq!(count(&shown), count(text), "{text} is shown as {shown}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::codes::Code;
 use super::keys;
 use super::load::Surroundings;
 use super::model::{Http, HttpListen};
-use super::report::Diagnostic;
+use super::report::{Diagnostic, for_shell};
 use super::secret::{self, KeySource, Modes, PresharedKey};
 use super::section::{Field, Findings, Section};
 use super::source::{At, Place};
@@ -135,7 +135,7 @@ fn token(
             Diagnostic::at(code, &name.place, message)
                 .label(label)
                 .why("whoever guesses it may do what it allows")
-                .fix(MAKE.replace("FILE", &name.value)),
+                .fix(MAKE.replace("FILE", &for_shell(&path))),
         );
         return None;
     }
@@ -208,7 +208,7 @@ fn open_to_all(address: SocketAddr, place: &Place) -> Diagnostic {
         .fix("add `read_token = { file = \"/etc/s2s-gw/read.token\" }`, or listen on 127.0.0.1 behind a proxy")
 }
 
-/// How to make one; `FILE` is where.
+/// How to make one; `FILE` is where, as [`for_shell`] writes it.
 const MAKE: &str = "make one: (umask 077; s2s-gw genpsk > FILE)";
 
 /// Characters.

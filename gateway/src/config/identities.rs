@@ -17,23 +17,34 @@ use super::report::Diagnostic;
 use super::section::{Field, Findings};
 use super::source::Place;
 
+/// Ours.
 pub(super) fn identity(field: &Field<String>, findings: &mut Findings) -> Option<Identity> {
+    read(field, "write the one that the peer expects of us, or leave it out", findings)
+}
+
+/// The peer's.
+pub(super) fn peer_identity(field: &Field<String>, findings: &mut Findings) -> Option<Identity> {
+    read(field, "write the one that it sends; `s2s-gw status` names it when it calls", findings)
+}
+
+/// `one`: what to write instead of what other programs have for everybody.
+fn read(field: &Field<String>, one: &str, findings: &mut Findings) -> Option<Identity> {
     let at = field.given()?;
-    match at.value.parse() {
-        Ok(identity) => Some(identity),
-        Err(error) => {
-            findings.add(
-                Diagnostic::at(
-                    Code::BadIdentity,
-                    &at.place,
-                    format!("`{}` is not an identity", at.value),
-                )
-                .label(error.to_string())
-                .fix("write an address, a DNS name, a mail address, or keyid:TEXT"),
-            );
-            None
+    let message = || format!("`{}` is not an identity", at.value);
+    let said = match at.value.parse::<Identity>() {
+        _ if matches!(at.value.as_str(), "*" | "%any" | "%any4" | "%any6") => {
+            Diagnostic::at(Code::BadIdentity, &at.place, message())
+                .label("it stands for everybody")
+                .why("each side has to prove one identity, and the key is looked up by it")
+                .fix(one)
         }
-    }
+        Ok(identity) => return Some(identity),
+        Err(error) => Diagnostic::at(Code::BadIdentity, &at.place, message())
+            .label(error.to_string())
+            .fix("write an address, a DNS name, a mail address, keyid:TEXT, or the subject of a certificate"),
+    };
+    findings.add(said);
+    None
 }
 
 /// That of the connection, of the gateway, or of our certificate.

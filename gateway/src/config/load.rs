@@ -264,7 +264,11 @@ impl Reading<'_> {
                 let message =
                     format!("`{}` cannot be read: {}", path.display(), plain_error(&error));
                 let said = Diagnostic::of_file(Code::FileUnreadable, path, message);
-                self.findings.add(with_remedy(said, &error));
+                self.findings.add(if error.kind() == std::io::ErrorKind::NotFound {
+                    said.fix("make one with `s2s-gw init`, or name the file with -c")
+                } else {
+                    with_remedy(said, &error)
+                });
                 return;
             }
         };

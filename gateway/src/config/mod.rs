@@ -10,7 +10,7 @@
 //!
 //! ```text
 //!   files       load, source, document        which, where in them a thing stands, and TOML with its secrets masked
-//!   form        section, keys, foreign        a table and its keys, those that exist, and what others call them
+//!   form        section, keys, foreign, alias a table and its keys, those that exist, and what others call them
 //!               raw, raw_connection, raw_auth value, address     the tables; text to value
 //!   meaning     validate                      names to what they name, everything compared with everything
 //!               connection, policy, monitor, relay, http, security      a table each
@@ -24,6 +24,7 @@
 //! that this version does not support are errors of their own kind, and no message contains a key.
 
 mod address;
+mod alias;
 mod auth;
 mod codes;
 mod connection;
@@ -55,6 +56,7 @@ pub(crate) mod validity;
 mod value;
 
 pub(crate) use address::is_host;
+pub(crate) use alias::{alias, group};
 pub use auth::{Auth, Dated, OurKey, OurProof, Part, TheirProof, Trust};
 pub use codes::Code;
 pub(crate) use document::without_secrets;

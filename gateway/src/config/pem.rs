@@ -162,7 +162,8 @@ pub(super) fn private_key(
         KeySource::Inline(_) => return None,
     };
     findings.note_file(&path);
-    let fix = "openssl genpkey -algorithm ED25519 -out NAME.key, or s2s-gw pki DIR --site NAME";
+    let fix =
+        "make one: openssl genpkey -algorithm ED25519 -out FILE, or s2s-gw pki DIR --site NAME";
     let text = read_key(&path, &name.value, &name.place, modes, fix, findings)?;
     for (kind, der) in sections(&text) {
         if matches!(

@@ -11,9 +11,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ikev2::keyword::{Algorithm, Allow, Level, Standing, TABLE, keywords};
+use ikev2::keyword::{Algorithm, Allow, Level, Standing, TABLE, find, keywords};
 use ikev2::{Dpd, DpdAction, KeywordError, Lifetime, Proposal, Transform};
 
+use super::alias::alias;
 use super::codes::Code;
 use super::keys::did_you_mean;
 use super::model::{Policy, Security};
@@ -226,10 +227,9 @@ fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordErro
     let wherein = format!("in `{key}` proposal {number}");
     if let KeywordError::Unknown { word, .. } = error {
         let message = format!("unknown algorithm `{word}` {wherein}");
-        let help = did_you_mean(word, keywords());
         return Diagnostic::at(Code::UnknownAlgorithm, &place, message)
             .label("no algorithm has this name")
-            .help(help.or_else(|| Some(format!("algorithms: {}", offered()))));
+            .help(Some(meant_by(word)));
     }
     if let KeywordError::Unsupported { word, .. } = error {
         let message = format!("algorithm `{word}` {wherein} is not offered");
@@ -257,6 +257,28 @@ fn bad_proposal(key: &str, number: usize, text: &At<String>, error: &KeywordErro
     Diagnostic::at(Code::BadProposal, &place, format!("`{key}` proposal {number} cannot work"))
         .label(error.to_string())
         .fix(format!("write a complete set, such as \"{example}\""))
+}
+
+/// What to write instead of a word that is not known.
+fn meant_by(word: &str) -> String {
+    // strongSwan's flag of a proposal that is the only one.
+    let is_strict = word.ends_with('!');
+    let word = word.trim_end_matches('!').to_ascii_lowercase();
+    let ours = alias(&word).filter(|ours| *ours != word && find(ours).is_some());
+    let meant = match ours {
+        Some(ours) => Some(format!("that is `{ours}` here")),
+        None if is_strict && find(&word).is_some() => None,
+        None => {
+            let near = did_you_mean(&word, keywords());
+            near.or_else(|| Some(format!("algorithms: {}", offered())))
+        }
+    };
+    let strict = "delete `!`; only what is listed is offered anyway";
+    match (meant, is_strict) {
+        (Some(meant), true) => format!("{strict}. `{word}`: {meant}"),
+        (Some(meant), false) => meant,
+        (None, _) => strict.to_owned(),
+    }
 }
 
 /// The words that most proposals use, without their aliases, and where all of them are.

@@ -8,6 +8,7 @@
 //!
 //! Every value keeps its place, because what is wrong with it may only turn out when it meets the others.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ikev2::DpdAction;
@@ -21,7 +22,7 @@ use super::model::{LeakProtection, LogFormat};
 use super::raw_auth::RawAuth;
 use super::raw_connection::RawConnection;
 use super::report::Diagnostic;
-use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
+use super::section::{Field, Findings, Section, WHOLE_FILE, texts_of, word_of, wrong_type};
 use super::source::{At, Place};
 use super::value::{duration, size};
 
@@ -144,7 +145,7 @@ impl Raw {
     /// Adds one file. `version` and `include` belong into the main file only.
     pub(super) fn read(&mut self, document: &Document<'_>, is_main: bool, findings: &mut Findings) {
         let start = Place { source: document.source.clone(), span: 0..0 };
-        let file = Section::open(&document.table, "this file".into(), start, keys::FILE, findings);
+        let file = Section::open(&document.table, WHOLE_FILE.into(), start, keys::FILE, findings);
         read_version(&file, findings);
         if let Field::Given(patterns) = file.texts("include", findings) {
             if is_main {
@@ -430,13 +431,22 @@ pub(super) fn read_dpd(section: &Section<'_>, findings: &mut Findings) -> Field<
 const DPD_MIN: Duration = Duration::from_secs(1);
 const DPD_MAX: Duration = Duration::from_hours(24);
 
+/// From what every IPv4 host takes (RFC 791 §3.1) to the longest packet, octets.
+const MTU: RangeInclusive<u64> = 576..=65535;
+
+/// What a key wants that takes a number of octets.
+pub(super) fn octets(range: &RangeInclusive<u64>) -> String {
+    format!("a number of octets without quotes, {} to {}", range.start(), range.end())
+}
+
 /// `"auto"` (None) or octets.
 pub(super) fn read_mtu(section: &Section<'_>, findings: &mut Findings) -> Field<Option<u64>> {
     section.raw("mtu").and_then(|at| {
-        if at.value.is_str() {
-            return match_word("mtu", text_of("mtu", &at, findings)?, &[("auto", None)], findings);
+        if at.value.as_integer().is_none() {
+            let wanted = format!("\"auto\" or {}", octets(&MTU));
+            return word_of("mtu", &at, &[("auto", None)], &wanted, findings);
         }
-        match section.integer("mtu", 576..=65535, findings) {
+        match section.integer("mtu", MTU, findings) {
             Field::Given(octets) => Some(octets.map(Some)),
             Field::Absent | Field::Wrong => None,
         }

@@ -17,11 +17,11 @@ use zeroize::Zeroizing;
 use super::codes::Code;
 use super::keys;
 use super::model::{Failback, MssClamp};
-use super::raw::{RawDpd, read_dpd, read_mtu};
+use super::raw::{RawDpd, octets, read_dpd, read_mtu};
 use super::raw_auth::RawAuth;
 use super::report::Diagnostic;
 use super::secret::{InlineKey, KeySource};
-use super::section::{Field, Findings, Section, match_word, text_of, texts_of, wrong_type};
+use super::section::{Field, Findings, Section, texts_of, word_of, wrong_type};
 use super::source::{At, Place};
 use super::value::duration;
 
@@ -265,18 +265,21 @@ fn read_failover(section: &Section<'_>, findings: &mut Findings) -> Field<RawFai
 
 /// `"auto"`, `"manual"` or how long the preferred endpoint has to answer before.
 fn read_failback(section: &Section<'_>, findings: &mut Findings) -> Field<Failback> {
-    let starts_with_digit = |at: &At<&DeValue<'_>>| {
-        at.value.as_str().is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
+    let is_time = |at: &At<&DeValue<'_>>| {
+        let text = at.value.as_str();
+        at.value.is_integer()
+            || text.is_some_and(|text| text.starts_with(|c: char| c.is_ascii_digit()))
     };
-    match section.raw("failback") {
-        Field::Given(at) if at.value.is_str() && !starts_with_digit(&at) => {
-            section.word("failback", &FAILBACK, findings)
+    section.raw("failback").and_then(|at| {
+        if !is_time(&at) {
+            let wanted = "\"auto\", \"manual\" or a duration such as \"10m\"";
+            return word_of("failback", &at, &FAILBACK, wanted, findings);
         }
-        Field::Given(_) | Field::Wrong | Field::Absent => {
-            let time = duration(section, "failback", PROBE_MIN..=FAILBACK_MAX, findings);
-            time.and_then(|at| Some(at.map(Failback::After)))
+        match duration(section, "failback", PROBE_MIN..=FAILBACK_MAX, findings) {
+            Field::Given(time) => Some(time.map(Failback::After)),
+            Field::Wrong | Field::Absent => None,
         }
-    }
+    })
 }
 
 const FAILBACK_MAX: Duration = Duration::from_hours(24);
@@ -284,9 +287,10 @@ const FAILBACK_MAX: Duration = Duration::from_hours(24);
 /// `"auto"`, `"off"` or octets.
 fn read_mss_clamp(section: &Section<'_>, findings: &mut Findings) -> Field<MssClamp> {
     section.raw("mss_clamp").and_then(|at| {
-        if at.value.is_str() {
+        if at.value.as_integer().is_none() {
             let words = [("auto", MssClamp::Auto), ("off", MssClamp::Off)];
-            return match_word("mss_clamp", text_of("mss_clamp", &at, findings)?, &words, findings);
+            let wanted = format!("\"auto\", \"off\" or {}", octets(&MSS));
+            return word_of("mss_clamp", &at, &words, &wanted, findings);
         }
         let Field::Given(octets) = section.integer("mss_clamp", MSS, findings) else { return None };
         let size = u16::try_from(octets.value).ok()?;
@@ -439,7 +443,7 @@ fn read_fragmentation(section: &Section<'_>, findings: &mut Findings) -> Field<F
             return wrong_type(
                 "fragmentation",
                 &at,
-                "`true`, `false` or a number of octets without quotes",
+                &format!("`true`, `false` or {}", octets(&FRAGMENT)),
                 findings,
             );
         }
@@ -457,12 +461,13 @@ const FRAGMENT: RangeInclusive<u64> = 576..=9000;
 /// `"auto"`, `"none"` or a list of networks.
 fn read_routes(section: &Section<'_>, findings: &mut Findings) -> Field<RawRoutes> {
     section.raw("routes").and_then(|at| {
-        if !at.value.is_str() {
+        if at.value.is_array() {
             let list = texts_of("routes", &at, section.source(), findings)?;
             return Some(list.map(RawRoutes::List));
         }
-        let word = text_of("routes", &at, findings)?;
-        let is_auto = match_word("routes", word, &[("auto", true), ("none", false)], findings)?;
+        let wanted = "\"auto\", \"none\" or a list of networks such as [\"10.2.0.0/16\"]";
+        let words = [("auto", true), ("none", false)];
+        let is_auto = word_of("routes", &at, &words, wanted, findings)?;
         Some(is_auto.map(|is_auto| if is_auto { RawRoutes::Auto } else { RawRoutes::None }))
     })
 }

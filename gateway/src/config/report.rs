@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use annotate_snippets::{
     AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str,
@@ -141,7 +141,7 @@ impl Diagnostic {
 
     /// The file that it is about.
     #[must_use]
-    pub fn path(&self) -> Option<&std::path::Path> {
+    pub fn path(&self) -> Option<&Path> {
         match self.labels.first() {
             Some(label) => Some(label.place.path()),
             None => self.file.as_deref(),
@@ -235,6 +235,19 @@ fn place_json(label: &Label) -> Value {
         "end_column": end_column,
         "label": label.text,
     })
+}
+
+/// A path as it is typed in a shell: in quotes where it needs them.
+pub(super) fn for_shell(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
+    if text.starts_with('-') {
+        return for_shell(&Path::new(".").join(path));
+    }
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Text from a file must not be able to move the cursor of a terminal.

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::codes::Code;
 use super::load::Surroundings;
-use super::report::Diagnostic;
+use super::report::{Diagnostic, for_shell};
 use super::section::Findings;
 use super::source::{At, Place};
 
@@ -107,7 +107,7 @@ pub(super) fn fetch(
     }
 }
 
-/// How to make a pre-shared key; `FILE` is where.
+/// How to make a pre-shared key; `FILE` is where, as [`for_shell`] writes it.
 const MAKE: &str = "make one: (umask 077; s2s-gw genpsk > FILE), and give the peer the same key";
 
 /// Who answers for the mode of a key file.
@@ -165,7 +165,7 @@ pub(super) fn read_key(
                     format!("key file `{shown}` is open to other users"),
                 ),
                 mode,
-                shown,
+                path,
             ));
             None
         }
@@ -175,21 +175,33 @@ pub(super) fn read_key(
             findings.add(
                 Diagnostic::at(Code::KeyFile, place, message)
                     .label(plain_error(&error))
-                    .fix(unreadable_fix(error.kind(), shown, make)),
+                    .fix(unreadable_fix(error.kind(), path, shown, modes, make)),
             );
             None
         }
     }
 }
 
-fn unreadable_fix(kind: std::io::ErrorKind, shown: &str, make: &str) -> String {
+/// Commands name `path`, which is right in the directory that this was started in, as what stands in the file need not be.
+fn unreadable_fix(
+    kind: std::io::ErrorKind,
+    path: &Path,
+    shown: &str,
+    modes: Modes,
+    make: &str,
+) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
-    if kind == NotFound {
-        make.replace("FILE", shown)
+    if kind == NotFound && modes == Modes::Systemd {
+        format!("write LoadCredential={shown}:PATH into the unit, or correct the name")
+    } else if kind == NotFound && shown.starts_with('~') {
+        "write the whole path, from / on: `~` is not expanded here".to_owned()
+    } else if kind == NotFound {
+        make.replace("FILE", &for_shell(path))
     } else if kind == PermissionDenied && crate::sandbox::is_on() {
         crate::sandbox::REMEDY.to_owned()
     } else if kind == PermissionDenied {
-        format!("run this as the user that the gateway runs as, or give {shown} to that user")
+        let path = path.display();
+        format!("run this as the user that the gateway runs as, or give {path} to that user")
     } else {
         "name a file with the key in it".to_owned()
     }
@@ -224,11 +236,11 @@ pub(super) fn plain_error(error: &std::io::Error) -> String {
         .map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + rest.as_str())
 }
 
-fn too_open(diagnostic: Diagnostic, mode: u32, path: &str) -> Diagnostic {
+fn too_open(diagnostic: Diagnostic, mode: u32, path: &Path) -> Diagnostic {
     diagnostic
         .label(format!("its mode is {mode:04o}"))
         .why("whoever reads the key can impersonate this gateway and its peer")
-        .fix(format!("chmod 600 {path}"))
+        .fix(format!("chmod 600 {}", for_shell(path)))
 }
 
 /// A configuration with a key in it is a secret itself.
@@ -238,9 +250,9 @@ fn check_config_mode(place: &Place, findings: &mut Findings) {
     };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        let path = place.path().display().to_string();
-        let message = format!("`{path}` has a key in it and is open to other users");
-        findings.add(too_open(Diagnostic::at(Code::FileMode, place, message), mode, &path));
+        let path = place.path();
+        let message = format!("`{}` has a key in it and is open to other users", path.display());
+        findings.add(too_open(Diagnostic::at(Code::FileMode, place, message), mode, path));
     }
 }
 

@@ -94,6 +94,9 @@ impl<T> Field<T> {
     }
 }
 
+/// What messages call the table around all others.
+pub(super) const WHOLE_FILE: &str = "this file";
+
 /// One table with its keys checked.
 pub(super) struct Section<'t> {
     table: &'t DeTable<'t>,
@@ -152,11 +155,9 @@ impl<'t> Section<'t> {
         place: &Place,
         findings: &mut Findings,
     ) -> bool {
-        if !self.title.starts_with("[connection.") && !self.title.starts_with("[policy.") {
-            return false;
-        }
-        // A slip of the finger is likelier than a word from elsewhere.
-        if !nearest(name, keys.iter().map(|key| key.name)).is_empty() {
+        // Libreswan's `ikelifetime` in a policy is our `ike_lifetime` here, in the right place already.
+        let is_policy = self.title.starts_with("[policy.");
+        if is_policy && !nearest(name, keys.iter().map(|key| key.name)).is_empty() {
             return false;
         }
         let Some(value) = self.table.get(name) else { return false };
@@ -264,7 +265,7 @@ impl<'t> Section<'t> {
         words: &[(&'static str, T)],
         findings: &mut Findings,
     ) -> Field<T> {
-        self.text(key, findings).and_then(|at| match_word(key, at, words, findings))
+        self.raw(key).and_then(|at| word_of(key, &at, words, &one_of(words), findings))
     }
 
     /// An inline or headed table as a section of its own.
@@ -325,13 +326,15 @@ impl<'t> Section<'t> {
     }
 }
 
+const TEXT: &str = "text in quotes";
+
 pub(super) fn text_of(
     key: &str,
     at: &At<&DeValue<'_>>,
     findings: &mut Findings,
 ) -> Option<At<String>> {
     let Some(text) = at.value.as_str() else {
-        return wrong_type(key, at, "text in quotes", findings);
+        return wrong_type(key, at, TEXT, findings);
     };
     if text.is_empty() {
         findings.add(empty(key, &at.place, "text"));
@@ -353,7 +356,7 @@ pub(super) fn texts_of(
                 At::new(vec![one], place)
             });
         }
-        return wrong_type(key, at, "a list of texts in quotes", findings);
+        return wrong_type(key, at, "text in quotes or a list of texts", findings);
     };
     if array.is_empty() {
         findings.add(empty(key, &at.place, "list"));
@@ -395,25 +398,38 @@ fn integer_of(
     }
 }
 
-/// Matches a text against the words that a key accepts.
-pub(super) fn match_word<T: Copy>(
+/// One of the words that a key accepts; `wanted` says all that it accepts, words and others.
+pub(super) fn word_of<T: Copy>(
     key: &str,
-    at: At<String>,
+    at: &At<&DeValue<'_>>,
     words: &[(&'static str, T)],
+    wanted: &str,
     findings: &mut Findings,
 ) -> Option<At<T>> {
+    if !at.value.is_str() {
+        return wrong_type(key, at, wanted, findings);
+    }
+    let at = text_of(key, at, findings)?;
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == at.value) {
         return Some(at.map(|_| *value));
     }
-    let names = || words.iter().map(|(word, _)| *word);
-    let list = names().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let names = words.iter().map(|(word, _)| *word);
     findings.add(
         Diagnostic::at(Code::UnknownWord, &at.place, format!("unknown {key} `{}`", at.value))
             .label("not one of the words that it accepts")
-            .fix(format!("write one of {list}"))
-            .help(did_you_mean(&at.value, names())),
+            .fix(format!("write {wanted}"))
+            .help(did_you_mean(&at.value, names)),
     );
     None
+}
+
+/// `"on" or "off"`, `one of "a", "b", "c"`.
+fn one_of<T>(words: &[(&'static str, T)]) -> String {
+    let quoted: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    match quoted.as_slice() {
+        [one, other] => format!("{one} or {other}"),
+        all => format!("one of {}", all.join(", ")),
+    }
 }
 
 /// Reports E0106; always `None`, so that it can end a branch.

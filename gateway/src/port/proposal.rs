@@ -12,6 +12,7 @@ use ikev2::{Proposal, Transform};
 
 use super::foreign::Offer;
 use super::note::Note;
+use crate::config::alias;
 
 /// For what a proposal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,45 +109,6 @@ fn split(words: &str) -> Vec<String> {
     let words = words.trim().trim_end_matches('!');
     let parts = words.split(['-', ';', '+']).map(|word| word.trim().to_ascii_lowercase());
     parts.filter(|word| !word.is_empty()).collect()
-}
-
-/// Our word; `None` for one that says nothing here.
-fn alias(word: &str) -> Option<String> {
-    // `gcm16` of Libreswan is with `aes_gcm`, `aes_gcm_c_256`, `aes_gcm256`; `aes_ccm_a_128` has 8 octets of ICV.
-    let packed = word.replace("aes_gcm_c", "aesgcm16").replace("aes_gcm_b", "aesgcm12");
-    let packed = packed.replace("aes_gcm_a", "aesgcm8").replace("aes_gcm", "aesgcm16");
-    let packed = packed.replace("aes_ccm_c", "aesccm16").replace("aes_ccm_b", "aesccm12");
-    let packed = packed.replace("aes_ccm_a", "aesccm8").replace("aes_ccm", "aesccm16");
-    for mode in ["gcm16", "gcm12", "gcm8", "ccm16", "ccm12", "ccm8"] {
-        if let Some(bits) = packed.strip_prefix(&format!("aes{mode}")) {
-            let bits = bits.trim_start_matches('_');
-            let bits = if bits.is_empty() { "256" } else { bits };
-            return Some(format!("aes{bits}{mode}"));
-        }
-    }
-    Some(match word {
-        // As integrity of an AEAD; and as the group of no PFS.
-        "null" | "none" | "esn_no" => return None,
-        "aes" | "aes_cbc" => "aes128".into(),
-        "sha" | "hmac_sha1" => "sha1".into(),
-        "sha2" | "hmac_sha2_256" => "sha256".into(),
-        "hmac_sha2_384" => "sha384".into(),
-        "hmac_sha2_512" => "sha512".into(),
-        "aes_xcbc" => "aesxcbc".into(),
-        "chacha20_poly1305" => "chacha20poly1305".into(),
-        _ => match word.strip_prefix("dh").and_then(|number| number.parse::<u16>().ok()) {
-            Some(number) => group(number).map_or_else(|| word.to_owned(), ToOwned::to_owned),
-            None => word.replace("aes_cbc", "aes").replace("aes_", "aes"),
-        },
-    })
-}
-
-/// The word of a group by its number in the registry of IANA.
-pub(super) fn group(number: u16) -> Option<&'static str> {
-    ikev2::keyword::TABLE.iter().find_map(|row| {
-        let Transform::Ke(method) = row.transform else { return None };
-        (method.0 == number).then(|| row.word())
-    })
 }
 
 /// Whether a word may stand in a proposal here, or why not.

@@ -13,10 +13,9 @@ use std::time::Duration;
 use super::foreign::{Foreign, Offer, Pair, Secret, Side};
 use super::json::{Object, objects};
 use super::note::Note;
-use super::proposal::group;
 use super::swanctl::{NOT_TUNNEL, ikev1};
 use super::{Input, Parsed};
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, group};
 
 pub(super) fn parse(inputs: &[Input]) -> Result<Parsed, Box<Diagnostic>> {
     let objects = objects(inputs)?;

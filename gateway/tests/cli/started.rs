@@ -53,9 +53,35 @@ fn what_is_no_file_is_refused_at_once() {
 #[test]
 fn a_missing_configuration_ends_with_2() {
     let place = Place::new();
-    let output = run(&["run", "-c", text(&place.path("absent.toml"))]);
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("absent.toml"), "{}", stderr(&output));
+    let absent = place.path("absent.toml");
+    let absent = text(&absent);
+    for command in [
+        &["run", "-c", absent][..],
+        &["check", absent],
+        &["check", "-c", absent],
+        &["check", "--config", absent],
+        &["export", "s2s-gw", "berlin", "-c", absent],
+    ] {
+        let output = run(command);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("absent.toml") && said.contains("E0102"), "{command:?}: {said}");
+        assert!(said.contains("`s2s-gw init`") && said.contains("with -c"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn a_check_takes_its_file_as_other_commands_do_but_once() {
+    let place = Place::new();
+    let config = place.config();
+    let config = text(&config);
+    for option in ["-c", "--config"] {
+        let output = run(&["check", option, config]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).starts_with(&format!("{config}: ok")), "{}", stdout(&output));
+        assert_eq!(run(&["check", option, config, config]).status.code(), Some(2), "{option}");
+    }
+    assert!(!stdout(&run(&["check", "--help"])).contains("--config"));
 }
 
 #[test]

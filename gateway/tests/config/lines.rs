@@ -63,6 +63,8 @@ const OF_CONNECTION: &[Line] = &[
         &[("E0101", 1, &["a key of another program", "that is `local_subnets` here"])],
     ),
     Line("right = \"198.51.100.20\"", &[("E0101", 1, &["that is `peer` here"])]),
+    Line("local_ts = \"10.1.0.0/16\"", &[("E0101", 1, &["that is `local_subnets` here"])]),
+    Line("peer_cidrs = \"10.2.0.0/16\"", &[("E0101", 1, &["that is `remote_subnets` here"])]),
     Line("keyingtries = 3", &[("E0101", 1, &["always tries again"])]),
     Line("rekey_time = \"1h\"", &[("E0101", 1, &["`ike_lifetime` or `esp_lifetime` of a policy"])]),
     Line("ikelifetime = \"8h\"", &[("E0101", 1, &["`ike_lifetime` of a policy"])]),
@@ -126,7 +128,7 @@ const OF_CONNECTION: &[Line] = &[
         "start = \"allways\"",
         &[("E0114", 9, &["unknown start `allways`", "\"respond-only\"", "did you mean `always`?"])],
     ),
-    Line("encap = \"never\"", &[("E0114", 9, &["\"force\", \"auto\""])]),
+    Line("encap = \"never\"", &[("E0114", 9, &["\"force\" or \"auto\""])]),
     Line("selectors = \"spilt\"", &[("E0114", 13, &["did you mean `split`?"])]),
     Line("routes = \"non\"", &[("E0114", 10, &["did you mean `none`?"])]),
     Line(
@@ -202,13 +204,13 @@ const OF_CONNECTION: &[Line] = &[
     Line("psk = { inline = \"hunter2\" }", &[("E0144", 18, &["too short", "s2s-gw genpsk"])]),
     Line(
         "psk = { file = \"none.psk\" }",
-        &[("E0142", 16, &["no such file", "s2s-gw genpsk > none.psk"])],
+        &[("E0142", 16, &["no such file", "s2s-gw genpsk > /", "/none.psk)"])],
     ),
     Line("psk = { file = \"conf.d\" }", &[("E0142", 16, &["not a regular file"])]),
     Line("psk = { file = \"huge.psk\" }", &[("E0142", 16, &["too large"])]),
     Line(
         "psk = { file = \"open.psk\" }",
-        &[("E0104", 16, &["mode is 0644", "impersonate", "chmod 600 open.psk"])],
+        &[("E0104", 16, &["mode is 0644", "impersonate", "chmod 600 /", "/open.psk"])],
     ),
     Line(
         "psk = { file = \"empty.psk\" }",
@@ -233,11 +235,11 @@ const OF_CONNECTION: &[Line] = &[
     ),
     Line(
         "remote_subnets = [\"10.2.0.0/160\"]",
-        &[("E0122", 19, &["prefix length 160", "0..=32", "did you mean /16?"])],
+        &[("E0122", 19, &["prefix length 160", "0 to 32", "did you mean /16?"])],
     ),
     Line(
         "remote_subnets = [\"2001:db8::/129\"]",
-        &[("E0122", 19, &["0..=128", "did you mean /12?"])],
+        &[("E0122", 19, &["0 to 128", "did you mean /12?"])],
     ),
     Line("remote_subnets = [\"10.2.0.0/+16\"]", &[("E0122", 19, &["prefix length +16"])]),
     Line("remote_subnets = [\"10.2.0.0\"]", &[("E0121", 19, &["no prefix length", "10.2.0.0/32"])]),
@@ -374,7 +376,7 @@ const OF_FILE: &[Line] = &[
         "log = { level = \"lout\" }",
         &[("E0114", 17, &["says not what to log", "\"info,ike=debug\""])],
     ),
-    Line("log = { format = \"xml\" }", &[("E0114", 18, &["\"text\", \"json\""])]),
+    Line("log = { format = \"xml\" }", &[("E0114", 18, &["\"text\" or \"json\""])]),
     Line("log = \"info\"", &[("E0106", 7, &["[log]"])]),
     Line("security = { forbit = [\"sha1\"] }", &[("E0101", 14, &["did you mean `forbid`?"])]),
     Line(

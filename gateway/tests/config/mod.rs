@@ -6,4 +6,5 @@ mod good;
 mod lines;
 mod material;
 mod mutations;
+mod newcomers;
 mod rendering;

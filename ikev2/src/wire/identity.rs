@@ -63,9 +63,9 @@ pub enum IdentityError {
     /// Hexadecimal digits were promised by `#`.
     #[error("`{0}` is not a sequence of hexadecimal digit pairs")]
     Hex(String),
-    /// Neither address, name nor e-mail address by its shape.
+    /// Neither address, name, e-mail address nor distinguished name by its shape.
     #[error(
-        "`{0}` is neither an address, a host name nor an e-mail address; say the type, as in `keyid:{0}`"
+        "`{0}` is neither an address, a host name, an e-mail address nor the subject of a certificate; say the type, as in `keyid:{0}`"
     )]
     Shape(String),
     /// A distinguished name was promised by `dn:` or a `=`.
