@@ -80,7 +80,7 @@ struct Which {
     /// Only with this source or destination port
     #[arg(long)]
     port: Option<u16>,
-    /// Only this: tcp, udp, icmp, icmpv6, sctp, esp or a number
+    /// Only this: tcp, udp, icmp, sctp, esp .. or a number
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     proto: Option<u8>,
 }

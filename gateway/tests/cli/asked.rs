@@ -85,9 +85,6 @@ fn tables_are_text_or_json_with_a_schema() {
     let config = |more: &[&str]| stdout(&daemon.ask(&[&["show", "config"], more].concat()));
     assert_eq!(config(&[]), "[gateway]\nname = \"fra1\"\n");
     assert!(config(&["--effective"]).contains("ike_port = 500"), "{}", config(&["--effective"]));
-    let output = daemon.ask(&["show", "nat"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stderr(&output), "error: NAT is not supported yet\n");
     assert_eq!(daemon.ask(&["show", "sas", "--effective"]).status.code(), Some(2));
     assert_eq!(daemon.ask(&["show", "moon"]).status.code(), Some(2));
     let output = daemon.ask(&["reset", "counters", "paris"]);

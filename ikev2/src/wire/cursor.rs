@@ -237,6 +237,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_counts() {
+        let mut writer = Writer::new();
+        assert!(writer.is_empty());
+        writer.put(&[0]);
+        assert_eq!((writer.is_empty(), writer.len()), (false, 1));
+    }
+
+    #[test]
     fn parts_end_where_they_should() {
         let mut reader = Reader::new("whole", &[1, 2, 3]);
         let mut part = reader.part("part", 2).unwrap();

@@ -422,6 +422,41 @@ mod tests {
         }
     }
 
+    /// RFC 7296 §3.5: what a type does not allow is kept as octets, and fits nothing.
+    #[test]
+    fn each_type_is_read_and_written() {
+        let key_id = |data: &[u8]| Identity::KeyId(data.into());
+        let name = "C=CH, CN=gw".parse::<Identity>().unwrap();
+        for (kind, data, identity) in [
+            (IdType::IPV4_ADDR, vec![192, 0, 2, 1], Identity::Ipv4([192, 0, 2, 1].into())),
+            (IdType::IPV6_ADDR, vec![0; 16], Identity::Ipv6([0; 16].into())),
+            (IdType::FQDN, b"gw.example".to_vec(), fqdn("gw.example")),
+            (IdType::RFC822_ADDR, b"a@b.example".to_vec(), Identity::Email("a@b.example".into())),
+            (IdType::KEY_ID, b"branch-7".to_vec(), key_id(b"branch-7")),
+            (IdType::DER_ASN1_DN, name.emit()[4..].to_vec(), name),
+        ] {
+            let body = [&[kind.0, 0, 0, 0], data.as_slice()].concat();
+            assert_eq!(Identity::parse(&body).unwrap(), identity);
+            assert_eq!(identity.emit(), body, "{identity}");
+            assert!(!matches!(identity, Identity::Other(..)));
+            let wrong = Identity::parse(&[kind.0, 0, 0, 0]).unwrap();
+            assert_eq!(wrong, Identity::Other(kind, Vec::new()), "nothing is no {identity}");
+        }
+    }
+
+    /// What is equal is in one place of every kind of table.
+    #[test]
+    fn tables_find_what_is_equal() {
+        use std::cmp::Ordering;
+        use std::hash::{BuildHasher, RandomState};
+        let state = RandomState::new();
+        let (one, same, other) = (fqdn("gw.example"), fqdn("GW.Example"), fqdn("ag.example"));
+        assert_eq!(state.hash_one(&one), state.hash_one(&same));
+        assert_ne!(state.hash_one(&one), state.hash_one(&other));
+        assert_eq!(one.partial_cmp(&same), Some(Ordering::Equal));
+        assert_eq!(one.partial_cmp(&other), Some(Ordering::Greater));
+    }
+
     #[test]
     fn text_that_is_no_identity_is_refused_with_the_reason() {
         use IdentityError::{Address, Characters, Empty, Hex, Name, Shape};

@@ -221,6 +221,13 @@ mod tests {
         assert_eq!(read.to_string(), "C=CH, O=Example, CN=gw");
         assert_eq!(read, name("C=CH, O=Example, CN=gw"));
         assert_eq!(read.der(), name("C=CH,O=Example,CN=gw").der(), "as OpenSSL encodes it");
+        assert_eq!(read.der(), der([0x13, 0x0c, 0x0c], [b"CH", b"Example", b"gw"]));
+        assert_eq!(format!("{read:?}"), read.to_string());
+        let teletex =
+            |text| DistinguishedName::from_der(&der([0x13, 0x14, 0x0c], [b"CH", text, b"gw"]));
+        assert_eq!(teletex(b"Example"), Some(read), "of that only ASCII is sure");
+        let unsure = teletex("Exämple".as_bytes()).unwrap().to_string();
+        assert!(!unsure.contains("Exämple"), "{unsure}");
         for text in ["E=ops@example.com", "CN=a\\, b", "OU=a+CN=b", "1.2.3.4=#0c0161", "CN=\u{fc}"]
         {
             assert_eq!(name(&name(text).to_string()), name(text), "{text}");

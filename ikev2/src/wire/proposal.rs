@@ -367,6 +367,18 @@ mod tests {
         assert_eq!(emit(&[long], &mut writer), Err(Error::Overflow("proposal")));
     }
 
+    /// RFC 7296 §3.3.1: they are numbered from 1 in one octet.
+    #[test]
+    fn as_many_are_read_as_there_are_numbers() {
+        let one = emitted(&[Proposal::ike_from_keywords("aes256gcm16-prfsha384-ecp384").unwrap()]);
+        let followed = [&[MORE_PROPOSALS], &one[1..]].concat();
+        for (many, read) in [(2, true), (255, true), (256, false), (1000, false)] {
+            let body = [followed.repeat(many - 1), one.clone()].concat();
+            let proposals = parse(&body);
+            assert_eq!(proposals.is_ok_and(|proposals| proposals.len() == many), read, "{many}");
+        }
+    }
+
     fn any_transform() -> impl Strategy<Value = Transform> {
         prop_oneof![
             any::<(u16, Option<u16>)>().prop_map(|(id, bits)| Transform::Encr(EncrId(id), bits)),
