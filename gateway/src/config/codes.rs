@@ -155,7 +155,7 @@ crate::codes::codes! {
     LocalRemoteNested "W0315" "local and remote subnets lie within each other"
         "One network contains the other one across the tunnel. Hubs and spokes do this on purpose (10.0.0.0/8 behind the hub, 10.2.0.0/16 at the spoke); the most specific network wins.";
     PeerInside "W0316" "peer is inside its own remote subnets"
-        "The address of the peer lies in a network that is routed into the tunnel, so the encrypted packets to the peer would need the tunnel themselves. Make sure that a more specific route to the peer exists, or list `routes` without its address.";
+        "The address of the peer lies in a network that is routed into the tunnel, so the encrypted packets to the peer would need the tunnel themselves. The gateway adds a route to the peer's address, which goes before that. Nothing has to be done unless another program takes that route away; `routes` without the peer's address does without.";
     ExpiresSoon "W0320" "certificate expires within 30 days"
         "A certificate of this connection ends soon: ours, the pinned one of the peer, or that of an authority. Put a new one into the same file and `s2s-gw reload`: tunnels stay up, and the new one is used from then on. Make the new certificate before the old one ends, so that the peer can be told in time where it has to be.";
     ExpiresThisWeek "W0321" "certificate expires within 7 days"

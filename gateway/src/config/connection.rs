@@ -280,9 +280,13 @@ impl Draft {
             let HostName::Address(address) = host.value.name else { continue };
             if let Some(network) = routed.iter().find(|network| network.contains(&address)) {
                 findings.add(
-                    Diagnostic::at(Code::PeerInside, &host.place, format!("peer {address} is inside {network}, which is routed to it"))
-                        .label("packets to the peer must not enter its tunnel")
-                        .fix("have a more specific route to the peer, or list `routes` without its address"),
+                    Diagnostic::at(
+                        Code::PeerInside,
+                        &host.place,
+                        format!("peer {address} is inside {network}, which is routed to it"),
+                    )
+                    .label("packets to the peer must not enter its tunnel")
+                    .fix("nothing, if it is meant so: the gateway adds a route to the peer itself"),
                 );
             }
         }

@@ -81,7 +81,7 @@ const FOREIGN: &[Foreign] = &[
     is(
         "start_action",
         "start",
-        "that is `start` here: `start` is \"always\", `trap` \"on-demand\", `none` \"manual\"",
+        "that is `start` here: `start` is \"always\", `trap` \"on-demand\", `none` \"respond-only\"",
     ),
     is(
         "initiator",

@@ -177,9 +177,11 @@ impl<'t> Section<'t> {
     }
 
     fn unknown(&self, name: &str, keys: &'static [Key], place: &Place) -> Diagnostic {
-        let names = || keys.iter().map(|key| key.name);
-        let help = did_you_mean(name, names())
-            .unwrap_or_else(|| format!("known keys: {}", names().collect::<Vec<_>>().join(", ")));
+        // A key that is yet to come may be meant, but is nothing to offer.
+        let served = || keys.iter().filter(|key| !matches!(key.support, Support::Later(_)));
+        let list = || served().map(|key| key.name).collect::<Vec<_>>().join(", ");
+        let help = did_you_mean(name, keys.iter().map(|key| key.name))
+            .unwrap_or_else(|| format!("known keys: {}", list()));
         Diagnostic::at(Code::UnknownKey, place, format!("unknown key `{name}` in {}", self.title))
             .label(format!("not a key of {}", self.title))
             .help(Some(help))
