@@ -312,6 +312,29 @@ mod tests {
     }
 
     #[test]
+    fn one_address_and_one_port_are_ranges_too() {
+        for one in [ports("192.0.2.1/32", 6, (22, 22)), ports("2001:db8::1/128", 17, (53, 53))] {
+            assert_eq!(parse(&emitted(&[one])), Ok(vec![one]));
+        }
+    }
+
+    /// Addresses, ports and protocols, each of those that there are.
+    #[test]
+    fn breadth_is_how_many_packets_differ() {
+        let of = |text, protocol, range| ports(text, protocol, range).breadth();
+        for (breadth, expected) in [
+            (of("192.0.2.1/32", 6, (22, 22)), 1.0),
+            (of("192.0.2.0/24", 6, (22, 22)), 256.0),
+            (of("192.0.2.1/32", 6, (22, 25)), 4.0),
+            (of("192.0.2.0/31", 6, (1, 8)), 16.0),
+            (of("192.0.2.0/24", 0, (1, 2)), 256.0 * 2.0 * 256.0),
+            (of("2001:db8::/64", 6, (1, 1)), 2_f64.powi(64)),
+        ] {
+            assert!((breadth / expected - 1.0).abs() < 1e-9, "{breadth} for {expected}");
+        }
+    }
+
+    #[test]
     fn unknown_types_are_skipped_and_lies_are_not() {
         let fc = hex::decode("02000000090000080000ffff070000100000ffff0a0100000a0100ff").unwrap();
         assert_eq!(parse(&fc), Ok(vec![subnet("10.1.0.0/24")]));
