@@ -143,4 +143,19 @@ mod tests {
         assert!(Redirect::parse(&[1, 5, 192, 0, 2, 7, 7]).is_err());
         assert!(Redirect::parse(&[2, 4, 192, 0, 2, 7]).is_err());
     }
+
+    #[test]
+    fn people_write_an_address_or_a_name() {
+        for (text, gateway) in
+            ["192.0.2.7", "2001:db8::7", "gw-2.example.com"].iter().zip(gateways())
+        {
+            assert_eq!(gateway.to_string(), *text);
+            assert_eq!(GatewayId::parse(text), Ok(gateway));
+        }
+        let long = "a".repeat(255);
+        assert_eq!(GatewayId::parse(&long), Ok(GatewayId::Name(long.clone())));
+        let longer = GatewayId::parse(&(long + "a"));
+        assert_eq!(longer, Err(Error::Overflow("the name of the gateway")));
+        assert!(GatewayId::parse("").is_err() && GatewayId::parse("gw 2").is_err());
+    }
 }

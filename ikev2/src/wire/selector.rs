@@ -312,6 +312,24 @@ mod tests {
     }
 
     #[test]
+    fn a_length_counts_its_own_header() {
+        for (len, read) in [(0, false), (3, false), (4, true), (5, false)] {
+            let body = [1, 0, 0, 0, 99, 0, 0, len];
+            assert_eq!(parse(&body).is_ok(), read, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_a_subnet_if_both_ends_are() {
+        let range = |start: [u8; 4], end: [u8; 4]| {
+            TrafficSelector::range(start.into(), end.into()).to_string()
+        };
+        assert_eq!(range([10, 0, 0, 0], [10, 0, 0, 3]), "10.0.0.0/30");
+        assert_eq!(range([10, 0, 0, 0], [10, 0, 0, 2]), "10.0.0.0-10.0.0.2");
+        assert_eq!(range([10, 0, 0, 1], [10, 0, 0, 3]), "10.0.0.1-10.0.0.3");
+    }
+
+    #[test]
     fn one_address_and_one_port_are_ranges_too() {
         for one in [ports("192.0.2.1/32", 6, (22, 22)), ports("2001:db8::1/128", 17, (53, 53))] {
             assert_eq!(parse(&emitted(&[one])), Ok(vec![one]));

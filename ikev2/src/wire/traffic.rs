@@ -167,5 +167,15 @@ mod tests {
         let silent = Traffic::default();
         assert!(silent.is_empty());
         assert_eq!(silent.to_string(), "nothing <-> nothing");
+        assert!(Traffic::new(vec![net(1)], Vec::new()).is_empty());
+        assert!(!Traffic::new(vec![net(1)], vec![net(2)]).is_empty());
+    }
+
+    #[test]
+    fn both_sides_have_to_be_contained() {
+        let all = Traffic::new(vec![net(1), net(3)], vec![net(2)]);
+        assert!(all.contains(&Traffic::new(vec![net(3)], vec![net(2)])));
+        assert!(!all.contains(&Traffic::new(vec![net(4)], vec![net(2)])));
+        assert!(!all.contains(&Traffic::new(vec![net(1)], vec![net(4)])));
     }
 }
