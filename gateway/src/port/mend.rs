@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::foreign::{Foreign, Pair, Secret};
 use super::note::Note;
-use super::together::{keys_apart, merge, separate};
+use super::together::{keys_apart, merge, one_each, separate};
 use crate::config::{Place, is_host};
 
 /// A connection that a configuration can have.
@@ -40,6 +40,7 @@ pub(super) fn mend(connections: Vec<Foreign>) -> Vec<Mended> {
     let mut names = BTreeSet::new();
     let all = merge(connections).into_iter().map(|one| mend_one(one, &mut names));
     let mut all: Vec<Mended> = all.collect();
+    one_each(&mut all);
     separate(&mut all);
     keys_apart(&mut all);
     all

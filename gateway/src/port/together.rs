@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   before they are mended   merge       those for the same peer become one                       E0141
-//!   afterwards               separate    of those for the same networks the first one goes first  E0312
+//!   afterwards               one_each    of those that then turn out to be, the first one stays   E0141
+//!                            separate    of those for the same networks the first one goes first  E0312
 //!                            keys_apart  whoever calls from anywhere has a key of his own         E0148
 //! ```
 
@@ -73,6 +74,33 @@ fn said(side: &Side) -> Option<Identity> {
     (!side.addresses.iter().any(is_address)).then_some(identity)
 }
 
+/// E0141, where only mending has shown it: an address that is none has become any.
+pub(super) fn one_each(all: &mut [Mended]) {
+    for at in 1..all.len() {
+        let (earlier, later) = all.split_at_mut(at);
+        let Some(later) = later.first_mut().filter(|one| is_live(one)) else { continue };
+        let anywhere = |other: &Mended| {
+            later.peer_id.is_some() && (other.peers.is_empty() || later.peers.is_empty())
+        };
+        let same = |other: &&Mended| {
+            let ids = (&other.local_id, &other.peer_id) == (&later.local_id, &later.peer_id);
+            let address = later.peers.iter().any(|peer| other.peers.contains(peer));
+            is_live(other) && ids && (address || anywhere(other))
+        };
+        if let Some(other) = earlier.iter().find(same) {
+            later.foreign.impossible = Some(format!(
+                "it is for the same peer with the same identities as `{}`, and whoever calls could mean either: put its networks into that one, or write another `peer_id` and delete the `#`",
+                other.name
+            ));
+        }
+    }
+}
+
+/// Whether it is to be in force.
+fn is_live(one: &Mended) -> bool {
+    one.foreign.impossible.is_none() && !one.foreign.disabled
+}
+
 /// E0312: for the same packets the first one goes first.
 pub(super) fn separate(all: &mut [Mended]) {
     for at in 1..all.len() {
@@ -98,13 +126,12 @@ pub(super) fn separate(all: &mut [Mended]) {
 
 /// E0148: whoever may call from anywhere is known by the key alone.
 pub(super) fn keys_apart(all: &mut [Mended]) {
-    let live = |one: &Mended| one.foreign.impossible.is_none() && !one.foreign.disabled;
     for at in 1..all.len() {
         let (earlier, later) = all.split_at_mut(at);
-        let Some(later) = later.first_mut().filter(|one| live(one)) else { continue };
+        let Some(later) = later.first_mut().filter(|one| is_live(one)) else { continue };
         let shares = |other: &Mended| {
             let anywhere = other.peers.is_empty() || later.peers.is_empty();
-            live(other) && anywhere && other.key == later.key && later.key.is_some()
+            is_live(other) && anywhere && other.key == later.key && later.key.is_some()
         };
         let Some(other) = earlier.iter().find(|other| shares(other)) else { continue };
         let what = format!(
