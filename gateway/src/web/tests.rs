@@ -12,7 +12,7 @@ use thread::JoinHandle;
 use testkit::peer::pause;
 use zeroize::Zeroizing;
 
-use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
+use super::server::{AT_ONCE, MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
 use crate::config::{HttpListen, PresharedKey};
 use crate::status::Snapshot;
@@ -421,4 +421,50 @@ fn who_is_slow_is_told_so() {
     let _ = stream.read_to_string(&mut told);
     assert!(told.starts_with("HTTP/1.1 408"), "{told:?}");
     trickle.join().expect("it is hung up on");
+}
+
+/// How many answers have come.
+fn count(stream: &mut UnixStream) -> usize {
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told);
+    String::from_utf8_lossy(&told).matches("HTTP/1.1 200").count()
+}
+
+/// Round by round, without a thread: what one client may have before others have their turn.
+#[test]
+fn a_client_that_asks_without_end_has_its_turn_and_no_more() {
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("http.sock");
+    let listener = bind(&HttpListen::Unix(path.clone())).expect("binds");
+    let poll = mio::Poll::new().expect("a poll");
+    let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
+    let http = Http { listen: Vec::new(), names: Vec::new(), read_token: None, admin_token: None };
+    let (mut server, _line) =
+        Server::new(vec![listener], Access::of(&http), Arc::new(waker)).expect("a server");
+    let ask = |requests: usize| {
+        let mut stream = UnixStream::connect(&path).expect("connects");
+        stream.set_nonblocking(true).expect("sets");
+        let text = "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(requests);
+        stream.write_all(text.as_bytes()).expect("room for all of it");
+        stream
+    };
+    let mut events = mio::Events::with_capacity(16);
+    let (mut greedy, mut modest) = (ask(100), None);
+    let mut answered = 0;
+    for round in 0..40 {
+        assert!(server.round(&mut events));
+        let more = count(&mut greedy);
+        // A newcomer is accepted and looked at in the same round.
+        assert!(more <= 2 * AT_ONCE, "{more} answers in round {round}");
+        answered += more;
+        match &mut modest {
+            None => modest = Some(ask(1)),
+            Some(stream) if round == 1 => assert_eq!(count(stream), 1, "it waits for the other"),
+            Some(_) => {}
+        }
+        if answered == 100 {
+            return;
+        }
+    }
+    panic!("{answered} of 100 answers: the rest is forgotten");
 }
