@@ -257,7 +257,7 @@ fn the_page_has_a_few_answers_a_round_beside_those_of_members() {
 #[test]
 fn a_crowd_at_the_door_has_its_turn_and_no_more() {
     let mut fixture = Fixture::new();
-    let crowd: Vec<Std> = (0..CROWD + 1).map(|_| fixture.connect()).collect();
+    let crowd: Vec<Std> = (0..=CROWD).map(|_| fixture.connect()).collect();
     let listener = fixture.server.listener_token;
     drop(crowd);
     fixture.server.on_event(fixture.poll.registry(), listener, clock::now());
@@ -270,7 +270,7 @@ fn a_crowd_at_the_door_has_its_turn_and_no_more() {
 fn a_follower_that_talks_without_end_is_hung_up_on() {
     let mut fixture = Fixture::new();
     let mut client = follower(&mut fixture);
-    client.write_all(&[b'x'; 64 * 1024]).expect("writes");
+    client.write_all(&vec![b'x'; 64 * 1024]).expect("writes");
     fixture.read(clock::now());
     assert!(fixture.server.clients.is_empty(), "it was read to its end");
 }
