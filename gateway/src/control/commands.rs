@@ -23,6 +23,7 @@ use crate::status::protocol::{RefusalKind, Request, Response, Target};
 impl Control {
     /// Answers the clients that asked, at most [`ROUND`] of them.
     pub(super) fn answer_clients(&mut self, now: Instant) {
+        self.devices.server.begin_round(self.devices.poll.registry(), now);
         for _ in 0..ROUND {
             let Some((client, request)) = self.devices.server.next_request() else { return };
             if let Ok(Request::Reload { dry_run, now: at_once }) = request {

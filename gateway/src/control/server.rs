@@ -5,7 +5,9 @@
 //!                 a client with an unsent answer is not read: one answer per client is the most that we hold
 //! ```
 //!
-//! Bounds: [`MAX_CLIENTS`] clients, one request of [`MAX_REQUEST_LEN`] and one answer each, [`PATIENCE`] of silence.
+//! Bounds: [`MAX_CLIENTS`] clients, [`MAX_LOOKING`] of those who may only look; one request of [`MAX_REQUEST_LEN`] and one answer
+//! each; [`PATIENCE`] for a whole request, and of silence. This is the thread of IKE: those who may only look, and the page, have
+//! [`AT_ONCE`] answers in one round of it.
 
 mod follow;
 mod inside;
@@ -37,7 +39,15 @@ pub(super) struct Server {
     owner: u32,
     clients: BTreeMap<Token, Client>,
     next_client: usize,
-    requests: VecDeque<(Token, Result<Request, Response>)>,
+    /// Of those who may do everything.
+    requests: VecDeque<Asked>,
+    /// Of those who may only look: one of each, so that they have their turns one after the other.
+    looks: VecDeque<Asked>,
+    /// How many of `looks`, and of the page's requests, this round still answers.
+    looks_left: usize,
+    page_left: usize,
+    /// More newcomers wait.
+    crowded: bool,
     /// The thread of the status page, if there is one.
     page: Option<Line>,
 }
@@ -58,6 +68,9 @@ struct Client {
     last_answer: bool,
     active_at: Instant,
 }
+
+/// A request and who asked; `Err` is the answer to what is none.
+type Asked = (Token, Result<Request, Response>);
 
 /// What became of a client's octets.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,6 +134,10 @@ impl Server {
             clients: BTreeMap::new(),
             next_client,
             requests: VecDeque::new(),
+            looks: VecDeque::new(),
+            looks_left: AT_ONCE,
+            page_left: AT_ONCE,
+            crowded: false,
             page: None,
         })
     }
@@ -130,9 +147,10 @@ impl Server {
         self.file.path()
     }
 
-    /// Whether requests wait to be answered.
+    /// Whether somebody waits, or may: the page's requests cannot be counted.
     pub(super) fn has_requests(&self) -> bool {
-        !self.requests.is_empty()
+        let page = self.page.is_some() && self.page_left == 0;
+        self.crowded || page || !self.requests.is_empty() || !self.looks.is_empty()
     }
 
     /// The listener or a client has something for us.
@@ -144,9 +162,31 @@ impl Server {
         }
     }
 
-    /// The next request and who asked. `Err` is the answer to what is none.
-    pub(super) fn next_request(&mut self) -> Option<(Token, Result<Request, Response>)> {
-        self.requests.pop_front().or_else(|| self.asked_inside())
+    /// A round of the loop: what was left by the last one is looked at again.
+    pub(super) fn begin_round(&mut self, registry: &Registry, now: Instant) {
+        (self.looks_left, self.page_left) = (AT_ONCE, AT_ONCE);
+        if std::mem::take(&mut self.crowded) {
+            self.accept(registry, now);
+        }
+    }
+
+    /// The next request that this round answers.
+    pub(super) fn next_request(&mut self) -> Option<Asked> {
+        if let Some(first) = self.requests.pop_front() {
+            return Some(first);
+        }
+        if self.looks_left > 0
+            && let Some(look) = self.looks.pop_front()
+        {
+            self.looks_left -= 1;
+            return Some(look);
+        }
+        if self.page_left == 0 {
+            return None;
+        }
+        let asked = self.asked_inside()?;
+        self.page_left -= 1;
+        Some(asked)
     }
 
     /// Answers the request of a client; a client that left meanwhile is no error.
@@ -172,8 +212,9 @@ impl Server {
     }
 
     fn accept(&mut self, registry: &Registry, now: Instant) {
-        loop {
-            let mut stream = match self.listener.accept() {
+        // A crowd at the door keeps no peer waiting for long.
+        for _ in 0..CROWD {
+            let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -182,31 +223,47 @@ impl Server {
                     return;
                 }
             };
-            if self.clients.len() >= MAX_CLIENTS {
-                tracing::debug!(target: "status", event = "too-many-clients");
-                continue;
-            }
-            let token = Token(self.next_client);
-            self.next_client += 1;
-            let both = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = registry.register(&mut stream, token, both) {
-                tracing::warn!(target: "status", event = "accept-failed", %error);
-                continue;
-            }
-            let client = Client {
-                rights: Rights::of(&stream, self.owner),
-                stream,
-                inbox: Vec::new(),
-                outbox: Vec::new(),
-                asked: false,
-                follow: None,
-                captures: false,
-                last_answer: false,
-                active_at: now,
-            };
-            self.clients.insert(token, client);
-            self.advance(token, now);
+            let rights = Rights::of(&stream, self.owner);
+            self.admit(registry, stream, rights, now);
         }
+        self.crowded = true;
+    }
+
+    /// Those who may only look never take the last places: whoever may mend things always comes in.
+    fn has_room(&self, rights: Rights) -> bool {
+        let looking = || self.clients.values().filter(|one| one.rights == Rights::Look).count();
+        self.clients.len() < MAX_CLIENTS && (rights == Rights::All || looking() < MAX_LOOKING)
+    }
+
+    fn admit(&mut self, registry: &Registry, mut stream: UnixStream, rights: Rights, now: Instant) {
+        if !self.has_room(rights) {
+            tracing::debug!(target: "status", event = "too-many-clients");
+            let message = "too many clients of the control socket; try again in a moment".into();
+            let refusal = Response::Refused { kind: RefusalKind::NotNow, message };
+            // There is room for it in a new socket; and if not, it is closed as well.
+            let _ = stream.write(&refusal.to_line());
+            return;
+        }
+        let token = Token(self.next_client);
+        self.next_client += 1;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut stream, token, both) {
+            tracing::warn!(target: "status", event = "accept-failed", %error);
+            return;
+        }
+        let client = Client {
+            stream,
+            rights,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            asked: false,
+            follow: None,
+            captures: false,
+            last_answer: false,
+            active_at: now,
+        };
+        self.clients.insert(token, client);
+        self.advance(token, now);
     }
 
     /// Sends what is to be sent, then reads up to the next whole request.
@@ -216,8 +273,12 @@ impl Server {
             Progress::Waiting => {}
             Progress::Line(line) => {
                 client.asked = true;
+                client.active_at = now;
                 let request = Request::parse(&line).and_then(|asked| client.rights.check(asked));
-                self.requests.push_back((token, request));
+                match client.rights {
+                    Rights::All => self.requests.push_back((token, request)),
+                    Rights::Look => self.looks.push_back((token, request)),
+                }
             }
             Progress::TooLong => {
                 client.last_answer = true;
@@ -255,6 +316,7 @@ impl Client {
         if self.only_listens() {
             self.inbox.clear();
         }
+        let mut overheard = 0;
         loop {
             if let Some(end) = self.inbox.iter().position(|octet| *octet == b'\n') {
                 let rest = self.inbox.split_off(end + 1);
@@ -267,9 +329,17 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Progress::Gone,
                 // Who follows has asked all that it can; we only look whether it is still there.
-                Ok(_) if self.only_listens() => {}
+                Ok(len) if self.only_listens() => {
+                    overheard += len;
+                    if overheard > MAX_OVERHEARD {
+                        return Progress::Gone;
+                    }
+                }
                 Ok(len) => {
-                    self.active_at = now;
+                    // From its first octet to its end a request has `PATIENCE`, whatever trickles in.
+                    if self.inbox.is_empty() {
+                        self.active_at = now;
+                    }
                     self.inbox.extend(buffer.iter().take(len));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -304,7 +374,19 @@ const KEY: &str = "`control` in [gateway]";
 /// Clients at a time; more are turned away at once.
 const MAX_CLIENTS: usize = 64;
 
-/// A client that neither sends nor takes an octet for this long is dropped.
+/// Of those, the ones that may only look.
+const MAX_LOOKING: usize = 48;
+
+/// Requests in one round of those who may only look, and as many of the page.
+const AT_ONCE: usize = 4;
+
+/// Newcomers in one round.
+const CROWD: usize = 64;
+
+/// What one who only listens may say at once before it is hung up on, in octets: it would keep us reading.
+const MAX_OVERHEARD: usize = 32 * 1024;
+
+/// A client that sends no whole request, or takes no octet, for this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same for one who is sent packets: it may be a pager, or a terminal that somebody stopped.

@@ -148,7 +148,11 @@ fn converse(mut stream: UnixStream, request: &Request) -> io::Result<String> {
 fn send(stream: &mut UnixStream, request: &Request) -> io::Result<()> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)
+    match stream.write_all(&line) {
+        // Whoever is turned away at the door is told why: that can still be read.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
+    }
 }
 
 fn receive(reader: &mut BufReader<UnixStream>) -> io::Result<String> {
@@ -192,6 +196,15 @@ mod tests {
         let line = converse(ours, &request).expect("an answer");
         assert_eq!(understood(&line, Path::new("x")).expect("a known answer"), answer);
         assert_eq!(server.join().expect("no panic"), request);
+    }
+
+    #[test]
+    fn who_is_turned_away_before_it_asks_hears_why() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        theirs.write_all(b"{\"result\":\"refused\"}\n").expect("an answer");
+        drop(theirs);
+        let line = converse(ours, &Request::Status).expect("an answer");
+        assert_eq!(line, "{\"result\":\"refused\"}\n");
     }
 
     #[test]

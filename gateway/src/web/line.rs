@@ -16,7 +16,7 @@ use crate::status::protocol::{Request, Response};
 
 /// The end that asks.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(crate) struct Asker {
     requests: SyncSender<(usize, Request)>,
     control: Arc<Waker>,
     words: Receiver<Word>,
@@ -41,7 +41,7 @@ pub(crate) enum Word {
 }
 
 /// Both ends. `token` is what wakes the page.
-pub(super) fn line(
+pub(crate) fn line(
     control: Arc<Waker>,
     page: &Registry,
     token: Token,
@@ -55,7 +55,7 @@ pub(super) fn line(
 
 impl Asker {
     /// Asks; the number of the answer to come. `None` if control is far behind.
-    pub(super) fn ask(&mut self, request: Request) -> Option<usize> {
+    pub(crate) fn ask(&mut self, request: Request) -> Option<usize> {
         let number = self.next;
         self.requests.try_send((number, request)).ok()?;
         self.next += 1;
@@ -96,5 +96,5 @@ impl Drop for Line {
     }
 }
 
-/// Requests that wait for control. It takes them all in each round of its loop.
+/// Requests that wait for control. It takes a few of them in each round of its loop.
 const PENDING: usize = 64;

@@ -40,6 +40,8 @@ use std::thread;
 use mio::net::{TcpListener, UnixListener};
 
 pub(crate) use self::access::Access;
+#[cfg(test)]
+pub(crate) use self::line::line;
 pub(crate) use self::line::{Line, Word};
 
 use crate::config::{Http, HttpListen};

@@ -5,13 +5,15 @@
 //!                 │                 Waiting ──────┘              control is asked
 //!                 │                 Watching                     news until it hangs up
 //!                 └─ too slow, too long, too many ──► Leaving    the answer is sent, what still comes is thrown away
+//!
+//!   a round:  events ──► ready ──► advance, AT_ONCE requests each ──► ready again: the next round, without an event
 //! ```
 //!
 //! Bounds: [`MAX_CLIENTS`], of which [`MAX_WATCHERS`] may watch; one request and one answer each; [`TO_ASK`] for a whole
 //! request, whatever trickles in. When all places are taken a newcomer gets that of the client that has been asking for the
 //! longest time: whoever asks at once is always served.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub(super) struct Server {
     tick_at: Instant,
     /// More newcomers wait.
     crowded: bool,
+    /// Who has a turn in the next round, whether or not epoll says more of it: it tells what comes, not what is there.
+    ready: BTreeSet<Token>,
 }
 
 struct Client {
@@ -78,6 +82,8 @@ enum Stage {
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Waiting,
+    /// It has had its turn, and may have asked more.
+    Later,
     Asks(Box<Request>),
     Refused(u16, &'static str),
     Gone,
@@ -107,6 +113,7 @@ impl Server {
             waiting: BTreeMap::new(),
             tick_at: clock::now(),
             crowded: false,
+            ready: BTreeSet::new(),
         };
         Ok((server, line))
     }
@@ -118,37 +125,44 @@ impl Server {
             return;
         }
         let mut events = Events::with_capacity(256);
-        loop {
-            // epoll counts whole milliseconds.
-            let quiet = self.tick_at.saturating_duration_since(clock::now());
-            let pause =
-                if self.crowded { Duration::ZERO } else { quiet + Duration::from_millis(1) };
-            match self.poll.poll(&mut events, Some(pause)) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                    tracing::error!(target: "web", event = "broken", what = "cannot wait", %error);
-                    return;
-                }
-                _ => {}
+        while self.round(&mut events) {}
+    }
+
+    /// Waits for what happens, and gives everybody a turn; false if control is gone.
+    pub(super) fn round(&mut self, events: &mut Events) -> bool {
+        // epoll counts whole milliseconds.
+        let quiet = self.tick_at.saturating_duration_since(clock::now());
+        let busy = self.crowded || !self.ready.is_empty();
+        let pause = if busy { Duration::ZERO } else { quiet + Duration::from_millis(1) };
+        match self.poll.poll(events, Some(pause)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                tracing::error!(target: "web", event = "broken", what = "cannot wait", %error);
+                return false;
             }
-            let now = clock::now();
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    Token(index) if index < self.listeners.len() => self.accept(now, index),
-                    token => self.advance(now, token),
-                }
-            }
-            if std::mem::take(&mut self.crowded) {
-                (0..self.listeners.len()).for_each(|index| self.accept(now, index));
-            }
-            if !self.listen_to_control(now) {
-                return;
-            }
-            if self.tick_at <= now {
-                self.tick_at = now + TICK;
-                self.tick(now);
+            _ => {}
+        }
+        let now = clock::now();
+        for event in &*events {
+            match event.token() {
+                WAKER => {}
+                Token(index) if index < self.listeners.len() => self.accept(now, index),
+                token => drop(self.ready.insert(token)),
             }
         }
+        for token in std::mem::take(&mut self.ready) {
+            self.advance(now, token);
+        }
+        if std::mem::take(&mut self.crowded) {
+            (0..self.listeners.len()).for_each(|index| self.accept(now, index));
+        }
+        if !self.listen_to_control(now) {
+            return false;
+        }
+        if self.tick_at <= now {
+            self.tick_at = now + TICK;
+            self.tick(now);
+        }
+        true
     }
 
     /// Once a second: asks for a snapshot, sends away who is late. What could not be accepted before is tried again.
@@ -224,7 +238,8 @@ impl Server {
         let is_button = matches!(asked, Asked::Done { .. });
         let response = api::answered(said, asked, &self.hub, &self.access, now);
         client.answer(now, &response, head_only, keeps);
-        self.advance(now, token);
+        // Not at once: who is answered as fast as it asks would keep us here.
+        self.ready.insert(token);
         // Whoever pressed a button wants to see what it does.
         if is_button {
             self.tick_at = now;
@@ -314,18 +329,26 @@ impl Server {
         true
     }
 
-    /// Lets a client go on as far as it comes.
+    /// Lets a client go on as far as it comes, and for [`AT_ONCE`] requests at most: others have their turn, too.
     fn advance(&mut self, now: Instant, token: Token) {
+        let mut left = AT_ONCE;
         loop {
             let Some(client) = self.clients.get_mut(&token) else { return };
-            match client.progress(now) {
+            match client.progress(now, left > 0) {
                 Progress::Waiting => return,
+                Progress::Later => {
+                    self.ready.insert(token);
+                    return;
+                }
                 Progress::Gone => {
                     self.clients.remove(&token);
                     return;
                 }
                 Progress::Refused(status, sentence) => client.refuse(now, status, sentence),
-                Progress::Asks(request) => self.serve(now, token, &request),
+                Progress::Asks(request) => {
+                    left -= 1;
+                    self.serve(now, token, &request);
+                }
             }
         }
     }
@@ -399,7 +422,8 @@ impl Client {
         true
     }
 
-    fn progress(&mut self, now: Instant) -> Progress {
+    /// Sends, then reads, if it `may_ask` yet.
+    fn progress(&mut self, now: Instant, may_ask: bool) -> Progress {
         match self.flush() {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.overhear(),
@@ -409,7 +433,7 @@ impl Client {
             Stage::Answering { keeps: true } => {
                 self.stage = Stage::Reading;
                 self.until = now + if self.inbox.is_empty() { TO_ASK_AGAIN } else { TO_ASK };
-                self.read()
+                if may_ask { self.read() } else { Progress::Later }
             }
             Stage::Answering { keeps: false } => {
                 self.stage = Stage::Leaving;
@@ -509,6 +533,9 @@ pub(super) const MAX_WATCHERS: usize = 300;
 
 /// Those that were told to go and have not gone.
 const MAX_LEAVING: usize = 64;
+
+/// Requests of one client in one round.
+pub(super) const AT_ONCE: usize = 4;
 
 /// Newcomers in one round.
 const CROWD: usize = 64;

@@ -12,7 +12,7 @@ use thread::JoinHandle;
 use testkit::peer::pause;
 use zeroize::Zeroizing;
 
-use super::server::{MAX_CLIENTS, MAX_WATCHERS, Server};
+use super::server::{AT_ONCE, MAX_CLIENTS, MAX_WATCHERS, Server};
 use super::*;
 use crate::config::{HttpListen, PresharedKey};
 use crate::status::Snapshot;
@@ -421,4 +421,76 @@ fn who_is_slow_is_told_so() {
     let _ = stream.read_to_string(&mut told);
     assert!(told.starts_with("HTTP/1.1 408"), "{told:?}");
     trickle.join().expect("it is hung up on");
+}
+
+/// How many answers have come.
+fn count(stream: &mut UnixStream) -> usize {
+    let mut told = Vec::new();
+    let _ = stream.read_to_end(&mut told);
+    String::from_utf8_lossy(&told).matches("HTTP/1.1 200").count()
+}
+
+/// A page without a thread: its rounds are the test's.
+struct Rounds {
+    server: Server,
+    path: PathBuf,
+    events: mio::Events,
+    _place: tempfile::TempDir,
+    _poll: mio::Poll,
+    _line: Line,
+}
+
+impl Rounds {
+    fn new() -> Self {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("http.sock");
+        let listener = bind(&HttpListen::Unix(path.clone())).expect("binds");
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
+        let http =
+            Http { listen: Vec::new(), names: Vec::new(), read_token: None, admin_token: None };
+        let (server, line) =
+            Server::new(vec![listener], Access::of(&http), Arc::new(waker)).expect("a server");
+        let events = mio::Events::with_capacity(16);
+        Self { server, path, events, _place: place, _poll: poll, _line: line }
+    }
+
+    /// A client that has sent so many requests.
+    fn ask(&self, requests: usize) -> UnixStream {
+        let mut stream = UnixStream::connect(&self.path).expect("connects");
+        stream.set_nonblocking(true).expect("sets");
+        let text = "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(requests);
+        stream.write_all(text.as_bytes()).expect("room for all of it");
+        stream
+    }
+
+    fn round(&mut self) {
+        assert!(self.server.round(&mut self.events), "control is there");
+    }
+}
+
+#[test]
+fn a_client_that_asks_without_end_has_its_turn_and_no_more() {
+    let mut page = Rounds::new();
+    let (mut greedy, mut modest) = (page.ask(100), None);
+    for round in 0..3 {
+        page.round();
+        let answers = count(&mut greedy);
+        // A newcomer is accepted and looked at in the same round.
+        assert!((1..=2 * AT_ONCE).contains(&answers), "{answers} answers in round {round}");
+        match &mut modest {
+            None => modest = Some(page.ask(1)),
+            Some(stream) if round == 1 => assert_eq!(count(stream), 1, "it waits for the other"),
+            Some(_) => {}
+        }
+    }
+}
+
+#[test]
+fn what_a_client_has_asked_is_answered_without_another_word_from_it() {
+    let mut page = Rounds::new();
+    let mut client = page.ask(5 * AT_ONCE);
+    // It reads nothing meanwhile either: that, too, would be an event.
+    (0..8).for_each(|_| page.round());
+    assert_eq!(count(&mut client), 5 * AT_ONCE);
 }

@@ -31,6 +31,23 @@ impl Fixture {
         client
     }
 
+    /// A member of the group.
+    fn member(&mut self) -> Std {
+        let (client, stream) = Std::pair().expect("a pair");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("sets");
+        stream.set_nonblocking(true).expect("sets");
+        let stream = UnixStream::from_std(stream);
+        self.server.admit(self.poll.registry(), stream, Rights::Look, clock::now());
+        client
+    }
+
+    /// Whoever has sent something is read.
+    fn read(&mut self, now: Instant) {
+        for token in self.server.clients.keys().copied().collect::<Vec<_>>() {
+            self.server.on_event(self.poll.registry(), token, now);
+        }
+    }
+
     /// Serves until nothing happens for 50 ms; every good request is answered with `answer`.
     fn serve(&mut self, answer: &Response) -> usize {
         let mut events = mio::Events::with_capacity(64);
@@ -44,6 +61,7 @@ impl Fixture {
             for event in &events {
                 self.server.on_event(self.poll.registry(), event.token(), now);
             }
+            self.server.begin_round(self.poll.registry(), now);
             while let Some((token, request)) = self.server.next_request() {
                 answered += usize::from(request.is_ok());
                 self.server.reply(token, answer, now);
@@ -152,6 +170,109 @@ fn more_clients_than_allowed_are_turned_away() {
     drop(clients);
     fixture.serve(&done());
     assert_eq!(fixture.server.clients.len(), 0);
+}
+
+#[test]
+fn members_leave_room_for_root_and_hear_why_they_are_turned_away() {
+    let mut fixture = Fixture::new();
+    let members: Vec<Std> = (0..MAX_CLIENTS).map(|_| fixture.member()).collect();
+    let mut root = fixture.connect();
+    root.write_all(b"{\"command\":\"status\"}\n").expect("writes");
+    assert_eq!(fixture.serve(&done()), 1, "root is served, whoever holds places");
+    let mut line = String::new();
+    BufReader::new(members.last().expect("one")).read_line(&mut line).expect("an answer");
+    let told: Response = serde_json::from_str(&line).expect("a response");
+    let Response::Refused { kind: RefusalKind::NotNow, message } = told else { panic!("{line}") };
+    assert!(message.contains("try again"), "{message}");
+}
+
+#[test]
+fn a_request_has_to_be_whole_in_time() {
+    let mut fixture = Fixture::new();
+    let mut slow = fixture.member();
+    let begin = clock::now();
+    for step in 0..3 {
+        let now = begin + PATIENCE * step * 9 / 10;
+        slow.write_all(b"x").expect("writes");
+        fixture.read(now);
+        fixture.server.handle_timeout(now);
+        // The time runs from the first octet.
+        assert_eq!(fixture.server.clients.len(), usize::from(step < 2), "step {step}");
+        if fixture.server.clients.is_empty() {
+            return;
+        }
+    }
+    panic!("it holds its place for as long as it likes");
+}
+
+/// How many a round answers.
+fn round(fixture: &mut Fixture) -> usize {
+    let now = clock::now();
+    fixture.server.begin_round(fixture.poll.registry(), now);
+    let mut answered = 0;
+    while let Some((token, _)) = fixture.server.next_request() {
+        answered += 1;
+        fixture.server.reply(token, &done(), now);
+    }
+    answered
+}
+
+#[test]
+fn members_that_ask_without_end_have_a_few_answers_a_round() {
+    let mut fixture = Fixture::new();
+    let mut members: Vec<Std> = (0..3).map(|_| fixture.member()).collect();
+    for member in &mut members {
+        member.write_all(&b"{\"command\":\"status\"}\n".repeat(20)).expect("writes");
+    }
+    fixture.read(clock::now());
+    for _ in 0..60 / AT_ONCE {
+        assert!(fixture.server.has_requests(), "the loop must not sleep");
+        assert_eq!(round(&mut fixture), AT_ONCE);
+    }
+    assert_eq!(round(&mut fixture), 0);
+    assert!(!fixture.server.has_requests());
+}
+
+#[test]
+fn the_page_has_a_few_answers_a_round_beside_those_of_members() {
+    let mut fixture = Fixture::new();
+    let waker = mio::Waker::new(fixture.poll.registry(), Token(1)).expect("a waker");
+    let page = mio::Poll::new().expect("a poll");
+    let (mut asker, line) =
+        crate::web::line(waker.into(), page.registry(), Token(0)).expect("a line");
+    fixture.server.serve_page(line);
+    for _ in 0..2 * AT_ONCE {
+        asker.ask(Request::Status).expect("room");
+    }
+    let mut member = fixture.member();
+    member.write_all(&b"{\"command\":\"status\"}\n".repeat(AT_ONCE)).expect("writes");
+    fixture.read(clock::now());
+    assert_eq!(round(&mut fixture), 2 * AT_ONCE);
+    assert!(fixture.server.has_requests(), "the loop must not sleep");
+    assert_eq!(round(&mut fixture), AT_ONCE);
+    assert_eq!(round(&mut fixture), 0);
+    assert!(!fixture.server.has_requests());
+}
+
+#[test]
+fn a_crowd_at_the_door_has_its_turn_and_no_more() {
+    let mut fixture = Fixture::new();
+    let crowd: Vec<Std> = (0..=CROWD).map(|_| fixture.connect()).collect();
+    let listener = fixture.server.listener_token;
+    drop(crowd);
+    fixture.server.on_event(fixture.poll.registry(), listener, clock::now());
+    assert!(fixture.server.has_requests(), "one more is left for the next round");
+    fixture.server.begin_round(fixture.poll.registry(), clock::now());
+    assert!(!fixture.server.has_requests());
+}
+
+#[test]
+fn a_follower_that_talks_without_end_is_hung_up_on() {
+    let mut fixture = Fixture::new();
+    let mut client = follower(&mut fixture);
+    client.write_all(&vec![b'x'; 64 * 1024]).expect("writes");
+    fixture.read(clock::now());
+    assert!(fixture.server.clients.is_empty(), "it was read to its end");
 }
 
 #[test]
