@@ -198,6 +198,7 @@ mod tests {
         assert_eq!(header.emit(), request()[..Header::LEN]);
         assert_eq!(header.major(), 2);
         assert_eq!(header.spi_i.to_string(), "6c09526f6f40fb04");
+        assert_eq!(format!("{:?}", header.spi_i), "6c09526f6f40fb04");
     }
 
     #[test]

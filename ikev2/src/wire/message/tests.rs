@@ -314,3 +314,14 @@ proptest! {
         prop_assert!(Payloads::new(PayloadType(first), &octets).count() <= octets.len() / 4 + 1);
     }
 }
+
+#[test]
+fn who_we_are_and_what_proves_it_is_read_as_written() {
+    let who = "gw.example".parse::<Identity>().unwrap();
+    let mut chain = Chain::new();
+    chain.id_i(&who).cert(CertEncoding::X509_SIGNATURE, &[0x30, 0]);
+    assert!(!chain.is_empty());
+    let body = Body::parse(chain.first(), chain.octets()).unwrap();
+    assert_eq!(body.id_i.map(|id| id.identity), Some(who));
+    assert_eq!(body.certs.len(), 1);
+}
