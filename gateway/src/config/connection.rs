@@ -279,14 +279,11 @@ impl Draft {
         for host in &self.hosts {
             let HostName::Address(address) = host.value.name else { continue };
             if let Some(network) = routed.iter().find(|network| network.contains(&address)) {
+                let message = format!("peer {address} is inside {network}, which is routed to it");
                 findings.add(
-                    Diagnostic::at(
-                        Code::PeerInside,
-                        &host.place,
-                        format!("peer {address} is inside {network}, which is routed to it"),
-                    )
-                    .label("packets to the peer must not enter its tunnel")
-                    .fix("nothing, if it is meant so: the gateway adds a route to the peer itself"),
+                    Diagnostic::at(Code::PeerInside, &host.place, message)
+                        .label("packets to the peer must not enter its tunnel")
+                        .fix("nothing, if it is meant so: the gateway adds a route to the peer"),
                 );
             }
         }

@@ -431,7 +431,8 @@ mod tests {
         let [rx, tx] = polls.each_ref().map(|poll| mailbox::<u32>(poll, mio::Token(0)).unwrap());
         let ((to_rx, rx), (to_tx, tx)) = (rx, tx);
         std::thread::scope(|scope| {
-            scope.spawn(move || super::super::in_order(&to_rx, 1, || to_tx.send(2)));
+            // Both senders outlive the thread: an abandoned mailbox is another test.
+            scope.spawn(|| super::super::in_order(&to_rx, 1, || to_tx.send(2)));
             while rx.next().unwrap() != Some(1) {
                 std::thread::yield_now();
             }
