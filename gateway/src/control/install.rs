@@ -356,13 +356,14 @@ impl Installer {
         self.retiring.deadline()
     }
 
-    /// What each child has carried since it was installed.
+    /// What each child has carried since it was installed, and when it last showed that its peer lives, if that is since the last
+    /// time that this was asked.
     pub(super) fn usages(&self) -> impl Iterator<Item = (ChildId, ChildUsage)> + '_ {
         self.installed.iter().map(|(id, sa)| {
             let usage = ChildUsage {
                 octets: sa.usage.octets(),
                 packets: sa.usage.packets(),
-                last_inbound: sa.counters.last_inbound(),
+                last_inbound: sa.counters.last_inbound().filter(|_| sa.usage.was_alive()),
             };
             (*id, usage)
         })

@@ -24,7 +24,7 @@ use esp::unreachable::Unreachable;
 struct Direction {
     packets: AtomicU64,
     octets: AtomicU64,
-    /// Milliseconds since the owner's epoch, plus one; zero is never.
+    /// Of a child: milliseconds since the owner's epoch, plus one; zero is never. Of an SA: one if control has not yet heard of it.
     last: AtomicU64,
 }
 
@@ -150,6 +150,18 @@ impl SaUsage {
     pub fn packets(&self) -> u64 {
         let of = |direction: &Direction| direction.packets.load(Ordering::Relaxed);
         of(&self.outbound).wrapping_add(of(&self.inbound))
+    }
+
+    /// Whether the peer proved to be alive by this SA since that was last asked. (A child's other SAs may be of another IKE SA,
+    /// whose peer is alive while this one's is not: RFC 7296 §2.4.)
+    #[must_use]
+    pub fn was_alive(&self) -> bool {
+        self.inbound.last.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// The peer proved to be alive.
+    pub(crate) fn alive(&self) {
+        self.inbound.last.store(1, Ordering::Relaxed);
     }
 
     /// The last sequence number that the outbound SA used; 0 before the first.
@@ -380,6 +392,14 @@ mod tests {
         assert!(full(Some(1000), Some(3), 101));
         assert!(full(None, Some(2), 0), "both directions count");
         assert!(!full(None, None, usize::MAX));
+    }
+
+    #[test]
+    fn a_sign_of_life_is_told_once() {
+        let (one, other) = (SaUsage::default(), SaUsage::default());
+        one.alive();
+        assert!(!other.was_alive() && one.was_alive());
+        assert!(!one.was_alive(), "it was told");
     }
 
     #[test]

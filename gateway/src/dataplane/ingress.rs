@@ -354,6 +354,7 @@ impl Opener {
             if self.alive != Some(spi) {
                 self.alive = Some(spi);
                 inbound.counters.alive(*self.now.get_or_insert_with(clock::now));
+                inbound.usage.alive();
             }
             // Older packets may have been delayed on the way from where the peer was before.
             let newest = inbound.sa.highest_sequence() > newest;

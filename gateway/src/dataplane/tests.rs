@@ -175,11 +175,14 @@ fn what_no_sa_protects_is_dropped_and_asked_for() {
 #[test]
 fn the_parts_of_a_child_have_sas_of_their_own() {
     with_world("the_parts_of_a_child_have_sas_of_their_own", |left, right| {
+        let mut usages = Vec::new();
         for (part, there, back) in [(0, 0x101, 0x202), (1, 0x103, 0x204)] {
             let (own, other) = (&LEFT[part..=part], &RIGHT[part..=part]);
             let udp = |from, to| towards(from, to, Transport::Udp);
             left.install(there, back, (own, other), udp("192.0.2.1", "192.0.2.2"));
-            right.install(back, there, (other, own), udp("192.0.2.2", "192.0.2.1"));
+            let (to, no_end) =
+                (udp("192.0.2.2", "192.0.2.1"), Limits { octets: None, packets: None });
+            usages.push(right.install_of((back, there), (other, own), to, (no_end, None)));
         }
         for (side, own, other) in [(&left, LEFT, RIGHT), (&right, RIGHT, LEFT)] {
             let selectors = Arc::new(Selectors { local: ranges(own), remote: ranges(other) });
@@ -187,13 +190,16 @@ fn the_parts_of_a_child_have_sas_of_their_own() {
             side.dataplane().tx(TxCommand::Policy(Arc::new(Policy::new(&[rule]))));
             side.dataplane().settle();
         }
-        for (near, far) in [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")] {
+        let ends = [("10.1.0.1", "10.2.0.1"), ("2001:db8:1::1", "2001:db8:2::1")];
+        for (part, (near, far)) in ends.into_iter().enumerate() {
             let (client, server) = (left.app(near), right.app(far));
             let mut buffer = [0; 100];
             client.send_to(b"there", (far, 7)).unwrap();
             let (got, from) = server.recv_from(&mut buffer).unwrap();
             server.send_to(&buffer[..got], from).unwrap();
             assert_eq!(client.recv(&mut buffer).unwrap(), b"there".len());
+            let alive: Vec<_> = usages.iter().map(|usage| usage.was_alive()).collect();
+            assert_eq!(alive, [part == 0, part == 1], "a packet shows the life of its own SA");
         }
         for side in [&left, &right] {
             side.settles(2, |side| side.counters.packets_out());

@@ -7,6 +7,7 @@
 //!
 //! Every state after IKE_SA_INIT owns one. What is long comes and goes in fragments, see `fragments`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ pub(super) struct Channel {
     /// What protected the last exchange, if that changed the keys: for repeats of it.
     before: Option<Protection>,
     window: Window,
+    /// Where the SA was begun from, or is begun with.
+    begun_with: IpAddr,
     outstanding: Option<Outstanding>,
     /// How long the peer takes to answer, smoothed; `None` while unknown.
     rtt: Option<Duration>,
@@ -137,6 +140,7 @@ impl Channel {
             exposed: None,
             before: None,
             window,
+            begun_with: path.remote.ip(),
             outstanding: None,
             rtt: None,
         }
@@ -286,7 +290,7 @@ impl Channel {
     fn most_repeats(&self, path: Path) -> u32 {
         if self.fragments.are_trusted() {
             u32::MAX
-        } else if path.remote.ip() == self.path.remote.ip() {
+        } else if path.remote.ip() == self.begun_with {
             REPEATS_MAX
         } else {
             0

@@ -223,12 +223,11 @@ impl Established {
         self.extensions.mobility.is_some() && self.first().origin == Origin::Local
     }
 
-    /// Takes another way and tells the peer. ESP follows at once if the peer's address stays the same: then nobody has to
-    /// prove anything to us.
+    /// Takes another way and tells the peer. ESP follows at once if the peer's address is the one that it goes to: then nobody has
+    /// to prove anything to us.
     fn steer(&mut self, path: Path, cx: &mut Cx<'_>) {
-        let before = self.channel.path;
         self.channel.move_to(path, cx);
-        if path.remote.ip() == before.remote.ip() {
+        if path.remote.ip() == self.esp_path.remote.ip() {
             self.move_children(path, cx);
         }
         self.update_addresses(cx);

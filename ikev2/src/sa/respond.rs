@@ -287,9 +287,11 @@ impl AuthAwaited {
     ) -> State {
         // IKE_AUTH comes from port 4500 if a NAT was found (RFC 7296 §2.23); it is authentic, so its path counts.
         self.channel.path = message.path;
-        if message.exchange == ExchangeType::IKE_INTERMEDIATE
-            && message.body.unsupported_critical.is_none()
-        {
+        if let Some(kind) = message.body.unsupported_critical {
+            self.report(None, CloseReason::Protocol(UNSUPPORTED_CRITICAL), message, cx);
+            return self.refuse(message, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0], cx);
+        }
+        if message.exchange == ExchangeType::IKE_INTERMEDIATE {
             return self.on_intermediate(message, cx);
         }
         if message.exchange == ExchangeType::IKE_AUTH && self.intermediate.is_missing() {
@@ -297,10 +299,6 @@ impl AuthAwaited {
         }
         if message.exchange != ExchangeType::IKE_AUTH {
             return self.refuse(message, NotifyType::INVALID_SYNTAX, &[], cx);
-        }
-        if let Some(kind) = message.body.unsupported_critical {
-            self.report(None, CloseReason::Protocol(UNSUPPORTED_CRITICAL), message, cx);
-            return self.refuse(message, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0], cx);
         }
         match self.verify(&message.body, cx) {
             Ok(proved) if lacks_child(&proved.config, &message.body) => {

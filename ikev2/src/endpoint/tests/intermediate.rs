@@ -65,6 +65,14 @@ fn whatever_was_not_agreed_on_ends_the_attempt() {
     }
 }
 
+/// RFC 7296 §2.5, as in every other request.
+#[test]
+fn a_critical_payload_that_nobody_knows_is_named() {
+    let mut pair = begun();
+    let answer = pair.ask(A, ExchangeType::IKE_INTERMEDIATE, 1, &critical());
+    assert_eq!((answer, refused(&pair)), (vec![NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD], 1));
+}
+
 #[test]
 fn one_exchange_more_than_agreed_is_refused() {
     let mut pair = begun();
@@ -220,8 +228,16 @@ fn an_answer_before_authentication_is_repeated_sixteen_times_to_who_began() {
         assert_eq!(pair.deliver(A, &request[0]), repeat);
     }
     assert_eq!(pair.wire.len(), 16);
+    // The request itself from elsewhere: what it asks for goes there once.
+    let mut pair = begun();
+    let request: Vec<_> = pair.wire.drain(..).map(|(_, transmit)| transmit.payload).collect();
+    for datagram in request.iter().chain([&request[0]; 20]) {
+        let _ = pair.ends[B].handle_datagram(pair.now, elsewhere, &mut datagram.to_vec());
+    }
+    pair.drain();
+    let sent: usize = pair.wire.iter().map(|(_, sent)| sent.payload.len()).sum();
+    assert!(sent < request.iter().map(|one| one.len()).sum(), "{sent} octets");
     // Cut anew, in octets that were not seen before.
-    pair.wire.clear();
     let mut pair = begun();
     pair.wire.clear();
     let chain = ke(KeMethod::ML_KEM_768, 1184);
