@@ -61,7 +61,7 @@ fn half_open(len: usize) -> usize {
     anybody.any_address = true;
     anybody.start = ikev2::Start::RespondOnly;
     endpoint.add_peer(now, anybody);
-    let mut begin = |number: u32| {
+    let begin = |number: u32| {
         let [_, b, c, d] = number.to_be_bytes();
         let remote = SocketAddr::from(([10, b, c, d], 500));
         let path = Path { local: "192.0.2.1:500".parse().unwrap(), remote };
@@ -70,13 +70,7 @@ fn half_open(len: usize) -> usize {
         while endpoint.poll_transmit().is_some() {}
         while endpoint.poll_event().is_some() {}
     };
-    // What is allocated once is there before.
-    (0..200).for_each(&mut begin);
-    let before = resident();
-    (200..200 + STRANGERS).for_each(&mut begin);
-    let octets = resident().saturating_sub(before) / usize::try_from(STRANGERS).unwrap();
-    drop(endpoint);
-    octets
+    each(begin)
 }
 
 /// Octets for each half-open SA that has answered an IKE_INTERMEDIATE with a further key exchange, too, and got no further.
@@ -95,7 +89,7 @@ fn half_open_later() -> usize {
     anybody.any_address = true;
     anybody.start = ikev2::Start::RespondOnly;
     endpoint.add_peer(now, anybody);
-    let mut begin = |number: u32| {
+    let begin = |number: u32| {
         let [_, _, c, d] = number.to_be_bytes();
         let remote = SocketAddr::from(([10, 9, c, d], 500));
         let mut stranger = Endpoint::new(EndpointConfig::default(), [d; 32]);
@@ -117,12 +111,15 @@ fn half_open_later() -> usize {
             }
         }
     };
+    each(begin)
+}
+
+/// Octets for each of many SAs that are begun so. What is allocated once is there before.
+fn each(mut begin: impl FnMut(u32)) -> usize {
     (0..200).for_each(&mut begin);
     let before = resident();
     (200..200 + STRANGERS).for_each(&mut begin);
-    let octets = resident().saturating_sub(before) / usize::try_from(STRANGERS).unwrap();
-    drop(endpoint);
-    octets
+    resident().saturating_sub(before) / usize::try_from(STRANGERS).unwrap()
 }
 
 /// One of the figures, by a process that does nothing else.

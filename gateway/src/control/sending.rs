@@ -88,8 +88,8 @@ impl Connection {
 /// How long after the last refusal it counts: two looks.
 const MEMORY: Duration = Duration::from_secs(2);
 
-/// Addresses that are remembered at the same time.
-const ADDRESSES_MAX: usize = 1024;
+/// Addresses that are remembered at the same time: more than there are connections, and some 2 MB.
+const ADDRESSES_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
@@ -116,7 +116,7 @@ mod tests {
     fn strangers_fill_no_memory() {
         let (now, mut unsendable) = (clock::now(), Unsendable::default());
         let refused = io::Error::from_raw_os_error(libc::EAGAIN);
-        for stranger in 0..10_000_u32 {
+        for stranger in 0..20_000_u32 {
             unsendable.refused(IpAddr::from(stranger.to_be_bytes()), &refused, now);
         }
         assert_eq!(unsendable.0.len(), ADDRESSES_MAX);
