@@ -48,6 +48,8 @@ pub(super) struct AuthSent {
     /// The one that is mixed in already (RFC 9867).
     early_ppk: Option<PpkId>,
     offer: Option<ChildOffer>,
+    /// There is an SA with this peer already, which it is to replace.
+    beside: bool,
     give_up_at: Instant,
 }
 
@@ -118,6 +120,7 @@ impl Begun {
             ppk,
             early_ppk: self.early_ppk,
             offer,
+            beside: self.attempt.supersedes.is_some(),
             give_up_at: cx.now + ATTEMPT,
         }))
     }
@@ -273,7 +276,12 @@ impl AuthSent {
 
     pub(super) fn on_timeout(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
         if self.give_up_at <= cx.now {
-            return self.fail(CloseReason::NoAnswer, cx);
+            // The peer may believe in it. What it has of an attempt that stands alone the next one ends (INITIAL_CONTACT).
+            return if self.beside {
+                self.delete(CloseReason::NoAnswer, cx)
+            } else {
+                self.fail(CloseReason::NoAnswer, cx)
+            };
         }
         self.channel.retransmit(cx);
         State::AuthSent(self)

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ikev2::registry::ExchangeType;
 use ikev2::{CloseReason, Event, Identity, PeerConfig, ProbeId};
 use testkit::world::{Datagram, LEFT, LEFT_ADDRESS, RIGHT, RIGHT_ADDRESS, World, path, psk_pair};
 
@@ -210,4 +211,26 @@ fn while_nothing_is_up_the_wanted_endpoint_is_called_first() {
     assert!(!switch(&mut world, OTHER_ADDRESS));
     let took = world.run_until(|world| is_at(world, OTHER_ADDRESS), MINUTE);
     assert!(took <= SECOND, "{took:?}");
+}
+
+/// Its answer to IKE_AUTH was lost until we gave up: it believes in an SA that we know nothing of, and hears that there is none.
+#[test]
+fn an_attempt_that_is_given_up_leaves_no_sa_over_there() {
+    for seed in 0..10 {
+        let mut world = hubs(seed);
+        world.run_until(|world| is_at(world, RIGHT_ADDRESS), MINUTE);
+        world.run_for(MINUTE);
+        world.attack(|datagram: Datagram, _| {
+            let lost = datagram.source.ip() == OTHER_ADDRESS
+                && datagram.payload[18] == ExchangeType::IKE_AUTH.0;
+            if lost { Vec::new() } else { vec![datagram] }
+        });
+        assert!(switch(&mut world, OTHER_ADDRESS));
+        world.run_until(|world| !failures(world).is_empty(), MINUTE);
+        assert_eq!(world.host(OTHER).up.len(), 1, "{}", world.report());
+        world.relent();
+        world.run_for(10 * SECOND);
+        assert!(world.host(OTHER).up.is_empty(), "{}", world.report());
+        assert!(is_at(&world, RIGHT_ADDRESS) && downs(&world) == 0, "{}", world.report());
+    }
 }
