@@ -405,14 +405,6 @@ impl Channel {
         Some(agreed)
     }
 
-    /// Whether a request stands outside the window and may be a synchronisation (RFC 6311 §5.1).
-    pub(super) fn may_be_synchronisation(&self, header: &Header) -> bool {
-        header.exchange == ExchangeType::INFORMATIONAL
-            && header.message_id == MessageId(0)
-            && !header.flags.response
-            && self.window.is_past_zero()
-    }
-
     /// Opens a message that is not subject to the window.
     pub(super) fn open_outside_window<'m>(
         &self,

@@ -132,10 +132,14 @@ impl Established {
         state.split = self.split;
         state.enough = self.enough;
         state.resources_at = self.resources_at;
-        // The answer to what was asked about addresses finds the old SA, where nobody waits for it any more.
-        let again = self.pending.as_ref().and_then(Pending::outlives_rekey);
-        state.queue = self.queue.into_iter().filter(|t| !matches!(t, Task::RekeyIke(_))).collect();
-        state.queue.extend(again);
+        // The answer to what was asked finds the old SA, where nobody waits for it any more.
+        let again = self.pending.as_ref().map(Pending::task);
+        state.queue = self
+            .queue
+            .into_iter()
+            .chain(again)
+            .filter(|task| !matches!(task, Task::RekeyIke(_)))
+            .collect();
         cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
         (state, self.channel)
     }
@@ -273,7 +277,11 @@ impl Established {
                 self.on_nat_check(&message.body, cx);
                 self.pump(cx)
             }
-            Some(Pending::DeleteSpi | Pending::Redirect) | None => self.pump(cx),
+            Some(Pending::DeleteSpi(spi)) => {
+                cx.release_esp_spi(spi);
+                self.pump(cx)
+            }
+            Some(Pending::AnnounceAddresses | Pending::Redirect) | None => self.pump(cx),
         }
     }
 
@@ -416,11 +424,12 @@ impl Established {
 
     /// Gives back the SPIs of pairs that never came to be.
     pub(super) fn release(&mut self, cx: &mut Cx<'_>) {
-        if let Some(spi) = self.pending.take().as_ref().and_then(Pending::spi_in) {
+        let pending = self.pending.take();
+        if let Some(spi) = pending.as_ref().and_then(Pending::spi_in) {
             cx.release_esp_spi(spi);
         }
         self.drop_drafts(|_| true, cx);
-        for task in self.queue.drain(..) {
+        for task in self.queue.drain(..).chain(pending.as_ref().map(Pending::task)) {
             if let Task::DeleteSpi(spi) = task {
                 cx.release_esp_spi(spi);
             }

@@ -64,7 +64,7 @@ impl Established {
     /// The peer deleted the IKE SA. If its own rekey crossed ours and won, the children live on in that one.
     fn on_deleted(mut self: Box<Self>, cx: &mut Cx<'_>) -> State {
         match self.rival.take() {
-            Some(rival) => self.yield_to(*rival, cx),
+            Some(rival) => self.live_on(*rival, cx),
             None => self.fail(CloseReason::PeerDeleted, cx),
         }
     }
@@ -121,8 +121,7 @@ impl Established {
     pub(super) fn ask_delete_spi(&mut self, spi: EspSpi, cx: &mut Cx<'_>) {
         let mut chain = Chain::new();
         chain.delete_esp(&[spi.0.get()]);
-        cx.release_esp_spi(spi);
-        self.pending = Some(Pending::DeleteSpi);
+        self.pending = Some(Pending::DeleteSpi(spi));
         self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
     }
 

@@ -310,7 +310,7 @@ impl Established {
     pub(super) fn ask_announce_addresses(&mut self, cx: &mut Cx<'_>) {
         let mut chain = Chain::new();
         let _unasked = self.write_addresses(&mut chain, cx);
-        self.pending = Some(Pending::Liveness);
+        self.pending = Some(Pending::AnnounceAddresses);
         self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
     }
 

@@ -76,6 +76,7 @@ use self::established::Established;
 use self::initiate::{ATTEMPT, InitSent};
 use self::intermediate::IntermediateSent;
 use self::respond::AuthAwaited;
+use self::sync::Sync;
 use self::tasks::Task;
 use self::window::Ticket;
 use crate::crypto::sk::Authentic;
@@ -192,8 +193,8 @@ impl IkeSa {
             // It overtook the answer to IKE_AUTH. To take it now would be to lose it: its repetition finds us ready.
             return Disposition::Dropped(DropReason::Unexpected);
         }
-        if self.may_be_synchronisation(header) {
-            return self.on_synchronise(header, path, datagram, cx);
+        if self.synchronise(header, path, datagram, cx) {
+            return Disposition::Accepted;
         }
         let Some(channel) = self.state.channel() else {
             return Disposition::Dropped(DropReason::Unexpected);
@@ -225,37 +226,31 @@ impl IkeSa {
         Disposition::Accepted
     }
 
-    /// A request with the ID 0 where that is long past (RFC 6311).
-    fn may_be_synchronisation(&self, header: &Header) -> bool {
-        let State::Established(state) = &self.state else { return false };
-        state.may_synchronise() && state.channel.may_be_synchronisation(header)
-    }
-
-    fn on_synchronise(
+    /// Takes a synchronisation of message IDs (RFC 6311). It has the ID 0, like the first ordinary request after an IKE rekey: only
+    /// what is in it tells them apart. `false` if it is none, and nothing has changed.
+    fn synchronise(
         &mut self,
         header: &Header,
         path: Path,
-        datagram: &mut [u8],
+        datagram: &[u8],
         cx: &mut Cx<'_>,
-    ) -> Disposition {
-        let State::Established(state) = mem::replace(&mut self.state, State::Closed) else {
-            return Disposition::Dropped(DropReason::Unexpected);
+    ) -> bool {
+        let State::Established(state) = &mut self.state else { return false };
+        if !state.may_synchronise(header) {
+            return false;
+        }
+        let mut copy = datagram.to_vec();
+        let Ok(Authentic { first, plain, .. }) =
+            state.channel.open_outside_window(header, &mut copy)
+        else {
+            return false;
         };
-        let opened = state.channel.open_outside_window(header, datagram);
-        let body = opened.map(|authentic| Body::parse(authentic.first, authentic.plain));
-        let (next, disposition) = match body {
-            Ok(Ok(body)) => {
-                let ticket = Ticket::outside();
-                let (exchange, id) = (header.exchange, header.message_id);
-                let message =
-                    Message { exchange, response: false, id, ticket, path, plain: &[], body };
-                (state.on_synchronise(&message, cx), Disposition::Accepted)
-            }
-            Ok(Err(_)) => (State::Established(state), Disposition::Dropped(DropReason::Malformed)),
-            Err(reason) => (State::Established(state), Disposition::Dropped(reason)),
-        };
-        self.state = next;
-        disposition
+        let Ok(body) = Body::parse(first, plain) else { return false };
+        let Some(theirs) = Sync::of(&body) else { return false };
+        let (ticket, exchange, id) = (Ticket::outside(), header.exchange, header.message_id);
+        let message = Message { exchange, response: false, id, ticket, path, plain: &[], body };
+        state.on_synchronise(&theirs, &message, cx);
+        true
     }
 
     /// An unprotected IKE_SA_INIT message for this SA.

@@ -201,7 +201,7 @@ impl Established {
                     | Pending::RekeyChild(..)
                     | Pending::FollowUp(_)
                     | Pending::DeleteChild(_)
-                    | Pending::DeleteSpi
+                    | Pending::DeleteSpi(_)
             )
         );
         // The peer forgot what it began before.
@@ -268,6 +268,12 @@ impl Established {
         let farewell = self.farewell();
         let old = self.hand_over(theirs, cx);
         State::Closing(Box::new(Closing::replaced(old, farewell, cx)))
+    }
+
+    /// The same, and the peer has deleted the old one already: what we have asked there nobody answers any more (RFC 7296 §2.25.2).
+    pub(super) fn live_on(self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
+        let old = self.hand_over(theirs, cx);
+        State::Closing(Box::new(Closing::lingering(old, cx)))
     }
 
     fn hand_over(self: Box<Self>, new: Rival, cx: &mut Cx<'_>) -> Channel {

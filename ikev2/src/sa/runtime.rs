@@ -72,7 +72,7 @@ impl Established {
         }
     }
 
-    /// Takes a child out at once and has it deleted. The SPI stays ours until the DELETE is out.
+    /// Takes a child out at once and has it deleted. The SPI stays ours until the DELETE is answered.
     fn drop_child(&mut self, id: ChildId, cx: &mut Cx<'_>) {
         let Some(index) = self.children.iter().position(|child| child.id == id) else { return };
         let gone = self.children.swap_remove(index);
@@ -80,7 +80,7 @@ impl Established {
         self.queue.retain(|task| !of_it(task));
         // A DELETE of ours that is out already is enough.
         if matches!(self.pending, Some(Pending::DeleteChild(child)) if child == id) {
-            cx.release_esp_spi(gone.spi_in);
+            self.pending = Some(Pending::DeleteSpi(gone.spi_in));
         } else {
             self.queue.push_back(Task::DeleteSpi(gone.spi_in));
         }

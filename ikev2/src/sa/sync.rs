@@ -8,19 +8,20 @@
 //!   P1: next ID that it expects of ours; P2 = the higher of P1 and our next one
 //! ```
 //!
-//! The request stands outside the window, so what protects it from being replayed is M1 alone (§5.1): it has to exceed
+//! The request stands outside the window: its ID 0 is long past, or that of an ordinary request that is still to come, or of the one
+//! before (appendix A.1 of the RFC). So what protects it from being replayed is M1 alone (§5.1): it has to exceed
 //! every ID seen before, in requests and in earlier synchronisations. We answer as the peer of a cluster; we are no
 //! cluster ourselves, so we send none. Counters of ESP are not synchronised: we do not announce that.
 
 use super::established::Established;
-use super::tasks::{Pending, Task};
-use super::{Cx, Message, State};
-use crate::registry::NotifyType;
+use super::{Cx, Message};
+use crate::registry::{ExchangeType, NotifyType};
 use crate::wire::cursor::Reader;
+use crate::wire::header::{Header, MessageId};
 use crate::wire::message::{Body, Chain};
 
 /// The data of the notification.
-struct Sync {
+pub(super) struct Sync {
     nonce: [u8; 4],
     send: u32,
     receive: u32,
@@ -28,7 +29,7 @@ struct Sync {
 
 impl Sync {
     /// `None` unless it is all that the message says (RFC 6311 §5.1).
-    fn of(body: &Body<'_>) -> Option<Self> {
+    pub(super) fn of(body: &Body<'_>) -> Option<Self> {
         let allowed = |kind| {
             [NotifyType::IKEV2_MESSAGE_ID_SYNC, NotifyType::IPSEC_REPLAY_COUNTER_SYNC]
                 .contains(&kind)
@@ -48,20 +49,18 @@ impl Sync {
 }
 
 impl Established {
-    /// Whether a request with the ID 0 may be a synchronisation rather than a repeat.
-    pub(super) fn may_synchronise(&self) -> bool {
+    /// Whether a message has the header of a synchronisation.
+    pub(super) fn may_synchronise(&self, header: &Header) -> bool {
         self.extensions.message_id_sync
+            && header.exchange == ExchangeType::INFORMATIONAL
+            && header.message_id == MessageId(0)
+            && !header.flags.response
     }
 
-    /// Takes a synchronisation; anything else with that ID is old, and changes nothing.
-    pub(super) fn on_synchronise(
-        mut self: Box<Self>,
-        message: &Message<'_>,
-        cx: &mut Cx<'_>,
-    ) -> State {
-        let Some(theirs) = Sync::of(&message.body) else { return State::Established(self) };
+    /// Takes a synchronisation; one that is old changes nothing.
+    pub(super) fn on_synchronise(&mut self, theirs: &Sync, message: &Message<'_>, cx: &mut Cx<'_>) {
         let Some((receive, send)) = self.channel.synchronise(theirs.send, theirs.receive) else {
-            return State::Established(self);
+            return;
         };
         self.last_inbound = cx.now;
         let mut chain = Chain::new();
@@ -69,29 +68,15 @@ impl Established {
         chain.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &ours.emit());
         self.channel.respond_outside_window(message, &chain, cx);
         self.ask_once_more(cx);
-        self.pump(cx)
+        self.ask(cx);
     }
 
     /// The request that waited has an ID that nobody will answer any more.
     fn ask_once_more(&mut self, cx: &mut Cx<'_>) {
         let Some(pending) = self.pending.take() else { return };
-        let task = match &pending {
-            Pending::DeleteChild(child) => Some(Task::DeleteChild(*child)),
-            Pending::RekeyChild(child, _) => Some(Task::RekeyChild(*child, None)),
-            Pending::NewChild(offer) => Some(Task::NewChild(offer.slot, None)),
-            Pending::RekeyIke(_) => Some(Task::RekeyIke(None)),
-            Pending::FollowUp(followup) => Some(followup.task()),
-            Pending::UpdateAddresses(_) => Some(Task::UpdateAddresses),
-            Pending::VerifyPath(_) => Some(Task::VerifyPath),
-            Pending::Liveness => Some(Task::Liveness),
-            // The member that was told of it is gone.
-            Pending::DeleteSpi | Pending::Redirect => None,
-        };
         if let Some(spi) = pending.spi_in() {
             cx.release_esp_spi(spi);
         }
-        if let Some(task) = task {
-            self.queue.push_front(task);
-        }
+        self.queue.push_front(pending.task());
     }
 }

@@ -1,7 +1,7 @@
 //! What we want to ask of the peer, one request at a time (RFC 7296 §2.3).
 //!
 //! ```text
-//!   want(Task) ─► queue ─► ask(): addresses first, nothing while paused ─► Pending, until its answer is here
+//!   want(Task) ─► queue ─► ask(): addresses, then DELETEs; while paused nothing else ─► Pending, until its answer is here
 //! ```
 
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub(super) enum Task {
 /// The request that waits for its answer.
 pub(super) enum Pending {
     DeleteChild(ChildId),
-    DeleteSpi,
+    DeleteSpi(EspSpi),
     RekeyChild(ChildId, ChildOffer),
     NewChild(ChildOffer),
     RekeyIke(IkeOffer),
@@ -54,6 +54,7 @@ pub(super) enum Pending {
     FollowUp(Box<FollowUp>),
     Liveness,
     UpdateAddresses(Probe),
+    AnnounceAddresses,
     VerifyPath(Probe),
     Redirect,
 }
@@ -101,10 +102,12 @@ impl Established {
         }
     }
 
-    /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were.
+    /// Where the peer and we are comes before everything else: what the peer asks of us may be on its way to where we were. Then comes
+    /// what we delete, paused or not: the peer may be put off until it is gone, and put us off for the like reason.
     /// What merely makes it faster comes last.
     fn next_task(&mut self, now: Instant) -> Option<Task> {
-        if let Some(urgent) = self.queue.iter().position(|task| task.is_about_addresses()) {
+        let first = |is: fn(Task) -> bool| self.queue.iter().position(|task| is(*task));
+        if let Some(urgent) = first(Task::is_about_addresses).or_else(|| first(Task::is_delete)) {
             return self.queue.remove(urgent);
         }
         let paused = self.paused_until.is_some_and(|until| until > now);
@@ -144,24 +147,28 @@ impl Task {
     const fn is_about_addresses(self) -> bool {
         matches!(self, Self::UpdateAddresses | Self::AnnounceAddresses | Self::VerifyPath)
     }
+
+    const fn is_delete(self) -> bool {
+        matches!(self, Self::DeleteChild(_) | Self::DeleteSpi(_))
+    }
 }
 
 impl Pending {
-    /// What has to be asked again on the SA that takes this one's place.
-    pub(super) const fn outlives_rekey(&self) -> Option<Task> {
+    /// What asks for the same once more.
+    pub(super) fn task(&self) -> Task {
         match self {
-            Self::UpdateAddresses(_) => Some(Task::UpdateAddresses),
-            Self::VerifyPath(_) => Some(Task::VerifyPath),
-            Self::Redirect => Some(Task::Redirect),
-            // The peer finished the rekey while it could not know of these (RFC 9370).
-            Self::DeleteChild(child) => Some(Task::DeleteChild(*child)),
-            Self::RekeyChild(child, _) => Some(Task::RekeyChild(*child, None)),
-            Self::NewChild(offer) if !offer.resource => Some(Task::NewChild(offer.slot, None)),
-            Self::DeleteSpi
-            | Self::NewChild(_)
-            | Self::RekeyIke(_)
-            | Self::FollowUp(_)
-            | Self::Liveness => None,
+            Self::DeleteChild(child) => Task::DeleteChild(*child),
+            Self::DeleteSpi(spi) => Task::DeleteSpi(*spi),
+            Self::RekeyChild(child, _) => Task::RekeyChild(*child, None),
+            Self::NewChild(offer) if offer.resource => Task::NewResource(offer.slot, None),
+            Self::NewChild(offer) => Task::NewChild(offer.slot, None),
+            Self::RekeyIke(_) => Task::RekeyIke(None),
+            Self::FollowUp(followup) => followup.task(),
+            Self::Liveness => Task::Liveness,
+            Self::UpdateAddresses(_) => Task::UpdateAddresses,
+            Self::AnnounceAddresses => Task::AnnounceAddresses,
+            Self::VerifyPath(_) => Task::VerifyPath,
+            Self::Redirect => Task::Redirect,
         }
     }
 
@@ -174,10 +181,11 @@ impl Pending {
                 Work::Ike(_) => None,
             },
             Self::DeleteChild(_)
-            | Self::DeleteSpi
+            | Self::DeleteSpi(_)
             | Self::RekeyIke(_)
             | Self::Liveness
             | Self::UpdateAddresses(_)
+            | Self::AnnounceAddresses
             | Self::VerifyPath(_)
             | Self::Redirect => None,
         }

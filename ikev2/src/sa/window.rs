@@ -151,11 +151,6 @@ impl Window {
         Some((self.expected, self.next_request))
     }
 
-    /// Whether the ID 0 is that of a request long past.
-    pub(super) const fn is_past_zero(&self) -> bool {
-        self.expected > 1
-    }
-
     /// Whether the next ID would come too close to the end of the space (RFC 7296 §2.2).
     pub(super) const fn nearly_exhausted(&self) -> bool {
         self.next_request > u32::MAX - 1024 || self.expected > u32::MAX - 1024

@@ -18,12 +18,12 @@ fn deliver_from(pair: &mut Pair, from: SocketAddr, payload: &[u8]) -> Dispositio
 
 /// The notifications of B's next message to A, with their data.
 fn next_notifies(pair: &mut Pair) -> Vec<(NotifyType, Vec<u8>)> {
-    let (_, sent) = pair.wire.pop_front().expect("a message");
-    notifies(pair, &sent.payload)
+    let (from, sent) = pair.wire.pop_front().expect("a message");
+    notifies(pair, B - from, &sent.payload)
 }
 
-fn notifies(pair: &mut Pair, payload: &[u8]) -> Vec<(NotifyType, Vec<u8>)> {
-    let sa = pair.ends[A].sas.values_mut().next().expect("an SA");
+fn notifies(pair: &mut Pair, end: usize, payload: &[u8]) -> Vec<(NotifyType, Vec<u8>)> {
+    let sa = pair.ends[end].sas.values_mut().next().expect("an SA");
     let mut payload = payload.to_vec();
     let opened = sa.peek(&mut payload);
     let body = Body::parse(opened.first, opened.plain).unwrap();
@@ -59,7 +59,7 @@ fn an_update_moves_esp_only_after_the_right_cookie_comes_back() {
         let (_, probe) = pair.wire.pop_front().expect("a probe");
         assert_eq!(probe.path.remote, elsewhere);
         assert_eq!(moves(&pair, B), [], "not yet");
-        let cookie = notifies(&mut pair, &probe.payload);
+        let cookie = notifies(&mut pair, A, &probe.payload);
         let mut chain = Chain::new();
         let data = if answered { cookie[0].1.clone() } else { COOKIE.to_vec() };
         chain.notify(NotifyType::COOKIE2, &data);
@@ -188,23 +188,80 @@ fn message_ids_are_set_anew_once_for_each_failover() {
     assert_eq!(Header::parse(&request.payload).unwrap().message_id, MessageId(7));
 }
 
+/// A gateway is called, and seldom asks for anything: so its ID 0 is still to come, or that of its last request (RFC 6311 A.1).
+#[test]
+fn a_cluster_that_has_hardly_asked_for_anything_may_fail_over() {
+    for asked in 0..=2 {
+        let mut pair = Pair::up();
+        for id in 0..asked {
+            assert_eq!(pair.ask(B, ExchangeType::INFORMATIONAL, id, &Chain::new()), []);
+        }
+        for (send, answers) in [(asked, 1), (asked, 0), (asked + 7, 1), (asked + 7, 0)] {
+            let request = pair.forge(B, ExchangeType::INFORMATIONAL, (0, false), &sync(send, 0));
+            assert_eq!(pair.deliver(B, &request), Disposition::Accepted);
+            assert_eq!(pair.wire.len(), answers, "each counts once");
+            if answers == 1 {
+                let data = [[9, 9, 9, 9], 2u32.to_be_bytes(), send.to_be_bytes()].concat();
+                assert_eq!(next_notifies(&mut pair), [(NotifyType::IKEV2_MESSAGE_ID_SYNC, data)]);
+            }
+        }
+        assert_eq!(pair.ask(B, ExchangeType::INFORMATIONAL, asked + 7, &Chain::new()), []);
+    }
+}
+
+/// The ID 0 alone makes no synchronisation of it, though the two sides agreed on that.
+#[test]
+fn the_first_request_is_an_ordinary_one_and_so_is_its_repeat() {
+    let mut pair = Pair::up();
+    let request = pair.forge(B, ExchangeType::INFORMATIONAL, (0, false), &Chain::new());
+    assert_eq!(pair.deliver(B, &request), Disposition::Accepted);
+    let (_, answer) = pair.wire.pop_front().expect("an answer");
+    assert_eq!(pair.deliver(B, &request), Disposition::Dropped(DropReason::Retransmit));
+    let (_, again) = pair.wire.pop_front().expect("the same answer");
+    assert_eq!(answer.payload, again.payload);
+}
+
+/// What an endpoint asks of a peer.
+type Ask = fn(&mut Endpoint, Instant);
+
 #[test]
 fn a_request_that_waits_is_asked_again_after_a_failover() {
-    let mut pair = Pair::up();
-    assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 2, &Chain::new()), []);
-    let child = *pair.ends[B].children.keys().next().unwrap();
-    pair.ends[B].rekey_child(pair.now, child).unwrap();
-    pair.drain();
-    pair.wire.clear();
-    let request = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &sync(1000, 500));
-    pair.deliver(A, &request);
-    let ids: Vec<_> = pair
-        .wire
-        .drain(..)
-        .map(|(_, sent)| Header::parse(&sent.payload).unwrap())
-        .map(|header| (header.flags.response, header.message_id.0))
-        .collect();
-    assert_eq!(ids, [(true, 0), (false, 500)]);
+    let asks: [Ask; 3] = [
+        |end, now| {
+            let child = *end.children.keys().next().unwrap();
+            end.rekey_child(now, child).unwrap();
+        },
+        |end, now| end.rekey_ike(now, PeerId(0)).unwrap(),
+        |end, now| end.remove_child(now, PeerId(0), 0).unwrap(),
+    ];
+    for ask in asks {
+        let mut pair = Pair::up();
+        assert_eq!(pair.ask(A, ExchangeType::INFORMATIONAL, 2, &Chain::new()), []);
+        ask(&mut pair.ends[B], pair.now);
+        pair.drain();
+        let (_, lost) = pair.wire.pop_front().expect("a request");
+        let request = pair.forge(A, ExchangeType::INFORMATIONAL, (0, false), &sync(1000, 500));
+        pair.deliver(A, &request);
+        let (_, answer) = pair.wire.pop_front().expect("the answer");
+        let header = Header::parse(&answer.payload).unwrap();
+        assert_eq!((header.flags.response, header.message_id), (true, MessageId(0)));
+        let (_, again) = pair.wire.pop_front().expect("the request once more");
+        let header = Header::parse(&again.payload).unwrap();
+        assert_eq!((header.flags.response, header.message_id), (false, MessageId(500)));
+        assert_eq!(asked(&mut pair, &again.payload), asked(&mut pair, &lost.payload));
+        assert!(pair.wire.is_empty());
+    }
+}
+
+/// What a request to A asks for: its payloads without what is drawn anew, and the SPIs that it deletes.
+fn asked(pair: &mut Pair, payload: &[u8]) -> (ExchangeType, Vec<NotifyType>, Vec<u32>) {
+    let exchange = Header::parse(payload).unwrap().exchange;
+    let mut payload = payload.to_vec();
+    let opened = pair.sa(A).0.peek(&mut payload);
+    let body = Body::parse(opened.first, opened.plain).unwrap();
+    let notifies = body.notifies.iter().map(|notify| notify.kind).collect();
+    let deletes = body.deletes.iter().flat_map(|delete| delete.spis.clone()).collect();
+    (exchange, notifies, deletes)
 }
 
 #[test]

@@ -12,6 +12,7 @@
 
 use super::*;
 use crate::registry::ProtocolId;
+use crate::wire::selector::TrafficSelector;
 
 /// One side's exchange: what it asked for and the answer, as they were sent.
 #[derive(Debug, Clone, Default)]
@@ -227,4 +228,69 @@ fn crossing_rekeys_of_the_ike_sa_end_as_the_rfc_says() {
         }
     }
     assert!(survivors.iter().all(|count| *count > 100), "{survivors:?}");
+}
+
+/// The peer's rekey won and the peer deleted the old SA, before it saw our request: nobody is there any more who would answer it
+/// (RFC 7296 §2.25.2).
+#[test]
+fn what_was_asked_of_an_sa_that_the_peer_deleted_is_not_asked_again() {
+    let mut pair = seeded(1);
+    let old = pair.sa(A).0.spi;
+    for end in [A, B] {
+        pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+    }
+    pair.drain();
+    pair.wire.retain(|(from, _)| *from == B);
+    pair.settle();
+    assert_ne!(pair.sa(A).0.spi, old);
+    for _ in 0..180 {
+        pair.now += Duration::from_secs(1);
+        pair.ends[A].handle_timeout(pair.now);
+        pair.drain();
+        for (_, sent) in pair.wire.drain(..) {
+            let header = Header::parse(&sent.payload).unwrap();
+            assert!(![header.spi_i, header.spi_r].contains(&old), "{header:?}");
+        }
+    }
+}
+
+/// Each side wants to replace what the other is deleting, and is put off. The DELETEs must not wait for that to end: it ends with
+/// them.
+#[test]
+fn replacing_what_the_other_side_deletes_keeps_no_delete_waiting() {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut peer = config(end);
+        let mut second = peer.children[0].clone();
+        (second.local, second.remote) = (vec![net(end)], vec![net(B - end)]);
+        peer.children.push(second);
+        pair.ends[end].add_peer(pair.now, peer);
+    }
+    pair.drain();
+    pair.settle();
+    let before = [A, B].map(|end| ids(&pair, end));
+    for (end, replaced) in [(A, 0), (B, 1)] {
+        assert_eq!(before[end].len(), 2);
+        pair.ends[end].rekey_child(pair.now, before[end][replaced]).unwrap();
+        pair.ends[end].expire_child(pair.now, before[end][1 - replaced]).unwrap();
+    }
+    pair.drain();
+    pair.run_for(MINUTE);
+    for end in [A, B] {
+        let after = ids(&pair, end);
+        assert_eq!(after.len(), 2, "{after:?}");
+        assert!(after.iter().all(|id| !before[end].contains(id)), "{after:?}");
+    }
+}
+
+/// The children of one end, oldest first.
+fn ids(pair: &Pair, end: usize) -> Vec<ChildId> {
+    let mut ids: Vec<ChildId> = pair.ends[end].children.keys().copied().collect();
+    ids.sort_unstable_by_key(|id| id.0);
+    ids
+}
+
+fn net(end: usize) -> TrafficSelector {
+    let third = u8::try_from(end).unwrap();
+    TrafficSelector::subnet(std::net::IpAddr::from([10, 77, third, 0]), 24)
 }

@@ -66,6 +66,19 @@ fn the_notification_is_as_it_should_be() {
     assert_eq!(octets[Header::LEN..], expected);
 }
 
+/// A cluster whose other member takes over (RFC 6311) is asked for the same again, not for an ordinary child.
+#[test]
+fn a_failover_of_the_peer_does_not_cost_a_child_for_a_resource() {
+    let (mut pair, _lost) = asking(3);
+    let mut chain = Chain::new();
+    chain.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &[9, 9, 9, 9, 0, 0, 0, 7, 0, 0, 0, 9]);
+    let sync = pair.forge(B, ExchangeType::INFORMATIONAL, (0, false), &chain);
+    assert_eq!(pair.deliver(B, &sync), Disposition::Accepted);
+    let (_, again) = pair.wire.pop_back().expect("the request once more");
+    assert_eq!(Header::parse(&again.payload).unwrap().message_id, MessageId(9));
+    assert!(read(&mut pair, B, &again.payload, info).is_some());
+}
+
 /// A's request is answered with `chain` instead of what B would say.
 fn answered(chain: &Chain) -> Pair {
     let (mut pair, _request) = asking(3);
