@@ -375,7 +375,7 @@ impl Established {
                     self.pause(cx);
                     self.queue.push_front(Task::NewChild(slot, None));
                 }
-                Next::Gone | Next::Full | Next::GiveUp => {
+                Next::Gone | Next::Full | Next::GiveUp | Next::Deleted => {
                     self.child_failed(slot, refused.reason, cx);
                 }
             },
@@ -440,6 +440,13 @@ impl Established {
             Next::GiveUp => {
                 let retry_at = self.children.iter().find(|c| c.id == old).map(|c| c.rekey_at);
                 self.tell_failed(slot, refused.reason, retry_at, cx);
+            }
+            // The old pair is replaced all the same, and nobody but us deletes it.
+            Next::Deleted => {
+                let resource = self.is_resource(old);
+                self.set_phase(old, Phase::Replaced);
+                self.queue.push_front(Task::DeleteChild(old));
+                self.on_deleted_by_peer(slot, resource, cx);
             }
         }
     }
@@ -514,7 +521,7 @@ impl Established {
         let early = std::mem::take(&mut self.deleted_early);
         if early.contains(&draft.spi_out().0.get()) {
             cx.release_esp_spi(draft.spi_in());
-            return Err(Refused { next: Next::GiveUp, reason: CloseReason::PeerDeleted });
+            return Err(Refused { next: Next::Deleted, reason: CloseReason::PeerDeleted });
         }
         Ok(self.finished(draft, cx))
     }
@@ -555,6 +562,8 @@ pub(super) enum Next {
     Gone,
     /// NO_ADDITIONAL_SAS: there are peers that know no CREATE_CHILD_SA (RFC 7296 §4).
     Full,
+    /// None: it was granted, and deleted before the answer came.
+    Deleted,
     /// Anything else.
     GiveUp,
 }

@@ -313,7 +313,8 @@ impl Established {
         replaces: Option<ChildId>,
         cx: &mut Cx<'_>,
     ) {
-        let Agreed { child, keys_in, keys_out } = agreed;
+        let Agreed { mut child, keys_in, keys_out } = agreed;
+        child.resource = self.is_beside_another(&child);
         let config = cx.peer(self.peer);
         // The peer may have deleted the old one meanwhile, or its time is over.
         let there = |old: &ChildId| self.children.iter().any(|c| c.id == *old && !c.down);
@@ -364,6 +365,7 @@ impl Established {
         let mut gone = self.children.swap_remove(index);
         cx.release_esp_spi(gone.spi_in);
         gone.take_down(reason, cx);
+        self.drop_drafts_of(child, cx);
     }
 
     /// Removes all children at once.

@@ -306,7 +306,7 @@ impl Established {
         }
     }
 
-    /// Forgets the drafts of the peer that are given up: those to replace this child.
+    /// Forgets the drafts of the peer that are given up, those to replace this child: it goes, or the peer began anew.
     pub(super) fn drop_drafts_of(&mut self, old: ChildId, cx: &mut Cx<'_>) {
         let of = |work: &PassiveWork| matches!(work, PassiveWork::RekeyChild(id, ..) if *id == old);
         self.drop_drafts(of, cx);

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::child::Phase;
 use super::established::Established;
+use super::slot::Slot;
 use super::tasks::Pending;
 use super::{Cx, Message, State};
 use crate::config::Start;
@@ -87,12 +88,19 @@ impl Established {
         let replaced = rival || phase != Phase::Up || self.has_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
-        // To ask for one that was for a resource again at once might go on for ever (RFC 9611 §6).
-        let replaced = replaced || resource || self.has_up(slot, cx) || self.appoint_fallback(slot);
-        if !replaced && cx.peer(self.peer).start == Start::Always {
-            self.ask_again_soon(slot, cx);
+        if !replaced {
+            self.on_deleted_by_peer(slot, resource, cx);
         }
         (!crossing).then_some(spi_in.0.get())
+    }
+
+    /// The peer has deleted a child of ours that nothing replaces: it is asked for again if it is to be there always.
+    pub(super) fn on_deleted_by_peer(&mut self, slot: Slot, resource: bool, cx: &mut Cx<'_>) {
+        // To ask for one that was for a resource again at once might go on for ever (RFC 9611 §6).
+        let served = resource || self.has_up(slot, cx) || self.appoint_fallback(slot);
+        if !served && cx.peer(self.peer).start == Start::Always {
+            self.ask_again_soon(slot, cx);
+        }
     }
 
     /// The peer deletes what we do not know. If it is the pair that we are asking for, the DELETE has overtaken the

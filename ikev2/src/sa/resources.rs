@@ -29,7 +29,6 @@ use super::tasks::{Pending, Task};
 use super::{Cx, Origin, negotiate};
 use crate::config::ChildConfig;
 use crate::crypto::suite::ChildSuite;
-use crate::error::CloseReason;
 use crate::event::{ChildId, Event, SendWhen};
 use crate::registry::{ExchangeType, KeMethod, NotifyType};
 use crate::wire::message::{Body, Chain};
@@ -95,6 +94,17 @@ impl Established {
 
     fn fallback(&self, slot: Slot) -> Option<&Child> {
         self.alike(slot).find(|child| !child.resource)
+    }
+
+    /// Whether a child that comes up is to be one beside the fallback. While it was agreed on the fallback may have gone, or another may
+    /// have taken the part that was to be its own.
+    pub(super) fn is_beside_another(&self, child: &Child) -> bool {
+        let alike = |other: &&Child| {
+            other.traffic.contains(&child.traffic) && child.traffic.contains(&other.traffic)
+        };
+        let others = self.alike(child.slot).filter(|other| Some(other.id) != child.replaces);
+        let mut fallbacks = others.filter(alike).filter(|other| !other.resource);
+        (child.resource || child.remarks.resources) && fallbacks.next().is_some()
     }
 
     /// The fallback of a slot is gone: the oldest of the others takes its part, if there is one.
@@ -234,7 +244,7 @@ impl Established {
                 self.resources_at = Some(cx.now + cx.jitter(PUT_OFF));
             }
             // Granted, and deleted before the answer came: as if it had been deleted later.
-            Err(Refused { reason: CloseReason::PeerDeleted, .. }) => {}
+            Err(Refused { next: Next::Deleted, .. }) => {}
             Err(Refused { next: Next::Gone | Next::Full | Next::GiveUp, reason }) => {
                 let peer = self.peer;
                 let config = slot.config;

@@ -78,6 +78,7 @@ impl Established {
         let gone = self.children.swap_remove(index);
         let of_it = |task: &Task| matches!(task, Task::DeleteChild(child) | Task::RekeyChild(child, _) if *child == id);
         self.queue.retain(|task| !of_it(task));
+        self.drop_drafts_of(id, cx);
         // A DELETE of ours that is out already is enough.
         if matches!(self.pending, Some(Pending::DeleteChild(child)) if child == id) {
             self.pending = Some(Pending::DeleteSpi(gone.spi_in));

@@ -98,6 +98,7 @@ impl Established {
             CloseReason::Rekeyed
         };
         child.take_down(reason, cx);
+        self.drop_drafts_of(id, cx);
         self.want(Task::DeleteChild(id));
         match phase {
             Phase::Up if resource => self.want_resources(slot, cx),

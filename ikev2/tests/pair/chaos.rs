@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ikev2::{Lifetime, PeerConfig, Start};
 use testkit::link::Link;
-use testkit::world::{LEFT, RIGHT, World, child_of, for_each_seed, psk_pair};
+use testkit::world::{
+    LEFT, RIGHT, World, child_of, for_each_seed, for_each_seed_on_all_cores, pair_of, psk_pair,
+};
 
-use crate::{MINUTE, assert_healthy};
+use crate::{MINUTE, assert_healthy, assert_no_interruption};
 
 /// A number below `bound` that the seed decides.
 pub(crate) fn draw(state: &mut u64, bound: u64) -> u64 {
@@ -125,4 +127,60 @@ fn many_children_with_short_lives() {
         peer.lifetime = Lifetime::of(120 * MINUTE);
     }
     chaos_among(&pair, 100, [Start::Always, Start::Always], 12, &link);
+}
+
+/// Two that answer each other need never give up: whatever they replace and end at once, the IKE SA stays. One that is put off is put
+/// off by something that comes to its end.
+#[test]
+fn nothing_that_is_replaced_or_ended_at_once_costs_the_ike_sa() {
+    let suites = [
+        ("aes256gcm16-prfsha256-curve25519", "aes256gcm16-noesn"),
+        ("aes256gcm16-prfsha256-curve25519-ke1_mlkem512", "aes256gcm16-ecp256-ke1_mlkem512-noesn"),
+    ];
+    for_each_seed_on_all_cores(600, |seed| {
+        let mut state = seed;
+        let (ike, esp) = suites[usize::from(seed % 3 == 0)];
+        let mut pair = pair_of(ike, esp);
+        for (host, (own, other)) in [(1, 2), (2, 1)].into_iter().enumerate() {
+            for number in [10, 20] {
+                let name = format!("net{number}");
+                pair[host].children.push(child_of(&name, own + number, other + number, esp));
+            }
+            pair[host].start = Start::Always;
+        }
+        let loss = if seed % 2 == 0 { 0 } else { 100 };
+        let link = Link::default().delay_ms(5..60).reorder(100).loss(loss);
+        let mut world = World::new(seed).link(link).peers(pair);
+        world.run_until(World::both_up, 5 * MINUTE);
+        world.run_until_quiet(5 * MINUTE);
+        for _ in 0..20 {
+            replace_or_end(&mut world, &mut state);
+            world.run_for(Duration::from_millis(draw(&mut state, 100)));
+        }
+        world.set_link(Link::default().delay_ms(5..20));
+        world.run_for(10 * MINUTE);
+        world.run_until_quiet(5 * MINUTE);
+        assert_healthy(&world, 3);
+        assert_no_interruption(&world);
+    });
+}
+
+/// One side replaces or ends one of its children, or replaces the IKE SA. What is not up, or is being replaced, refuses.
+fn replace_or_end(world: &mut World, state: &mut u64) {
+    let host = if draw(state, 2) == 0 { LEFT } else { RIGHT };
+    let peer = world.host(host).peers[0];
+    let children: Vec<_> = world.host(host).children().map(|child| child.id).collect();
+    let which = usize::try_from(draw(state, 3)).unwrap();
+    match (draw(state, 5), children.get(which)) {
+        (0, _) => {
+            let _ = world.command(host, |endpoint, now| endpoint.rekey_ike(now, peer));
+        }
+        (1 | 2, Some(child)) => {
+            let _ = world.command(host, |endpoint, now| endpoint.rekey_child(now, *child));
+        }
+        (_, Some(child)) => {
+            let _ = world.command(host, |endpoint, now| endpoint.expire_child(now, *child));
+        }
+        (_, None) => {}
+    }
 }

@@ -283,6 +283,28 @@ fn replacing_what_the_other_side_deletes_keeps_no_delete_waiting() {
     }
 }
 
+/// The peer's DELETE of what replaced a child overtakes the answer that makes it. The old one is replaced nevertheless, and would stay
+/// with one side as one that cannot be replaced any more.
+#[test]
+fn a_child_whose_successor_is_deleted_before_it_is_known_goes_too() {
+    let mut pair = Pair::up();
+    let before = [A, B].map(|end| ids(&pair, end));
+    pair.ends[A].rekey_child(pair.now, before[A][0]).unwrap();
+    pair.drain();
+    assert_eq!(pair.pass(), Disposition::Accepted);
+    let answer = pair.wire.pop_front().expect("the answer");
+    let successor = *ids(&pair, B).last().unwrap();
+    pair.ends[B].expire_child(pair.now, successor).unwrap();
+    pair.drain();
+    pair.wire.push_back(answer);
+    pair.run_for(MINUTE);
+    for end in [A, B] {
+        let after = ids(&pair, end);
+        assert_eq!(after.len(), 1, "{after:?}");
+        assert!(!before[end].contains(&after[0]), "{after:?}");
+    }
+}
+
 /// The children of one end, oldest first.
 fn ids(pair: &Pair, end: usize) -> Vec<ChildId> {
     let mut ids: Vec<ChildId> = pair.ends[end].children.keys().copied().collect();
