@@ -9,7 +9,7 @@
 //! made it, and the maker of the other deletes the old pair. With further key exchanges: followup.rs.
 
 use super::child::{
-    Agreed, Asked, BAD_PUBLIC_VALUE, ChildOffer, Phase, Refusal, answer, is_for_ike,
+    Agreed, Asked, BAD_PUBLIC_VALUE, Child, ChildOffer, Phase, Refusal, answer, is_for_ike,
 };
 use super::closing::REPLACED;
 use super::collision::ours_goes;
@@ -393,19 +393,15 @@ impl Established {
             (Ok(agreed), None) => self.replace(old, agreed, cx),
             (Ok(agreed), Some(rival)) => {
                 if ours_goes(&agreed.child.lowest_nonce, &rival.lowest_nonce) {
-                    if rival.made.is_some() {
-                        self.set_phase(old, Phase::Replaced);
-                    }
+                    self.yield_child(old);
                     self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
                 } else {
                     self.outdo(old, rival, cx);
                     self.replace(old, agreed, cx);
                 }
             }
-            // Only the peer's rekey came to something.
-            (Err(_), Some(rival)) if rival.made.is_some() => self.set_phase(old, Phase::Replaced),
-            // It is still to come to something.
-            (Err(_), Some(_)) => {}
+            // Only the peer's rekey came to something, or is still to.
+            (Err(_), Some(_)) => self.yield_child(old),
             (Err(refused), None) => self.on_rekey_refused(old, slot, refused, cx),
         }
     }
@@ -464,6 +460,13 @@ impl Established {
         self.queue.push_front(Task::DeleteChild(old));
     }
 
+    /// The peer's rekey stands: what it made, if that is there by now and still is, has the place of `old`.
+    fn yield_child(&mut self, old: ChildId) {
+        if self.has_living_successor(old) {
+            self.set_phase(old, Phase::Replaced);
+        }
+    }
+
     fn set_phase(&mut self, id: ChildId, phase: Phase) {
         for child in self.children.iter_mut().filter(|child| child.id == id) {
             child.phase = phase;
@@ -480,6 +483,12 @@ impl Established {
     /// Whether a newer child has taken the place of this one.
     pub(super) fn has_successor(&self, id: ChildId) -> bool {
         self.children.iter().any(|child| child.replaces == Some(id))
+    }
+
+    /// The same, and that one does not go itself.
+    pub(super) fn has_living_successor(&self, id: ChildId) -> bool {
+        let lives = |child: &Child| child.replaces == Some(id) && child.phase != Phase::Deleting;
+        self.children.iter().any(lives)
     }
 
     fn complete(

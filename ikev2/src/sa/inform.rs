@@ -85,7 +85,7 @@ impl Established {
             &self.pending,
             Some(Pending::RekeyChild(_, ours)) if ours.rival.as_ref().is_some_and(|r| r.made == Some(id))
         );
-        let replaced = rival || phase != Phase::Up || self.has_successor(id);
+        let replaced = rival || phase != Phase::Up || self.has_living_successor(id);
         let reason = if replaced { CloseReason::Rekeyed } else { CloseReason::PeerDeleted };
         self.remove(id, reason, cx);
         if !replaced {

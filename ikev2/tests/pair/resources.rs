@@ -6,9 +6,12 @@ use std::time::Duration;
 use ikev2::registry::NotifyType;
 use ikev2::{ChildId, ChildSa, CloseReason, Event, PeerConfig, SendWhen, Start};
 use testkit::link::Link;
-use testkit::world::{Host, LEFT, RIGHT, World, child_of, for_each_seed, pair_of, psk_pair};
+use testkit::world::{
+    Host, LEFT, RIGHT, World, child_of, for_each_seed, for_each_seed_on_all_cores, pair_of,
+    psk_pair,
+};
 
-use crate::{MINUTE, assert_no_interruption};
+use crate::{MINUTE, assert_no_interruption, interruptions};
 
 /// So many resources on each side.
 fn pair(left: u32, right: u32) -> [PeerConfig; 2] {
@@ -283,10 +286,11 @@ fn a_granted_child_waits_until_the_peer_has_it() {
 /// Children and IKE SA come and go on both sides among all this; in the end there is what each side wants.
 #[test]
 fn among_rekeys_of_everything() {
-    for_each_seed(100, |seed| {
+    for_each_seed_on_all_cores(400, |seed| {
         let link = Link::default().delay_ms(5..60).loss(if seed % 2 == 0 { 0 } else { 150 });
         let mut world = World::new(seed).link(link).peers(pair(3, 2));
         world.run_until(World::both_up, 5 * MINUTE);
+        let before = interruptions(&world);
         let mut draw = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = |bound: u64| {
             draw ^= draw << 13;
@@ -320,6 +324,6 @@ fn among_rekeys_of_everything() {
         world.run_for(130 * MINUTE);
         world.run_until_quiet(5 * MINUTE);
         assert_served(&world, [3, 2]);
-        assert_no_interruption(&world);
+        assert_eq!(interruptions(&world), before, "{}", world.report());
     });
 }

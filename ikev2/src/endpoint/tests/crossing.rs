@@ -305,6 +305,32 @@ fn a_child_whose_successor_is_deleted_before_it_is_known_goes_too() {
     }
 }
 
+/// What the peer put in the place of a child, while our own rekey of that waited, comes to its end before ours is settled: then the old
+/// one, which the peer deletes, has no successor.
+#[test]
+fn a_child_whose_successor_comes_to_its_end_first_is_asked_for_again() {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let start = if end == A { Start::Always } else { Start::RespondOnly };
+        pair.ends[end].add_peer(pair.now, PeerConfig { start, ..config(end) });
+    }
+    pair.drain();
+    pair.settle();
+    for end in [A, B] {
+        let child = ids(&pair, end)[0];
+        pair.ends[end].rekey_child(pair.now, child).unwrap();
+    }
+    pair.drain();
+    // B's request is granted; the answer to it and A's request, which is lost at first, are on their way.
+    pair.wire.retain(|(from, _)| *from == B);
+    assert_eq!(pair.pass(), Disposition::Accepted);
+    let successor = *ids(&pair, A).last().unwrap();
+    pair.ends[A].expire_child(pair.now, successor).unwrap();
+    pair.drain();
+    pair.run_for(MINUTE);
+    assert_eq!([A, B].map(|end| ids(&pair, end).len()), [1, 1]);
+}
+
 /// The children of one end, oldest first.
 fn ids(pair: &Pair, end: usize) -> Vec<ChildId> {
     let mut ids: Vec<ChildId> = pair.ends[end].children.keys().copied().collect();
