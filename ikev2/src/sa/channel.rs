@@ -164,6 +164,12 @@ impl Channel {
         next
     }
 
+    /// Goes to where the one that it succeeds is now: it may have waited for its turn while that moved.
+    pub(super) const fn catch_up(&mut self, with: &Self) {
+        self.path = with.path;
+        (self.nat_local, self.nat_remote) = (with.nat_local, with.nat_remote);
+    }
+
     /// Keeps a copy of the keys if the embedder wants to see them.
     pub(super) fn expose(&mut self, keys: &IkeKeys, cx: &Cx<'_>) {
         self.exposed = cx.shared.config.expose_keys.then(|| Box::new(Kept::of(keys)));

@@ -114,7 +114,8 @@ impl Established {
     }
 
     /// The SA that takes the place of `self`: same peer, same children, new keys (RFC 7296 §2.18).
-    pub(super) fn succeed(mut self, channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
+    pub(super) fn succeed(mut self, mut channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
+        channel.catch_up(&self.channel);
         self.drop_drafts(|_| true, cx);
         if let Some(spi) = self.pending.as_ref().and_then(Pending::spi_in) {
             cx.release_esp_spi(spi);

@@ -55,6 +55,14 @@ impl IkeSa {
         self.state.channel().map_or(0, |channel| channel.fragments.held())
     }
 
+    /// Forgets its children, as if they had got lost.
+    #[cfg(test)]
+    pub(crate) fn lose_children(&mut self, cx: &mut Cx<'_>) {
+        if let Ok(state) = self.established() {
+            state.take_children_down(&crate::error::CloseReason::Local, cx);
+        }
+    }
+
     /// Opens a message to us without taking it.
     #[cfg(test)]
     pub(crate) fn peek<'m>(&mut self, datagram: &'m mut [u8]) -> Authentic<'m> {

@@ -4,8 +4,8 @@
 //!   initiate.rs   InitSent ──IKE_SA_INIT──► [IntermediateSent ─►] AuthSent ──IKE_AUTH──┐   (authenticate.rs)
 //!                                                                                      ├─► Established ─► Closing ─► Closed
 //!   respond.rs    (new) ────IKE_SA_INIT───► AuthAwaited ─────────────────────IKE_AUTH──┘        │
-//!   intermediate.rs                           IKE_INTERMEDIATE, as often as was agreed on       └─ create_child, rekey_ike, inform:
-//!                                                                                                  one file per exchange
+//!   intermediate.rs                           IKE_INTERMEDIATE, as often as was agreed on       └─ create_child, rekey_child,
+//!                                                                                                  rekey_ike, inform: one file per exchange
 //! ```
 //!
 //! A protected message passes three gates: `window` (message ID), `sk::open` (integrity), then [`State::handle`]. The
@@ -16,7 +16,7 @@
 //!                 early, ppk      a post-quantum pre-shared key, before IKE_AUTH or in it
 //!                 extensions      what both can do beyond RFC 7296
 //!   up            established     what it is and does with each message;  upkeep  what it does when its time has come
-//!                 inform, create_child, rekey_ike, followup       an exchange each, both roles
+//!                 inform, create_child, rekey_child, rekey_ike, followup    an exchange each, both roles
 //!                 reauth, redirect, mobike, nat, sync             authentication that ends, other gateways, other addresses, clusters
 //!                 runtime, reconfigure                            what the caller changes while it stands
 //!   going         closing
@@ -54,6 +54,7 @@ mod proof;
 mod reauth;
 mod reconfigure;
 mod redirect;
+mod rekey_child;
 mod rekey_ike;
 mod resources;
 mod respond;

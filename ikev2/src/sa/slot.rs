@@ -15,7 +15,7 @@ use super::Cx;
 use super::child::{Child, Phase};
 use super::established::Established;
 use super::tasks::Task;
-use crate::config::{ChildConfig, Pairing};
+use crate::config::{ChildConfig, Pairing, Start};
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::registry::NotifyType;
@@ -162,6 +162,21 @@ impl Established {
         for slot in self.slots(config, child) {
             if !self.has_up(slot, cx) && !self.waits_for(slot) {
                 self.want(Task::NewChild(slot, None));
+            }
+        }
+    }
+
+    /// What is to be there always and is not, although nobody is about to ask for it: lost among exchanges that crossed in a way that
+    /// nobody thought of. It is back with the next liveness check, then.
+    pub(super) fn want_lost_children(&mut self, cx: &Cx<'_>) {
+        let at_rest = self.pending.is_none() && self.queue.is_empty() && self.passives.is_empty();
+        let peer = cx.peer(self.peer);
+        if peer.start != Start::Always || self.retires_at.is_some() || !at_rest {
+            return;
+        }
+        for (config, child) in peer.live_children() {
+            if self.up(config).count() < self.slots(config, child).len() {
+                self.want_missing(config, cx);
             }
         }
     }

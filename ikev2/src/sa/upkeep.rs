@@ -50,6 +50,7 @@ impl Established {
             self.postpone_retry(slot, cx);
             self.want(Task::NewChild(slot, None));
         }
+        self.want_lost_children(cx);
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
             self.want(Task::Liveness);
         }

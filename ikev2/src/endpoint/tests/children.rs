@@ -249,3 +249,26 @@ fn nothing_is_left_of_children_that_come_and_go() {
         }
     }
 }
+
+/// However it came about: who is to have a child always has it again, and who is not does not ask.
+#[test]
+fn children_that_got_lost_come_again() {
+    for start in [Start::Always, Start::OnDemand] {
+        let mut pair = Pair::empty();
+        for end in [B, A] {
+            let start = if end == A { start } else { Start::RespondOnly };
+            pair.ends[end].add_peer(pair.now, PeerConfig { start, ..config(end) });
+        }
+        pair.ends[A].connect(pair.now, PeerId(0)).unwrap();
+        pair.drain();
+        pair.settle();
+        for end in [A, B] {
+            let (sa, mut cx) = pair.sa(end);
+            sa.lose_children(&mut cx);
+            pair.drain();
+        }
+        pair.run_for(2 * MINUTE);
+        let there = usize::from(start == Start::Always);
+        assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [there, there]);
+    }
+}

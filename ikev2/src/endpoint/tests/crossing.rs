@@ -254,6 +254,30 @@ fn what_was_asked_of_an_sa_that_the_peer_deleted_is_not_asked_again() {
     }
 }
 
+/// The peer's new IKE SA waits for what becomes of our own rekey; meanwhile we move. It is taken over where we are then.
+#[test]
+fn an_ike_sa_that_waits_for_the_end_of_a_crossing_moves_along() {
+    let mut pair = seeded(1);
+    for end in [A, B] {
+        pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+    }
+    pair.drain();
+    let old = pair.sa(A).0.spi;
+    pair.wire.retain(|(from, _)| *from == B);
+    assert_eq!(pair.pass(), Disposition::Accepted);
+    let local = "10.99.0.1:4500".parse().unwrap();
+    let path = Path { local, remote: address(B) };
+    pair.ends[A].set_paths(pair.now, PeerId(0), &[path]).unwrap();
+    pair.drain();
+    pair.wire
+        .retain(|(from, sent)| *from == B || Header::parse(&sent.payload).unwrap().flags.response);
+    assert_eq!(pair.pass(), Disposition::Accepted, "our answer");
+    assert_eq!(pair.pass(), Disposition::Accepted, "the peer's DELETE");
+    let (sa, _) = pair.sa(A);
+    assert_ne!(sa.spi, old);
+    assert_eq!(sa.path().map(|path| path.local), Some(local));
+}
+
 /// Each side wants to replace what the other is deleting, and is put off. The DELETEs must not wait for that to end: it ends with
 /// them.
 #[test]
