@@ -319,6 +319,7 @@ mod tests {
         let (_, suite) =
             choose_esp(&ours, &offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]), Fresh::No).unwrap();
         assert!(only(&ours[1..], &suite).is_empty());
+        assert!(suite.esn && only(&[esp("aes256gcm16-noesn")], &suite).is_empty());
     }
 
     #[test]
@@ -423,6 +424,30 @@ mod tests {
         );
         assert!(has_additional(&all) && !has_additional(&without_additional(&all)));
         assert!(without_ke(&all).iter().all(|proposal| proposal.transforms.len() == 3));
+    }
+
+    #[test]
+    fn an_offer_is_numbered_from_1_and_carries_the_spi_of_this_time() {
+        let words = ["aes256gcm16", "aes256-sha256"];
+        let before = offer(&words.map(esp), &[1, 2, 3, 4]);
+        let now = offer(&before[1..], &[5, 6, 7, 8]);
+        let shown = |offered: &[Proposal]| -> Vec<_> {
+            offered.iter().map(|proposal| (proposal.number, proposal.spi.clone())).collect()
+        };
+        assert_eq!(shown(&before), [(1, vec![1, 2, 3, 4]), (2, vec![1, 2, 3, 4])]);
+        assert_eq!(shown(&now), [(1, vec![5, 6, 7, 8])]);
+        assert_eq!(now[0].transforms, esp(words[1]).transforms);
+    }
+
+    #[test]
+    fn key_exchange_methods_come_in_the_order_of_the_proposals_and_none_is_not_one() {
+        let mut optional = esp("aes256gcm16");
+        optional.transforms.extend([KeMethod::NONE, KeMethod::MODP_2048].map(Transform::Ke));
+        let proposals = [optional, esp("aes256gcm16"), esp("aes256-sha256-ecp384-ecp256")];
+        let methods = [KeMethod::MODP_2048, KeMethod::ECP_384, KeMethod::ECP_256];
+        assert!(ke_methods(&proposals).eq(methods));
+        assert_eq!(first_ke(&proposals), Some(KeMethod::MODP_2048));
+        assert_eq!(first_ke(&proposals[1..2]), None);
     }
 
     #[test]

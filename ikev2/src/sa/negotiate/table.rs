@@ -162,6 +162,27 @@ fn ike_offers() {
     }
 }
 
+/// RFC 7296 §2.7: the answer has one transform of every type in the offer, so that NONE is said where the peer says it; not
+/// of sequence numbers, which IKE has not.
+#[test]
+fn what_is_said_of_types_that_we_do_not_name() {
+    let ours = Proposal::ike_from_keywords("aes256gcm16-prfsha256-curve25519").unwrap();
+    let plain = ours.transforms.clone();
+    let none = Transform::Integ(IntegId::NONE);
+    for (transforms, more) in [
+        (&[GCM, PRF, X25519][..], None),
+        (&[GCM, PRF, NO_INTEG, X25519], Some(none)),
+        (&[GCM, PRF, NO_INTEG, X25519, SHORT], Some(none)),
+        (&[GCM, PRF, X25519, SHORT], None),
+    ] {
+        let theirs = parse(&payload(&[(1, 1, transforms)])).unwrap();
+        let (chosen, _) = choose_ike(std::slice::from_ref(&ours), &theirs, None).unwrap();
+        let mut expected: Vec<_> = plain.iter().copied().chain(more).collect();
+        expected.sort_by_key(|transform| transform.kind());
+        assert_eq!(chosen.transforms, expected, "{transforms:?}");
+    }
+}
+
 #[test]
 fn several_proposals_of_several_protocols() {
     let good: &[Raw] = &[GCM, SHORT];
