@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn transforms_are_answered_in_the_order_of_their_types() {
+        let offered = offer(&[esp("aes256gcm16-ecp384-esn")], &[1, 2, 3, 4]);
+        let mut theirs = offered.clone();
+        theirs[0].transforms.reverse();
+        let (chosen, _) = choose_esp(&offered, &theirs, Fresh::Yes(None)).unwrap();
+        let kinds: Vec<_> = chosen.transforms.iter().map(|transform| transform.kind()).collect();
+        assert_eq!(kinds, [TransformType::ENCR, TransformType::KE, TransformType::SN]);
+    }
+
+    #[test]
     fn a_peer_without_extended_sequence_numbers_gets_short_ones() {
         let theirs = offer(&[esp("aes256gcm16-noesn")], &[1, 2, 3, 4]);
         let (_, suite) = choose_esp(&[esp("aes256gcm16")], &theirs, Fresh::No).unwrap();
@@ -406,6 +416,12 @@ mod tests {
         assert_eq!(pick(&[&optional], &[BASE]), Some((1, 4, vec![])));
         assert_eq!(pick(&[BASE], &[&optional]), Some((1, 5, vec![])), "NONE is said");
         assert_eq!(pick(&[&optional], &[&optional]), Some((1, 5, vec![(1, a)])));
+        let twice_none = with("ke1_none-ke2_none");
+        assert_eq!(pick(&[BASE], &[&twice_none]), Some((1, 6, vec![])), "NONE is no method");
+        for place in 1..=7 {
+            let alone = with(&format!("ke{place}_mlkem768"));
+            assert_eq!(pick(&[&alone], &[&alone]), Some((1, 5, vec![(place, a)])));
+        }
         // The example of RFC 9370 §2.2.1.
         let theirs =
             with("ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512-ke5_mlkem1024-ke5_none");
