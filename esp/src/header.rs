@@ -207,6 +207,7 @@ mod tests {
             let mut body = vec![0xaa; 7 + pad + 2];
             write_trailer(&mut body[7..], Version::V6);
             assert_eq!(read_trailer(&body), Ok((7, Version::V6)), "{pad}");
+            assert_eq!(body.last(), Some(&41), "IPv6, as IANA numbers it");
         }
     }
 
@@ -215,6 +216,7 @@ mod tests {
         assert_eq!(read_trailer(&[]), Err(DropReason::TooShort));
         assert_eq!(read_trailer(&[4]), Err(DropReason::TooShort));
         assert_eq!(read_trailer(&[0, 4]), Ok((0, Version::V4)));
+        assert_eq!(read_trailer(&[0, 41]), Ok((0, Version::V6)));
         assert_eq!(read_trailer(&[1, 4]), Err(DropReason::BadPadding));
         assert_eq!(read_trailer(&[1, 2, 3, 4, 4]), Err(DropReason::BadPadding));
         assert_eq!(read_trailer(&[1, 3, 2, 4]), Err(DropReason::BadPadding));

@@ -134,6 +134,7 @@ fn number_0_is_never_new() {
 #[test]
 fn another_spi_is_refused() {
     let (mut left, mut right) = pair(GCM, false);
+    assert_eq!((left.spi(), right.spi()), (SPI, SPI));
     let mut packet = seal(&mut left, &v4_packet(1));
     packet[3] ^= 1;
     assert_eq!(right.decap(&mut packet), Err(DropReason::UnknownSpi));

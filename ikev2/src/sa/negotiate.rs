@@ -319,6 +319,7 @@ mod tests {
         let (_, suite) =
             choose_esp(&ours, &offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]), Fresh::No).unwrap();
         assert!(only(&ours[1..], &suite).is_empty());
+        assert!(suite.esn && only(&[esp("aes256gcm16-noesn")], &suite).is_empty());
     }
 
     #[test]
@@ -327,6 +328,16 @@ mod tests {
         let theirs = offer(&[esp("aes256gcm16")], &[1, 2, 3, 4]);
         assert!(choose_esp(&ours, &theirs, Fresh::No).is_some());
         assert!(choose_esp(&ours, &theirs, Fresh::Yes(None)).is_none());
+    }
+
+    #[test]
+    fn transforms_are_answered_in_the_order_of_their_types() {
+        let offered = offer(&[esp("aes256gcm16-ecp384-esn")], &[1, 2, 3, 4]);
+        let mut theirs = offered.clone();
+        theirs[0].transforms.reverse();
+        let (chosen, _) = choose_esp(&offered, &theirs, Fresh::Yes(None)).unwrap();
+        let kinds: Vec<_> = chosen.transforms.iter().map(|transform| transform.kind()).collect();
+        assert_eq!(kinds, [TransformType::ENCR, TransformType::KE, TransformType::SN]);
     }
 
     #[test]
@@ -405,6 +416,12 @@ mod tests {
         assert_eq!(pick(&[&optional], &[BASE]), Some((1, 4, vec![])));
         assert_eq!(pick(&[BASE], &[&optional]), Some((1, 5, vec![])), "NONE is said");
         assert_eq!(pick(&[&optional], &[&optional]), Some((1, 5, vec![(1, a)])));
+        let twice_none = with("ke1_none-ke2_none");
+        assert_eq!(pick(&[BASE], &[&twice_none]), Some((1, 6, vec![])), "NONE is no method");
+        for place in 1..=7 {
+            let alone = with(&format!("ke{place}_mlkem768"));
+            assert_eq!(pick(&[&alone], &[&alone]), Some((1, 5, vec![(place, a)])));
+        }
         // The example of RFC 9370 §2.2.1.
         let theirs =
             with("ke2_mlkem768-ke2_mlkem512-ke3_mlkem768-ke3_mlkem512-ke5_mlkem1024-ke5_none");
@@ -423,6 +440,30 @@ mod tests {
         );
         assert!(has_additional(&all) && !has_additional(&without_additional(&all)));
         assert!(without_ke(&all).iter().all(|proposal| proposal.transforms.len() == 3));
+    }
+
+    #[test]
+    fn an_offer_is_numbered_from_1_and_carries_the_spi_of_this_time() {
+        let words = ["aes256gcm16", "aes256-sha256"];
+        let before = offer(&words.map(esp), &[1, 2, 3, 4]);
+        let now = offer(&before[1..], &[5, 6, 7, 8]);
+        let shown = |offered: &[Proposal]| -> Vec<_> {
+            offered.iter().map(|proposal| (proposal.number, proposal.spi.clone())).collect()
+        };
+        assert_eq!(shown(&before), [(1, vec![1, 2, 3, 4]), (2, vec![1, 2, 3, 4])]);
+        assert_eq!(shown(&now), [(1, vec![5, 6, 7, 8])]);
+        assert_eq!(now[0].transforms, esp(words[1]).transforms);
+    }
+
+    #[test]
+    fn key_exchange_methods_come_in_the_order_of_the_proposals_and_none_is_not_one() {
+        let mut optional = esp("aes256gcm16");
+        optional.transforms.extend([KeMethod::NONE, KeMethod::MODP_2048].map(Transform::Ke));
+        let proposals = [optional, esp("aes256gcm16"), esp("aes256-sha256-ecp384-ecp256")];
+        let methods = [KeMethod::MODP_2048, KeMethod::ECP_384, KeMethod::ECP_256];
+        assert!(ke_methods(&proposals).eq(methods));
+        assert_eq!(first_ke(&proposals), Some(KeMethod::MODP_2048));
+        assert_eq!(first_ke(&proposals[1..2]), None);
     }
 
     #[test]

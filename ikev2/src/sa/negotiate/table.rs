@@ -124,6 +124,7 @@ fn esp_offers() {
         (&[(1, 20, LONG_FORM), SHORT], "none", "the key length in the long form (§3.3.5)"),
         (&[GCM, GCM, SHORT, SHORT], gcm, "everything twice"),
         (&[GCM, SHORT, FOREIGN], "none", "a transform type that we do not know (§3.3.6)"),
+        (&[GCM, SHORT, (0, 1, &[])], "none", "the transform type 0, which is nobody's"),
         (&[GCM, SHORT, PRF], "none", "a PRF in ESP"),
         (&[GCM, SHORT, MODP], gcm, "a group in IKE_AUTH, where none is made"),
         (&[GCM, SHORT, NO_KE], gcm, "group NONE"),
@@ -156,9 +157,35 @@ fn ike_offers() {
         (&[GCM, PRF, X25519, SHORT], gcm, "sequence numbers, which IKE has not: they may be short"),
         (&[GCM, PRF, X25519, FOREIGN], "none", "a transform type that we do not know"),
         (&[GCM, PRF, (4, 1025, &[]), X25519], gcm, "a private group beside what we want"),
+        (
+            &[GCM, PRF, X25519, (12, 36, STRANGE), (12, 0, &[])],
+            gcm,
+            "an unknown attribute in the last type that we know, then NONE",
+        ),
     ];
     for (transforms, chosen, why) in table {
         assert_eq!(ike_chosen(&[(1, 1, transforms)]), *chosen, "{why}");
+    }
+}
+
+/// RFC 7296 §2.7: the answer has one transform of every type in the offer, so that NONE is said where the peer says it; not
+/// of sequence numbers, which IKE has not.
+#[test]
+fn what_is_said_of_types_that_we_do_not_name() {
+    let ours = Proposal::ike_from_keywords("aes256gcm16-prfsha256-curve25519").unwrap();
+    let plain = ours.transforms.clone();
+    let none = Transform::Integ(IntegId::NONE);
+    for (transforms, more) in [
+        (&[GCM, PRF, X25519][..], None),
+        (&[GCM, PRF, NO_INTEG, X25519], Some(none)),
+        (&[GCM, PRF, NO_INTEG, X25519, SHORT], Some(none)),
+        (&[GCM, PRF, X25519, SHORT], None),
+    ] {
+        let theirs = parse(&payload(&[(1, 1, transforms)])).unwrap();
+        let (chosen, _) = choose_ike(std::slice::from_ref(&ours), &theirs, None).unwrap();
+        let mut expected: Vec<_> = plain.iter().copied().chain(more).collect();
+        expected.sort_by_key(|transform| transform.kind());
+        assert_eq!(chosen.transforms, expected, "{transforms:?}");
     }
 }
 
