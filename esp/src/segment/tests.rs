@@ -34,11 +34,15 @@ fn check(shape: &Shape, payload: &[u8], size: u16) {
             NetSlice::Ipv6(ip) => (None, Some(ip.header().to_header())),
             NetSlice::Arp(_) => unreachable!(),
         };
+        let (mut v4, mut v6) = (v4, v6);
         if let Some(ip) = &v4 {
             assert_eq!(usize::from(ip.total_len), octets.len());
             assert_eq!(ip.header_checksum, ip.calc_header_checksum());
             assert_eq!(ip.identification, 0xfffe_u16.wrapping_add(u16::try_from(index).unwrap()));
         }
+        // The pseudo-header has the end of a route (RFC 8200 §8.1).
+        v4.iter_mut().for_each(|ip| ip.destination = shape.final_v4());
+        v6.iter_mut().for_each(|ip| ip.destination = shape.final_v6());
         match parsed.transport.unwrap() {
             TransportSlice::Tcp(tcp) => {
                 let header = tcp.to_header();
@@ -147,6 +151,20 @@ fn a_single_packet_gets_its_checksum() {
         let expected = split(&vnet, &packet);
         let vnet = VnetHeader { gso: None, ..vnet };
         assert_eq!(split(&vnet, &packet), expected);
+    }
+}
+
+/// Linux gives such packets for sockets with `IPV6_RTHDR` and for routes with `encap seg6 mode inline`: the field has the end of the
+/// route, the IP header the next stop.
+#[test]
+fn checksums_are_those_of_the_final_destination() {
+    for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let shape = Shape { v6, udp, routed: true, ..Shape::default() };
+        check(&shape, &[7; 3000], 1000);
+        check(&shape, &[7; 300], 1000);
+        let (vnet, packet) = super_packet(&shape, &[7; 300], 1000);
+        let single = VnetHeader { gso: None, ..vnet };
+        assert_eq!(split(&single, &packet), split(&vnet, &packet), "v6 {v6}, udp {udp}");
     }
 }
 
