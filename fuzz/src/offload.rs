@@ -145,7 +145,9 @@ pub(crate) fn coalesce(data: &[u8]) {
         let (at, bits) =
             if kind & 8 == 0 { (0, 0) } else { (usize::from(input.octet()), input.octet()) };
         let change = |packet: &mut Vec<u8>| {
-            packet.get_mut(at).into_iter().for_each(|octet| *octet ^= bits);
+            if let Some(octet) = packet.get_mut(at) {
+                *octet ^= bits;
+            }
         };
         // Before or after its checksums are made: another packet, or a damaged one.
         if kind & 64 == 0 {

@@ -29,20 +29,23 @@ fn check(shape: &Shape, payload: &[u8], size: u16) {
     for (index, octets) in all.iter().enumerate() {
         let (first, last) = (index == 0, index + 1 == all.len());
         let parsed = SlicedPacket::from_ip(octets).unwrap();
-        let (v4, v6) = match parsed.net.as_ref().unwrap() {
+        let (mut v4, mut v6) = match parsed.net.as_ref().unwrap() {
             NetSlice::Ipv4(ip) => (Some(ip.header().to_header()), None),
             NetSlice::Ipv6(ip) => (None, Some(ip.header().to_header())),
             NetSlice::Arp(_) => unreachable!(),
         };
-        let (mut v4, mut v6) = (v4, v6);
         if let Some(ip) = &v4 {
             assert_eq!(usize::from(ip.total_len), octets.len());
             assert_eq!(ip.header_checksum, ip.calc_header_checksum());
             assert_eq!(ip.identification, 0xfffe_u16.wrapping_add(u16::try_from(index).unwrap()));
         }
         // The pseudo-header has the end of a route (RFC 8200 §8.1).
-        v4.iter_mut().for_each(|ip| ip.destination = shape.final_v4());
-        v6.iter_mut().for_each(|ip| ip.destination = shape.final_v6());
+        if let Some(ip) = &mut v4 {
+            ip.destination = shape.final_v4();
+        }
+        if let Some(ip) = &mut v6 {
+            ip.destination = shape.final_v6();
+        }
         match parsed.transport.unwrap() {
             TransportSlice::Tcp(tcp) => {
                 let header = tcp.to_header();

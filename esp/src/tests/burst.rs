@@ -70,12 +70,6 @@ fn segments(vnet: &VnetHeader, packet: &[u8]) -> Vec<Vec<u8>> {
     .collect()
 }
 
-fn sealed(sa: &mut OutboundSa, inner: &[u8]) -> Vec<u8> {
-    let mut out = vec![0; sa.packet_len(inner.len())];
-    sa.encap_into(inner, &mut out).unwrap();
-    out
-}
-
 /// The packets that a written one stands for.
 fn resplit(one: &Gathered<'_>) -> Vec<Vec<u8>> {
     let octets: Vec<u8> = one.parts().flatten().copied().collect();
@@ -129,7 +123,9 @@ impl Before {
         let another =
             if v6 { (4..40).contains(&self.at) } else { self.at == 6 && self.bits < 0x40 };
         if (self.from..self.to).contains(&index) && !another {
-            packet.get_mut(self.at).into_iter().for_each(|octet| *octet ^= self.bits);
+            if let Some(octet) = packet.get_mut(self.at) {
+                *octet ^= self.bits;
+            }
         }
     }
 }
@@ -175,11 +171,13 @@ proptest! {
             let sent = trains(&mut burst, &vnet, &packet, limits);
             let whole = segments(&vnet, &packet);
             prop_assert!(whole.iter().all(|inner| is_summed(&shape, inner)), "a wrong checksum");
-            let expected: Vec<_> = whole.iter().map(|inner| sealed(&mut single, inner)).collect();
+            let expected: Vec<_> = whole.iter().map(|inner| super::seal(&mut single, inner)).collect();
             prop_assert_eq!(&sent, &expected);
             wire.extend(whole.into_iter().enumerate().map(|(index, mut inner)| {
-                before.iter().for_each(|before| before.damage(shape.v6, index, &mut inner));
-                sealed(&mut damaged, &inner)
+                if let Some(before) = before {
+                    before.damage(shape.v6, index, &mut inner);
+                }
+                super::seal(&mut damaged, &inner)
             }));
         }
         let mut arrived = Vec::new();
