@@ -122,10 +122,11 @@ impl Before {
     fn damage(self, v6: bool, index: usize, packet: &mut [u8]) {
         let another =
             if v6 { (4..40).contains(&self.at) } else { self.at == 6 && self.bits < 0x40 };
-        if (self.from..self.to).contains(&index) && !another {
-            if let Some(octet) = packet.get_mut(self.at) {
-                *octet ^= self.bits;
-            }
+        if !another
+            && (self.from..self.to).contains(&index)
+            && let Some(octet) = packet.get_mut(self.at)
+        {
+            *octet ^= self.bits;
         }
     }
 }
