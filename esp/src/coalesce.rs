@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Merged is what the kernel's own GRO would merge, and what splits into the same packets again: neighbours of one TCP
-//! connection or of one UDP flow whose headers differ in nothing but numbers that count on, with right checksums (a wrong one
-//! would come out right). Order within a flow is kept: a packet is merged into the newest super-packet of its flow or begins
-//! one, and they are written in the order of their heads.
+//! connection or of one UDP flow whose headers differ in nothing but numbers that count on, with right checksums, of the IPv4
+//! header, too (a wrong one would come out right: such a packet goes on alone, as it is, and who receives it drops it). Order
+//! within a flow is kept: a packet is merged into the newest super-packet of its flow or begins one, and they are written in the
+//! order of their heads.
 
 use std::{net::IpAddr, ops::Range};
 
@@ -79,7 +80,7 @@ struct Flow {
     sequence: u32,
     /// What IPv4 identifications count by; not known yet with one packet.
     id_step: Option<u16>,
-    /// The head's checksum was found right.
+    /// The head's checksums were found right.
     summed: bool,
     /// The last packet has PSH.
     push: bool,
@@ -360,8 +361,12 @@ fn id_step(head: &[u8], packet: &[u8], packets: u16, flow: &Flow) -> Option<u16>
     (ahead == step * packets).then_some(step)
 }
 
-/// Whether the checksum of the upper layer is right.
+/// Whether the checksums are right: of the upper layer, and of an IPv4 header.
 fn is_summed(packet: &[u8], flow: &Flow) -> bool {
+    let right = |header: [u8; IPV4_MIN_LEN]| Sum::of(&header).folded() == u16::MAX;
+    if flow.is_v4() && !word::<IPV4_MIN_LEN>(packet, 0).is_some_and(right) {
+        return false;
+    }
     // The upper layer follows the addresses: one pass sums up both.
     let (addresses, _) = flow.places();
     let summed =

@@ -12,6 +12,10 @@
 //!
 //! What the kernel does when a device cannot (RFC 9293, RFC 3168 §6.1 for CWR); here it is one pass over the payload on its
 //! way into the send buffer. A packet that is no super-packet is one segment, whose checksum is filled in where it is left out.
+//!
+//! The addresses of the pseudo-header are never looked up: the checksum field holds their sum already, and they need not be those of
+//! the IP header. The destination is the end of a Routing header (RFC 8200 §8.1) or source route (RFC 791 §3.1), the source may be a
+//! home address (RFC 6275 §11.3.1). So does the kernel, too: it replaces the length alone.
 
 use std::net::IpAddr;
 
@@ -57,7 +61,7 @@ enum Form {
 struct Fixed {
     /// The IPv4 header but for total length, identification and checksum.
     ip: Sum,
-    /// Pseudo-header and upper-layer header but for lengths, sequence number, flags and checksum.
+    /// Pseudo-header and upper-layer header but for lengths, sequence number and flags.
     upper: Sum,
 }
 
@@ -233,28 +237,30 @@ fn segmented(
         }
         upper + data
     };
-    let fixed = packet.get(..header_len).and_then(|headers| Fixed::of(headers, view, protocol));
+    let fixed = packet.get(..header_len).and_then(|headers| Fixed::of(headers, packet.len(), view));
     let fixed = fixed.ok_or(DropReason::BadOffload)?;
     Ok((if protocol == UDP { Form::Udp(fixed) } else { Form::Tcp(fixed) }, header_len))
 }
 
 impl Fixed {
-    /// Of the headers of a super-packet.
-    fn of(headers: &[u8], view: &View, protocol: u8) -> Option<Self> {
+    /// Of the headers of a super-packet of `total` octets.
+    fn of(headers: &[u8], total: usize, view: &View) -> Option<Self> {
         let (ip, upper) = headers.split_at_checked(view.header_len)?;
         let without = |octets: &[u8], places: &[usize]| {
             places.iter().try_fold(Sum::of(octets), |sum, place| {
                 Some(sum - Sum::of(&word::<2>(octets, *place)?))
             })
         };
-        let counts_on: &[usize] = if protocol == UDP {
-            &[UDP_LENGTH, UDP_CHECKSUM]
+        let counts_on: &[usize] = if view.protocol == UDP {
+            &[UDP_LENGTH]
         } else {
-            &[TCP_SEQUENCE, TCP_SEQUENCE + 2, TCP_DATA_OFFSET, TCP_CHECKSUM]
+            &[TCP_SEQUENCE, TCP_SEQUENCE + 2, TCP_DATA_OFFSET]
         };
+        // What the checksum field holds, the pseudo-header, has the length of the whole.
+        let whole = Sum::ZERO.add_word(truncate_u16(total - view.header_len));
         Some(Self {
             ip: without(ip, &[V4_LENGTH, V4_ID, V4_CHECKSUM])?,
-            upper: pseudo(view, protocol) + without(upper, counts_on)?,
+            upper: without(upper, counts_on)? - whole,
         })
     }
 }
@@ -265,20 +271,6 @@ fn fill_in(packet: &mut [u8], checksum: PartialChecksum, udp: bool) {
     let sum = Sum::of(upper);
     let sum = if udp { sum.finish_udp() } else { sum.finish() };
     put(upper, usize::from(checksum.offset), sum.to_be_bytes());
-}
-
-/// The sum of the pseudo-header without the length.
-fn pseudo(view: &View, protocol: u8) -> Sum {
-    match (view.source, view.destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            Sum::pseudo_v4(source.octets(), destination.octets(), protocol, 0)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            Sum::pseudo_v6(source.octets(), destination.octets(), protocol, 0)
-        }
-        // A view has addresses of one family.
-        _ => Sum::ZERO,
-    }
 }
 
 pub(crate) fn put<const N: usize>(octets: &mut [u8], at: usize, value: [u8; N]) {

@@ -7,7 +7,7 @@ use std::{net::Ipv4Addr, num::NonZeroU32, sync::Arc};
 use esp::{
     Coalescer, DropReason, Gso, GsoKind, HEADROOM, InboundSa, Mergeable, OutboundSa,
     PartialChecksum, SaParams, Segments, Selector, Selectors, Suite, TAILROOM, Train, TrainLimits,
-    VnetHeader, ip,
+    VnetHeader, checksum::Sum, ip,
 };
 
 fn params(suite: Suite, esn: bool) -> SaParams<'static> {
@@ -69,6 +69,9 @@ fn super_packets_cost_no_allocation_once_the_coalescer_is_made() {
         0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 1, 0, 1, 10, 2, 0, 1,
     ]);
     packet[32..34].copy_from_slice(&[0x50, 0x10]);
+    let len = u16::try_from(packet.len() - 20).unwrap();
+    let pseudo = Sum::pseudo_v4([10, 1, 0, 1], [10, 2, 0, 1], 6, len);
+    packet[36..38].copy_from_slice(&pseudo.folded().to_be_bytes());
     let vnet = VnetHeader {
         header_len: 40,
         checksum: Some(PartialChecksum { start: 20, offset: 16 }),

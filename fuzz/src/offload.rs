@@ -36,9 +36,27 @@ pub(crate) fn offload(data: &[u8]) {
     };
     // A whole packet may be of any kind, also with a checksum filled in over its header.
     assert!(pieces.len() == 1 || pieces.iter().all(same), "{pieces:?}");
+    if vnet.gso.is_some() {
+        assert!(pieces.iter().all(|piece| is_summed(&vnet, packet, piece)), "{pieces:?}");
+    }
     if pieces.iter().all(|piece| View::parse(piece).is_some_and(|it| it.total_len == piece.len())) {
         merged(&pieces.into_iter().map(|piece| (1, piece)).collect::<Vec<_>>());
     }
+}
+
+/// Whether the checksum of a segment is that of its octets and of the pseudo-header in the field of the super-packet, of which nothing
+/// but the length is another one.
+fn is_summed(vnet: &VnetHeader, packet: &[u8], piece: &[u8]) -> bool {
+    let Some(checksum) = vnet.checksum else { return false };
+    let start = usize::from(checksum.start);
+    let field = start + usize::from(checksum.offset);
+    let of = |octets: &[u8], range| Sum::of(octets.get(range).unwrap_or_default());
+    let len = |octets: &[u8]| {
+        let total = View::parse(octets).map_or(0, |view| view.total_len);
+        Sum::ZERO.add_word(u16::try_from(total.saturating_sub(start)).unwrap_or(0))
+    };
+    let pseudo = of(packet, field..field + 2) - len(packet) + len(piece);
+    (pseudo + of(piece, start..piece.len())).folded() == u16::MAX
 }
 
 /// The packets that a super-packet stands for.
@@ -92,17 +110,20 @@ fn taken_apart(one: &Gathered<'_>) -> Vec<(u32, Vec<u8>)> {
 
 type Flow = (IpAddr, IpAddr, u8, Option<(u16, u16)>);
 
-/// Without the identification of what has DF, which means nothing (RFC 6864 §4.1): one that stays the same counts on afterwards.
+/// Without the identification of what has DF, which means nothing (RFC 6864 §4.1): one that stays the same counts on afterwards. In
+/// place of the header checksum stands the sum over the header, which is ffff if it was right and says how wrong it was if not.
 fn by_flow(packets: &[(u32, Vec<u8>)]) -> BTreeMap<Flow, Vec<(u32, Vec<u8>)>> {
     let mut flows: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (owner, packet) in packets {
         let view = View::parse(packet).expect("a packet");
         let flow = (view.source, view.destination, view.protocol, view.ports());
         let mut packet = packet.clone();
-        if view.source.is_ipv4() && view.dont_fragment {
-            // And the checksum over it.
-            put(&mut packet, 4, 0);
-            put(&mut packet, 10, 0);
+        if view.source.is_ipv4() {
+            let sum = Sum::of(packet.get(..view.header_len).unwrap_or_default()).folded();
+            put(&mut packet, 10, sum);
+            if view.dont_fragment {
+                put(&mut packet, 4, 0);
+            }
         }
         flows.entry(flow).or_default().push((*owner, packet));
     }
@@ -121,15 +142,22 @@ pub(crate) fn coalesce(data: &[u8]) {
         let sequence = sequences.get_mut(which).expect("one of four");
         let mut packet = made(which, kind, *sequence, packets.len(), size);
         *sequence = sequence.wrapping_add(u32::try_from(size).unwrap_or(0));
-        if kind & 8 != 0 {
-            let at = usize::from(input.octet());
-            let value = input.octet();
+        let (at, bits) =
+            if kind & 8 == 0 { (0, 0) } else { (usize::from(input.octet()), input.octet()) };
+        let change = |packet: &mut Vec<u8>| {
             if let Some(octet) = packet.get_mut(at) {
-                *octet ^= value;
+                *octet ^= bits;
             }
+        };
+        // Before or after its checksums are made: another packet, or a damaged one.
+        if kind & 64 == 0 {
+            change(&mut packet);
         }
         if kind & 16 == 0 {
             sum_up(&mut packet);
+        }
+        if kind & 64 != 0 {
+            change(&mut packet);
         }
         packets.push((u32::from(kind >> 7), packet));
     }

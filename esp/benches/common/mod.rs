@@ -21,7 +21,7 @@ use std::{
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use esp::{
     Aead, AesKey, Cipher, Gso, GsoKind, InboundSa, Integrity, OutboundSa, PartialChecksum,
-    SaParams, Segments, Selector, Selectors, Suite, Train, TrainLimits, VnetHeader,
+    SaParams, Segments, Selector, Selectors, Suite, Train, TrainLimits, VnetHeader, checksum::Sum,
 };
 
 pub(crate) const GCM: Suite = Suite::Combined(Aead::AesGcm16(AesKey::Bits256));
@@ -69,7 +69,10 @@ pub(crate) fn tcp_packet(len: usize) -> Vec<u8> {
 
 /// What a TUN device gives of a TCP connection: [`PACKETS`] packets of [`MSS`] octets of payload.
 pub(crate) fn super_packet() -> (VnetHeader, Vec<u8>) {
-    let packet = tcp_packet(HEADERS + PACKETS * MSS);
+    let mut packet = tcp_packet(HEADERS + PACKETS * MSS);
+    let len = u16::try_from(packet.len() - 20).unwrap();
+    let pseudo = Sum::pseudo_v4([10, 1, 0, 9], [10, 2, 0, 9], 6, len);
+    packet[36..38].copy_from_slice(&pseudo.folded().to_be_bytes());
     let vnet = VnetHeader {
         header_len: u16::try_from(HEADERS).unwrap(),
         checksum: Some(PartialChecksum { start: 20, offset: 16 }),

@@ -139,6 +139,33 @@ fn a_wrong_checksum_is_passed_on_as_it_is() {
     }
 }
 
+/// The host that receives them drops such packets (RFC 1122 §3.2.1.2): a header that is made anew would be right.
+#[test]
+fn a_wrong_header_checksum_is_passed_on_as_it_is() {
+    for udp in [false, true] {
+        let shape = Shape { udp, ..Shape::default() };
+        // The checksum itself, and what the upper layer does not cover.
+        for (at, by) in [(10, 0x80), (11, 1), (8, 1), (1, 4), (6, 0x80)] {
+            for wrong in [0..1, 1..2, 2..3, 0..2, 1..3, 0..3] {
+                let mut packets = stream(&shape, &[5; 300], 100);
+                packets[wrong.clone()].iter_mut().for_each(|packet| packet[at] ^= by);
+                let all = coalesce(ALL, &owned(packets.clone()));
+                for packet in &packets[wrong.clone()] {
+                    let alone = |one: &Written| {
+                        one.packets == 1
+                            && one.octets == *packet
+                            && one.vnet == VnetHeader::default()
+                    };
+                    assert!(all.iter().any(alone), "octet {at} of {wrong:?}, udp {udp}");
+                }
+                let again: Vec<_> =
+                    all.iter().flat_map(|one| split(&one.vnet, &one.octets)).collect();
+                assert_eq!(again, packets, "octet {at} of {wrong:?}, udp {udp}");
+            }
+        }
+    }
+}
+
 #[test]
 fn packets_of_different_owners_stay_apart() {
     let mut packets = owned(stream(&Shape::default(), &[5; 400], 100));
@@ -225,6 +252,9 @@ proptest! {
                     0 => *packet.last_mut().unwrap() ^= 1,
                     1 => drop(stream.pop_front()),
                     2 if packet.len() > 33 => packet[33] ^= 0x20,
+                    // TTL and checksum of an IPv4 header; another source of IPv6.
+                    3 => packet[8] ^= 1,
+                    4 => packet[10] ^= 1,
                     _ => {}
                 }
                 packets.push((chance % 64 / 63, packet));

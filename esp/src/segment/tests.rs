@@ -29,7 +29,7 @@ fn check(shape: &Shape, payload: &[u8], size: u16) {
     for (index, octets) in all.iter().enumerate() {
         let (first, last) = (index == 0, index + 1 == all.len());
         let parsed = SlicedPacket::from_ip(octets).unwrap();
-        let (v4, v6) = match parsed.net.as_ref().unwrap() {
+        let (mut v4, mut v6) = match parsed.net.as_ref().unwrap() {
             NetSlice::Ipv4(ip) => (Some(ip.header().to_header()), None),
             NetSlice::Ipv6(ip) => (None, Some(ip.header().to_header())),
             NetSlice::Arp(_) => unreachable!(),
@@ -38,6 +38,13 @@ fn check(shape: &Shape, payload: &[u8], size: u16) {
             assert_eq!(usize::from(ip.total_len), octets.len());
             assert_eq!(ip.header_checksum, ip.calc_header_checksum());
             assert_eq!(ip.identification, 0xfffe_u16.wrapping_add(u16::try_from(index).unwrap()));
+        }
+        // The pseudo-header has the end of a route (RFC 8200 §8.1).
+        if let Some(ip) = &mut v4 {
+            ip.destination = shape.final_v4();
+        }
+        if let Some(ip) = &mut v6 {
+            ip.destination = shape.final_v6();
         }
         match parsed.transport.unwrap() {
             TransportSlice::Tcp(tcp) => {
@@ -147,6 +154,20 @@ fn a_single_packet_gets_its_checksum() {
         let expected = split(&vnet, &packet);
         let vnet = VnetHeader { gso: None, ..vnet };
         assert_eq!(split(&vnet, &packet), expected);
+    }
+}
+
+/// Linux gives such packets for sockets with `IPV6_RTHDR` and for routes with `encap seg6 mode inline`: the field has the end of the
+/// route, the IP header the next stop.
+#[test]
+fn checksums_are_those_of_the_final_destination() {
+    for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let shape = Shape { v6, udp, routed: true, ..Shape::default() };
+        check(&shape, &[7; 3000], 1000);
+        check(&shape, &[7; 300], 1000);
+        let (vnet, packet) = super_packet(&shape, &[7; 300], 1000);
+        let single = VnetHeader { gso: None, ..vnet };
+        assert_eq!(split(&single, &packet), split(&vnet, &packet), "v6 {v6}, udp {udp}");
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   super-packet ─► encap_segments ─► trains ─┐  equal  ┌─ encap, one segment at a time
 //!                                             ▼         ▼
-//!                       damaged, doubled, cut, swapped, of a foreign SPI
+//!    damaged before they are sealed; damaged, doubled, cut, swapped, of a foreign SPI
 //!                                             │
 //!             decap_viewed ─► Coalescer ─► split again  =  decap, one packet at a time
 //! ```
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::packets::{Shape, super_packet};
+use super::packets::{Shape, is_summed, super_packet};
 use crate::{
     Aead, AesKey, Coalescer, DropReason, Gathered, InboundSa, Mergeable, OutboundSa, Segments,
     Selector, Selectors, Suite, Train, TrainLimits, VnetHeader, ip::View,
@@ -97,6 +97,40 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
+/// What a stream met before it came to the sender: its packets are sealed as they are, from one of them on.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// An octet of the packet and the bits of it that are wrong.
+    at: usize,
+    bits: u8,
+    /// The first packet concerned, and the one behind the last.
+    from: usize,
+    to: usize,
+}
+
+/// Of IPv4: type of service, flags, TTL and header checksum, which is wrong then; of IPv6: traffic class; of both: payload.
+fn before() -> impl Strategy<Value = Option<Before>> {
+    let place = prop_oneof![Just(1), Just(6), 8..9_usize, 10..12_usize, 60..70_usize];
+    let one = (place, 0..8_u32, 0..8_usize, 1..8_usize).prop_map(|(at, bit, from, count)| {
+        Some(Before { at, bits: 1 << bit, from, to: from + count })
+    });
+    prop_oneof![1 => Just(None), 1 => one]
+}
+
+impl Before {
+    /// Unless another flow, or a fragment, came of it.
+    fn damage(self, v6: bool, index: usize, packet: &mut [u8]) {
+        let another =
+            if v6 { (4..40).contains(&self.at) } else { self.at == 6 && self.bits < 0x40 };
+        if !another
+            && (self.from..self.to).contains(&index)
+            && let Some(octet) = packet.get_mut(self.at)
+        {
+            *octet ^= self.bits;
+        }
+    }
+}
+
 type FlowKey = (std::net::IpAddr, std::net::IpAddr, u8, Option<(u16, u16)>);
 
 fn by_flow(packets: impl IntoIterator<Item = Vec<u8>>) -> BTreeMap<FlowKey, Vec<Vec<u8>>> {
@@ -123,29 +157,29 @@ proptest! {
     #[test]
     fn bursts_are_what_single_packets_are(
         suite in prop::sample::select(&super::FAMILIES[..]),
-        shapes in prop::collection::vec((Shape::any(), 1..1500_u16, 1..8000_usize), 1..4),
+        shapes in prop::collection::vec((Shape::any(), 1..1500_u16, 1..8000_usize, before()), 1..4),
         fates in prop::collection::vec(fate(), 64),
         swaps in prop::collection::vec((0..64_usize, 0..64_usize), 0..6),
         most in 1..64_usize,
     ) {
         let limits = TrainLimits { packets: most, ..LIMITS };
-        let (mut burst, mut single) = (outbound(suite), outbound(suite));
+        let (mut burst, mut single, mut damaged) = (outbound(suite), outbound(suite), outbound(suite));
         let mut wire = Vec::new();
-        for ((shape, size, len), port) in shapes.iter().zip(1..) {
+        for ((shape, size, len, before), port) in shapes.iter().zip(1..) {
             let shape = Shape { port, ..shape.clone() };
             let payload: Vec<u8> = (0..*len).map(|n| n.to_be_bytes()[7] ^ 0x5a).collect();
             let (vnet, packet) = super_packet(&shape, &payload, *size);
             let sent = trains(&mut burst, &vnet, &packet, limits);
-            let expected: Vec<Vec<u8>> = segments(&vnet, &packet)
-                .iter()
-                .map(|inner| {
-                    let mut out = vec![0; single.packet_len(inner.len())];
-                    single.encap_into(inner, &mut out).unwrap();
-                    out
-                })
-                .collect();
+            let whole = segments(&vnet, &packet);
+            prop_assert!(whole.iter().all(|inner| is_summed(&shape, inner)), "a wrong checksum");
+            let expected: Vec<_> = whole.iter().map(|inner| super::seal(&mut single, inner)).collect();
             prop_assert_eq!(&sent, &expected);
-            wire.extend(sent);
+            wire.extend(whole.into_iter().enumerate().map(|(index, mut inner)| {
+                if let Some(before) = before {
+                    before.damage(shape.v6, index, &mut inner);
+                }
+                super::seal(&mut damaged, &inner)
+            }));
         }
         let mut arrived = Vec::new();
         for (mut packet, fate) in wire.into_iter().zip(fates.into_iter().chain(std::iter::repeat(Fate::Arrives))) {

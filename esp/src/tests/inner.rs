@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::hostile::{forge, trailed};
-use super::{measured, pair, params, sites, suites, udp_packet, v4_packet, v6_packet};
+use super::{measured, pair, params, seal, sites, suites, udp_packet, v4_packet, v6_packet};
 use crate::{DropReason, InboundSa, Selector, Selectors, Suite, ip::Version};
 
 /// An authentic body, and why it is dropped.
@@ -200,6 +200,22 @@ fn nothing_but_whole_packets_within_the_selectors_leaves_an_sa() {
         &sent.to_string(),
     );
     assert_eq!(counted, sent);
+}
+
+/// Damage from before the tunnel is for the receiving host to judge (RFC 1122 §3.2.1.2): neither dropped nor mended here.
+#[test]
+fn wrong_checksums_of_inner_packets_come_out_as_they_went_in() {
+    for suite in suites() {
+        let (mut out, mut sa) = pair(suite, true);
+        // TTL and checksum of IPv4, checksum and payload of UDP.
+        for place in [8, 10, 11, 26, 30] {
+            let mut inner = v4_packet(17);
+            inner[place] ^= 1;
+            let mut packet = seal(&mut out, &inner);
+            let opened = sa.decap(&mut packet).unwrap();
+            assert_eq!(packet[opened], inner, "{suite:?}, octet {place}");
+        }
+    }
 }
 
 /// RFC 4303 §2.7: what is between the packet and the padding is traffic flow padding, of any length and content, and goes.
