@@ -163,17 +163,25 @@ impl Closing {
             return State::Closing(self);
         }
         let mut chain = Chain::new();
-        match message.exchange {
-            ExchangeType::CREATE_CHILD_SA => chain.notify(NotifyType::TEMPORARY_FAILURE, &[]),
-            ExchangeType::IKE_FOLLOWUP_KE => chain.notify(NotifyType::STATE_NOT_FOUND, &[]),
-            _ => &mut chain,
-        };
+        let rejected = message.body.unsupported_critical;
+        match (rejected, message.exchange) {
+            (Some(kind), _) => {
+                chain.notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[kind.0]);
+            }
+            (None, ExchangeType::CREATE_CHILD_SA) => {
+                chain.notify(NotifyType::TEMPORARY_FAILURE, &[]);
+            }
+            (None, ExchangeType::IKE_FOLLOWUP_KE) => {
+                chain.notify(NotifyType::STATE_NOT_FOUND, &[]);
+            }
+            (None, _) => {}
+        }
         self.channel.respond(message, &chain, cx);
         if message.path != self.channel.path {
             // It moved: the last word has to find it there.
             self.channel.move_to(message.path, cx);
         }
-        let deleted = message.body.deletes.iter().any(Delete::is_ike);
+        let deleted = rejected.is_none() && message.body.deletes.iter().any(Delete::is_ike);
         if deleted {
             let linger = cx.now + LINGER;
             // Never longer than before: the peer may be one that was refused.

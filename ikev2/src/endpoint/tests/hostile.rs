@@ -56,6 +56,24 @@ fn a_critical_payload_in_the_answer_to_ike_auth_ends_the_sa() {
     assert_eq!(count(&pair.events[B], deleted), 1, "{:?}", pair.events[B]);
 }
 
+/// RFC 7296 §2.5 has no exception for an SA that is on its way out. What is rejected does nothing.
+#[test]
+fn a_critical_payload_is_named_while_an_sa_ends() {
+    let mut pair = Pair::up();
+    pair.ends[A].disconnect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    let (_, ours) = pair.wire.pop_front().expect("our DELETE");
+    let mut chain = critical();
+    chain.delete_ike();
+    let answer = pair.ask(B, ExchangeType::INFORMATIONAL, 0, &chain);
+    assert_eq!(answer, [NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD]);
+    pair.now += Duration::from_secs(1);
+    pair.ends[A].handle_timeout(pair.now);
+    pair.drain();
+    let (_, again) = pair.wire.pop_front().expect("our DELETE is not forgotten");
+    assert_eq!(again.payload, ours.payload);
+}
+
 #[test]
 fn a_request_that_does_not_parse_is_answered_before_authentication_too() {
     let mut pair = Pair::new();
