@@ -36,7 +36,7 @@ impl Control {
         let (mut events, _) = log::since(&mut cursor, usize::MAX);
         retain(&mut events, connection.as_deref());
         if follows {
-            if !self.devices.server.has_room_for_followers() {
+            if !self.devices.server.has_room_to_follow(client) {
                 let message = "too many clients follow events already; end one of them".to_owned();
                 return Err(refuse(RefusalKind::NotNow, message));
             }

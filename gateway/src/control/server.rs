@@ -5,7 +5,7 @@
 //!                 a client with an unsent answer is not read: one answer per client is the most that we hold
 //! ```
 //!
-//! Bounds: [`MAX_CLIENTS`] clients, [`MAX_LOOKING`] of those who may only look; one request of [`MAX_REQUEST_LEN`] and one answer
+//! Bounds: [`MAX_CLIENTS`] clients, [`MAX_LOOKING`] of those who may only look, [`MAX_OF_ONE`] of one such user; one request of [`MAX_REQUEST_LEN`] and one answer
 //! each; [`PATIENCE`] for a whole request, and of silence. This is the thread of IKE: those who may only look, and the page, have
 //! [`AT_ONCE`] answers in one round of it.
 
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use self::rights::Rights;
+use self::rights::{Places, Rights};
 use crate::io::SocketError;
 use crate::io::at_path::{self, SocketFile};
 use crate::status::protocol::{MAX_REQUEST_LEN, RefusalKind, Request, Response};
@@ -229,10 +229,10 @@ impl Server {
         self.crowded = true;
     }
 
-    /// Those who may only look never take the last places: whoever may mend things always comes in.
+    /// Those who may only look never take the last places, nor one of them all of theirs: whoever may mend things always comes in.
     fn has_room(&self, rights: Rights) -> bool {
-        let looking = || self.clients.values().filter(|one| one.rights == Rights::Look).count();
-        self.clients.len() < MAX_CLIENTS && (rights == Rights::All || looking() < MAX_LOOKING)
+        Places { all: MAX_CLIENTS, looking: MAX_LOOKING, of_one: MAX_OF_ONE }
+            .has_room(rights, self.clients.values().map(|client| client.rights))
     }
 
     fn admit(&mut self, registry: &Registry, mut stream: UnixStream, rights: Rights, now: Instant) {
@@ -277,7 +277,7 @@ impl Server {
                 let request = Request::parse(&line).and_then(|asked| client.rights.check(asked));
                 match client.rights {
                     Rights::All => self.requests.push_back((token, request)),
-                    Rights::Look => self.looks.push_back((token, request)),
+                    Rights::Look { .. } => self.looks.push_back((token, request)),
                 }
             }
             Progress::TooLong => {
@@ -376,6 +376,9 @@ const MAX_CLIENTS: usize = 64;
 
 /// Of those, the ones that may only look.
 const MAX_LOOKING: usize = 48;
+
+/// Of those, the ones of one user.
+const MAX_OF_ONE: usize = 16;
 
 /// Requests in one round of those who may only look, and as many of the page.
 const AT_ONCE: usize = 4;

@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use super::Server;
+use super::rights::Places;
 use crate::log::{Cursor, Record};
 use crate::status::protocol::Response;
 
@@ -44,9 +45,11 @@ pub(in crate::control) fn retain(events: &mut Vec<Record>, connection: Option<&s
 }
 
 impl Server {
-    /// Whether one more client may follow; others need room to ask.
-    pub(in crate::control) fn has_room_for_followers(&self) -> bool {
-        self.clients.values().filter(|client| client.follow.is_some()).count() < MAX_FOLLOWERS
+    /// Whether this client may follow, too; others need room to ask, and root to follow.
+    pub(in crate::control) fn has_room_to_follow(&self, token: mio::Token) -> bool {
+        let Some(client) = self.clients.get(&token) else { return false };
+        let followers = self.clients.values().filter(|client| client.follow.is_some());
+        FOLLOWERS.has_room(client.rights, followers.map(|client| client.rights))
     }
 
     /// From its next answer on the client is told of everything.
@@ -88,7 +91,7 @@ impl Server {
 }
 
 /// Clients that follow at a time.
-const MAX_FOLLOWERS: usize = 16;
+const FOLLOWERS: Places = Places { all: 16, looking: 12, of_one: 6 };
 
 /// Records in one answer.
 const AT_ONCE: usize = 128;

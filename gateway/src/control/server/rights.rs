@@ -14,7 +14,10 @@ use crate::status::protocol::{GROUP, RefusalKind, Request, Response};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rights {
     All,
-    Look,
+    /// And who it is, for each has a share of the places and no more.
+    Look {
+        user: Option<u32>,
+    },
 }
 
 impl Rights {
@@ -28,8 +31,12 @@ impl Rights {
     fn of_user(user: Option<u32>, daemon: u32) -> Self {
         match user {
             Some(user) if user == ROOT || user == daemon => Self::All,
-            Some(_) | None => Self::Look,
+            Some(_) | None => Self::Look { user },
         }
+    }
+
+    pub(super) const fn only_looks(self) -> bool {
+        matches!(self, Self::Look { .. })
     }
 
     /// Lets a request through.
@@ -48,6 +55,30 @@ impl Rights {
     }
 }
 
+/// How many may be here at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) all: usize,
+    /// Of those who may only look.
+    pub(super) looking: usize,
+    /// Of one user who may only look.
+    pub(super) of_one: usize,
+}
+
+impl Places {
+    /// Whether one more may come beside those that are `here`.
+    pub(super) fn has_room(
+        self,
+        rights: Rights,
+        here: impl Iterator<Item = Rights> + Clone,
+    ) -> bool {
+        let looking = here.clone().filter(|one| one.only_looks());
+        let alike = looking.clone().filter(|one| *one == rights);
+        let shares = || looking.count() < self.looking && alike.count() < self.of_one;
+        here.count() < self.all && (rights == Rights::All || shares())
+    }
+}
+
 const ROOT: u32 = 0;
 
 #[cfg(test)]
@@ -55,13 +86,16 @@ mod tests {
     use super::*;
     use crate::status::capture::{Filter, Side};
 
+    const MEMBER: Rights = Rights::Look { user: Some(1000) };
+
     #[test]
     fn root_and_the_daemon_may_everything_others_may_look() {
         assert_eq!(Rights::of_user(Some(0), 990), Rights::All);
         assert_eq!(Rights::of_user(Some(990), 990), Rights::All);
-        assert_eq!(Rights::of_user(Some(1000), 990), Rights::Look);
-        assert_eq!(Rights::of_user(Some(1000), 0), Rights::Look);
-        assert_eq!(Rights::of_user(None, 0), Rights::Look);
+        let look = |user| Rights::Look { user };
+        for (user, daemon) in [(Some(1000), 990), (Some(1000), 0), (None, 0)] {
+            assert_eq!(Rights::of_user(user, daemon), look(user));
+        }
     }
 
     #[test]
@@ -73,7 +107,7 @@ mod tests {
             Request::Events { follow: true, connection: None },
         ];
         for request in looks {
-            assert_eq!(Rights::Look.check(request.clone()), Ok(request));
+            assert_eq!(MEMBER.check(request.clone()), Ok(request));
         }
         let acts = [
             Request::Up { name: name() },
@@ -94,8 +128,7 @@ mod tests {
             Request::Keys { connection: name() },
         ];
         for request in acts {
-            let Err(Response::Refused { kind, message }) = Rights::Look.check(request.clone())
-            else {
+            let Err(Response::Refused { kind, message }) = MEMBER.check(request.clone()) else {
                 panic!("{request:?} got through")
             };
             assert_eq!(kind, RefusalKind::Permission);

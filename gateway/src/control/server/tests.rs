@@ -13,6 +13,7 @@ struct Fixture {
     poll: mio::Poll,
     server: Server,
     directory: tempfile::TempDir,
+    members: u32,
 }
 
 impl Fixture {
@@ -21,7 +22,7 @@ impl Fixture {
         let poll = mio::Poll::new().expect("a poll");
         let path = directory.path().join("run/control.sock");
         let server = Server::bind(&path, poll.registry(), Token(10)).expect("binds");
-        Self { poll, server, directory }
+        Self { poll, server, directory, members: 1000 }
     }
 
     fn connect(&self) -> Std {
@@ -31,13 +32,24 @@ impl Fixture {
         client
     }
 
-    /// A member of the group.
+    /// A member of the group, and not the same one every time.
     fn member(&mut self) -> Std {
+        self.members += 1;
+        self.user(self.members / 8)
+    }
+
+    /// A client of this user, who may only look.
+    fn user(&mut self, user: u32) -> Std {
         let (client, stream) = Std::pair().expect("a pair");
         client.set_read_timeout(Some(Duration::from_secs(5))).expect("sets");
         stream.set_nonblocking(true).expect("sets");
         let stream = UnixStream::from_std(stream);
-        self.server.admit(self.poll.registry(), stream, Rights::Look, clock::now());
+        self.server.admit(
+            self.poll.registry(),
+            stream,
+            Rights::Look { user: Some(user) },
+            clock::now(),
+        );
         client
     }
 
@@ -376,14 +388,38 @@ fn a_follower_that_never_reads_holds_one_answer_and_nobody_up() {
 }
 
 #[test]
-fn followers_leave_room_for_those_who_ask() {
+fn one_user_leaves_room_for_others() {
     let mut fixture = Fixture::new();
-    let mut followers = Vec::new();
-    while fixture.server.has_room_for_followers() {
-        followers.push(follower(&mut fixture));
-    }
-    assert!(followers.len() < MAX_CLIENTS / 2, "{}", followers.len());
-    drop(followers);
+    let greedy: Vec<Std> = (0..MAX_CLIENTS).map(|_| fixture.user(1)).collect();
+    assert_eq!(fixture.server.clients.len(), MAX_OF_ONE);
+    let _other = fixture.user(2);
+    assert_eq!(fixture.server.clients.len(), MAX_OF_ONE + 1);
+    drop(greedy);
+}
+
+#[test]
+fn followers_leave_room_for_those_who_ask_and_for_each_other() {
+    let mut fixture = Fixture::new();
+    let mut clients = Vec::new();
+    let mut followers = |fixture: &mut Fixture, connect: fn(&mut Fixture) -> Std| {
+        let mut count = 0;
+        loop {
+            clients.push(connect(fixture));
+            fixture.serve(&done());
+            let token = *fixture.server.clients.keys().last().expect("a client");
+            if !fixture.server.has_room_to_follow(token) {
+                return count;
+            }
+            let cursor = Cursor::default();
+            fixture.server.follow(token, Follow { cursor, connection: None });
+            count += 1;
+        }
+    };
+    assert_eq!(followers(&mut fixture, |fixture| fixture.user(1)), 6);
+    assert_eq!(followers(&mut fixture, |fixture| fixture.user(2)), 6);
+    assert_eq!(followers(&mut fixture, |fixture| fixture.user(3)), 0);
+    assert_eq!(followers(&mut fixture, |fixture| fixture.connect()), 4, "root");
+    drop(clients);
     fixture.serve(&done());
-    assert!(fixture.server.has_room_for_followers());
+    assert!(fixture.server.clients.is_empty());
 }
