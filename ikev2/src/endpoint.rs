@@ -458,9 +458,9 @@ impl Endpoint {
         let mut cx = Cx { now, shared: &mut self.shared };
         let Some(sa) = IkeSa::initiate(id, path, attempt, &mut cx) else { return false };
         let spi = sa.spi;
-        // Its INITIAL_CONTACT means those that end: they do not repeat how they began.
+        // Those that end do not repeat how they began: they would be the newer ones for the peer, which may keep only one.
         let ending = self.peers.one(id).map_or_else(|_| Vec::new(), |peer| peer.sas.clone());
-        for old in ending.into_iter().filter(|_| attempt.supersedes.is_none()) {
+        for old in ending {
             self.sas.get_mut(&old).map(IkeSa::hush);
             self.refresh(old);
         }

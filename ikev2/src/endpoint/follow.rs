@@ -80,6 +80,8 @@ impl Endpoint {
     pub(super) fn on_redirected(&mut self, now: Instant, spi: IkeSpi, id: PeerId, to: GatewayId) {
         let here = self.sas.get(&spi).and_then(IkeSa::path);
         let Some(here) = here else { return };
+        // It says so again where its request was not answered before an IKE rekey.
+        self.end_wishes(now, id);
         if let Some(path) = self.detour(now, id, here, to) {
             let redirected_from = Some(here.remote.ip());
             self.begin(now, id, path, Attempt { supersedes: Some(spi), redirected_from });
@@ -104,7 +106,8 @@ impl Endpoint {
     pub(super) fn on_reauthenticate(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
         let Some(mut path) = self.sas.get(&spi).and_then(IkeSa::path) else { return };
         let mut attempts = self.peers.one(id).ok().into_iter().flat_map(|peer| &peer.sas);
-        if attempts.any(|sa| self.sas.get(sa).is_some_and(|sa| sa.supersedes == Some(spi))) {
+        let takes_over = |sa: &IkeSa| sa.is_wish() && sa.supersedes == Some(spi);
+        if attempts.any(|sa| self.sas.get(sa).is_some_and(takes_over)) {
             return;
         }
         let (ike, nat) = (self.shared.config.ike_port, self.shared.config.nat_port);

@@ -31,12 +31,17 @@ impl Endpoint {
             self.pursue(now, peer);
             return Ok(false);
         };
-        // The newest wish counts.
+        self.end_wishes(now, peer);
+        self.begin(now, peer, path, Attempt { supersedes: Some(current), redirected_from: None });
+        Ok(true)
+    }
+
+    /// Ends the attempts to take the place of an SA that is up: the newest wish counts.
+    pub(super) fn end_wishes(&mut self, now: Instant, peer: PeerId) {
+        let sas = self.peers.one(peer).map_or_else(|_| Vec::new(), |peer| peer.sas.clone());
         let is_wish = |spi: &IkeSpi| self.sas.get(spi).is_some_and(IkeSa::is_wish);
         for earlier in sas.into_iter().filter(is_wish).collect::<Vec<_>>() {
             self.close(now, earlier, CloseReason::Local);
         }
-        self.begin(now, peer, path, Attempt { supersedes: Some(current), redirected_from: None });
-        Ok(true)
     }
 }

@@ -74,9 +74,8 @@ impl Closing {
         this
     }
 
-    /// Another SA with the peer begins. IKE_AUTH is not repeated any more: the peer would take it for the newer one, and
-    /// its INITIAL_CONTACT would end the SA that begins. That one's own ends this SA. Who answers all the same gets a
-    /// DELETE.
+    /// Another SA with the peer begins. IKE_AUTH is not repeated any more: the peer would take it for the newer one, and might
+    /// end the SA that begins, for its INITIAL_CONTACT or because it keeps one only. Who answers all the same gets a DELETE.
     pub(super) fn hush(&mut self) {
         if self.delete == LastWord::AfterAuth {
             self.delete = LastWord::Hushed;

@@ -52,6 +52,8 @@ pub(super) struct Established {
     pub(super) dpd: Option<Dpd>,
     pub(super) paused_until: Option<Instant>,
     pub(super) retries: Vec<Retry>,
+    /// When to see whether a child that is missing is still missing.
+    pub(super) look_at: Option<Instant>,
     /// Configurations of which the peer wants each pair of selectors in a child of its own.
     pub(super) split: Vec<usize>,
     /// Slots for which the peer wants no further child for resources of ours (RFC 9611).
@@ -117,9 +119,6 @@ impl Established {
     pub(super) fn succeed(mut self, mut channel: Channel, cx: &mut Cx<'_>) -> (Self, Channel) {
         channel.catch_up(&self.channel);
         self.drop_drafts(|_| true, cx);
-        if let Some(spi) = self.pending.as_ref().and_then(Pending::spi_in) {
-            cx.release_esp_spi(spi);
-        }
         let mut state = Self::assemble(channel, self.peer, self.ends, self.first, self.proof, cx);
         for child in self.children.iter().filter(|child| !child.down) {
             cx.news(News::ChildOf { child: child.id, spi: state.channel.ours });
@@ -134,7 +133,7 @@ impl Established {
         state.enough = self.enough;
         state.resources_at = self.resources_at;
         // The answer to what was asked finds the old SA, where nobody waits for it any more.
-        let again = self.pending.as_ref().map(Pending::task);
+        let again = self.pending.as_ref().map(Pending::again).unwrap_or_default();
         state.queue = self
             .queue
             .into_iter()
@@ -180,6 +179,7 @@ impl Established {
             split: Vec::new(),
             enough: Vec::new(),
             resources_at: None,
+            look_at: None,
             deleted_early: Vec::new(),
             first,
             proof,

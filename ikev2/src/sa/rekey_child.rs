@@ -31,6 +31,10 @@ impl Established {
     pub(super) fn ask_rekey_child(&mut self, id: ChildId, ke: Option<KeMethod>, cx: &mut Cx<'_>) {
         let old = self.children.iter().find(|child| child.id == id && child.phase == Phase::Up);
         let Some(old) = old else { return };
+        if self.has_living_successor(id) {
+            // Asked again after a failover: the peer's rekey, which crossed ours, is all that stands.
+            return self.yield_child(id);
+        }
         let (slot, spi_in, used) = (old.slot, old.spi_in, old.suite.ke);
         let (resource, resources) = (old.resource, old.remarks.resources);
         let (scope, premature) = (self.rekey_scope(old, cx), !old.confirmed);
@@ -162,15 +166,17 @@ impl Established {
                     self.replace(old, agreed, cx);
                 }
             }
-            // Both came to something, and nothing is left of either.
+            // The peer's came to something, of which nothing is left.
             (Err(refused), Some(rival))
-                if matches!(refused.next, Next::Deleted)
-                    && rival.made.is_some()
-                    && !self.has_living_successor(old) =>
+                if rival.made.is_some() && !self.has_living_successor(old) =>
             {
-                self.on_rekey_refused(old, slot, refused, cx);
+                if matches!(refused.next, Next::Deleted) {
+                    self.on_rekey_refused(old, slot, refused, cx);
+                } else if !self.children.iter().any(|child| child.id == old) {
+                    self.on_deleted_by_peer(slot, false, cx);
+                }
             }
-            // Only the peer's rekey came to something, or is still to.
+            // It stands, or is still to come.
             (Err(_), Some(_)) => self.yield_child(old),
             (Err(refused), None) => self.on_rekey_refused(old, slot, refused, cx),
         }
@@ -187,9 +193,13 @@ impl Established {
             }
             // The peer has no such child any more: ours is of no use either.
             Next::Gone => {
-                let resource = self.is_resource(old);
+                let Some(child) = self.children.iter().find(|child| child.id == old) else {
+                    // Its DELETE came before this answer, and what follows from that is done.
+                    return;
+                };
+                let resource = child.resource;
                 self.remove(old, CloseReason::PeerDeleted, cx);
-                if !resource && !self.appoint_fallback(slot) {
+                if !resource && !self.has_up(slot, cx) && !self.appoint_fallback(slot) {
                     self.queue.push_front(Task::NewChild(slot, None));
                 }
             }
@@ -263,9 +273,13 @@ impl Established {
         self.children.iter().any(|child| child.replaces == Some(id))
     }
 
-    /// The same, and that one does not go itself.
+    /// The same, and that one, or what took its own place, does not go itself.
     pub(super) fn has_living_successor(&self, id: ChildId) -> bool {
-        let lives = |child: &Child| child.replaces == Some(id) && child.phase != Phase::Deleting;
-        self.children.iter().any(lives)
+        let lives = |child: &Child| match child.phase {
+            Phase::Up => true,
+            Phase::Replaced => self.has_living_successor(child.id),
+            Phase::Deleting => false,
+        };
+        self.children.iter().filter(|child| child.replaces == Some(id)).any(lives)
     }
 }

@@ -287,7 +287,8 @@ impl Established {
     }
 
     /// An SA that lost the race: we delete it if we made it, or wait for the peer to do so.
-    pub(super) fn dismiss(&self, channel: Channel, ours: bool, cx: &mut Cx<'_>) {
+    pub(super) fn dismiss(&self, mut channel: Channel, ours: bool, cx: &mut Cx<'_>) {
+        channel.catch_up(&self.channel);
         let spi = channel.ours;
         let closing =
             if ours { Closing::deleting(channel, cx) } else { Closing::lingering(channel, cx) };

@@ -15,7 +15,7 @@ use super::Cx;
 use super::child::{Child, Phase};
 use super::established::Established;
 use super::tasks::Task;
-use crate::config::{ChildConfig, Pairing, Start};
+use crate::config::{ChildConfig, Pairing};
 use crate::error::CloseReason;
 use crate::event::Event;
 use crate::registry::NotifyType;
@@ -166,19 +166,15 @@ impl Established {
         }
     }
 
-    /// What is to be there always and is not, although nobody is about to ask for it: lost among exchanges that crossed in a way that
-    /// nobody thought of. It is back with the next liveness check, then.
-    pub(super) fn want_lost_children(&mut self, cx: &Cx<'_>) {
-        let at_rest = self.pending.is_none() && self.queue.is_empty() && self.passives.is_empty();
-        let peer = cx.peer(self.peer);
-        if peer.start != Start::Always || self.retires_at.is_some() || !at_rest {
-            return;
-        }
-        for (config, child) in peer.live_children() {
-            if self.up(config).count() < self.slots(config, child).len() {
-                self.want_missing(config, cx);
-            }
-        }
+    /// Whether fewer children are in use than there are slots.
+    pub(super) fn lacks_children(&self, cx: &Cx<'_>) -> bool {
+        let peer = cx.peer_ref(self.peer);
+        let in_use = |child: &&Child| child.phase == Phase::Up && !child.resource;
+        let slots = |(config, child): (usize, &ChildConfig)| {
+            if self.goes_by_pairs(config, child) { pairs(child).len() } else { 1 }
+        };
+        let up = self.children.iter().filter(in_use).count();
+        up < peer.live_children().map(slots).sum()
     }
 
     /// Whether a slot that we are about to ask for has to be asked for pair by pair; then that is arranged.

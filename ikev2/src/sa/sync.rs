@@ -67,16 +67,15 @@ impl Established {
         let ours = Sync { nonce: theirs.nonce, send, receive };
         chain.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &ours.emit());
         self.channel.respond_outside_window(message, &chain, cx);
-        self.ask_once_more(cx);
+        self.ask_once_more();
         self.ask(cx);
     }
 
     /// The request that waited has an ID that nobody will answer any more.
-    fn ask_once_more(&mut self, cx: &mut Cx<'_>) {
+    fn ask_once_more(&mut self) {
         let Some(pending) = self.pending.take() else { return };
-        if let Some(spi) = pending.spi_in() {
-            cx.release_esp_spi(spi);
+        for task in pending.again().into_iter().rev() {
+            self.queue.push_front(task);
         }
-        self.queue.push_front(pending.task());
     }
 }

@@ -126,6 +126,7 @@ impl Established {
             None => {}
         }
         self.ask(cx);
+        self.watch_children(cx);
         State::Established(self)
     }
 
@@ -170,6 +171,12 @@ impl Pending {
             Self::VerifyPath(_) => Task::VerifyPath,
             Self::Redirect => Task::Redirect,
         }
+    }
+
+    /// The same on an IKE SA that knows nothing of it. Whoever had the first request may have granted it: what that made goes.
+    pub(super) fn again(&self) -> Vec<Task> {
+        let granted = self.spi_in().map(Task::DeleteSpi);
+        granted.into_iter().chain([self.task()]).collect()
     }
 
     /// The SPI of a child that is not yet there.

@@ -50,7 +50,7 @@ impl Established {
             self.postpone_retry(slot, cx);
             self.want(Task::NewChild(slot, None));
         }
-        self.want_lost_children(cx);
+        self.look_for_children(cx);
         if self.liveness_at().is_some_and(|at| at <= cx.now) {
             self.want(Task::Liveness);
         }
@@ -154,6 +154,7 @@ impl Established {
             (rekey, "rekey child"),
             (children.filter(kept).map(|child| child.expires_at).min(), "child expires"),
             (self.retries.iter().map(|retry| retry.at).min(), "ask for a child again"),
+            (self.look_at, "look for a child that is missing"),
             (self.resources_at, "ask for a child for a resource"),
             (self.paused_until, "go on after TEMPORARY_FAILURE"),
             (self.channel.fragments.expires_at(), "forget fragments"),

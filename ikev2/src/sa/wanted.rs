@@ -3,6 +3,7 @@
 //! ```text
 //!   refused         4 s, 8 s ... 1 min later again, for ever           CHILD_RETRY
 //!   deleted         1 s later, so that the peer may come first
+//!   lost            30 s later: there is none that should always be, and nothing is under way
 //!   octets, packets between 80 and 90 % of the limit: rekey            each child draws its own share
 //! ```
 
@@ -18,6 +19,9 @@ use crate::event::{ChildId, ChildUsage, Limits, SendWhen};
 
 /// How long to wait before a refused child is asked for again; doubled up to a minute.
 const CHILD_RETRY: Duration = Duration::from_secs(2);
+
+/// How long a child may be missing before we look whether it got lost among exchanges that crossed in a way that nobody thought of.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// A child that is asked for again.
 pub(super) struct Retry {
@@ -85,6 +89,34 @@ impl Established {
         let at = cx.now + cx.jitter(Duration::from_mins(1));
         for retry in self.retries.iter_mut().filter(|retry| retry.slot == slot) {
             retry.at = at;
+        }
+    }
+
+    /// Looks in a while for what is missing now, if it is to be there always.
+    pub(super) fn watch_children(&mut self, cx: &Cx<'_>) {
+        if self.look_at.is_none() && self.keeps_children(cx) && self.lacks_children(cx) {
+            self.look_at = Some(cx.now + LOOK);
+        }
+    }
+
+    /// Whether children are to be there always. Not on an SA whose place another took, nor for a peer that we send elsewhere.
+    fn keeps_children(&self, cx: &Cx<'_>) -> bool {
+        let peer = cx.peer_ref(self.peer);
+        let elsewhere = peer.redirect_to.is_some() && self.extensions.redirect;
+        peer.start == Start::Always && self.retires_at.is_none() && !elsewhere
+    }
+
+    /// What is still missing, and nobody is about to ask for, is asked for.
+    pub(super) fn look_for_children(&mut self, cx: &Cx<'_>) {
+        if self.look_at.take_if(|at| *at <= cx.now).is_none() {
+            return;
+        }
+        let at_rest = self.pending.is_none() && self.queue.is_empty() && self.passives.is_empty();
+        if at_rest && self.keeps_children(cx) {
+            let peer = cx.peer(self.peer);
+            for (config, _) in peer.live_children() {
+                self.want_missing(config, cx);
+            }
         }
     }
 

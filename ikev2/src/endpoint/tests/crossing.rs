@@ -333,18 +333,8 @@ fn a_child_whose_successor_is_deleted_before_it_is_known_goes_too() {
 /// one, which the peer deletes, has no successor.
 #[test]
 fn a_child_whose_successor_comes_to_its_end_first_is_asked_for_again() {
-    let mut pair = Pair::empty();
-    for end in [B, A] {
-        let start = if end == A { Start::Always } else { Start::RespondOnly };
-        pair.ends[end].add_peer(pair.now, PeerConfig { start, ..config(end) });
-    }
-    pair.drain();
-    pair.settle();
-    for end in [A, B] {
-        let child = ids(&pair, end)[0];
-        pair.ends[end].rekey_child(pair.now, child).unwrap();
-    }
-    pair.drain();
+    let mut pair = called(Start::Always);
+    rekey_both(&mut pair);
     // B's request is granted; the answer to it and A's request, which is lost at first, are on their way.
     pair.wire.retain(|(from, _)| *from == B);
     assert_eq!(pair.pass(), Disposition::Accepted);
@@ -353,6 +343,68 @@ fn a_child_whose_successor_comes_to_its_end_first_is_asked_for_again() {
     pair.drain();
     pair.run_for(MINUTE);
     assert_eq!([A, B].map(|end| ids(&pair, end).len()), [1, 1]);
+}
+
+/// The peer replaced a child that we were replacing, too, and ended both before our request came: nothing is left of either rekey.
+#[test]
+fn when_nothing_is_left_of_two_rekeys_that_crossed_a_child_is_asked_for() {
+    let mut pair = called(Start::Always);
+    rekey_both(&mut pair);
+    let late = pair.wire.iter().position(|(from, _)| *from == A).unwrap();
+    let (_, late) = pair.wire.remove(late).unwrap();
+    pair.settle();
+    let made = ids(&pair, B);
+    forget_children(&mut pair);
+    assert_eq!((made.len(), ids(&pair, B).len()), (1, 0));
+    pair.deliver(A, &late.payload);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!([A, B].map(|end| ids(&pair, end).len()), [1, 1]);
+}
+
+/// The peer deletes a child that we are replacing; then our request finds none. It stays deleted unless it is to be there always.
+#[test]
+fn what_the_peer_deletes_while_we_replace_it_comes_back_only_where_it_should() {
+    for (start, there) in [(Start::Always, 1), (Start::OnDemand, 0)] {
+        let mut pair = called(start);
+        let [ours, theirs] = [A, B].map(|end| ids(&pair, end)[0]);
+        pair.ends[A].rekey_child(pair.now, ours).unwrap();
+        pair.drain();
+        let (_, late) = pair.wire.pop_front().unwrap();
+        forget_children(&mut pair);
+        pair.deliver(A, &late.payload);
+        pair.run_for(MINUTE);
+        assert_eq!([A, B].map(|end| ids(&pair, end).len()), [there, there], "{theirs:?}");
+    }
+}
+
+/// A calls, B is called.
+fn called(start: Start) -> Pair {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let start = if end == A { start } else { Start::RespondOnly };
+        pair.ends[end].add_peer(pair.now, PeerConfig { start, ..config(end) });
+    }
+    pair.ends[A].connect(pair.now, PeerId(0)).unwrap();
+    pair.drain();
+    pair.settle();
+    pair
+}
+
+/// B deletes what it has and does not ask for more, but would take it.
+fn forget_children(pair: &mut Pair) {
+    pair.ends[B].remove_child(pair.now, PeerId(0), 0).unwrap();
+    pair.ends[B].add_child(pair.now, PeerId(0), config(B).children[0].clone()).unwrap();
+    pair.drain();
+    pair.settle();
+}
+
+/// Both requests are on their way.
+fn rekey_both(pair: &mut Pair) {
+    for end in [A, B] {
+        let child = ids(pair, end)[0];
+        pair.ends[end].rekey_child(pair.now, child).unwrap();
+    }
+    pair.drain();
 }
 
 /// The children of one end, oldest first.

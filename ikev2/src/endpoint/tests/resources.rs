@@ -74,8 +74,15 @@ fn a_failover_of_the_peer_does_not_cost_a_child_for_a_resource() {
     chain.notify(NotifyType::IKEV2_MESSAGE_ID_SYNC, &[9, 9, 9, 9, 0, 0, 0, 7, 0, 0, 0, 9]);
     let sync = pair.forge(B, ExchangeType::INFORMATIONAL, (0, false), &chain);
     assert_eq!(pair.deliver(B, &sync), Disposition::Accepted);
+    let (_, answer) = pair.wire.pop_front().expect("the answer");
+    assert!(Header::parse(&answer.payload).unwrap().flags.response);
+    let (_, delete) = pair.wire.pop_front().expect("a DELETE of what may have been granted");
+    let spis = |body: &Body<'_>| body.deletes.iter().map(|delete| delete.spis.len()).sum::<usize>();
+    assert_eq!(read(&mut pair, B, &delete.payload, spis), 1);
+    let answer = pair.forge(B, ExchangeType::INFORMATIONAL, (9, true), &Chain::new());
+    assert_eq!(pair.deliver(B, &answer), Disposition::Accepted);
     let (_, again) = pair.wire.pop_back().expect("the request once more");
-    assert_eq!(Header::parse(&again.payload).unwrap().message_id, MessageId(9));
+    assert_eq!(Header::parse(&again.payload).unwrap().message_id, MessageId(10));
     assert!(read(&mut pair, B, &again.payload, info).is_some());
 }
 
