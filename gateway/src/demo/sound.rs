@@ -134,11 +134,13 @@ impl Tale<'_> {
             self.stage.paint(Paint::Cyan, connection.trim_end()),
         );
         self.stage.done("gateways", &text);
-        let swan = Swan::start(self.stage, self.topology, directory, &a)?;
+        let mut swan = Swan::start(self.stage, self.topology, directory, &a)?;
         let launched = clock::now();
         swan.types(self.stage, &["--load-all", "--file", swan::SWANCTL_CONF])?;
         self.stage.say("");
         self.up(&mut a, launched, "after charon was told")?;
+        // gw-a has answered; charon has to read that before it takes packets.
+        swan.until_up()?;
         Ok(Running { _ours: vec![a], swan: Some(swan) })
     }
 

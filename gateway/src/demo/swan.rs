@@ -71,17 +71,29 @@ impl Swan {
     }
 
     fn until_ready(&mut self) -> Result<(), DemoError> {
+        let socket = self.directory.join(VICI);
+        self.until("start charon", |_| socket.exists())
+    }
+
+    /// Waits until charon has the SAs, too.
+    pub(super) fn until_up(&mut self) -> Result<(), DemoError> {
+        self.until("wait for charon's SAs", |log| log.contains(ESTABLISHED))
+    }
+
+    fn until(&mut self, what: &str, reached: impl Fn(&str) -> bool) -> Result<(), DemoError> {
         let begun = clock::now();
-        while !self.directory.join(VICI).exists() {
+        loop {
+            let log = fs::read_to_string(self.directory.join(LOG)).unwrap_or_default();
+            if reached(&log) {
+                return Ok(());
+            }
             let ended = self.child.try_wait().during("wait for charon")?;
             if ended.is_some() || clock::now() - begun > PATIENCE {
-                let log = fs::read_to_string(self.directory.join("gw-b.log")).unwrap_or_default();
-                let what = "start charon".to_owned();
-                return Err(DemoError::Said { what, said: format!("the last it said:\n{log}") });
+                let said = format!("the last it said:\n{log}");
+                return Err(DemoError::Said { what: what.to_owned(), said });
             }
             pause(GLANCE)?;
         }
-        Ok(())
     }
 
     /// Types `swanctl ..` on gw-b and shows what it says.
@@ -139,7 +151,7 @@ fn strongswan_conf(directory: &Path) -> String {
         "charon-systemd {{\n  load = {PLUGINS}\n  {vici}\n  filelog {{\n    log {{\n      path = {}\n      \
          flush_line = yes\n      default = 1\n    }}\n  }}\n}}\nswanctl {{\n  load = pem pkcs1 x509 pkcs8 openssl random \
          nonce vici\n  {vici}\n}}\n",
-        file("gw-b.log"),
+        file(LOG),
     )
 }
 
@@ -147,6 +159,10 @@ fn strongswan_conf(directory: &Path) -> String {
 pub(super) const SWANCTL_CONF: &str = "swanctl.conf";
 const STRONGSWAN_CONF: &str = "strongswan.conf";
 const VICI: &str = "charon.vici";
+const LOG: &str = "gw-b.log";
+
+/// What it logs when a child is installed.
+const ESTABLISHED: &str = "established with SPIs";
 
 const CHARON: &str = "/usr/sbin/charon-systemd";
 const SWANCTL: &str = "/usr/sbin/swanctl";
