@@ -355,6 +355,86 @@ fn a_child_whose_successor_comes_to_its_end_first_is_asked_for_again() {
     assert_eq!([A, B].map(|end| ids(&pair, end).len()), [1, 1]);
 }
 
+/// A child whose time is over is down while its DELETE waits for the answer; taken out of the configuration then, it does not go down
+/// a second time.
+#[test]
+fn a_child_that_ends_and_is_taken_out_goes_once() {
+    let mut pair = Pair::up();
+    let child = ids(&pair, A)[0];
+    pair.ends[A].expire_child(pair.now, child).unwrap();
+    pair.ends[A].remove_child(pair.now, PeerId(0), 0).unwrap();
+    pair.drain();
+    pair.run_for(MINUTE);
+    let down = |event: &Event| matches!(event, Event::ChildDown { .. });
+    assert_eq!([A, B].map(|end| count(&pair.events[end], down)), [1, 1]);
+}
+
+/// Both authenticate anew at once, and of the two new IKE SAs one goes. Before that one side authenticates once more: what it begins
+/// takes the place of the one that stays, too.
+#[test]
+fn a_new_authentication_takes_the_place_of_all_that_there_was() {
+    let mut third = 0;
+    for seed in 0..8 {
+        let mut pair = seeded(seed);
+        pair.now += MOMENT;
+        for end in [A, B] {
+            assert!(anew(&mut pair, end));
+        }
+        pair.drain();
+        let begun = |pair: &Pair| up(pair, A).len() == 3;
+        while !pair.wire.is_empty() && !begun(&pair) {
+            let _dropped_or_not = pair.pass();
+        }
+        third += usize::from(begun(&pair));
+        pair.now += MOMENT;
+        assert!(anew(&mut pair, A));
+        pair.drain();
+        pair.run_for(MINUTE);
+        for end in [A, B] {
+            assert_eq!(up(&pair, end).len(), 1, "seed {seed}");
+            let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+            assert_eq!(count(&pair.events[end], down), 0, "seed {seed}");
+        }
+    }
+    assert!(third > 0);
+}
+
+/// The peer ends the IKE SA that took the place of another before that one went: it stays.
+#[test]
+fn an_ike_sa_whose_successor_goes_at_once_stays() {
+    let mut pair = Pair::up();
+    pair.now += MOMENT;
+    let old = up(&pair, A);
+    assert!(anew(&mut pair, A));
+    pair.drain();
+    pair.settle();
+    let new = *up(&pair, B).last().unwrap();
+    pair.ends[B].close(pair.now, new, CloseReason::Local);
+    pair.drain();
+    pair.run_for(MINUTE);
+    assert_eq!(up(&pair, A), old);
+    assert_eq!(up(&pair, B).len(), 1);
+    let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+    assert_eq!([A, B].map(|end| count(&pair.events[end], down)), [0, 0]);
+}
+
+/// One that makes two moments different.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Authenticates anew.
+fn anew(pair: &mut Pair, end: usize) -> bool {
+    let path = Path { local: address(end), remote: address(B - end) };
+    pair.ends[end].supersede(pair.now, PeerId(0), path).unwrap()
+}
+
+/// The IKE SAs of one end that are up.
+fn up(pair: &Pair, end: usize) -> Vec<IkeSpi> {
+    let is_up = |sa: &&IkeSa| sa.stage() == Stage::Up;
+    let mut up: Vec<_> = pair.ends[end].sas.values().filter(is_up).collect();
+    up.sort_by_key(|sa| sa.up_since());
+    up.into_iter().map(|sa| sa.spi).collect()
+}
+
 /// The children of one end, oldest first.
 fn ids(pair: &Pair, end: usize) -> Vec<ChildId> {
     let mut ids: Vec<ChildId> = pair.ends[end].children.keys().copied().collect();
