@@ -22,6 +22,7 @@ const COMMANDS: usize = 20;
 
 /// What a world has besides rekeys and ends.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is mixed in by itself")]
 struct Flavour {
     /// Children are taken out of the configurations and put in again.
     configure: bool,
