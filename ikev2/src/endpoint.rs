@@ -347,7 +347,11 @@ impl Endpoint {
         }
         peer.is_up(self.sas.get(&spi).and_then(IkeSa::path).map(|path| path.remote.ip()));
         self.beside.remove(&spi);
-        self.retire_earlier(now, spi, id);
+        let superseded = self.sas.get(&spi).and_then(|sa| sa.supersedes);
+        if let Some(old) = superseded.and_then(|old| self.sas.get_mut(&old)) {
+            old.retire(&Cx { now, shared: &mut self.shared });
+        }
+        superseded.inspect(|old| self.refresh(*old));
         let Ok(peer) = self.peers.one(id) else { return };
         let others: Vec<IkeSpi> = peer.sas.iter().copied().filter(|other| *other != spi).collect();
         self.timers.clear(Timer::Peer(id));
@@ -360,24 +364,6 @@ impl Endpoint {
             }
         }
         self.bound_up(now, id);
-    }
-
-    /// A new SA of ours that is to take the place of another takes that of all that were up when it began: which one was in use
-    /// then may have gone since, as one of two that crossed, and the other stayed.
-    fn retire_earlier(&mut self, now: Instant, new: IkeSpi, id: PeerId) {
-        let Some(sa) = self.sas.get(&new) else { return };
-        let (Some(named), born) = (sa.supersedes, sa.born()) else { return };
-        let Ok(peer) = self.peers.one(id) else { return };
-        for old in peer.sas.clone().into_iter().filter(|old| *old != new) {
-            let earlier = |sa: &&mut IkeSa| {
-                let before = sa.up_since().is_some_and(|since| since < born);
-                sa.stage() == Stage::Up && (old == named || before)
-            };
-            if let Some(sa) = self.sas.get_mut(&old).filter(earlier) {
-                sa.retire(&Cx { now, shared: &mut self.shared });
-            }
-            self.refresh(old);
-        }
     }
 
     /// A peer that begins one SA after the other without INITIAL_CONTACT keeps the newest.
@@ -447,7 +433,6 @@ impl Endpoint {
                 .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
         };
         if sas.iter().any(lives) {
-            self.keep_one(&sas);
             // Of two SAs that crossed one is gone; what the caller knows may be of that one.
             let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
             let survivor = survivor.filter(|_| was_up);
@@ -466,18 +451,6 @@ impl Endpoint {
         let retry_at = peer.retry_at;
         cx.event(Event::PeerDown { peer: id, reason, retry_at });
         self.pursue(now, id);
-    }
-
-    /// What took the place of others is gone before they were: deleted by the peer, or as one of two that crossed. The newest of
-    /// those others stays, lest there be none.
-    fn keep_one(&mut self, sas: &[IkeSpi]) {
-        let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        let up: Vec<IkeSpi> = sas.iter().filter(is_up).copied().collect();
-        let retires = |spi: &IkeSpi| self.sas.get(spi).is_some_and(IkeSa::is_retiring);
-        if let Some(newest) = up.last().filter(|_| up.iter().all(retires)) {
-            self.sas.get_mut(newest).map(IkeSa::stay);
-            self.refresh(*newest);
-        }
     }
 
     /// Begins an SA; `false` if none of the proposals can be begun with.

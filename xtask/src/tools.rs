@@ -143,7 +143,7 @@ fn interpreted(options: &Miri) -> Result<()> {
         cargo_with(&args, &env)?;
     }
     println!(
-        "not interpreted: cryptography (ring is assembler), the tables of negotiation, bursts and all of `gateway`"
+        "not interpreted: cryptography (ring is assembler), checksums, bursts, whole messages, the tables of negotiation, and all of `gateway`"
     );
     Ok(())
 }

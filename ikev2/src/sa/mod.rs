@@ -457,18 +457,6 @@ impl IkeSa {
         }
     }
 
-    /// Whether it is up, and another SA took its place.
-    pub(crate) fn is_retiring(&self) -> bool {
-        matches!(&self.state, State::Established(state) if state.retires_at.is_some())
-    }
-
-    /// What took its place is gone already: it stays.
-    pub(crate) fn stay(&mut self) {
-        if let Ok(state) = self.established() {
-            state.stay();
-        }
-    }
-
     /// Whether it is an attempt, not up yet, to take the place of another one.
     pub(crate) fn is_wish(&self) -> bool {
         self.supersedes.is_some() && matches!(self.stage(), Stage::Knocking | Stage::HalfOpen)
