@@ -14,8 +14,7 @@ use super::tasks::{Pending, Task};
 use super::{Cx, IkeSa, Origin};
 use crate::config::{Pairing, Start};
 use crate::error::CloseReason;
-use crate::event::{ChildId, Event, PeerId};
-use crate::shared::News;
+use crate::event::{ChildId, PeerId};
 use crate::wire::traffic::{PacketSelectors, Traffic};
 
 impl IkeSa {
@@ -75,7 +74,7 @@ impl Established {
     /// Takes a child out at once and has it deleted. The SPI stays ours until the DELETE is answered.
     fn drop_child(&mut self, id: ChildId, cx: &mut Cx<'_>) {
         let Some(index) = self.children.iter().position(|child| child.id == id) else { return };
-        let gone = self.children.swap_remove(index);
+        let mut gone = self.children.swap_remove(index);
         let of_it = |task: &Task| matches!(task, Task::DeleteChild(child) | Task::RekeyChild(child, _) if *child == id);
         self.queue.retain(|task| !of_it(task));
         self.drop_drafts_of(id, cx);
@@ -85,8 +84,8 @@ impl Established {
         } else {
             self.queue.push_back(Task::DeleteSpi(gone.spi_in));
         }
-        cx.news(News::ChildGone { child: id });
-        cx.event(Event::ChildDown { child: id, reason: CloseReason::Local });
+        // One that was replaced, or whose time is over, may be down already.
+        gone.take_down(CloseReason::Local, cx);
     }
 
     /// Whether a child that was agreed on is to be installed. Its configuration may have been removed meanwhile: then it is

@@ -377,6 +377,20 @@ fn what_the_peer_deletes_while_we_replace_it_comes_back_only_where_it_should() {
     }
 }
 
+/// A child whose time is over is down while its DELETE waits for the answer. Taken out of the configuration then, it does not go down
+/// a second time.
+#[test]
+fn a_child_that_ends_and_is_taken_out_goes_once() {
+    let mut pair = Pair::up();
+    let child = ids(&pair, A)[0];
+    pair.ends[A].expire_child(pair.now, child).unwrap();
+    pair.ends[A].remove_child(pair.now, PeerId(0), 0).unwrap();
+    pair.drain();
+    pair.run_for(MINUTE);
+    let down = |event: &Event| matches!(event, Event::ChildDown { .. });
+    assert_eq!([A, B].map(|end| count(&pair.events[end], down)), [1, 1]);
+}
+
 /// A calls, B is called.
 fn called(start: Start) -> Pair {
     let mut pair = Pair::empty();
