@@ -229,8 +229,9 @@ impl Established {
     ) {
         match agreed {
             // The peer's request for it crossed ours and was granted.
-            Ok(agreed) if self.has_up(slot, cx) && !self.packet_waits_for(slot, cx) => {
+            Ok(agreed) if self.is_there(slot, &agreed.child.traffic, cx) => {
                 self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
+                self.ask_for_rest(slot, cx);
             }
             Ok(agreed) => {
                 self.install(agreed, SendWhen::Now, None, cx);

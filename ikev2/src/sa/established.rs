@@ -278,8 +278,10 @@ impl Established {
                 self.on_nat_check(&message.body, cx);
                 self.pump(cx)
             }
-            Some(Pending::DeleteSpi(spi)) => {
-                cx.release_esp_spi(spi);
+            Some(Pending::DeleteSpis(spis)) => {
+                for spi in spis {
+                    cx.release_esp_spi(spi);
+                }
                 self.pump(cx)
             }
             Some(Pending::AnnounceAddresses | Pending::Redirect) | None => self.pump(cx),
@@ -427,12 +429,9 @@ impl Established {
 
     /// Gives back the SPIs of pairs that never came to be.
     pub(super) fn release(&mut self, cx: &mut Cx<'_>) {
-        let pending = self.pending.take();
-        if let Some(spi) = pending.as_ref().and_then(Pending::spi_in) {
-            cx.release_esp_spi(spi);
-        }
+        let asked = self.pending.take().as_ref().map(Pending::again).unwrap_or_default();
         self.drop_drafts(|_| true, cx);
-        for task in self.queue.drain(..).chain(pending.as_ref().map(Pending::task)) {
+        for task in self.queue.drain(..).chain(asked) {
             if let Task::DeleteSpi(spi) = task {
                 cx.release_esp_spi(spi);
             }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::child::Phase;
 use super::established::Established;
 use super::slot::Slot;
-use super::tasks::Pending;
+use super::tasks::{Pending, Task};
 use super::{Cx, Message, State};
 use crate::config::Start;
 use crate::error::CloseReason;
@@ -21,6 +21,9 @@ use crate::wire::payload::Delete;
 
 /// The most unknown SPIs that are remembered until the answer comes: an honest peer deletes one.
 const MOST_EARLY: usize = 16;
+
+/// The most pairs that one DELETE names: a kilobyte, which no path cuts.
+const MOST_AT_ONCE: usize = 256;
 
 impl Established {
     pub(super) fn on_informational_request(
@@ -126,10 +129,19 @@ impl Established {
         self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
     }
 
-    pub(super) fn ask_delete_spi(&mut self, spi: EspSpi, cx: &mut Cx<'_>) {
+    /// Deletes pairs that are taken out here already, as many at once as there are: a configuration may have a thousand.
+    pub(super) fn ask_delete_spis(&mut self, first: EspSpi, cx: &mut Cx<'_>) {
+        let mut spis = vec![first];
+        self.queue.retain(|task| {
+            let Task::DeleteSpi(spi) = task else { return true };
+            let fits = spis.len() < MOST_AT_ONCE;
+            spis.extend(fits.then_some(*spi));
+            !fits
+        });
         let mut chain = Chain::new();
-        chain.delete_esp(&[spi.0.get()]);
-        self.pending = Some(Pending::DeleteSpi(spi));
+        let octets: Vec<u32> = spis.iter().map(|spi| spi.0.get()).collect();
+        chain.delete_esp(&octets);
+        self.pending = Some(Pending::DeleteSpis(spis));
         self.channel.request(ExchangeType::INFORMATIONAL, &chain, cx);
     }
 

@@ -201,7 +201,7 @@ impl Established {
                     | Pending::RekeyChild(..)
                     | Pending::FollowUp(_)
                     | Pending::DeleteChild(_)
-                    | Pending::DeleteSpi(_)
+                    | Pending::DeleteSpis(_)
             )
         );
         // The peer forgot what it began before.

@@ -80,7 +80,7 @@ impl Established {
         self.drop_drafts_of(id, cx);
         // A DELETE of ours that is out already is enough.
         if matches!(self.pending, Some(Pending::DeleteChild(child)) if child == id) {
-            self.pending = Some(Pending::DeleteSpi(gone.spi_in));
+            self.pending = Some(Pending::DeleteSpis(vec![gone.spi_in]));
         } else {
             self.queue.push_back(Task::DeleteSpi(gone.spi_in));
         }
@@ -101,7 +101,9 @@ impl Established {
         }
         self.retries.retain(|retry| {
             let same = retry.slot.config == child.slot.config;
-            !(same && retry.slot.is_served_by(&child.traffic, config))
+            // One pair that the peer asked for is not the whole.
+            let is_part = retry.slot.pair.is_none() && child.slot.pair.is_some();
+            !same || is_part || !retry.slot.is_served_by(&child.traffic, config)
         });
         if cx.shared.packets.get(&self.peer).is_some_and(|packet| child.traffic.holds(packet)) {
             cx.shared.packets.remove(&self.peer);

@@ -140,6 +140,15 @@ impl Established {
         }
     }
 
+    /// Whether what the peer granted of a slot that we asked for is in use already, in the child of the slot or of one of its pairs.
+    pub(super) fn is_there(&self, slot: Slot, granted: &Traffic, cx: &Cx<'_>) -> bool {
+        let peer = cx.peer(self.peer);
+        let Some(child) = peer.child(slot.config) else { return false };
+        let granted =
+            Slot { pair: slot.pair.or(Slot::of(slot.config, child, granted).pair), ..slot };
+        !self.packet_waits_for(slot, cx) && (self.has_up(slot, cx) || self.has_up(granted, cx))
+    }
+
     /// Those beside the fallbacks (RFC 9611) do not count: there has to be one that is for everything.
     fn up(&self, config: usize) -> impl Iterator<Item = &Child> {
         let of = move |child: &&Child| child.slot.config == config && child.phase == Phase::Up;

@@ -46,7 +46,7 @@ pub(super) enum Task {
 /// The request that waits for its answer.
 pub(super) enum Pending {
     DeleteChild(ChildId),
-    DeleteSpi(EspSpi),
+    DeleteSpis(Vec<EspSpi>),
     RekeyChild(ChildId, ChildOffer),
     NewChild(ChildOffer),
     RekeyIke(IkeOffer),
@@ -88,7 +88,7 @@ impl Established {
             let Some(task) = self.next_task(cx.now) else { return };
             match task {
                 Task::DeleteChild(child) => self.ask_delete(child, cx),
-                Task::DeleteSpi(spi) => self.ask_delete_spi(spi, cx),
+                Task::DeleteSpi(spi) => self.ask_delete_spis(spi, cx),
                 Task::RekeyChild(child, ke) => self.ask_rekey_child(child, ke, cx),
                 Task::NewChild(slot, ke) => self.ask_new_child(slot, ke, cx),
                 Task::NewResource(slot, ke) => self.ask_resource(slot, ke, cx),
@@ -145,7 +145,7 @@ impl Established {
 }
 
 impl Task {
-    const fn is_about_addresses(self) -> bool {
+    pub(super) const fn is_about_addresses(self) -> bool {
         matches!(self, Self::UpdateAddresses | Self::AnnounceAddresses | Self::VerifyPath)
     }
 
@@ -155,11 +155,11 @@ impl Task {
 }
 
 impl Pending {
-    /// What asks for the same once more.
-    pub(super) fn task(&self) -> Task {
-        match self {
+    /// The same on an IKE SA that knows nothing of it. Whoever had the first request may have granted it: what that made goes.
+    pub(super) fn again(&self) -> Vec<Task> {
+        let task = match self {
+            Self::DeleteSpis(spis) => return spis.iter().copied().map(Task::DeleteSpi).collect(),
             Self::DeleteChild(child) => Task::DeleteChild(*child),
-            Self::DeleteSpi(spi) => Task::DeleteSpi(*spi),
             Self::RekeyChild(child, _) => Task::RekeyChild(*child, None),
             Self::NewChild(offer) if offer.resource => Task::NewResource(offer.slot, None),
             Self::NewChild(offer) => Task::NewChild(offer.slot, None),
@@ -170,13 +170,9 @@ impl Pending {
             Self::AnnounceAddresses => Task::AnnounceAddresses,
             Self::VerifyPath(_) => Task::VerifyPath,
             Self::Redirect => Task::Redirect,
-        }
-    }
-
-    /// The same on an IKE SA that knows nothing of it. Whoever had the first request may have granted it: what that made goes.
-    pub(super) fn again(&self) -> Vec<Task> {
+        };
         let granted = self.spi_in().map(Task::DeleteSpi);
-        granted.into_iter().chain([self.task()]).collect()
+        granted.into_iter().chain([task]).collect()
     }
 
     /// The SPI of a child that is not yet there.
@@ -188,7 +184,7 @@ impl Pending {
                 Work::Ike(_) => None,
             },
             Self::DeleteChild(_)
-            | Self::DeleteSpi(_)
+            | Self::DeleteSpis(_)
             | Self::RekeyIke(_)
             | Self::Liveness
             | Self::UpdateAddresses(_)

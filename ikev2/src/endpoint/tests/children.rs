@@ -113,6 +113,68 @@ fn a_combined_child_stays_combined_and_is_asked_for_again() {
     assert_eq!(carried(&pair.events[A]), ["10.1.0.0/16, 10.3.0.0/16 <-> 10.2.0.0/16, 10.4.0.0/16"]);
 }
 
+/// B refuses everything at once, and asks for one pair itself. A goes on to ask for the other.
+#[test]
+fn one_pair_that_the_peer_asks_for_is_not_everything() {
+    let sides = [vec![net(1), net(3)], vec![net(2)]];
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut config = config(end);
+        let child = &mut config.children[0];
+        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
+        if end == B {
+            let mut other = child.clone();
+            other.remote = child.remote.split_off(1);
+            other.name = "other".into();
+            config.children.push(other);
+        }
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.drain();
+    pair.ends[B].shared.picky = Some(NotifyType::NO_PROPOSAL_CHOSEN);
+    pair.settle();
+    assert_eq!(failures(&pair.events[A]), 1);
+    pair.ends[B].shared.picky = None;
+    pair.ends[B].ask_for_child(pair.now, PeerId(0), 0).unwrap();
+    pair.drain();
+    pair.settle();
+    assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [1, 1]);
+    pair.run_for(MINUTE);
+    let both = ["10.1.0.0/16 <-> 10.2.0.0/16", "10.3.0.0/16 <-> 10.2.0.0/16"];
+    assert_eq!(carried(&pair.events[A]), both);
+    assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [2, 2]);
+}
+
+/// A configuration of hundreds of pairs goes with a DELETE or two, so that what is added beside it does not wait for hundreds.
+#[test]
+fn pairs_are_deleted_together() {
+    let many = |from: u8| (from..from + 20).map(net).collect::<Vec<_>>();
+    let sides = [many(10), many(40)];
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut config = config(end);
+        let child = &mut config.children[0];
+        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
+        child.pairing = Pairing::Single;
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.drain();
+    pair.settle();
+    assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [400, 400]);
+    pair.ends[A].remove_child(pair.now, PeerId(0), 0).unwrap();
+    pair.drain();
+    let mut requests = 0;
+    while let Some((from, sent)) = pair.wire.pop_front() {
+        let asks = !Header::parse(&sent.payload).unwrap().flags.response;
+        requests += usize::from(from == A && asks);
+        assert!(sent.payload.len() < 1200);
+        pair.deliver(from, &sent.payload);
+    }
+    assert_eq!(requests, 2);
+    assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [0, 0]);
+    assert_eq!(pair.ends[A].shared.esp_spis.len(), 0);
+}
+
 /// What else the peer says is not taken for a wish for single pairs.
 #[test]
 fn other_refusals_are_failures() {
