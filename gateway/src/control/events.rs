@@ -111,7 +111,7 @@ impl Control {
             nat_local = info.nat_local, nat_remote = info.nat_remote
         );
         self.folding.forget(&format!("{conn} "));
-        self.memory.stale |= connection.note_good(&info);
+        self.memory.stale |= connection.note_good(&info) || connection.endpoints.held.is_some();
         connection.tally.up(now, clock::wall(), &info);
         connection.on_up(info, now);
         if !connection.wanted {
@@ -126,6 +126,7 @@ impl Control {
         let conn = &connection.config.name;
         tracing::info!(target: "ike", event = "rekeyed", %conn, suite = %info.suite);
         connection.tally.ike_rekeyed();
+        self.memory.stale |= connection.endpoints.held.is_some();
         connection.on_rekeyed(info);
     }
 

@@ -343,6 +343,11 @@ impl Connection {
         self.named(self.endpoints.held.as_ref()?, hosts)
     }
 
+    /// The place in the configuration of the host that somebody wants.
+    fn held_rank(&self) -> Option<usize> {
+        self.rank(self.held_path()?.remote.ip())
+    }
+
     /// Notes where the name of the host in use leads; true if that is news.
     pub(super) fn note_good(&mut self, info: &IkeSaInfo) -> bool {
         let config::Peer::Hosts(hosts) = &self.config.peer else { return false };
@@ -410,6 +415,11 @@ impl Connection {
     pub(super) fn arrive_at(&mut self, info: &IkeSaInfo) {
         let remote = info.path.remote;
         let Some(rank) = self.rank(remote.ip()) else { return };
+        let left = self.endpoints.last.and_then(|(_, from)| self.rank(from.ip()));
+        if left.is_some_and(|left| left != rank) && left == self.held_rank() {
+            // Where it was held is gone, and an SA elsewhere was still there.
+            self.endpoints.held = None;
+        }
         let conn = &self.config.name;
         match self.endpoints.last {
             Some((last, from)) if rank < last => {
@@ -524,5 +534,29 @@ mod tests {
             connecting.phase = Phase::Connecting { attempt: 1, path };
             assert_eq!(connecting.next(), Some(connecting.paths[expected]), "{from}");
         }
+    }
+
+    /// The IKE SA at the endpoint that a command went to dies while the one before it is still there.
+    #[test]
+    fn an_endpoint_that_it_falls_back_from_is_not_held_any_more() {
+        let now = clock::now();
+        let mut one = two_hosts(now);
+        let host =
+            |text: &str| config::Host { name: config::HostName::Dns(text.to_owned()), port: None };
+        one.config.peer = config::Peer::Hosts(vec![host("ber-a.test"), host("ber-b.test")]);
+        let [first, other, held] = [0, 1, 2].map(|place| {
+            let path = one.paths[place];
+            Box::new(IkeSaInfo { path, ..*super::super::connection::tests::info(now) })
+        });
+        one.on_up(first.clone(), now);
+        one.hold(held.path);
+        // Replaced on the way.
+        one.on_rekeyed(first.clone());
+        assert!(one.endpoints.held.is_some());
+        one.on_rekeyed(held.clone());
+        one.on_rekeyed(held);
+        assert!(one.endpoints.held.is_some());
+        one.on_rekeyed(other);
+        assert_eq!(one.endpoints.held, None);
     }
 }

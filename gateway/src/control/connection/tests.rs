@@ -68,7 +68,7 @@ fn path() -> Path {
     }
 }
 
-fn info(now: Instant) -> Box<IkeSaInfo> {
+pub(in crate::control) fn info(now: Instant) -> Box<IkeSaInfo> {
     use ikev2::registry::{EncrId, KeMethod, PrfId};
     Box::new(IkeSaInfo {
         initiator: true,
