@@ -22,8 +22,7 @@ use crate::event::{ChildId, ChildUsage, Deadline, Disposition, Event, Path, Peer
 use crate::peer::Knock;
 use crate::peers::Peers;
 use crate::registry::ExchangeType;
-use crate::sa::collision::ours_goes;
-use crate::sa::{Attempt, IkeSa, Origin, Stage};
+use crate::sa::{Attempt, IkeSa, Stage};
 use crate::shared::{Cx, News, Outbox, Shared};
 use crate::timers::{Timer, Timers};
 use crate::wire::header::{Header, IkeSpi};
@@ -39,6 +38,8 @@ pub struct Endpoint {
     probes: Probes,
     /// Attempts, not up yet, to take the place of another SA.
     beside: HashSet<IkeSpi>,
+    /// Those that a peer made while our own rekey of another is under way, by our SPI, and which other that is.
+    rivals: HashMap<IkeSpi, IkeSpi>,
     /// When somebody was last told that we do not speak its version.
     version_told: Option<Instant>,
 }
@@ -72,6 +73,7 @@ impl Endpoint {
             timers: Timers::default(),
             probes: Probes::default(),
             beside: HashSet::new(),
+            rivals: HashMap::new(),
             version_told: None,
         }
     }
@@ -164,6 +166,9 @@ impl Endpoint {
         let ours = if header.flags.initiator { header.spi_r } else { header.spi_i };
         if self.is_answer_to_probe(now, &header, path) {
             return Disposition::Accepted;
+        }
+        if !self.sas.contains_key(&ours) {
+            self.follow_rival(now, ours, &header, payload);
         }
         let Some(sa) = self.sas.get_mut(&ours) else {
             return Disposition::Dropped(DropReason::UnknownSpi);
@@ -301,9 +306,11 @@ impl Endpoint {
         while let Some(news) = self.shared.out.news.pop_front() {
             match news {
                 News::Up { spi, peer } => self.on_up(now, spi, peer),
+                News::Known { spi, peer } => self.on_known(now, spi, peer),
+                News::Rival { spi, of } => drop(self.rivals.insert(spi, of)),
                 News::InitialContact { spi, peer } => self.on_initial_contact(now, spi, peer),
                 News::Lost { spi, peer, reason } => self.on_lost(now, spi, peer, reason),
-                News::Born { sa, peer, replaces } => self.on_born(*sa, peer, replaces),
+                News::Born { sa, peer, replaces } => self.on_born(now, *sa, peer, replaces),
                 News::Redirected { spi, peer, to } => self.on_redirected(now, spi, peer, to),
                 News::SentElsewhere { peer, here, to } => {
                     let _later = self.detour(now, peer, here, to);
@@ -315,6 +322,7 @@ impl Endpoint {
         }
         let sas = &self.sas;
         self.beside.retain(|spi| sas.contains_key(spi));
+        self.rivals.retain(|_, of| sas.get(of).is_some_and(IkeSa::has_rival));
     }
 
     /// Sets the timer of an SA, or forgets it.
@@ -338,121 +346,6 @@ impl Endpoint {
         self.peers.disown(spi);
     }
 
-    fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
-        self.peers.own(id, spi);
-        let Ok(peer) = self.peers.one(id) else { return };
-        if peer.barred {
-            // It was taken down while its IKE_AUTH was on the way.
-            return self.close(now, spi, CloseReason::Local);
-        }
-        peer.is_up(self.sas.get(&spi).and_then(IkeSa::path).map(|path| path.remote.ip()));
-        self.beside.remove(&spi);
-        let superseded = self.sas.get(&spi).and_then(|sa| sa.supersedes);
-        if let Some(old) = superseded.and_then(|old| self.sas.get_mut(&old)) {
-            old.retire(&Cx { now, shared: &mut self.shared });
-        }
-        superseded.inspect(|old| self.refresh(*old));
-        let Ok(peer) = self.peers.one(id) else { return };
-        let others: Vec<IkeSpi> = peer.sas.iter().copied().filter(|other| *other != spi).collect();
-        self.timers.clear(Timer::Peer(id));
-        for other in others {
-            match self.sas.get(&other).map(IkeSa::stage) {
-                // The peer was faster; our own attempt is not needed.
-                Some(Stage::Knocking) => self.close(now, other, CloseReason::Local),
-                Some(Stage::Up) => self.on_second(now, spi, other),
-                Some(Stage::HalfOpen | Stage::Closing | Stage::Closed) | None => {}
-            }
-        }
-        self.bound_up(now, id);
-    }
-
-    /// A peer that begins one SA after the other without INITIAL_CONTACT keeps the newest.
-    fn bound_up(&mut self, now: Instant, id: PeerId) {
-        let Ok(peer) = self.peers.one(id) else { return };
-        let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        let up: Vec<IkeSpi> = peer.sas.iter().filter(is_up).copied().collect();
-        // One, and for a while another that crosses it or takes its place.
-        let most = self.shared.config.max_ike_sas.max(2);
-        for oldest in up.iter().take(up.len().saturating_sub(most)) {
-            self.close(now, *oldest, CloseReason::Rekeyed);
-        }
-    }
-
-    /// A second SA with the same peer. If both sides began one at once, the one with the lowest nonce goes, as for a
-    /// rekey (RFC 7296 §2.8.1): deleted by whoever made it.
-    fn on_second(&mut self, now: Instant, new: IkeSpi, old: IkeSpi) {
-        let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else { return };
-        if !crossed(first, second) {
-            return;
-        }
-        let (Some(a), Some(b)) = (first.lowest_nonce(), second.lowest_nonce()) else { return };
-        match (a, b) {
-            ((a, Origin::Local), (b, Origin::Remote)) if ours_goes(a, b) => {
-                self.close(now, old, CloseReason::Rekeyed);
-            }
-            ((a, Origin::Remote), (b, Origin::Local)) if ours_goes(b, a) => {
-                self.close(now, new, CloseReason::Rekeyed);
-            }
-            _ => {}
-        }
-    }
-
-    /// The peer has forgotten every other SA with us: so do we, without a word. One that we were making at the same time
-    /// is not meant, nor one that the peer began later, whose messages were faster.
-    fn on_initial_contact(&mut self, now: Instant, new: IkeSpi, id: PeerId) {
-        let Ok(peer) = self.peers.one(id) else { return };
-        let sas = peer.sas.clone();
-        for old in sas.into_iter().filter(|spi| *spi != new) {
-            let (Some(first), Some(second)) = (self.sas.get(&old), self.sas.get(&new)) else {
-                continue;
-            };
-            let both_theirs = [first, second]
-                .into_iter()
-                .all(|sa| sa.lowest_nonce().is_some_and(|(_, origin)| origin == Origin::Remote));
-            let meant =
-                if both_theirs { first.born() <= second.born() } else { !crossed(first, second) };
-            if first.stage() == Stage::Up && meant {
-                if let Some(sa) = self.sas.get_mut(&old) {
-                    let cx = &mut Cx { now, shared: &mut self.shared };
-                    sa.forget(&CloseReason::InitialContact, cx);
-                }
-                self.refresh(old);
-            }
-        }
-    }
-
-    fn on_lost(&mut self, now: Instant, spi: IkeSpi, id: PeerId, reason: CloseReason) {
-        let was_up = self.sas.get(&spi).is_some_and(|sa| sa.up_since().is_some());
-        let beside = self.beside.remove(&spi);
-        self.refresh(spi);
-        let Ok(peer) = self.peers.one(id) else { return };
-        let sas = peer.sas.clone();
-        let lives = |spi: &IkeSpi| {
-            self.sas
-                .get(spi)
-                .is_some_and(|sa| !matches!(sa.stage(), Stage::Closing | Stage::Closed))
-        };
-        if sas.iter().any(lives) {
-            // Of two SAs that crossed one is gone; what the caller knows may be of that one.
-            let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
-            let survivor = survivor.filter(|_| was_up);
-            if let Some(info) = survivor.map(Box::new) {
-                self.shared.out.events.push_back(Event::PeerRekeyed { peer: id, info });
-            }
-            if beside && reason != CloseReason::Local {
-                self.shared.out.events.push_back(Event::SwitchFailed { peer: id, reason });
-            }
-            return;
-        }
-        let config = Arc::clone(&Cx { now, shared: &mut self.shared }.peer(id));
-        let Ok(peer) = self.peers.one(id) else { return };
-        let mut cx = Cx { now, shared: &mut self.shared };
-        peer.on_down(&reason, &config, &mut cx);
-        let retry_at = peer.retry_at;
-        cx.event(Event::PeerDown { peer: id, reason, retry_at });
-        self.pursue(now, id);
-    }
-
     /// Begins an SA; `false` if none of the proposals can be begun with.
     fn begin(&mut self, now: Instant, id: PeerId, path: Path, attempt: Attempt) -> bool {
         let mut cx = Cx { now, shared: &mut self.shared };
@@ -473,7 +366,7 @@ impl Endpoint {
         true
     }
 
-    fn on_born(&mut self, mut sa: IkeSa, id: PeerId, replaces: IkeSpi) {
+    fn on_born(&mut self, now: Instant, mut sa: IkeSa, id: PeerId, replaces: IkeSpi) {
         let spi = sa.spi;
         if let Some(old) = self.sas.get(&replaces) {
             sa.continues(old);
@@ -492,6 +385,8 @@ impl Endpoint {
                         sa.supersedes.map(|old| if old == replaces { spi } else { old });
                 }
             }
+            // The rekey may be the answer that showed that the peer has it.
+            self.on_known(now, spi, id);
         }
         let Ok(peer) = self.peers.one(id) else { return };
         let closing =
@@ -530,11 +425,6 @@ impl Endpoint {
     }
 }
 
-/// Whether the later SA was begun before the earlier one was up, so that neither side knew of the other's.
-fn crossed(earlier: &IkeSa, later: &IkeSa) -> bool {
-    earlier.up_since() >= Some(later.born())
-}
-
 mod children;
 pub(crate) mod exposed;
 mod follow;
@@ -542,6 +432,7 @@ mod follow;
 pub(crate) mod fuzz;
 mod probe;
 mod reconfigure;
+mod several;
 mod strangers;
 mod switch;
 

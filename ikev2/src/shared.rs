@@ -59,6 +59,10 @@ pub(crate) struct Outbox {
 pub(crate) enum News {
     /// It is up.
     Up { spi: IkeSpi, peer: PeerId },
+    /// The peer is known to have it, which was asked.
+    Known { spi: IkeSpi, peer: PeerId },
+    /// The peer made one while our own rekey of `of` is under way: it waits there.
+    Rival { spi: IkeSpi, of: IkeSpi },
     /// The peer says that it has no other SA with us (RFC 7296 §2.4).
     InitialContact { spi: IkeSpi, peer: PeerId },
     /// It is of no use any more (it may still exchange last messages).

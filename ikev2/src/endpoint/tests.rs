@@ -20,6 +20,7 @@ use crate::wire::proposal::Proposal;
 use crate::wire::selector::TrafficSelector;
 
 mod addresses;
+mod anew;
 mod authenticated;
 mod children;
 mod corpora;
@@ -106,6 +107,22 @@ impl Pair {
         let mut pair = Self::new();
         pair.settle();
         assert_eq!((pair.ends[A].children.len(), pair.ends[B].children.len()), (1, 1));
+        pair
+    }
+
+    /// Both are up, and other seeds make other nonces and SPIs.
+    fn seeded(seed: u8) -> Self {
+        let mut pair = Self::empty();
+        pair.ends = [seed, seed ^ 0x80].map(|seed| {
+            let mut long = [seed; 32];
+            long[31] = 77;
+            Endpoint::new(EndpointConfig::default(), long)
+        });
+        for end in [B, A] {
+            pair.ends[end].add_peer(pair.now, config(end));
+        }
+        pair.drain();
+        pair.settle();
         pair
     }
 

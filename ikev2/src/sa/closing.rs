@@ -75,7 +75,8 @@ impl Closing {
     }
 
     /// Another SA with the peer begins. IKE_AUTH is not repeated any more: the peer would take it for the newer one, and might
-    /// end the SA that begins, for its INITIAL_CONTACT or because it keeps one only. Who answers all the same gets a DELETE.
+    /// end the SA that begins, for its INITIAL_CONTACT or because it keeps one only. Who answers all the same, or asks for something,
+    /// gets a DELETE.
     pub(super) fn hush(&mut self) {
         if self.delete == LastWord::AfterAuth {
             self.delete = LastWord::Hushed;
@@ -87,10 +88,19 @@ impl Closing {
         Self::new(channel, LastWord::Sent, cx.now + CLOSING)
     }
 
-    /// The peer made a new SA in its place and will delete it (RFC 7296 §2.8).
-    pub(super) fn replaced(channel: Channel, farewell: Farewell, cx: &mut Cx<'_>) -> Self {
-        let farewell = Some(farewell);
-        Self { farewell, ..Self::new(channel, LastWord::None, cx.now + REPLACED) }
+    /// The peer made a new SA in its place and will delete it (RFC 7296 §2.8). If it does not know yet that we `moved`, and did not
+    /// get our last answer, it asks where we were.
+    pub(super) fn replaced(
+        channel: Channel,
+        farewell: Farewell,
+        moved: bool,
+        cx: &mut Cx<'_>,
+    ) -> Self {
+        let until = cx.now + REPLACED;
+        let new = Self::new(channel, LastWord::None, until);
+        let mut this = Self { farewell: Some(farewell), moved, ..new };
+        this.send_farewell(cx);
+        this
     }
 
     /// Nothing is sent to a peer that counts as dead. One that only could not be heard takes any answer for a sign that the SA
@@ -161,6 +171,14 @@ impl Closing {
             self.send_farewell(cx);
             return State::Closing(self);
         }
+        let deleted = message.body.deletes.iter().any(Delete::is_ike);
+        if !deleted && matches!(self.delete, LastWord::AfterAuth | LastWord::Hushed) {
+            // It has taken IKE_AUTH, and its answer was lost: to repeat that can only bring the answer, and then the DELETE. To
+            // answer would say that the SA stands.
+            self.delete = LastWord::AfterAuth;
+            self.channel.move_to(message.path, cx);
+            return State::Closing(self);
+        }
         let mut chain = Chain::new();
         let rejected = message.body.unsupported_critical;
         match (rejected, message.exchange) {
@@ -180,8 +198,7 @@ impl Closing {
             // It moved: the last word has to find it there.
             self.channel.move_to(message.path, cx);
         }
-        let deleted = rejected.is_none() && message.body.deletes.iter().any(Delete::is_ike);
-        if deleted {
+        if deleted && rejected.is_none() {
             let linger = cx.now + LINGER;
             // Never longer than before: the peer may be one that was refused.
             self.until = if self.is_lingering() { self.until.min(linger) } else { linger };
@@ -197,7 +214,8 @@ impl Closing {
             return State::Closed;
         }
         if self.is_asking() {
-            self.channel.retransmit(cx);
+            let detour = self.farewell.and_then(|farewell| farewell.detour(&self.channel, cx));
+            self.channel.retransmit_by(detour.unwrap_or(self.channel.path), cx);
         }
         State::Closing(self)
     }

@@ -84,6 +84,16 @@ pub(super) struct Established {
 pub(super) struct First {
     pub(super) lowest_nonce: Vec<u8>,
     pub(super) origin: Origin,
+    known: Known,
+}
+
+/// Whether the peer is known to have the SA: our answer to its IKE_AUTH may be lost, and the peer may have given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Surely,
+    NotYet,
+    /// Not yet, and it is to be told.
+    Awaited,
 }
 
 /// What ends an SA in the midst of an exchange.
@@ -107,7 +117,11 @@ impl Established {
     ) -> Self {
         let spi = channel.ours;
         let lowest_nonce = nonces.0.clone().min(nonces.1.clone());
-        let first = First { lowest_nonce, origin: channel.origin };
+        let known = match channel.origin {
+            Origin::Local => Known::Surely,
+            Origin::Remote => Known::NotYet,
+        };
+        let first = First { lowest_nonce, origin: channel.origin, known };
         let mut state = Self::assemble(channel, peer, ends, first, proof, cx);
         state.extensions = extensions;
         cx.event(Event::PeerUp { peer, info: Box::new(state.info()) });
@@ -291,9 +305,22 @@ impl Established {
     /// Authentic and new: the peer lives, and if it moved it may have to be followed.
     fn heard_from(&mut self, message: &Message<'_>, cx: &mut Cx<'_>) {
         self.last_inbound = cx.now;
+        if std::mem::replace(&mut self.first.known, Known::Surely) == Known::Awaited {
+            cx.news(News::Known { spi: self.channel.ours, peer: self.peer });
+        }
         if message.path != self.channel.path {
             self.on_other_way(message, cx);
         }
+    }
+
+    /// Whether the peer is known to have it. If not it is asked, and [`News::Known`] tells of its answer.
+    pub(super) fn known_or_ask(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.first.known == Known::NotYet {
+            self.first.known = Known::Awaited;
+            self.want(Task::Liveness);
+            self.ask(cx);
+        }
+        self.first.known == Known::Surely
     }
 
     /// Answers a request.

@@ -174,6 +174,18 @@ impl Farewell {
         }
         chain
     }
+
+    /// The way to the peer's other addresses, now and then, when the answer is long in coming: the peer may have moved, too.
+    pub(super) fn detour(self, channel: &Channel, cx: &Cx<'_>) -> Option<Path> {
+        let sent = channel.transmissions();
+        let due = self.updates && sent >= PATIENCE && !sent.is_multiple_of(2);
+        let (peer, ports) = (cx.peer_ref(self.peer), &cx.shared.config);
+        let float = |way: &Path| nat::float(*way, ports.ike_port, ports.nat_port);
+        let others = peer.paths.iter().map(float).filter(|way| !same_addresses(*way, channel.path));
+        let others: Vec<Path> = others.filter(|_| due).collect();
+        let turn = usize::try_from(sent / 2).unwrap_or(0);
+        others.get(turn % others.len().max(1)).copied()
+    }
 }
 
 /// Where we are, and where else we could be.

@@ -457,6 +457,40 @@ impl IkeSa {
         }
     }
 
+    /// Whether an SA that the peer made waits for the end of a rekey of ours.
+    pub(crate) fn has_rival(&self) -> bool {
+        matches!(&self.state, State::Established(state) if state.rival.is_some())
+    }
+
+    /// A message on that SA: if it is the peer's, the children live on there.
+    pub(crate) fn follow_rival(&mut self, header: &Header, datagram: &[u8], cx: &mut Cx<'_>) {
+        if !self.established().is_ok_and(|state| state.is_of_rival(header, datagram)) {
+            return;
+        }
+        if let State::Established(mut state) = mem::replace(&mut self.state, State::Closed)
+            && let Some(rival) = state.rival.take()
+        {
+            self.state = state.live_on(*rival, cx);
+        }
+    }
+
+    /// Whether the peer is known to have it; see [`Established::known_or_ask`].
+    pub(crate) fn known_or_ask(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.established().is_ok_and(|state| state.known_or_ask(cx))
+    }
+
+    /// Whether it is up, and another SA took its place.
+    pub(crate) fn is_retiring(&self) -> bool {
+        matches!(&self.state, State::Established(state) if state.retires_at.is_some())
+    }
+
+    /// What took its place is gone already: it stays.
+    pub(crate) fn stay(&mut self) {
+        if let Ok(state) = self.established() {
+            state.stay();
+        }
+    }
+
     /// Whether it is an attempt, not up yet, to take the place of another one.
     pub(crate) fn is_wish(&self) -> bool {
         self.supersedes.is_some() && matches!(self.stage(), Stage::Knocking | Stage::HalfOpen)

@@ -31,12 +31,14 @@ impl Established {
 
     /// Whether the peer's time is over.
     pub(super) fn is_auth_expired(&self, now: Instant) -> bool {
-        matches!(self.extensions.reauth, Some(Reauth::Theirs(at)) if at <= now)
+        self.retires_at.is_none()
+            && matches!(self.extensions.reauth, Some(Reauth::Theirs(at)) if at <= now)
     }
 
     /// Asks for a new SA when it is time, again and again until one takes this one's place.
     pub(super) fn reauthenticate(&mut self, cx: &mut Cx<'_>) {
-        if matches!(self.extensions.reauth, Some(Reauth::Ours(at)) if at <= cx.now) {
+        let due = matches!(self.extensions.reauth, Some(Reauth::Ours(at)) if at <= cx.now);
+        if due && self.retires_at.is_none() {
             self.extensions.reauth = Some(Reauth::Ours(cx.now + cx.jitter(AGAIN)));
             cx.news(News::Reauthenticate { spi: self.channel.ours, peer: self.peer });
         }
@@ -53,12 +55,17 @@ impl Established {
 
     /// When `reauthenticate` or `is_auth_expired` has to be asked.
     pub(super) fn reauth_at(&self) -> Option<Instant> {
-        self.extensions.reauth.map(|(Reauth::Ours(at) | Reauth::Theirs(at))| at)
+        let reauth = self.extensions.reauth.filter(|_| self.retires_at.is_none());
+        reauth.map(|(Reauth::Ours(at) | Reauth::Theirs(at))| at)
     }
 
     /// Another SA took its place.
     pub(super) fn retire(&mut self, cx: &Cx<'_>) {
-        self.extensions.reauth = None;
         self.retires_at.get_or_insert(cx.now + RETIREMENT);
+    }
+
+    /// What took its place is gone already.
+    pub(super) fn stay(&mut self) {
+        self.retires_at = None;
     }
 }

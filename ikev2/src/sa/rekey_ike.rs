@@ -21,11 +21,12 @@ use super::{Cx, IkeSa, Message, Origin, State, negotiate};
 use crate::crypto::ke::{self, KeSecret};
 use crate::crypto::keymat::IkeKeys;
 use crate::crypto::suite::IkeSuite;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, DropReason};
 use crate::registry::{ExchangeType, KeMethod, NotifyType, ProtocolId};
 use crate::shared::News;
-use crate::wire::header::IkeSpi;
+use crate::wire::header::{Header, IkeSpi};
 use crate::wire::message::{Body, Chain};
+use crate::wire::payload::Delete;
 use crate::wire::proposal::Proposal;
 
 /// What we asked for.
@@ -139,6 +140,7 @@ impl Established {
     /// The SA that the peer asked for is there.
     pub(super) fn on_peer_rekeyed(mut self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
         if matches!(self.pending, Some(Pending::RekeyIke(_))) {
+            cx.news(News::Rival { spi: theirs.channel.ours, of: self.channel.ours });
             self.rival = Some(Box::new(theirs));
             return State::Established(self);
         }
@@ -266,14 +268,28 @@ impl Established {
     /// The children move to the SA that the peer made; the peer deletes the old one.
     pub(super) fn yield_to(self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
         let farewell = self.farewell();
+        let untold = self.queue.iter().any(|task| task.is_about_addresses());
         let old = self.hand_over(theirs, cx);
-        State::Closing(Box::new(Closing::replaced(old, farewell, cx)))
+        State::Closing(Box::new(Closing::replaced(old, farewell, untold, cx)))
     }
 
     /// The same, and the peer has deleted the old one already: what we have asked there nobody answers any more (RFC 7296 §2.25.2).
     pub(super) fn live_on(self: Box<Self>, theirs: Rival, cx: &mut Cx<'_>) -> State {
         let old = self.hand_over(theirs, cx);
         State::Closing(Box::new(Closing::lingering(old, cx)))
+    }
+
+    /// Whether this comes from the peer on the SA that it made while ours is under way, and is not the DELETE that says that ours stays.
+    pub(super) fn is_of_rival(&self, header: &Header, datagram: &[u8]) -> bool {
+        let Some(rival) = self.rival.as_ref().filter(|_| !header.flags.response) else {
+            return false;
+        };
+        let mut copy = datagram.to_vec();
+        let opened = rival.channel.open_outside_window(header, &mut copy);
+        let body = opened.and_then(|opened| {
+            Body::parse(opened.first, opened.plain).map_err(|_| DropReason::Malformed)
+        });
+        body.is_ok_and(|body| !body.deletes.iter().any(Delete::is_ike))
     }
 
     fn hand_over(self: Box<Self>, new: Rival, cx: &mut Cx<'_>) -> Channel {

@@ -167,7 +167,7 @@ fn nothing_that_is_replaced_or_ended_at_once_costs_the_ike_sa() {
 }
 
 /// One side replaces or ends one of its children, or replaces the IKE SA. What is not up, or is being replaced, refuses.
-fn replace_or_end(world: &mut World, state: &mut u64) {
+pub(crate) fn replace_or_end(world: &mut World, state: &mut u64) {
     let host = if draw(state, 2) == 0 { LEFT } else { RIGHT };
     let peer = world.host(host).peers[0];
     let children: Vec<_> = world.host(host).children().map(|child| child.id).collect();

@@ -25,6 +25,7 @@ mod hostile;
 mod letter;
 mod lifetime;
 mod loss;
+mod medley;
 mod mobike;
 mod nat;
 mod nat_moves;

@@ -68,7 +68,7 @@ fn everything_at_once_comes_to_rest() {
 }
 
 /// A host gets its other address. It knows at once; its peer's resolver tells the peer as soon.
-fn relocate(world: &mut World, host: usize, which: u64) {
+pub(crate) fn relocate(world: &mut World, host: usize, which: u64) {
     let addresses: [[IpAddr; 2]; 2] =
         [[LEFT_ADDRESS, [203, 0, 113, 9].into()], [RIGHT_ADDRESS, [198, 51, 100, 2].into()]];
     let to = addresses[host][usize::from(which > 0)];

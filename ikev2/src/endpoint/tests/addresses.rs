@@ -344,3 +344,82 @@ fn a_cookie_of_another_length_is_not_sent_back() {
     }
     assert_eq!(pair.ends[B].children.len(), 1);
 }
+
+/// Delivers a message, if its way leads from where the sender is to where the receiver is.
+fn carry(pair: &mut Pair, (from, sent): (usize, Transmit), here: [&str; 2]) {
+    let path = Path { local: sent.path.remote, remote: sent.path.local };
+    let is_at = |address: SocketAddr, end: usize| address.ip().to_string() == here[end];
+    if is_at(path.local, B - from) && is_at(path.remote, from) {
+        pair.ends[B - from].handle_datagram(pair.now, path, &mut sent.payload.to_vec());
+        pair.drain();
+    }
+}
+
+/// Carries all that is sent for five minutes.
+fn carry_on(pair: &mut Pair, here: [&str; 2]) {
+    let until = pair.now + 5 * MINUTE;
+    loop {
+        while let Some(sent) = pair.wire.pop_front() {
+            carry(pair, sent, here);
+        }
+        let next = pair.ends.iter().filter_map(Endpoint::poll_timeout).map(|d| d.at).min();
+        let Some(at) = next.filter(|at| *at <= until) else { break };
+        pair.now = pair.now.max(at);
+        for end in [A, B] {
+            pair.ends[end].handle_timeout(pair.now);
+        }
+        pair.drain();
+    }
+    pair.now = until;
+}
+
+/// A moves while both replace the IKE SA, and learns only then that B's new one stays. B did not get A's answer and asks where A was;
+/// nobody but the old SA can tell it where A is. B may have moved, too.
+#[test]
+fn an_ike_sa_that_is_replaced_in_a_move_is_found_by_who_waits_for_it() {
+    const BEFORE: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+    let way = |here: [&str; 2], end: usize| {
+        let at = |end: usize| SocketAddr::new(here[end].parse().unwrap(), 4500);
+        Path { local: at(end), remote: at(B - end) }
+    };
+    let mut yielded = 0;
+    for (seed, both_move) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut pair = Pair::seeded(seed);
+        carry_on(&mut pair, BEFORE);
+        for end in [A, B] {
+            pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+        }
+        pair.drain();
+        let (ours, theirs) = (pair.wire.pop_front().unwrap(), pair.wire.pop_front().unwrap());
+        carry(&mut pair, theirs, BEFORE);
+        pair.wire.clear();
+        carry(&mut pair, ours, BEFORE);
+        let answer = pair.wire.pop_front().unwrap();
+        let elsewhere = ["203.0.113.9", BEFORE[B]];
+        pair.ends[A].set_paths(pair.now, PeerId(0), &[way(elsewhere, A)]).unwrap();
+        pair.drain();
+        let (from, mut answer) = answer;
+        answer.path.remote = way(elsewhere, A).local;
+        pair.wire.clear();
+        carry(&mut pair, (from, answer), elsewhere);
+        let up = |pair: &Pair, end: usize| {
+            let up = pair.ends[end].sas.values().find(|sa| sa.stage() == Stage::Up);
+            up.and_then(IkeSa::info).map(|info| info.spis)
+        };
+        yielded += usize::from(up(&pair, A) != up(&pair, B));
+        let mut here = elsewhere;
+        if both_move {
+            here[B] = "203.0.113.10";
+            for end in [B, A] {
+                pair.ends[end].set_paths(pair.now, PeerId(0), &[way(here, end)]).unwrap();
+            }
+            pair.drain();
+        }
+        carry_on(&mut pair, here);
+        let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+        let what = format!("seed {seed}, both {both_move}");
+        assert_eq!([A, B].map(|end| count(&pair.events[end], down)), [0, 0], "{what}");
+        assert_eq!(up(&pair, A), up(&pair, B), "{what}");
+    }
+    assert!(yielded > 0);
+}

@@ -40,21 +40,6 @@ fn survivor(order: [usize; 4], exchanges: &[Exchange; 2]) -> usize {
     }
 }
 
-fn seeded(seed: u8) -> Pair {
-    let mut pair = Pair::empty();
-    pair.ends = [seed, seed ^ 0x80].map(|seed| {
-        let mut long = [seed; 32];
-        long[31] = 77;
-        Endpoint::new(EndpointConfig::default(), long)
-    });
-    for end in [B, A] {
-        pair.ends[end].add_peer(pair.now, config(end));
-    }
-    pair.drain();
-    pair.settle();
-    pair
-}
-
 /// Nonce and SPI of a CREATE_CHILD_SA message to `end`, while its SA is the old one.
 fn contents(pair: &mut Pair, end: usize, payload: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (sa, _) = pair.sa(end);
@@ -151,7 +136,7 @@ fn crossing_rekeys_of_a_child_end_as_the_rfc_says() {
     for seed in 0..24 {
         for order in ORDERS {
             for copies in COPIES {
-                let mut pair = seeded(seed);
+                let mut pair = Pair::seeded(seed);
                 let old = [A, B].map(|end| requests::children(&pair, end)[0].spi_in);
                 for end in [A, B] {
                     let child = *pair.ends[end].children.keys().next().unwrap();
@@ -190,7 +175,7 @@ fn crossing_rekeys_of_the_ike_sa_end_as_the_rfc_says() {
     for seed in 0..24 {
         for order in ORDERS {
             for copies in COPIES {
-                let mut pair = seeded(seed);
+                let mut pair = Pair::seeded(seed);
                 let spis = |a: &[u8], b: &[u8]| {
                     let mut both = [a.to_vec(), b.to_vec()];
                     both.sort();
@@ -234,7 +219,7 @@ fn crossing_rekeys_of_the_ike_sa_end_as_the_rfc_says() {
 /// (RFC 7296 §2.25.2).
 #[test]
 fn what_was_asked_of_an_sa_that_the_peer_deleted_is_not_asked_again() {
-    let mut pair = seeded(1);
+    let mut pair = Pair::seeded(1);
     let old = pair.sa(A).0.spi;
     for end in [A, B] {
         pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
@@ -257,7 +242,7 @@ fn what_was_asked_of_an_sa_that_the_peer_deleted_is_not_asked_again() {
 /// The peer's new IKE SA waits for what becomes of our own rekey; meanwhile we move. It is taken over where we are then.
 #[test]
 fn an_ike_sa_that_waits_for_the_end_of_a_crossing_moves_along() {
-    let mut pair = seeded(1);
+    let mut pair = Pair::seeded(1);
     for end in [A, B] {
         pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
     }
@@ -419,6 +404,39 @@ fn rekey_both(pair: &mut Pair) {
         pair.ends[end].rekey_child(pair.now, child).unwrap();
     }
     pair.drain();
+}
+
+/// A made its new SA and deleted the old one, of which B has heard nothing: it waits there for an answer that nobody can give any
+/// more. What A says on the new one tells.
+#[test]
+fn who_speaks_on_the_ike_sa_that_it_made_goes_on_with_it() {
+    for seed in 0..8 {
+        let mut pair = Pair::seeded(seed);
+        for end in [A, B] {
+            pair.ends[end].rekey_ike(pair.now, PeerId(0)).unwrap();
+        }
+        pair.drain();
+        let ours = pair.wire.pop_front().unwrap();
+        pair.wire.clear();
+        pair.deliver(A, &ours.1.payload);
+        let answer = pair.wire.pop_front().unwrap();
+        pair.deliver(B, &answer.1.payload);
+        // Longer than A repeats the DELETE.
+        for _ in 0..20 {
+            pair.wire.clear();
+            pair.now += Duration::from_secs(1);
+            for end in [A, B] {
+                pair.ends[end].handle_timeout(pair.now);
+            }
+            pair.drain();
+        }
+        pair.wire.clear();
+        pair.run_for(10 * MINUTE);
+        let down = |event: &Event| matches!(event, Event::PeerDown { .. });
+        assert_eq!([A, B].map(|end| count(&pair.events[end], down)), [0, 0], "seed {seed}");
+        assert_eq!([A, B].map(|end| pair.ends[end].sas.len()), [1, 1], "seed {seed}");
+        assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [1, 1], "seed {seed}");
+    }
 }
 
 /// The children of one end, oldest first.
