@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ikev2::{ChildConfig, ChildUsage, Lifetime, Pairing, PeerConfig, Start, Traffic};
+use ikev2::{ChildConfig, ChildUsage, Lifetime, Pairing, Path, PeerConfig, Start, Traffic};
 use testkit::link::Link;
 use testkit::world::{
     Host, LEFT, RIGHT, World, child_of, for_each_seed_on_all_cores, pair_of, path, subnet,
@@ -32,7 +32,7 @@ struct Flavour {
     resources: u32,
     /// Both sides move.
     moves: bool,
-    /// Both sides authenticate anew.
+    /// Both sides authenticate anew, because somebody wants it so or to go to an endpoint, and are configured otherwise.
     anew: bool,
 }
 
@@ -83,6 +83,7 @@ fn configs(seed: u64, flavour: Flavour, state: &mut u64) -> [PeerConfig; 2] {
 struct Medley {
     world: World,
     flavour: Flavour,
+    configs: [PeerConfig; 2],
     children: [Vec<ChildConfig>; 2],
     indices: [Vec<Option<usize>>; 2],
 }
@@ -106,12 +107,26 @@ impl Medley {
             8 if self.flavour.moves => relocate(&mut self.world, host, draw(state, 2)),
             9 if self.flavour.anew => {
                 let way = path(self.world.host(host).address, self.world.host(1 - host).address);
+                let which = draw(state, 4);
+                let config = self.reconfigured(host, way, state);
                 self.world
-                    .command(host, |endpoint, now| endpoint.supersede(now, peer, way))
+                    .command(host, |endpoint, now| match which {
+                        0 => endpoint.switch_to(now, peer, way),
+                        1 => endpoint.reconfigure(now, peer, config).map(|()| true),
+                        _ => endpoint.supersede(now, peer, way),
+                    })
                     .unwrap();
             }
             _ => {}
         }
+    }
+
+    /// What the host is configured with, but for its lifetime.
+    fn reconfigured(&self, host: usize, way: Path, state: &mut u64) -> PeerConfig {
+        let mut config = self.configs[host].clone();
+        config.paths = vec![way];
+        config.lifetime.time = Duration::from_mins(60 + draw(state, 120));
+        config
     }
 
     /// One child has carried what it may, or nearly.
@@ -182,8 +197,8 @@ fn medley(seeds: u64, flavour: Flavour) {
         if loss > 0 {
             link = link.duplicate(100);
         }
-        let world = World::new(seed).link(link).peers(pair);
-        let mut medley = Medley { world, flavour, children, indices };
+        let world = World::new(seed).link(link).peers(pair.clone());
+        let mut medley = Medley { world, flavour, configs: pair, children, indices };
         medley.world.run_until(World::both_up, 10 * MINUTE);
         medley.world.run_for(MINUTE);
         medley.world.run_until_quiet(5 * MINUTE);
