@@ -175,8 +175,11 @@ impl Closing {
         if !deleted && matches!(self.delete, LastWord::AfterAuth | LastWord::Hushed) {
             // It has taken IKE_AUTH, and its answer was lost: to repeat that can only bring the answer, and then the DELETE. To
             // answer would say that the SA stands.
-            self.delete = LastWord::AfterAuth;
-            self.channel.move_to(message.path, cx);
+            if self.delete == LastWord::Hushed {
+                self.delete = LastWord::AfterAuth;
+                self.until = cx.now + CLOSING;
+                self.channel.move_to(self.channel.path, cx);
+            }
             return State::Closing(self);
         }
         let mut chain = Chain::new();
