@@ -132,7 +132,7 @@ pub(crate) fn is_root() -> bool {
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Where one of the files is (any of those separated by a space), and the package that brings it.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("/usr/sbin/swanctl", "strongswan-swanctl"),
     ("/usr/sbin/charon-systemd", "charon-systemd"),
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
@@ -143,6 +143,7 @@ const PACKAGES: [(&str, &str); 18] = [
     ("/usr/bin/pki", "strongswan-pki"),
     ("/usr/sbin/nft /sbin/nft", "nftables"),
     ("/usr/bin/ip /sbin/ip /bin/ip", "iproute2"),
+    ("/usr/bin/ping /bin/ping", "iputils-ping"),
     ("/usr/bin/setpriv", "util-linux"),
     ("/usr/bin/promtool", "prometheus"),
     ("/usr/bin/tshark", "tshark"),

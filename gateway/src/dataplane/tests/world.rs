@@ -1,5 +1,6 @@
 //! The world of these tests: two ends on one cable, and what installs SAs and sends packets there.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket as Plain;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd;
@@ -47,8 +48,17 @@ impl Side {
         self.dataplane.as_ref().unwrap()
     }
 
+    /// A socket at port 7. One that is closed may be open a moment longer in a process that another test is about to start.
     pub(super) fn app(&self, address: &str) -> Plain {
-        let app = self.netns.run(|| Plain::bind((address, 7))).unwrap().unwrap();
+        let deadline = clock::now() + PATIENCE;
+        let app = loop {
+            match self.netns.run(|| Plain::bind((address, 7))).unwrap() {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && clock::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                bound => break bound.unwrap(),
+            }
+        };
         app.set_read_timeout(Some(PATIENCE)).unwrap();
         app
     }
