@@ -54,7 +54,7 @@ impl Side {
         let app = loop {
             match self.netns.run(|| Plain::bind((address, 7))).unwrap() {
                 Err(error) if error.kind() == ErrorKind::AddrInUse && clock::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::yield_now();
                 }
                 bound => break bound.unwrap(),
             }
