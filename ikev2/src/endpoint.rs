@@ -391,9 +391,11 @@ impl Endpoint {
         let Ok(peer) = self.peers.one(id) else { return };
         let closing =
             |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Closing);
-        let closing: Vec<IkeSpi> = peer.sas.iter().filter(closing).copied().collect();
+        let mut closing: Vec<IkeSpi> = peer.sas.iter().filter(closing).copied().collect();
+        // What is born next may take the place of the same one.
+        closing.retain(|spi| *spi != replaces);
         // It may rekey as fast as it likes.
-        let too_many = closing.len().saturating_sub(self.shared.config.max_ike_sas.max(2));
+        let too_many = closing.len().saturating_sub(self.shared.config.max_ike_sas.max(8));
         for spi in closing.into_iter().take(too_many) {
             self.forget(spi);
         }

@@ -69,11 +69,16 @@ impl Endpoint {
     /// A peer that begins one SA after the other without INITIAL_CONTACT keeps the newest.
     fn bound_up(&mut self, now: Instant, id: PeerId) {
         let Ok(peer) = self.peers.one(id) else { return };
-        let is_up = |spi: &&IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        let up: Vec<IkeSpi> = peer.sas.iter().filter(is_up).copied().collect();
-        // One, and for a while another that crosses it or takes its place.
-        let most = self.shared.config.max_ike_sas.max(2);
-        for oldest in up.iter().take(up.len().saturating_sub(most)) {
+        let stays = |spi: &IkeSpi| {
+            let sa = self.sas.get(spi)?;
+            let counts = sa.stage() == Stage::Up && !sa.is_retiring();
+            counts.then_some((sa.up_since()?, *spi))
+        };
+        let mut up: Vec<(Instant, IkeSpi)> = peer.sas.iter().filter_map(stays).collect();
+        up.sort_by_key(|(since, _)| *since);
+        // One, and for a while two that cross and are to take its place.
+        let most = self.shared.config.max_ike_sas.max(3);
+        for (_, oldest) in up.iter().take(up.len().saturating_sub(most)) {
             self.close(now, *oldest, CloseReason::Rekeyed);
         }
     }
@@ -87,6 +92,11 @@ impl Endpoint {
         }
         let (Some(a), Some(b)) = (first.lowest_nonce(), second.lowest_nonce()) else { return };
         let (ours, theirs, ours_goes) = match (a, b) {
+            // Both are ours: the one that was begun later is the one that we want.
+            ((_, Origin::Local), (_, Origin::Local)) => {
+                let earlier = if first.born() < second.born() { old } else { new };
+                return self.close(now, earlier, CloseReason::Rekeyed);
+            }
             ((a, Origin::Local), (b, Origin::Remote)) => (old, new, ours_goes(a, b)),
             ((a, Origin::Remote), (b, Origin::Local)) => (new, old, ours_goes(b, a)),
             _ => return,

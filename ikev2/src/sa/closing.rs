@@ -47,6 +47,8 @@ enum LastWord {
     AfterAuth,
     /// The same, and IKE_AUTH is not repeated any more.
     Hushed,
+    /// The same, and the peer has the SA: it asks for something there.
+    Asked,
     /// Goes out when the peer is heard: it counts as dead, and if it is not it does not know that the SA is gone.
     Owed,
     /// Is out, or another last request is.
@@ -139,7 +141,10 @@ impl Closing {
 
     /// Whether our outstanding request is worth repeating.
     const fn is_asking(&self) -> bool {
-        let asks = matches!(self.delete, LastWord::Wanted | LastWord::AfterAuth | LastWord::Sent);
+        let asks = matches!(
+            self.delete,
+            LastWord::Wanted | LastWord::AfterAuth | LastWord::Asked | LastWord::Sent
+        );
         asks || self.farewell.is_some()
     }
 
@@ -172,14 +177,15 @@ impl Closing {
             return State::Closing(self);
         }
         let deleted = message.body.deletes.iter().any(Delete::is_ike);
+        if !deleted && self.delete == LastWord::Asked {
+            return State::Closing(self);
+        }
         if !deleted && matches!(self.delete, LastWord::AfterAuth | LastWord::Hushed) {
             // It has taken IKE_AUTH, and its answer was lost: to repeat that can only bring the answer, and then the DELETE. To
             // answer would say that the SA stands.
-            if self.delete == LastWord::Hushed {
-                self.delete = LastWord::AfterAuth;
-                self.until = cx.now + CLOSING;
-                self.channel.move_to(self.channel.path, cx);
-            }
+            self.delete = LastWord::Asked;
+            self.until = cx.now + CLOSING;
+            self.channel.move_to(self.channel.path, cx);
             return State::Closing(self);
         }
         let mut chain = Chain::new();

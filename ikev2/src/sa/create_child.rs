@@ -231,6 +231,8 @@ impl Established {
             // The peer's request for it crossed ours and was granted.
             Ok(agreed) if self.is_there(slot, &agreed.child.traffic, cx) => {
                 self.queue.push_front(Task::DeleteSpi(agreed.child.spi_in));
+                // To ask once more would get the same.
+                self.retries.retain(|retry| retry.slot != slot);
                 self.ask_for_rest(slot, cx);
             }
             Ok(agreed) => {

@@ -19,11 +19,12 @@ use crate::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::message::Chain;
 use crate::wire::payload::Delete;
 
-/// The most unknown SPIs that are remembered until the answer comes: an honest peer deletes one.
-const MOST_EARLY: usize = 16;
-
 /// The most pairs that one DELETE names: a kilobyte, which no path cuts.
 const MOST_AT_ONCE: usize = 256;
+
+/// The most unknown SPIs that are remembered until the answer comes: those of a DELETE or two, of which we may have deleted all but
+/// one ourselves.
+const MOST_EARLY: usize = 2 * MOST_AT_ONCE;
 
 impl Established {
     pub(super) fn on_informational_request(

@@ -8,7 +8,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ikev2::{ChildConfig, ChildUsage, Lifetime, Pairing, Path, PeerConfig, Start, Traffic};
+use ikev2::{
+    ChildConfig, ChildUsage, EndpointConfig, Lifetime, Pairing, Path, PeerConfig, Start, Traffic,
+};
 use testkit::link::Link;
 use testkit::world::{
     Host, LEFT, RIGHT, World, child_of, for_each_seed_on_all_cores, pair_of, path, subnet,
@@ -34,6 +36,8 @@ struct Flavour {
     moves: bool,
     /// Both sides authenticate anew, because somebody wants it so or to go to an endpoint, and are configured otherwise.
     anew: bool,
+    /// A peer may have one IKE SA.
+    few: bool,
 }
 
 /// Octets that a child may carry.
@@ -197,7 +201,11 @@ fn medley(seeds: u64, flavour: Flavour) {
         if loss > 0 {
             link = link.duplicate(100);
         }
-        let world = World::new(seed).link(link).peers(pair.clone());
+        let mut settings = EndpointConfig::default();
+        if flavour.few {
+            settings.max_ike_sas = 1;
+        }
+        let world = World::new(seed).settings(settings).link(link).peers(pair.clone());
         let mut medley = Medley { world, flavour, configs: pair, children, indices };
         medley.world.run_until(World::both_up, 10 * MINUTE);
         medley.world.run_for(MINUTE);
@@ -286,6 +294,12 @@ fn moves_and_new_authentications_of_children_that_are_configured() {
 
 #[test]
 fn pairs_that_are_configured_among_moves_and_new_authentications() {
-    let all = Flavour { configure: true, pairs: true, moves: true, anew: true, resources: 1 };
+    let all =
+        Flavour { configure: true, pairs: true, moves: true, anew: true, resources: 1, few: false };
     medley(300, all);
+}
+
+#[test]
+fn new_authentications_where_a_peer_may_have_one_ike_sa() {
+    medley(300, Flavour { anew: true, few: true, ..Flavour::default() });
 }

@@ -143,3 +143,61 @@ fn an_ike_sa_that_only_one_side_has_does_not_win() {
         assert_eq!(pair.ends[B].sas[&theirs].lowest_nonce().unwrap().1, Origin::Local, "{seed}");
     }
 }
+
+/// An attempt of ours comes up after all, when another one has: of two of our own the one that was begun later stays.
+#[test]
+fn of_two_of_our_own_the_later_one_stays() {
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let config = PeerConfig { start: Start::Always, ..config(end) };
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.drain();
+    // A's IKE_AUTH is on its way for long, while B's attempt comes up.
+    let mut late = None;
+    while let Some((from, sent)) = pair.wire.pop_front() {
+        let header = Header::parse(&sent.payload).unwrap();
+        if from == A && header.exchange == ExchangeType::IKE_AUTH && !header.flags.response {
+            late = Some(sent);
+        } else {
+            pair.deliver(from, &sent.payload);
+        }
+    }
+    let late = late.expect("an attempt of A");
+    assert_eq!([A, B].map(|end| up(&pair, end).len()), [1, 1]);
+    pair.now += MOMENT;
+    let path = Path { local: address(A), remote: address(B) };
+    assert!(pair.ends[A].switch_to(pair.now, PeerId(0), path).unwrap());
+    pair.drain();
+    pair.settle();
+    let wanted = *up(&pair, A).last().unwrap();
+    pair.now += MOMENT;
+    pair.deliver(A, &late.payload);
+    pair.run_for(MINUTE);
+    assert_one_without_a_gap(&pair, "in the end");
+    assert_eq!(up(&pair, A), [wanted]);
+}
+
+/// Where a peer may have few, those count that have come up last, in whatever order they were begun.
+#[test]
+fn the_newest_of_few_stays() {
+    for seed in 0..8 {
+        let mut pair = Pair::empty();
+        for (end, seed) in [(A, seed), (B, seed ^ 0x80)] {
+            let config = EndpointConfig { max_ike_sas: 1, ..EndpointConfig::default() };
+            pair.ends[end] = Endpoint::new(config, [seed; 32]);
+        }
+        for end in [B, A] {
+            pair.ends[end].add_peer(pair.now, config(end));
+        }
+        pair.drain();
+        pair.settle();
+        pair.now += MOMENT;
+        assert!(anew(&mut pair, A));
+        pair.ends[B].rekey_ike(pair.now, PeerId(0)).unwrap();
+        assert!(anew(&mut pair, B));
+        pair.drain();
+        pair.run_for(MINUTE);
+        assert_one_without_a_gap(&pair, &format!("seed {seed}"));
+    }
+}

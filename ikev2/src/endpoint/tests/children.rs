@@ -145,6 +145,33 @@ fn one_pair_that_the_peer_asks_for_is_not_everything() {
     assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [2, 2]);
 }
 
+/// The same, but A wants everything in one child or not at all: it does not ask again and again for what it gets no more of.
+#[test]
+fn what_the_peer_narrows_is_asked_for_once() {
+    let sides = [vec![net(1), net(3)], vec![net(2)]];
+    let mut pair = Pair::empty();
+    for end in [B, A] {
+        let mut config = config(end);
+        let child = &mut config.children[0];
+        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
+        child.pairing = Pairing::Combined;
+        if end == B {
+            child.remote.truncate(1);
+        }
+        pair.ends[end].add_peer(pair.now, config);
+    }
+    pair.ends[B].shared.picky = Some(NotifyType::NO_PROPOSAL_CHOSEN);
+    pair.drain();
+    pair.settle();
+    pair.ends[B].shared.picky = None;
+    pair.ends[B].ask_for_child(pair.now, PeerId(0), 0).unwrap();
+    pair.drain();
+    pair.run_for(20 * MINUTE);
+    assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [1, 1]);
+    let up = |event: &Event| matches!(event, Event::ChildUp { .. });
+    assert!(count(&pair.events[B], up) <= 2);
+}
+
 /// A configuration of hundreds of pairs goes with a DELETE or two, so that what is added beside it does not wait for hundreds.
 #[test]
 fn pairs_are_deleted_together() {
