@@ -1,8 +1,8 @@
 //! Peers that cannot be sent to, since the kernel of this host refuses: a firewall rule, a route that is missing, no room.
 //!
 //! ```text
-//!   IKE   send_ike ──Err──────────────┐
-//!   ESP   "send-failed" of children ──┴─► peer, why, when ──► W0506, the reason of its connections, until 2 s after the last
+//!   IKE   send_ike ──Err────────────────┐
+//!   ESP   packets that a socket refuses ┴─► peer, why, when ──► W0506, the reason of its connections, until 2 s after the last
 //! ```
 //!
 //! Nothing is done about it: whatever was lost is repeated by those whom it matters to (RFC 7296 §2.1).
@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
-
-use esp::DropReason;
 
 use super::Control;
 use super::connection::{Connection, Phase};
@@ -79,8 +77,7 @@ impl Connection {
 
     /// Whether packets were refused since the last look.
     fn has_lost_more(&mut self) -> bool {
-        let of = |child: &super::Child| child.counters.dropped(DropReason::SendFailed);
-        let lost = self.children.iter().map(of).sum();
+        let lost = self.children.iter().map(|child| child.counters.refused()).sum();
         std::mem::replace(&mut self.unsent, lost) < lost
     }
 }
@@ -110,6 +107,19 @@ mod tests {
         assert!(unsendable.why(peer).is_some());
         unsendable.forget(at(3));
         assert_eq!(unsendable.why(peer), None);
+    }
+
+    /// What the TUN device does not take came in: nothing of this host is in the way of what goes out.
+    #[test]
+    fn only_what_a_socket_does_not_take_counts() {
+        let mut one =
+            super::super::connection::tests::connection(ikev2::Start::Always, clock::now());
+        let counters = std::sync::Arc::clone(&one.children.first().expect("a child").counters);
+        counters.drop_some(esp::DropReason::SendFailed, 39);
+        assert!(!one.has_lost_more());
+        counters.refuse(2);
+        assert!(one.has_lost_more() && !one.has_lost_more());
+        assert_eq!(counters.dropped(esp::DropReason::SendFailed), 41);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct ChildCounters {
     outbound: Direction,
     inbound: Direction,
     drops: [AtomicU64; DropReason::COUNT],
+    /// Of those, what a socket did not take on the way out.
+    refused: AtomicU64,
     epoch: Instant,
 }
 
@@ -53,6 +55,7 @@ impl ChildCounters {
             outbound: Direction::default(),
             inbound: Direction::default(),
             drops: zeroes(),
+            refused: AtomicU64::new(0),
             epoch,
         }
     }
@@ -97,6 +100,18 @@ impl ChildCounters {
     /// The reasons that dropped anything, with their numbers, in the order of [`DropReason::ALL`].
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.dropped(reason))).filter(|(_, n)| *n > 0)
+    }
+
+    /// How many of the packets dropped as [`DropReason::SendFailed`] a socket did not take; the TUN device did not take the others.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// A socket did not take so many packets.
+    pub(crate) fn refuse(&self, packets: usize) {
+        self.drop_some(DropReason::SendFailed, packets);
+        self.refused.fetch_add(packets as u64, Ordering::Relaxed);
     }
 
     /// Packets left, of so many octets together.

@@ -252,6 +252,7 @@ fn losses_on_the_way_out_are_counted() {
         send(&left, Destination { local_port: 4501, ..there }, 10);
         left.settles(1, |side| side.dataplane().counters().lost(IoLoss::NoSocket));
         left.settles(2, |side| side.counters.dropped(DropReason::SendFailed));
+        assert_eq!(left.counters.refused(), 2);
         send(&left, there, 10);
         left.settles(12, |side| side.counters.packets_out());
     });

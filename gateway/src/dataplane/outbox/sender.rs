@@ -190,7 +190,7 @@ impl Sender<'_> {
             out.counters.drop_some(DropReason::TooBig, packets);
             return;
         }
-        out.counters.drop_some(DropReason::SendFailed, packets);
+        out.counters.refuse(packets);
         self.counters.lose_some(loss_of(error), packets);
     }
 }
