@@ -112,7 +112,7 @@ impl Endpoint {
             }
             self.settle(now, *spi);
         }
-        if let Some(path) = spis.iter().rev().find_map(|spi| self.sas.get(spi)?.path()) {
+        if let Some(path) = self.in_use(peer).and_then(|spi| self.sas.get(&spi)?.path()) {
             for spi in spis {
                 if let Some(sa) = self.sas.get_mut(&spi) {
                     sa.follow(path, &mut Cx { now, shared: &mut self.shared });
@@ -243,9 +243,7 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if the peer is not up.
     pub fn rekey_ike(&mut self, now: Instant, peer: PeerId) -> Result<(), Unknown> {
-        let spis = self.peers.one(peer)?.sas.clone();
-        let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        let spi = spis.into_iter().rfind(is_up).ok_or(Unknown)?;
+        let spi = self.in_use(peer).ok_or(Unknown)?;
         let sa = self.sas.get_mut(&spi).ok_or(Unknown)?;
         sa.rekey(&mut Cx { now, shared: &mut self.shared })?;
         self.settle(now, spi);

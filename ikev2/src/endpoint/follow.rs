@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::Endpoint;
 use crate::error::Unknown;
 use crate::event::{Event, Path, PeerId};
-use crate::sa::{Attempt, IkeSa, Stage};
+use crate::sa::{Attempt, IkeSa};
 use crate::shared::Cx;
 use crate::wire::header::IkeSpi;
 use crate::wire::redirect::GatewayId;
@@ -64,9 +64,7 @@ impl Endpoint {
             return Ok(false);
         };
         state.retry_at = None;
-        let sas = state.sas.clone();
-        let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        match sas.into_iter().rfind(is_up) {
+        match self.in_use(peer) {
             Some(spi) => {
                 let redirected_from = Some(here.remote.ip());
                 self.begin(now, peer, path, Attempt { supersedes: Some(spi), redirected_from });

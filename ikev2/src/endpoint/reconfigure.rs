@@ -98,14 +98,13 @@ impl Endpoint {
         let state = self.peers.one(peer)?;
         let (wanted, sas) = (state.wanted, state.sas.clone());
         let how_far = |spi: &IkeSpi| self.sas.get(spi).map(IkeSa::stage);
-        let up = sas.iter().rev().copied().find(|spi| how_far(spi) == Some(Stage::Up));
         let under_way =
             |spi: &IkeSpi| matches!(how_far(spi), Some(Stage::Knocking | Stage::HalfOpen));
         let attempts: Vec<IkeSpi> = sas.into_iter().filter(under_way).collect();
         for spi in attempts {
             self.close(now, spi, CloseReason::Local);
         }
-        if let Some(spi) = up {
+        if let Some(spi) = self.in_use(peer) {
             let attempt = Attempt { supersedes: Some(spi), redirected_from: None };
             if !self.begin(now, peer, path, attempt) {
                 let reason = CloseReason::Protocol("no proposal names a key exchange that we know");
@@ -140,8 +139,7 @@ impl Endpoint {
     /// What the IKE SA in use with this peer is; `None` if there is none.
     #[must_use]
     pub fn ike_sa(&self, peer: PeerId) -> Option<IkeSaInfo> {
-        let sas = &self.peers.iter().nth(usize::try_from(peer.0).ok()?)?.sas;
-        sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info())
+        self.sas.get(&self.in_use(peer)?)?.info()
     }
 
     /// When a child is rekeyed, which [`reconfigure_child`](Self::reconfigure_child) may have changed.

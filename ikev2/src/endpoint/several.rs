@@ -24,6 +24,18 @@ use crate::timers::Timer;
 use crate::wire::header::{Header, IkeSpi};
 
 impl Endpoint {
+    /// The one in use: the newest that is up, and one whose place another took only if there is no other.
+    pub(super) fn in_use(&self, id: PeerId) -> Option<IkeSpi> {
+        let sas = &self.peers.get(id)?.sas;
+        let up = || {
+            sas.iter()
+                .rev()
+                .filter_map(|spi| self.sas.get(spi))
+                .filter(|sa| sa.stage() == Stage::Up)
+        };
+        up().find(|sa| !sa.is_retiring()).or_else(|| up().next()).map(|sa| sa.spi)
+    }
+
     pub(super) fn on_up(&mut self, now: Instant, spi: IkeSpi, id: PeerId) {
         self.peers.own(id, spi);
         let Ok(peer) = self.peers.one(id) else { return };
@@ -176,8 +188,7 @@ impl Endpoint {
         if sas.iter().any(lives) {
             self.keep_one(&sas);
             // Of two SAs that crossed one is gone; what the caller knows may be of that one.
-            let survivor = sas.iter().rev().find_map(|spi| self.sas.get(spi)?.info());
-            let survivor = survivor.filter(|_| was_up);
+            let survivor = self.ike_sa(id).filter(|_| was_up);
             if let Some(info) = survivor.map(Box::new) {
                 self.shared.out.events.push_back(Event::PeerRekeyed { peer: id, info });
             }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use super::Endpoint;
 use crate::error::{CloseReason, Unknown};
 use crate::event::{Path, PeerId};
-use crate::sa::{Attempt, IkeSa, Stage};
+use crate::sa::{Attempt, IkeSa};
 use crate::wire::header::IkeSpi;
 
 impl Endpoint {
@@ -22,9 +22,7 @@ impl Endpoint {
     /// # Errors
     /// `Unknown` if there is no such peer.
     pub fn switch_to(&mut self, now: Instant, peer: PeerId, path: Path) -> Result<bool, Unknown> {
-        let sas = self.peers.one(peer)?.sas.clone();
-        let is_up = |spi: &IkeSpi| self.sas.get(spi).is_some_and(|sa| sa.stage() == Stage::Up);
-        let Some(current) = sas.iter().copied().rfind(is_up) else {
+        let Some(current) = self.in_use(peer) else {
             let state = self.peers.one(peer)?;
             state.prefer(path);
             state.retry_at = None;

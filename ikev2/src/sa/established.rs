@@ -154,7 +154,10 @@ impl Established {
             .chain(again)
             .filter(|task| !matches!(task, Task::RekeyIke(_)))
             .collect();
-        cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
+        // Of one whose place another took the caller has heard before.
+        if state.retires_at.is_none() {
+            cx.event(Event::PeerRekeyed { peer: state.peer, info: Box::new(state.info()) });
+        }
         (state, self.channel)
     }
 

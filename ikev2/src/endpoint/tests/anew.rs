@@ -201,3 +201,28 @@ fn the_newest_of_few_stays() {
         assert_one_without_a_gap(&pair, &format!("seed {seed}"));
     }
 }
+
+/// The old one is replaced while it waits for its end: it is not the one in use for that.
+#[test]
+fn a_rekey_of_the_one_that_goes_does_not_make_it_the_one_in_use() {
+    for end in [A, B] {
+        let mut pair = Pair::up();
+        pair.now += MOMENT;
+        assert!(anew(&mut pair, A));
+        pair.drain();
+        pair.settle();
+        let (old, new) = (up(&pair, end)[0], pair.ends[A].ike_sa(PeerId(0)).unwrap().spis);
+        let mut cx = Cx { now: pair.now, shared: &mut pair.ends[end].shared };
+        pair.ends[end].sas.get_mut(&old).unwrap().rekey(&mut cx).unwrap();
+        pair.ends[end].settle(pair.now, old);
+        pair.events[A].clear();
+        pair.drain();
+        pair.settle();
+        assert_eq!(up(&pair, A).len(), 2);
+        assert_eq!(pair.ends[A].ike_sa(PeerId(0)).unwrap().spis, new);
+        let told = |event: &Event| matches!(event, Event::PeerRekeyed { .. });
+        assert_eq!(count(&pair.events[A], told), 0);
+        pair.run_for(MINUTE);
+        assert_one_without_a_gap(&pair, "in the end");
+    }
+}
