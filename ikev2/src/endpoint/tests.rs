@@ -95,11 +95,23 @@ impl Pair {
 
     /// Both know each other, and A has sent its first message.
     fn new() -> Self {
+        Self::of(|_, _| {})
+    }
+
+    /// The same, but each configured otherwise.
+    fn of(change: impl Fn(usize, &mut PeerConfig)) -> Self {
         let mut pair = Self::empty();
-        pair.ends[B].add_peer(pair.now, config(B));
-        pair.ends[A].add_peer(pair.now, config(A));
-        pair.drain();
+        pair.add(change);
         pair
+    }
+
+    fn add(&mut self, change: impl Fn(usize, &mut PeerConfig)) {
+        for end in [B, A] {
+            let mut config = config(end);
+            change(end, &mut config);
+            self.ends[end].add_peer(self.now, config);
+        }
+        self.drain();
     }
 
     /// Both are up with one child, and nothing is on the way.
@@ -118,10 +130,7 @@ impl Pair {
             long[31] = 77;
             Endpoint::new(EndpointConfig::default(), long)
         });
-        for end in [B, A] {
-            pair.ends[end].add_peer(pair.now, config(end));
-        }
-        pair.drain();
+        pair.add(|_, _| {});
         pair.settle();
         pair
     }

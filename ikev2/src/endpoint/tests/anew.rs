@@ -147,12 +147,7 @@ fn an_ike_sa_that_only_one_side_has_does_not_win() {
 /// An attempt of ours comes up after all, when another one has: of two of our own the one that was begun later stays.
 #[test]
 fn of_two_of_our_own_the_later_one_stays() {
-    let mut pair = Pair::empty();
-    for end in [B, A] {
-        let config = PeerConfig { start: Start::Always, ..config(end) };
-        pair.ends[end].add_peer(pair.now, config);
-    }
-    pair.drain();
+    let mut pair = Pair::of(|_, config| config.start = Start::Always);
     // A's IKE_AUTH is on its way for long, while B's attempt comes up.
     let mut late = None;
     while let Some((from, sent)) = pair.wire.pop_front() {
@@ -187,10 +182,7 @@ fn the_newest_of_few_stays() {
             let config = EndpointConfig { max_ike_sas: 1, ..EndpointConfig::default() };
             pair.ends[end] = Endpoint::new(config, [seed; 32]);
         }
-        for end in [B, A] {
-            pair.ends[end].add_peer(pair.now, config(end));
-        }
-        pair.drain();
+        pair.add(|_, _| {});
         pair.settle();
         pair.now += MOMENT;
         assert!(anew(&mut pair, A));

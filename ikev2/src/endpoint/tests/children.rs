@@ -10,19 +10,24 @@ fn net(second: u8) -> TrafficSelector {
     TrafficSelector::subnet(std::net::IpAddr::from([10, second, 0, 0]), 16)
 }
 
+/// Who has which networks: A's, and B's.
+type Sides = [Vec<TrafficSelector>; 2];
+
+/// Between these networks.
+fn divide(config: &mut PeerConfig, sides: &Sides, end: usize) {
+    let child = &mut config.children[0];
+    (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
+}
+
 /// Both sides have two networks; B refuses what asks for more than one pair of them with `kind`.
 fn picky(kind: NotifyType, change: impl Fn(&mut ChildConfig)) -> Pair {
     let mut pair = Pair::empty();
     pair.ends[B].shared.picky = Some(kind);
     let sides = [vec![net(1), net(3)], vec![net(2), net(4)]];
-    for end in [B, A] {
-        let mut peer = config(end);
-        let child = &mut peer.children[0];
-        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
-        change(child);
-        pair.ends[end].add_peer(pair.now, peer);
-    }
-    pair.drain();
+    pair.add(|end, config| {
+        divide(config, &sides, end);
+        change(&mut config.children[0]);
+    });
     pair
 }
 
@@ -117,20 +122,15 @@ fn a_combined_child_stays_combined_and_is_asked_for_again() {
 #[test]
 fn one_pair_that_the_peer_asks_for_is_not_everything() {
     let sides = [vec![net(1), net(3)], vec![net(2)]];
-    let mut pair = Pair::empty();
-    for end in [B, A] {
-        let mut config = config(end);
-        let child = &mut config.children[0];
-        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
+    let mut pair = Pair::of(|end, config| {
+        divide(config, &sides, end);
         if end == B {
-            let mut other = child.clone();
-            other.remote = child.remote.split_off(1);
+            let mut other = config.children[0].clone();
+            other.remote = config.children[0].remote.split_off(1);
             other.name = "other".into();
             config.children.push(other);
         }
-        pair.ends[end].add_peer(pair.now, config);
-    }
-    pair.drain();
+    });
     pair.ends[B].shared.picky = Some(NotifyType::NO_PROPOSAL_CHOSEN);
     pair.settle();
     assert_eq!(failures(&pair.events[A]), 1);
@@ -149,19 +149,14 @@ fn one_pair_that_the_peer_asks_for_is_not_everything() {
 #[test]
 fn what_the_peer_narrows_is_asked_for_once() {
     let sides = [vec![net(1), net(3)], vec![net(2)]];
-    let mut pair = Pair::empty();
-    for end in [B, A] {
-        let mut config = config(end);
-        let child = &mut config.children[0];
-        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
-        child.pairing = Pairing::Combined;
+    let mut pair = Pair::of(|end, config| {
+        divide(config, &sides, end);
+        config.children[0].pairing = Pairing::Combined;
         if end == B {
-            child.remote.truncate(1);
+            config.children[0].remote.truncate(1);
         }
-        pair.ends[end].add_peer(pair.now, config);
-    }
+    });
     pair.ends[B].shared.picky = Some(NotifyType::NO_PROPOSAL_CHOSEN);
-    pair.drain();
     pair.settle();
     pair.ends[B].shared.picky = None;
     pair.ends[B].ask_for_child(pair.now, PeerId(0), 0).unwrap();
@@ -177,15 +172,10 @@ fn what_the_peer_narrows_is_asked_for_once() {
 fn pairs_are_deleted_together() {
     let many = |from: u8| (from..from + 20).map(net).collect::<Vec<_>>();
     let sides = [many(10), many(40)];
-    let mut pair = Pair::empty();
-    for end in [B, A] {
-        let mut config = config(end);
-        let child = &mut config.children[0];
-        (child.local, child.remote) = (sides[end].clone(), sides[B - end].clone());
-        child.pairing = Pairing::Single;
-        pair.ends[end].add_peer(pair.now, config);
-    }
-    pair.drain();
+    let mut pair = Pair::of(|end, config| {
+        divide(config, &sides, end);
+        config.children[0].pairing = Pairing::Single;
+    });
     pair.settle();
     assert_eq!([A, B].map(|end| pair.ends[end].children.len()), [400, 400]);
     pair.ends[A].remove_child(pair.now, PeerId(0), 0).unwrap();
